@@ -1,0 +1,90 @@
+// Argument checks shared by the bindings. Every message names the argument, what was expected and what came.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../lstm.h"
+
+namespace fusedlstm::bindings {
+
+namespace py = pybind11;
+
+enum class Number { f32, f64 };
+
+template <class T>
+inline constexpr Number number_of = sizeof(T) == sizeof(double) ? Number::f64 : Number::f32;
+
+inline const char* name_of(Number number) { return number == Number::f64 ? "float64" : "float32"; }
+
+[[noreturn]] inline void raise_type(const std::string& name, const std::string& expected, const std::string& got) {
+  throw py::type_error(name + ": expected " + expected + ", got " + got);
+}
+
+[[noreturn]] inline void raise_value(const std::string& name, const std::string& expected, const std::string& got) {
+  throw py::value_error(name + ": expected " + expected + ", got " + got);
+}
+
+// One dimension of an expected shape: its letter, and its length once it is known.
+struct Dim {
+  const char* letter;
+  Index length = -1;
+};
+
+std::string shape_text(const py::array& array);
+
+// The array's number type; TypeError unless it is a NumPy array of native float32 or float64.
+Number number_type(const char* name, const py::handle& object);
+
+// Checks that `object` is an array of `number` with the given shape.
+py::array checked(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+// As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements, the last
+// dimension contiguous. An array that is not so is copied.
+py::array readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+// As `readable`, in C order throughout: what is not is copied.
+py::array contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+// An array that will be written: C order and writable, never copied.
+py::array writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+template <class T>
+const T* data_of(const py::array& array) {
+  return static_cast<const T*>(array.data());
+}
+
+// None as a null pointer, with the array, if any, kept alive by the caller.
+template <class T>
+const T* data_or_null(const py::object& array) {
+  return array.is_none() ? nullptr : data_of<T>(py::reinterpret_borrow<py::array>(array));
+}
+
+template <class T>
+T* mutable_data(const py::array& array) {
+  return static_cast<T*>(const_cast<void*>(array.data()));
+}
+
+template <class T>
+py::array new_array(std::vector<py::ssize_t> shape) {
+  return py::array_t<T>(std::move(shape));
+}
+
+// Elements between neighbours of a dimension.
+template <class T>
+Index stride_of(const py::array& array, int dimension) {
+  return array.strides(dimension) / static_cast<Index>(sizeof(T));
+}
+
+// Calls body with a value-initialised T of the number type.
+template <class Body>
+auto with_number(Number number, const Body& body) {
+  return number == Number::f64 ? body(double{}) : body(float{});
+}
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,325 @@
+// Weights, tape, and the sequence kernels on NumPy arrays.
+#include "../cpu/lstm.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <variant>
+
+#include "checks.h"
+#include "module.h"
+
+namespace fusedlstm::bindings {
+namespace {
+
+template <class T>
+using Panels = std::shared_ptr<const LstmPanels<T>>;
+
+// Sizes whose products would not fit 64 bits would fail to allocate long before; this catches the rest.
+void check_sizes(Index inputs, Index units) {
+  constexpr Index largest = Index{1} << 28;
+  if (units < 1 || units > largest) raise_value("recurrent_kernel", "1 to 2^28 units", std::to_string(units));
+  if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
+}
+
+class Weights {
+ public:
+  Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias)
+      : number_(number_type("kernel", kernel)) {
+    const py::array r = checked("recurrent_kernel", recurrent_kernel, number_, {{"H"}, {"4H"}});
+    const py::array k = checked("kernel", kernel, number_, {{"I"}, {"4H"}});
+    inputs_ = k.shape(0);
+    units_ = r.shape(0);
+    pack(kernel, recurrent_kernel, bias);
+  }
+
+  void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
+    pack(kernel, recurrent_kernel, bias);
+    ++version_;
+  }
+
+  Number number() const { return number_; }
+  Index inputs() const { return inputs_; }
+  Index units() const { return units_; }
+  std::uint64_t version() const { return version_; }
+  bool use_bias() const { return use_bias_; }
+  template <class T>
+  const Panels<T>& panels() const {
+    return std::get<Panels<T>>(panels_);
+  }
+
+ private:
+  void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
+    check_sizes(inputs_, units_);
+    const py::array r = readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
+    const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
+    const bool has_bias = !bias.is_none();
+    const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
+    with_number(number_, [&](auto zero) {
+      using T = decltype(zero);
+      Panels<T> fresh;
+      {
+        const py::gil_scoped_release nogil;
+        fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0), data_of<T>(r),
+                                                      stride_of<T>(r, 0), has_bias ? data_of<T>(b) : nullptr);
+      }
+      panels_ = std::move(fresh);
+    });
+    use_bias_ = has_bias;
+  }
+
+  Number number_;
+  Index inputs_ = 0;
+  Index units_ = 0;
+  std::uint64_t version_ = 0;
+  bool use_bias_ = false;
+  std::variant<Panels<float>, Panels<double>> panels_;
+};
+
+// What forward leaves for one backward pass.
+struct Tape {
+  Number number;
+  Sizes sizes;
+  bool go_backwards;
+  bool use_bias;
+  py::array x;
+  py::array y;
+  py::object h0;  // None for zeros
+  std::variant<Panels<float>, Panels<double>> panels;
+  std::variant<Buffer<float>, Buffer<double>> gates;
+  std::variant<Buffer<float>, Buffer<double>> cells;
+  bool used = false;
+
+  void check_unused() const {
+    if (used) throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
+  }
+
+  Index bytes() const {
+    const Index element = number == Number::f64 ? 8 : 4;
+    return element * sizes.units * sizes.batch * (4 * sizes.steps + sizes.steps + 1);
+  }
+};
+
+template <class T>
+Sequence<const T> sequence_of(const py::array& array, bool backwards) {
+  Sequence<const T> view{data_of<T>(array), stride_of<T>(array, 0), stride_of<T>(array, 1)};
+  if (backwards && array.shape(1) > 0) {
+    view.data += (array.shape(1) - 1) * view.step;
+    view.step = -view.step;
+  }
+  return view;
+}
+
+template <class T>
+py::tuple forward(const Weights& weights, const py::array& x, const py::object& h0, const py::object& c0, bool training,
+                  bool return_sequences, bool go_backwards) {
+  const Panels<T> panels = weights.panels<T>();
+  const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
+  const Index B = n.batch;
+  const Index H = n.units;
+  const auto states = static_cast<std::size_t>(B * H);
+  const bool whole_y = training || return_sequences;
+
+  py::array h_last = new_array<T>({B, H});
+  py::array c_last = new_array<T>({B, H});
+  py::object y = py::none();
+  if (whole_y) y = new_array<T>({B, n.steps, H});
+  std::unique_ptr<Tape> tape;
+  Buffer<T> hidden;
+  if (training) {
+    tape = std::make_unique<Tape>(Tape{number_of<T>, n, go_backwards, weights.use_bias(), x, y, h0, panels,
+                                       Buffer<T>(n.steps * B * 4 * H), Buffer<T>((n.steps + 1) * B * H)});
+  }
+  if (!whole_y) hidden = Buffer<T>(2 * B * H);
+
+  ForwardProblem<T> p{};
+  p.sizes = n;
+  p.x = sequence_of<T>(x, go_backwards);
+  p.h0 = data_or_null<T>(h0);
+  if (whole_y) {
+    p.h = {mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H};
+    p.h_slots = std::max<Index>(n.steps, 1);
+  } else {
+    p.h = {hidden.data(), H, B * H};
+    p.h_slots = 2;
+  }
+  p.cells = training ? std::get<Buffer<T>>(tape->cells).data() : mutable_data<T>(c_last);
+  p.cells_step = training ? B * H : 0;
+  p.gates = training ? std::get<Buffer<T>>(tape->gates).data() : nullptr;
+  const T* first_c = data_or_null<T>(c0);
+  T* h_out = mutable_data<T>(h_last);
+  T* c_out = mutable_data<T>(c_last);
+  {
+    const py::gil_scoped_release nogil;
+    if (first_c != nullptr) {
+      std::memcpy(p.cells, first_c, states * sizeof(T));
+    } else {
+      std::fill_n(p.cells, states, T(0));
+    }
+    note_run(run_forward(*panels, p));
+    for (Index b = 0; b < B; ++b) {
+      T* row = h_out + b * H;
+      if (n.steps > 0) {
+        std::copy_n(p.h.at(b, (n.steps - 1) % p.h_slots), H, row);
+      } else if (p.h0 != nullptr) {
+        std::copy_n(p.h0 + b * H, H, row);
+      } else {
+        std::fill_n(row, H, T(0));
+      }
+    }
+    if (training) std::copy_n(p.cells + n.steps * p.cells_step, states, c_out);
+  }
+  return py::make_tuple(return_sequences ? y : py::none(), h_last, c_last, py::cast(std::move(tape)));
+}
+
+py::object optional_state(const char* name, const py::object& state, Number number, Index batch, Index units) {
+  if (state.is_none()) return state;
+  return contiguous(name, state, number, {{"B", batch}, {"H", units}});
+}
+
+py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& h0, const py::object& c0,
+                       bool training, bool return_sequences, bool go_backwards) {
+  const Number number = weights.number();
+  const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
+  const Index B = input.shape(0);
+  const py::object h = optional_state("h0", h0, number, B, weights.units());
+  const py::object c = optional_state("c0", c0, number, B, weights.units());
+  return with_number(number, [&](auto zero) {
+    return forward<decltype(zero)>(weights, input, h, c, training, return_sequences, go_backwards);
+  });
+}
+
+template <class T>
+py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx) {
+  const Sizes& n = tape.sizes;
+  const Index B = n.batch;
+  const Index H = n.units;
+  const auto states = static_cast<std::size_t>(B * H);
+  py::array dkernel = new_array<T>({n.inputs, 4 * H});
+  py::array drecurrent = new_array<T>({H, 4 * H});
+  py::array dh0 = new_array<T>({B, H});
+  py::array dc0 = new_array<T>({B, H});
+  py::object dx = py::none();
+  py::object dbias = py::none();
+  if (need_dx) dx = new_array<T>({B, n.steps, n.inputs});
+  if (tape.use_bias) dbias = new_array<T>({4 * H});
+
+  BackwardProblem<T> p{};
+  p.sizes = n;
+  p.x = sequence_of<T>(tape.x, tape.go_backwards);
+  p.h0 = data_or_null<T>(tape.h0);
+  p.y = sequence_of<T>(tape.y, false);
+  p.cells = std::get<Buffer<T>>(tape.cells).data();
+  p.gates = std::get<Buffer<T>>(tape.gates).data();
+  if (!dy.is_none()) p.dy = sequence_of<T>(py::reinterpret_borrow<py::array>(dy), false);
+  p.dh = data_or_null<T>(dh);
+  p.dc = mutable_data<T>(dc0);
+  p.dh0 = mutable_data<T>(dh0);
+  if (need_dx) {
+    const Sequence<const T> view = sequence_of<T>(py::reinterpret_borrow<py::array>(dx), tape.go_backwards);
+    p.dx = {const_cast<T*>(view.data), view.row, view.step};
+  }
+  p.dkernel = mutable_data<T>(dkernel);
+  p.drecurrent_kernel = mutable_data<T>(drecurrent);
+  if (tape.use_bias) p.dbias = mutable_data<T>(py::reinterpret_borrow<py::array>(dbias));
+  const T* last_dc = data_or_null<T>(dc);
+  const Panels<T> panels = std::get<Panels<T>>(tape.panels);
+  tape.used = true;
+  {
+    const py::gil_scoped_release nogil;
+    if (last_dc != nullptr) {
+      std::memcpy(p.dc, last_dc, states * sizeof(T));
+    } else {
+      std::fill_n(p.dc, states, T(0));
+    }
+    note_run(run_backward(*panels, p));
+  }
+  // The tape's memory serves the next forward pass.
+  tape.gates = Buffer<T>();
+  tape.cells = Buffer<T>();
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
+}
+
+py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx) {
+  tape.check_unused();
+  const Sizes& n = tape.sizes;
+  py::object dy_view = dy;
+  if (!dy.is_none()) {
+    dy_view = readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, {"H", n.units}});
+  }
+  const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, n.units);
+  const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, n.units);
+  return with_number(tape.number, [&](auto zero) {
+    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx);
+  });
+}
+
+bool overlap(const py::array& a, const py::array& b) {
+  const char* first = static_cast<const char*>(a.data());
+  const char* second = static_cast<const char*>(b.data());
+  return first < second + b.nbytes() && second < first + a.nbytes();
+}
+
+template <class T>
+void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c, const py::array& h_out,
+          const py::array& c_out) {
+  const Panels<T>& panels = weights.panels<T>();
+  ForwardProblem<T> p{};
+  p.sizes = {x.shape(0), 1, weights.inputs(), weights.units()};
+  const Index states = p.sizes.batch * p.sizes.units;
+  p.x = {data_of<T>(x), stride_of<T>(x, 0), 0};
+  p.h0 = data_of<T>(h);
+  p.cells = mutable_data<T>(c_out);
+  T* h_target = mutable_data<T>(h_out);
+  // Units still read the old state while others write the new one.
+  const bool in_place = overlap(h_out, h);
+  const Buffer<T> fresh = in_place ? Buffer<T>(states) : Buffer<T>();
+  p.h = {in_place ? fresh.data() : h_target, p.sizes.units, 0};
+  p.h_slots = 1;
+  const T* c_prev = data_of<T>(c);
+  const py::gil_scoped_release nogil;
+  if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
+  note_run(run_forward(*panels, p));
+  if (in_place) std::copy_n(fresh.data(), states, h_target);
+}
+
+void lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
+               const py::object& h_out, const py::object& c_out) {
+  const Number number = weights.number();
+  const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
+  const Index B = input.shape(0);
+  const Index H = weights.units();
+  const py::array h_in = contiguous("h", h, number, {{"B", B}, {"H", H}});
+  const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
+  const py::array h_new = writable("out[0]", h_out, number, {{"B", B}, {"H", H}});
+  const py::array c_new = writable("out[1]", c_out, number, {{"B", B}, {"H", H}});
+  if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
+      overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
+    raise_value("out", "arrays apart from each other and from x (each may be h or c itself)", "overlapping ones");
+  }
+  with_number(number, [&](auto zero) { step<decltype(zero)>(weights, input, h_in, c_in, h_new, c_new); });
+}
+
+}  // namespace
+
+void bind_lstm(py::module_& module) {
+  py::class_<Weights>(module, "LSTMWeights")
+      .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("kernel"),
+           py::arg("recurrent_kernel"), py::arg("bias") = py::none())
+      .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias") = py::none())
+      .def_property_readonly("inputs", &Weights::inputs)
+      .def_property_readonly("units", &Weights::units)
+      .def_property_readonly("version", &Weights::version)
+      .def_property_readonly("use_bias", &Weights::use_bias)
+      .def_property_readonly("dtype", [](const Weights& weights) {
+        return weights.number() == Number::f64 ? py::dtype::of<double>() : py::dtype::of<float>();
+      });
+  py::class_<Tape>(module, "Tape")
+      .def_property_readonly("nbytes", &Tape::bytes)
+      .def_property_readonly("used", [](const Tape& tape) { return tape.used; });
+  module.def("lstm_forward", &lstm_forward);
+  module.def("lstm_backward", &lstm_backward);
+  module.def("lstm_step", &lstm_step);
+}
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,74 @@
+// Instruction sets, threads, what ran last, and the machine's multiply-add peak.
+#include <pybind11/stl.h>
+
+#include <chrono>
+
+#include "../cpu/dispatch.h"
+#include "../cpu/team.h"
+#include "checks.h"
+#include "module.h"
+
+namespace fusedlstm::bindings {
+namespace {
+
+thread_local KernelRun last_run;
+
+std::string last_kernel() {
+  if (last_run.operation == nullptr) return "none";
+  std::string text = std::string("cpu ") + last_run.instruction_set + (last_run.is_double ? " float64 " : " float32 ") +
+                     last_run.operation + ", " + std::to_string(last_run.threads) +
+                     (last_run.threads == 1 ? " thread" : " threads");
+  if (last_run.threads > 1) text += last_run.units_split ? ", unit split" : ", batch split";
+  return text;
+}
+
+double measure_peak(const std::string& dtype, int threads, double seconds) {
+  if (dtype != "float32" && dtype != "float64") raise_value("dtype", "'float32' or 'float64'", "'" + dtype + "'");
+  if (threads < 1 || threads > max_threads) {
+    raise_value("threads", "a number from 1 to " + std::to_string(max_threads), std::to_string(threads));
+  }
+  if (!(seconds > 0.0 && seconds <= 60.0)) raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
+  const KernelSet& set = kernels();
+  const auto run = dtype == "float64" ? set.f64.multiply_adds : set.f32.multiply_adds;
+  const py::gil_scoped_release nogil;
+  using Clock = std::chrono::steady_clock;
+  constexpr Index rounds = 20'000;
+  TeamLease team(threads);
+  double best = 0.0;
+  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  do {
+    double operations = 0.0;
+    const auto start = Clock::now();
+    team.run([&](const Worker& worker) {
+      const double own = run(rounds);
+      if (worker.id == 0) operations = own;
+    });
+    const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, operations * team.count() / elapsed * 1e-9);
+  } while (Clock::now() < end);
+  return best;
+}
+
+}  // namespace
+
+void note_run(const KernelRun& run) { last_run = run; }
+
+void bind_machine(py::module_& module) {
+  module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
+  module.def("get_instruction_set", [] { return kernels().name; });
+  module.def("set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
+  module.def("get_num_threads", &num_threads);
+  module.def(
+      "set_num_threads",
+      [](int count) {
+        if (count < 1 || count > max_threads) {
+          raise_value("count", "a number from 1 to " + std::to_string(max_threads), std::to_string(count));
+        }
+        set_num_threads(count);
+      },
+      py::arg("count"));
+  module.def("last_kernel", &last_kernel);
+  module.def("measure_peak", &measure_peak, py::arg("dtype"), py::arg("threads"), py::arg("seconds"));
+}
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,18 @@
+// The parts of the extension module, and the note of what ran last.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "../cpu/lstm.h"
+
+namespace fusedlstm::bindings {
+
+void bind_lstm(pybind11::module_& module);
+void bind_dense(pybind11::module_& module);
+void bind_elementwise(pybind11::module_& module);
+void bind_machine(pybind11::module_& module);
+
+// Remembered for the calling thread; last_kernel() turns it into text.
+void note_run(const KernelRun& run);
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,98 @@
+#include "buffer.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <vector>
+
+namespace fusedlstm {
+namespace {
+
+constexpr std::size_t alignment = 64;
+constexpr std::size_t most_kept_bytes = std::size_t{64} << 20;
+
+// In front of every block, so that giving back needs the pointer alone.
+struct alignas(alignment) Header {
+  std::size_t capacity;
+};
+
+class Cache {
+ public:
+  Header* take(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    // The smallest that fits, and not one so large that its owner will miss it.
+    auto best = kept_.end();
+    for (auto it = kept_.begin(); it != kept_.end(); ++it) {
+      const std::size_t capacity = (*it)->capacity;
+      if (capacity >= bytes && capacity / 2 <= bytes && (best == kept_.end() || capacity < (*best)->capacity)) best = it;
+    }
+    if (best == kept_.end()) return nullptr;
+    Header* found = *best;
+    kept_.erase(best);
+    kept_bytes_ -= found->capacity;
+    return found;
+  }
+
+  void give(Header* header) noexcept {
+    const std::lock_guard lock(mutex_);
+    kept_.push_back(header);  // Room for it was reserved when it was made.
+    kept_bytes_ += header->capacity;
+    while (kept_bytes_ > most_kept_bytes) {
+      kept_bytes_ -= kept_.front()->capacity;
+      std::free(kept_.front());
+      kept_.erase(kept_.begin());
+      --made_;
+    }
+  }
+
+  Header* make(std::size_t bytes) {
+    {
+      const std::lock_guard lock(mutex_);
+      kept_.reserve(made_ + 1);
+      ++made_;
+    }
+    const std::size_t capacity = (bytes + alignment - 1) / alignment * alignment;
+    void* memory = std::aligned_alloc(alignment, sizeof(Header) + capacity);
+    if (memory == nullptr) {
+      const std::lock_guard lock(mutex_);
+      --made_;
+      throw std::bad_alloc();
+    }
+    return new (memory) Header{capacity};
+  }
+
+  // A child process must not inherit the lock from a thread that it does not have.
+  void lock() { mutex_.lock(); }
+  void unlock() { mutex_.unlock(); }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Header*> kept_;
+  std::size_t kept_bytes_ = 0;
+  std::size_t made_ = 0;
+};
+
+// Never destroyed: buffers owned by Python objects may outlive static objects.
+Cache& cache() {
+  static Cache* instance = [] {
+    pthread_atfork([] { cache().lock(); }, [] { cache().unlock(); }, [] { cache().unlock(); });
+    return new Cache;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void* take_memory(std::size_t bytes) {
+  bytes = std::max<std::size_t>(bytes, 1);
+  Header* header = cache().take(bytes);
+  if (header == nullptr) header = cache().make(bytes);
+  return header + 1;
+}
+
+void give_memory(void* memory) noexcept { cache().give(static_cast<Header*>(memory) - 1); }
+
+}  // namespace fusedlstm

@@ -1,0 +1,37 @@
+// Aligned memory that is kept between calls: a training step asks for the same sizes again and again, and
+// fresh pages from the system cost more than the arithmetic on them at small sizes.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+
+#include "../lstm.h"
+
+namespace fusedlstm {
+
+// Throws std::bad_alloc. The contents are undefined.
+void* take_memory(std::size_t bytes);
+void give_memory(void* memory) noexcept;
+
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(Index count) : data_(static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)))) {}
+  Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_ != nullptr) give_memory(data_);
+  }
+
+  T* data() const { return data_; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+ private:
+  T* data_ = nullptr;
+};
+
+}  // namespace fusedlstm

@@ -1,0 +1,58 @@
+#include "dense.h"
+
+namespace fusedlstm {
+
+template <class T>
+KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
+                    const T* kernel, Index row_stride, Index column_stride, const T* bias, T* y) {
+  const KernelSet& set = kernels();
+  const Kernels<T>& table = set.of<T>();
+  const Index columns = 4 * table.width;
+  const Index panels = (outputs + columns - 1) / columns;
+  const Buffer<T> packed(panels * columns * inputs);
+  table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, packed.data());
+  const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
+  const Index grain = operations_per_thread / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
+  const Buffer<T> partial(rows * columns);
+  const int threads = parallel(rows, grain, [&](Range range, const Worker&) {
+    table.dense(problem, range, partial.data() + range.begin * columns);
+  });
+  return {operation, set.name, sizeof(T) == sizeof(double), threads, false};
+}
+
+template <class T>
+KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride, const T* dy,
+                              T* dkernel, T* dbias) {
+  const KernelSet& set = kernels();
+  const Kernels<T>& table = set.of<T>();
+  const Index columns = 4 * table.width;
+  WeightGradientProblem<T> problem{};
+  problem.batch = rows;
+  problem.steps = 1;
+  problem.columns = outputs;
+  problem.right = dy;
+  problem.left[0] = {{x, x_stride, 0}, inputs, 0, nullptr, dkernel};
+  problem.left_count = 1;
+  problem.bias = dbias;
+  const Index tiles = (inputs + table.tile_rows - 1) / table.tile_rows;
+  const Index bias_panels = (outputs + columns - 1) / columns;
+  const Index grain = operations_per_thread / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
+  TeamLease team(static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads())));
+  const Index each = ((tiles / team.count() + 1) * table.tile_rows + columns) * table.block;
+  const Buffer<T> scratch(each * team.count());
+  team.run([&](const Worker& worker) {
+    table.weight_gradients(problem, share_of(tiles, worker.id, worker.count),
+                           share_of(bias_panels, worker.id, worker.count), scratch.data() + worker.id * each);
+  });
+  return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};
+}
+
+#define FUSEDLSTM_INSTANTIATE(T)                                                                                \
+  template KernelRun run_dense(const char*, Index, Index, Index, const T*, Index, const T*, Index, Index, const T*, \
+                               T*);                                                                             \
+  template KernelRun run_dense_gradients(Index, Index, Index, const T*, Index, const T*, T*, T*);
+FUSEDLSTM_INSTANTIATE(float)
+FUSEDLSTM_INSTANTIATE(double)
+#undef FUSEDLSTM_INSTANTIATE
+
+}  // namespace fusedlstm

@@ -1,0 +1,105 @@
+#include "dispatch.h"
+
+#include <atomic>
+#include <charconv>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "team.h"
+
+namespace fusedlstm {
+
+#if defined(FUSEDLSTM_HAS_AVX512)
+namespace avx512 {
+const KernelSet& kernel_set();
+}
+#endif
+#if defined(FUSEDLSTM_HAS_AVX2)
+namespace avx2 {
+const KernelSet& kernel_set();
+}
+#endif
+#if defined(FUSEDLSTM_HAS_NEON)
+namespace neon {
+const KernelSet& kernel_set();
+}
+#endif
+namespace scalar {
+const KernelSet& kernel_set();
+}
+
+namespace {
+
+// The processor and the operating system: GCC's and Clang's run-time check covers both.
+std::vector<const KernelSet*> usable_sets() {
+  std::vector<const KernelSet*> sets;
+#if defined(FUSEDLSTM_HAS_AVX512)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    sets.push_back(&avx512::kernel_set());
+  }
+#endif
+#if defined(FUSEDLSTM_HAS_AVX2)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::kernel_set());
+#endif
+#if defined(FUSEDLSTM_HAS_NEON)
+  sets.push_back(&neon::kernel_set());
+#endif
+  sets.push_back(&scalar::kernel_set());
+  return sets;
+}
+
+const std::vector<const KernelSet*>& usable() {
+  static const std::vector<const KernelSet*> sets = usable_sets();
+  return sets;
+}
+
+std::atomic<const KernelSet*> current{nullptr};
+
+}  // namespace
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const KernelSet* set : usable()) names.emplace_back(set->name);
+  return names;
+}
+
+const KernelSet& kernels() {
+  const KernelSet* set = current.load(std::memory_order_relaxed);
+  return set != nullptr ? *set : *usable().front();
+}
+
+void set_instruction_set(std::string_view name) {
+  std::string choices;
+  for (const KernelSet* set : usable()) {
+    if (name == set->name) {
+      current.store(set, std::memory_order_relaxed);
+      return;
+    }
+    choices += choices.empty() ? "" : ", ";
+    choices += set->name;
+  }
+  throw std::invalid_argument("instruction set: expected one this machine can run (" + choices + "), got '" +
+                              std::string(name) + "'");
+}
+
+void configure_from_environment() {
+  if (const char* name = std::getenv("FUSEDLSTM_INSTRUCTION_SET"); name != nullptr && *name != '\0') {
+    try {
+      set_instruction_set(name);
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(std::string("FUSEDLSTM_INSTRUCTION_SET: ") + error.what());
+    }
+  }
+  if (const char* text = std::getenv("FUSEDLSTM_NUM_THREADS"); text != nullptr && *text != '\0') {
+    const std::string_view value(text);
+    int count = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), count);
+    if (error != std::errc() || end != value.data() + value.size() || count < 1 || count > max_threads) {
+      throw std::invalid_argument("FUSEDLSTM_NUM_THREADS: expected a number from 1 to " +
+                                  std::to_string(max_threads) + ", got '" + std::string(value) + "'");
+    }
+    set_num_threads(count);
+  }
+}
+
+}  // namespace fusedlstm

@@ -1,0 +1,25 @@
+// Which instruction set's kernels run. Chosen once for the process, changeable, looked up once per call.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels.h"
+
+namespace fusedlstm {
+
+// Sets that this library was built with and this processor has, best first.
+std::vector<std::string> instruction_sets();
+
+// The set in use: the best one, or what FUSEDLSTM_INSTRUCTION_SET names.
+const KernelSet& kernels();
+
+// Throws std::invalid_argument naming the choices.
+void set_instruction_set(std::string_view name);
+
+// Reads FUSEDLSTM_INSTRUCTION_SET and FUSEDLSTM_NUM_THREADS; throws std::invalid_argument for values that
+// this machine cannot honour.
+void configure_from_environment();
+
+}  // namespace fusedlstm

@@ -1,0 +1,251 @@
+// Kernels that touch each element once: the cell alone, dense layers' product, dropout, optimizers.
+#pragma once
+
+#include "../cell.h"
+#include "denormals.h"
+#include "gemm.h"
+#include "kernels.h"
+#include "vec_math.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+template <class T, class Body>
+[[gnu::always_inline]] inline void for_each_vector_in(Range range, const Body& body) {
+  Index i = range.begin;
+  for (; i + Vec<T>::width <= range.end; i += Vec<T>::width) body(i, AllLanes{});
+  if (i < range.end) body(i, range.end - i);
+}
+
+template <class T>
+void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  for (Index b = rows.begin; b < rows.end; ++b) {
+    const T* zb = z + b * 4 * units;
+    T* out = gates + b * 4 * units;
+    for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
+      const Gates<V> g = activate(Gates<V>{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
+                                           V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)});
+      const CellState<V> state = cell_forward(g, V::load(c_prev + b * units + j, lanes));
+      state.h.store(h + b * units + j, lanes);
+      state.c.store(c + b * units + j, lanes);
+      g.i.store(out + j, lanes);
+      g.f.store(out + units + j, lanes);
+      g.g.store(out + 2 * units + j, lanes);
+      g.o.store(out + 3 * units + j, lanes);
+    });
+  }
+}
+
+template <class T>
+void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev, const T* c, const T* dh,
+                        const T* dc, T* dz, T* dc_prev) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  for (Index b = rows.begin; b < rows.end; ++b) {
+    const T* in = gates + b * 4 * units;
+    T* out = dz + b * 4 * units;
+    for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
+      const Index at = b * units + j;
+      const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes), V::load(in + 2 * units + j, lanes),
+                       V::load(in + 3 * units + j, lanes)};
+      const V dc_in = dc != nullptr ? V::load(dc + at, lanes) : V(0);
+      const CellGradients<V> d =
+          cell_backward(g, V::load(c_prev + at, lanes), V::load(c + at, lanes), V::load(dh + at, lanes), dc_in);
+      d.z.i.store(out + j, lanes);
+      d.z.f.store(out + units + j, lanes);
+      d.z.g.store(out + 2 * units + j, lanes);
+      d.z.o.store(out + 3 * units + j, lanes);
+      d.c_prev.store(dc_prev + at, lanes);
+    });
+  }
+}
+
+template <class T>
+void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
+  using V = Vec<T>;
+  constexpr Index columns = Tile<T>::columns;
+  const FlushDenormals flush;
+  const auto lanes_of = [&](Index panel, int j) { return p.outputs - panel * columns - j * V::width; };
+  multiply(
+      rows.size(), p.inputs, [&](Index r) { return p.x + (rows.begin + r) * p.x_stride; }, p.panels,
+      Range{0, divide_up(p.outputs, columns)}, scratch,
+      [&]<int R>(Accumulators<T, R>& acc, Index, Index panel) FUSEDLSTM_INLINE {
+        clear_tile<T, R>(acc);
+        if (p.bias == nullptr) return;
+        for (int j = 0; j < Tile<T>::vectors; ++j) {
+          if (lanes_of(panel, j) <= 0) continue;
+          const V bias = V::load(p.bias + panel * columns + j * V::width, lanes_of(panel, j));
+          for (int r = 0; r < R; ++r) acc[r][j] = bias;
+        }
+      },
+      [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+        for (int r = 0; r < R; ++r) {
+          T* out = p.y + (rows.begin + first + r) * p.outputs + panel * columns;
+          for (int j = 0; j < Tile<T>::vectors; ++j) {
+            if (lanes_of(panel, j) > 0) acc[r][j].store(out + j * V::width, lanes_of(panel, j));
+          }
+        }
+      });
+}
+
+// A bijection of 32-bit words in which every input bit flips every output bit with probability near 1/2:
+// C. Wellons, "Prospecting for hash functions" (2018), the constants of least bias for this shape.
+[[gnu::always_inline]] inline std::uint32_t mix(std::uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x7feb352dU;
+  x = (x ^ (x >> 15)) * 0x846ca68bU;
+  return x ^ (x >> 16);
+}
+
+template <class T>
+void dropout(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed, std::uint32_t threshold,
+             T scale, Sequence<const T> x, T* y) {
+  const std::uint32_t seed_low = static_cast<std::uint32_t>(seed);
+  const std::uint32_t seed_high = static_cast<std::uint32_t>(seed >> 32);
+  for (Index b = rows.begin; b < rows.end; ++b) {
+    for (Index t = 0; t < steps; ++t) {
+      // One key per run of features; the low word counts the features inside it.
+      const std::uint64_t run = static_cast<std::uint64_t>(share_steps ? b : b * steps + t);
+      const std::uint32_t run_key = mix(mix(static_cast<std::uint32_t>(run) ^ seed_low) + seed_high) ^
+                                    mix(static_cast<std::uint32_t>(run >> 32) + seed_low);
+      const T* in = x.at(b, t);
+      T* out = y + (b * steps + t) * features;
+      for (Index j = 0; j < features; ++j) {
+        const std::uint32_t word = mix(mix(static_cast<std::uint32_t>(j) + run_key) ^ seed_high);
+        out[j] = word >= threshold ? in[j] * scale : T(0);
+      }
+    }
+  }
+}
+
+// The gradient as the rule sees it, and the parameter after decoupled weight decay.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> clipped(const UpdateRule<T>& rule, Vec<T> gradient) {
+  return min(Vec<T>(rule.clip), max(Vec<T>(-rule.clip), gradient)) * Vec<T>(rule.scale);
+}
+
+template <class T>
+[[gnu::always_inline]] inline Vec<T> decayed(const UpdateRule<T>& rule, Vec<T> param) {
+  return param - param * Vec<T>(rule.decay);
+}
+
+// The formulas of Keras 3's optimizers, which are those of the papers they cite: momentum (Polyak 1964,
+// Nesterov 1983), RMSprop (Hinton 2012), Adam (Kingma and Ba 2014), AdamW (Loshchilov and Hutter 2017).
+template <class T>
+void sgd(const SgdRule<T>& rule, Range range, T* param, const T* grad, T* velocity) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  const V rate(rule.learning_rate);
+  const V momentum(rule.momentum);
+  for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
+    const V p = decayed(rule, V::load(param + i, lanes));
+    const V step = rate * clipped(rule, V::load(grad + i, lanes));
+    if (velocity == nullptr) {
+      (p - step).store(param + i, lanes);
+      return;
+    }
+    const V v = momentum * V::load(velocity + i, lanes) - step;
+    v.store(velocity + i, lanes);
+    (rule.nesterov ? p + (momentum * v - step) : p + v).store(param + i, lanes);
+  });
+}
+
+template <class T>
+void rmsprop(const RmspropRule<T>& rule, Range range, T* param, const T* grad, T* mean_square, T* mean_grad,
+             T* velocity) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  const V rate(rule.learning_rate);
+  const V rho(rule.rho);
+  const V rest(T(1) - rule.rho);
+  const V momentum(rule.momentum);
+  const V epsilon(rule.epsilon);
+  for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
+    const V p = decayed(rule, V::load(param + i, lanes));
+    const V g = clipped(rule, V::load(grad + i, lanes));
+    const V square = rho * V::load(mean_square + i, lanes) + rest * g * g;
+    square.store(mean_square + i, lanes);
+    V variance = square;
+    if (mean_grad != nullptr) {
+      const V mean = rho * V::load(mean_grad + i, lanes) + rest * g;
+      mean.store(mean_grad + i, lanes);
+      variance = square - mean * mean;
+    }
+    V step = rate * g / sqrt(variance + epsilon);
+    if (velocity != nullptr) {
+      step = momentum * V::load(velocity + i, lanes) + step;
+      step.store(velocity + i, lanes);
+    }
+    (p - step).store(param + i, lanes);
+  });
+}
+
+template <class T>
+void adam(const AdamRule<T>& rule, Range range, T* param, const T* grad, T* m, T* v, T* vhat) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  const V rate(rule.learning_rate);
+  const V rest_1(T(1) - rule.beta_1);
+  const V rest_2(T(1) - rule.beta_2);
+  const V epsilon(rule.epsilon);
+  for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
+    const V p = decayed(rule, V::load(param + i, lanes));
+    const V g = clipped(rule, V::load(grad + i, lanes));
+    const V m_old = V::load(m + i, lanes);
+    const V v_old = V::load(v + i, lanes);
+    const V m_new = m_old + (g - m_old) * rest_1;
+    const V v_new = v_old + (g * g - v_old) * rest_2;
+    m_new.store(m + i, lanes);
+    v_new.store(v + i, lanes);
+    V second = v_new;
+    if (vhat != nullptr) {
+      second = max(V::load(vhat + i, lanes), v_new);
+      second.store(vhat + i, lanes);
+    }
+    (p - rate * m_new / (sqrt(second) + epsilon)).store(param + i, lanes);
+  });
+}
+
+template <class T>
+double squared_norm(Range range, const T* values) {
+  // Sixteen sums: enough for the compiler's vectors, and an order that depends on the size alone.
+  constexpr Index lanes = 16;
+  double sums[lanes] = {};
+  Index i = range.begin;
+  for (; i + lanes <= range.end; i += lanes) {
+    for (Index j = 0; j < lanes; ++j) {
+      const double value = static_cast<double>(values[i + j]);
+      sums[j] += value * value;
+    }
+  }
+  for (Index j = 0; i < range.end; ++i, ++j) sums[j] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  double total = 0.0;
+  for (const double sum : sums) total += sum;
+  return total;
+}
+
+template <class T>
+double multiply_adds(Index rounds) {
+  using V = Vec<T>;
+  constexpr int R = Tile<T>::rows;
+  constexpr int unroll = 16;
+  Accumulators<T, R> acc;
+  clear_tile<T, R>(acc);
+  V a(T(0.5));
+  V b(T(1));
+  for (Index i = 0; i < rounds; ++i) {
+    // Hidden from the optimizer, which would otherwise compute the closed form.
+    asm volatile("" : "+m"(a), "+m"(b));
+    for (int u = 0; u < unroll; ++u) {
+      for (int r = 0; r < R; ++r) {
+        for (int j = 0; j < Tile<T>::vectors; ++j) acc[r][j] = fma(acc[r][j], a, b);
+      }
+    }
+  }
+  T sink[R * Tile<T>::columns];
+  store_tile<T, R>(acc, sink);
+  asm volatile("" : : "m"(sink));
+  return 2.0 * static_cast<double>(rounds) * unroll * R * Tile<T>::columns;
+}
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -1,0 +1,43 @@
+// Compiled once per instruction set, by add_isa() in CMakeLists.txt. Only this file's table leaves it.
+#include "kernels.h"
+
+#include "backward.h"
+#include "elementwise.h"
+#include "forward.h"
+#include "gradients.h"
+#include "pack.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+namespace {
+
+template <class T>
+constexpr Kernels<T> table() {
+  return {.width = Vec<T>::width,
+          .tile_rows = Tile<T>::rows,
+          .block = Tile<T>::block,
+          .pack_gates = pack_gates<T>,
+          .transpose_gates = transpose_gates<T>,
+          .pack_matrix = pack_matrix<T>,
+          .forward = forward<T>,
+          .backward = backward<T>,
+          .weight_gradients = weight_gradients<T>,
+          .dense = dense<T>,
+          .cell_forward = cell_forward_rows<T>,
+          .cell_backward = cell_backward_rows<T>,
+          .dropout = dropout<T>,
+          .sgd = sgd<T>,
+          .rmsprop = rmsprop<T>,
+          .adam = adam<T>,
+          .squared_norm = squared_norm<T>,
+          .multiply_adds = multiply_adds<T>};
+}
+
+#define FUSEDLSTM_QUOTE(name) #name
+#define FUSEDLSTM_NAME(name) FUSEDLSTM_QUOTE(name)
+constexpr KernelSet set{FUSEDLSTM_NAME(FUSEDLSTM_ISA), table<float>(), table<double>()};
+
+}  // namespace
+
+const KernelSet& kernel_set() { return set; }
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -1,0 +1,137 @@
+// What one instruction set offers: a table of plain functions, each the work of one thread.
+#pragma once
+
+#include "../lstm.h"
+#include "team.h"
+
+namespace fusedlstm {
+
+// A thread's part of a sequence kernel. Threads either split the rows, and then never wait for each other,
+// or share all rows and split the units, and then meet once per step (`together`).
+struct SequenceShare {
+  Range rows;
+  Range panels;        // forward: gate panels; backward: panels of dh
+  Range input_panels;  // backward: panels of dx
+  Index row_block;     // rows that run through the whole sequence together
+  Index chunk;         // steps whose input projection (backward: dx) is one product
+  bool together;
+};
+
+// One left operand of a weight gradient: `count` features for every row and step, `lag` steps late, with
+// `before` (rows, count), or zeros where it is null, taking the place of the steps before the first.
+template <class T>
+struct Features {
+  Sequence<const T> rows;
+  Index count;
+  Index lag;
+  const T* before;
+  T* gradient;  // (count, columns)
+};
+
+// gradient = sum over steps and rows of features^T right, for up to two left operands at once.
+template <class T>
+struct WeightGradientProblem {
+  Index batch;
+  Index steps;
+  Index columns;
+  const T* right;  // (steps, batch, columns)
+  Features<T> left[2];
+  int left_count;
+  T* bias;  // (columns): sum of `right`, or null
+};
+
+template <class T>
+struct DenseProblem {
+  Index rows;
+  Index inputs;
+  Index outputs;
+  const T* x;  // rows `x_stride` apart
+  Index x_stride;
+  const T* panels;  // (panels, inputs, 4 width)
+  const T* bias;    // (outputs) or null
+  T* y;             // (rows, outputs)
+};
+
+template <class T>
+struct UpdateRule {
+  T learning_rate;
+  T decay;  // learning_rate * weight_decay, 0 for none
+  T clip;   // infinity for none
+  T scale;
+};
+
+template <class T>
+struct SgdRule : UpdateRule<T> {
+  T momentum;
+  bool nesterov;
+};
+
+template <class T>
+struct RmspropRule : UpdateRule<T> {
+  T rho;
+  T momentum;
+  T epsilon;
+};
+
+template <class T>
+struct AdamRule : UpdateRule<T> {
+  T beta_1;
+  T beta_2;
+  T epsilon;
+};
+
+template <class T>
+struct Kernels {
+  Index width;      // units per gate panel; 4 width columns per panel of anything else
+  Index tile_rows;  // rows of the register tile
+  Index block;      // steps and rows that a weight gradient sums before it adds them to the total
+
+  // Panels from weights in Keras's layout, for panels in `range`: (K,G) as gate panels; the transpose of gate
+  // panels, as panels of K columns; and a plain (K,N) matrix with any strides.
+  void (*pack_gates)(const T* source, Index row_stride, Index K, Index units, Range range, T* panels);
+  void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
+  void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
+
+  // Scratch: forward (chunk row_block) (panels + 1) 4 width; backward (chunk row_block) 4 width;
+  // weight gradients (tiles tile_rows + 4 width) block; dense (rows, 4 width).
+  void (*forward)(const ForwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
+  void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
+  void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch);
+  void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
+
+  // The cell alone, on rows of (B,G) and (B,H) arrays.
+  void (*cell_forward)(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates);
+  void (*cell_backward)(Index units, Range rows, const T* gates, const T* c_prev, const T* c, const T* dh,
+                        const T* dc, T* dz, T* dc_prev);
+
+  // Element [row, step, j] of (rows, steps, features) is kept where the hash of its index, without the step
+  // when `share_steps`, is at least `threshold`, and then scaled.
+  void (*dropout)(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed,
+                  std::uint32_t threshold, T scale, Sequence<const T> x, T* y);
+
+  void (*sgd)(const SgdRule<T>&, Range, T* param, const T* grad, T* velocity);
+  void (*rmsprop)(const RmspropRule<T>&, Range, T* param, const T* grad, T* mean_square, T* mean_grad, T* velocity);
+  void (*adam)(const AdamRule<T>&, Range, T* param, const T* grad, T* m, T* v, T* vhat);
+  double (*squared_norm)(Range, const T* values);
+
+  // Runs `rounds` rounds of independent multiply-adds in registers; returns the operations done (2 per
+  // multiply-add and lane). The peak that other rates are a fraction of.
+  double (*multiply_adds)(Index rounds);
+};
+
+struct KernelSet {
+  const char* name;
+  Kernels<float> f32;
+  Kernels<double> f64;
+
+  template <class T>
+  const Kernels<T>& of() const {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      return f32;
+    } else {
+      return f64;
+    }
+  }
+};
+
+}  // namespace fusedlstm

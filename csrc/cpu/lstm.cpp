@@ -1,0 +1,142 @@
+#include "lstm.h"
+
+#include <vector>
+
+#include "plan.h"
+
+namespace fusedlstm {
+namespace {
+
+Index panels_of(Index columns, Index columns_per_panel) { return (columns + columns_per_panel - 1) / columns_per_panel; }
+
+// One piece of scratch memory per thread, from one allocation.
+template <class T>
+class Scratch {
+ public:
+  Scratch(int threads, Index each) : each_((each + 15) / 16 * 16), buffer_(threads * each_) {}
+  T* of(const Worker& worker) const { return buffer_.data() + worker.id * each_; }
+
+ private:
+  Index each_;
+  Buffer<T> buffer_;
+};
+
+template <class T>
+KernelRun describe(const char* operation, const KernelSet& set, int threads, bool units_split) {
+  return {operation, set.name, sizeof(T) == sizeof(double), threads, units_split};
+}
+
+}  // namespace
+
+template <class T>
+LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride, const T* recurrent_kernel,
+                          Index recurrent_stride, const T* bias)
+    : set_(&fusedlstm::kernels()), inputs_(inputs), units_(units) {
+  const Index panels = panels_of(units, kernels().width);
+  const Index columns = 4 * kernels().width;
+  gates_ = Buffer<T>(panels * columns * (inputs + units + 1));
+  const GatePanels<const T> view = gates();
+  const Range all{0, panels};
+  kernels().pack_gates(kernel, kernel_stride, inputs, units, all, const_cast<T*>(view.input));
+  kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, all, const_cast<T*>(view.recurrent));
+  T* packed_bias = const_cast<T*>(view.bias);
+  if (bias != nullptr) {
+    kernels().pack_gates(bias, 0, 1, units, all, packed_bias);
+  } else {
+    std::fill(packed_bias, packed_bias + panels * columns, T(0));
+  }
+}
+
+template <class T>
+LstmPanels<T>::~LstmPanels() {
+  if (T* transposed = transposed_.load(); transposed != nullptr) give_memory(transposed);
+}
+
+template <class T>
+GatePanels<const T> LstmPanels<T>::gates() const {
+  const Index row = panels_of(units_, kernels().width) * 4 * kernels().width;
+  const T* data = gates_.data();
+  return {data, data + row * inputs_, data + row * (inputs_ + units_)};
+}
+
+template <class T>
+TransposedPanels<const T> LstmPanels<T>::transposed() const {
+  const Index columns = 4 * kernels().width;
+  const Range input_panels{0, panels_of(inputs_, columns)};
+  const Range recurrent_panels{0, panels_of(units_, columns)};
+  const Index recurrent_size = recurrent_panels.size() * columns * 4 * units_;
+  T* data = transposed_.load(std::memory_order_acquire);
+  if (data == nullptr) {
+    const Index size = recurrent_size + input_panels.size() * columns * 4 * units_;
+    T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
+    kernels().transpose_gates(gates().recurrent, units_, units_, recurrent_panels, fresh);
+    kernels().transpose_gates(gates().input, inputs_, units_, input_panels, fresh + recurrent_size);
+    // Two threads may come here at once; both copies are the same, and one is kept.
+    if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
+      data = fresh;
+    } else {
+      give_memory(fresh);
+    }
+  }
+  return {data + recurrent_size, data};
+}
+
+template <class T>
+KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
+  const Kernels<T>& kernels = panels.set().template of<T>();
+  const Sizes& n = problem.sizes;
+  problem.weights = panels.gates();
+  const Index gate_panels = panels_of(n.units, kernels.width);
+  TeamLease team(useful_threads(n, kernels.tile_rows, gate_panels, num_threads()));
+  const SequencePlan plan = plan_sequence(n, kernels.tile_rows, gate_panels, team.count());
+  const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) + 1 : gate_panels;
+  const Scratch<T> scratch(team.count(), plan.chunk * plan.row_block * (own_panels + 1) * 4 * kernels.width);
+  team.run([&](const Worker& worker) {
+    kernels.forward(problem, plan.share(worker, n.batch, gate_panels, 0), scratch.of(worker), worker);
+  });
+  return describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
+}
+
+template <class T>
+KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) {
+  const Kernels<T>& kernels = panels.set().template of<T>();
+  const Sizes& n = problem.sizes;
+  problem.weights = panels.transposed();
+  const Index columns = 4 * kernels.width;
+  const Index hidden_panels = panels_of(n.units, columns);
+  const Index input_panels = panels_of(n.inputs, columns);
+  TeamLease team(useful_threads(n, kernels.tile_rows, hidden_panels, num_threads()));
+  const SequencePlan plan = plan_sequence(n, kernels.tile_rows, hidden_panels, team.count());
+
+  WeightGradientProblem<T> gradients{};
+  gradients.batch = n.batch;
+  gradients.steps = n.steps;
+  gradients.columns = 4 * n.units;
+  gradients.right = problem.gates;
+  gradients.left[0] = {problem.x, n.inputs, 0, nullptr, problem.dkernel};
+  gradients.left[1] = {problem.y, n.units, 1, problem.h0, problem.drecurrent_kernel};
+  gradients.left_count = 2;
+  gradients.bias = problem.dbias;
+  const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.units, kernels.tile_rows);
+  const Index own_tiles = panels_of(tiles, team.count()) + 1;
+  const Index gate_panels = panels_of(gradients.columns, columns);
+
+  const Scratch<T> scratch(team.count(), std::max(plan.chunk * plan.row_block * columns,
+                                                  (own_tiles * kernels.tile_rows + columns) * kernels.block));
+  team.run([&](const Worker& worker) {
+    kernels.backward(problem, plan.share(worker, n.batch, hidden_panels, input_panels), scratch.of(worker), worker);
+    worker.wait();
+    kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
+                             share_of(gate_panels, worker.id, worker.count), scratch.of(worker));
+  });
+  return describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
+}
+
+template class LstmPanels<float>;
+template class LstmPanels<double>;
+template KernelRun run_forward(const LstmPanels<float>&, ForwardProblem<float>);
+template KernelRun run_forward(const LstmPanels<double>&, ForwardProblem<double>);
+template KernelRun run_backward(const LstmPanels<float>&, BackwardProblem<float>);
+template KernelRun run_backward(const LstmPanels<double>&, BackwardProblem<double>);
+
+}  // namespace fusedlstm

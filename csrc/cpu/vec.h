@@ -1,0 +1,59 @@
+// The number type of the CPU kernels. Each instruction set's header defines Vec<float> and Vec<double>
+// inside the namespace FUSEDLSTM_ISA with the same members, so that a kernel reads like its formula:
+//
+//   Vec(s)                        every lane = s            Vec::width, Vec::registers
+//   load(p), load(p, n)           n < width: the lanes beyond n are zero and memory beyond n untouched
+//   store(p), store(p, n)
+//   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
+//   min(a, b), max(a, b)          b where either is NaN
+//   abs(a), copysign(a, s), sqrt(a), sum(a)
+//   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
+//                                 integer n into t's lowest bits
+//
+// All of a kernel's code lives in that namespace and nothing from the standard library is instantiated
+// in it: the linker keeps one copy of an inline function for the whole library, and it might keep the one
+// compiled for an instruction set that this machine lacks.
+#pragma once
+
+#include <cstdint>
+
+#include "../lstm.h"
+
+#if !defined(FUSEDLSTM_ISA) || !defined(FUSEDLSTM_VEC)
+#error "compile kernels through add_isa() in CMakeLists.txt, which names the instruction set"
+#endif
+
+// On a lambda that handles a tile: inlined, it finds the tile in registers.
+#define FUSEDLSTM_INLINE __attribute__((always_inline))
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+template <class T>
+struct Vec;
+
+// A count of lanes known to be the whole vector, so that full panels pay nothing for tails.
+struct AllLanes {};
+
+template <class T>
+struct FloatFormat;
+
+template <>
+struct FloatFormat<float> {
+  static constexpr int mantissa_bits = 23;
+  static constexpr std::uint32_t one_bits = 0x3f800000U;
+  static constexpr float shift = 0x1.8p23F;
+};
+
+template <>
+struct FloatFormat<double> {
+  static constexpr int mantissa_bits = 52;
+  static constexpr std::uint64_t one_bits = 0x3ff0000000000000U;
+  static constexpr double shift = 0x1.8p52;
+};
+
+[[gnu::always_inline]] inline Index smaller(Index a, Index b) { return a < b ? a : b; }
+[[gnu::always_inline]] inline Index divide_up(Index a, Index b) { return (a + b - 1) / b; }
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA
+
+#include FUSEDLSTM_VEC

@@ -1,0 +1,91 @@
+// AVX2 and FMA: 8 floats or 4 doubles, 16 registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// A window into this table is a mask of n leading ones, for n = 0 .. 8.
+alignas(64) inline constexpr std::int32_t lane_mask_table[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+
+template <>
+struct Vec<float> {
+  static constexpr Index width = 8;
+  static constexpr int registers = 16;
+  __m256 v;
+
+  Vec() = default;
+  Vec(__m256 value) : v(value) {}
+  explicit Vec(float s) : v(_mm256_set1_ps(s)) {}
+
+  static __m256i mask(Index n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane_mask_table + width - n));
+  }
+  static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const float* p, Index n) { return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n))); }
+  void store(float* p) const { _mm256_storeu_ps(p, v); }
+  void store(float* p, AllLanes) const { store(p); }
+  void store(float* p, Index n) const { n >= width ? store(p) : _mm256_maskstore_ps(p, mask(n), v); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm256_add_ps(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return _mm256_sub_ps(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return _mm256_mul_ps(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return _mm256_div_ps(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
+  friend Vec min(Vec a, Vec b) { return _mm256_min_ps(a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return _mm256_max_ps(a.v, b.v); }
+  friend Vec sqrt(Vec a) { return _mm256_sqrt_ps(a.v); }
+  friend Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v); }
+  friend Vec copysign(Vec a, Vec s) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return _mm256_or_ps(_mm256_andnot_ps(sign, a.v), _mm256_and_ps(sign, s.v));
+  }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<float>;
+    const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t.v), F::mantissa_bits);
+    return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(F::one_bits)));
+  }
+};
+
+template <>
+struct Vec<double> {
+  static constexpr Index width = 4;
+  static constexpr int registers = 16;
+  __m256d v;
+
+  Vec() = default;
+  Vec(__m256d value) : v(value) {}
+  explicit Vec(double s) : v(_mm256_set1_pd(s)) {}
+
+  static __m256i mask(Index n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane_mask_table + 2 * (width - n)));
+  }
+  static Vec load(const double* p) { return _mm256_loadu_pd(p); }
+  static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load(const double* p, Index n) { return n >= width ? load(p) : Vec(_mm256_maskload_pd(p, mask(n))); }
+  void store(double* p) const { _mm256_storeu_pd(p, v); }
+  void store(double* p, AllLanes) const { store(p); }
+  void store(double* p, Index n) const { n >= width ? store(p) : _mm256_maskstore_pd(p, mask(n), v); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm256_add_pd(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return _mm256_sub_pd(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return _mm256_mul_pd(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return _mm256_div_pd(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
+  friend Vec min(Vec a, Vec b) { return _mm256_min_pd(a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return _mm256_max_pd(a.v, b.v); }
+  friend Vec sqrt(Vec a) { return _mm256_sqrt_pd(a.v); }
+  friend Vec abs(Vec a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v); }
+  friend Vec copysign(Vec a, Vec s) {
+    const __m256d sign = _mm256_set1_pd(-0.0);
+    return _mm256_or_pd(_mm256_andnot_pd(sign, a.v), _mm256_and_pd(sign, s.v));
+  }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<double>;
+    const __m256i n = _mm256_slli_epi64(_mm256_castpd_si256(t.v), F::mantissa_bits);
+    return _mm256_castsi256_pd(_mm256_add_epi64(n, _mm256_set1_epi64x(F::one_bits)));
+  }
+};
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

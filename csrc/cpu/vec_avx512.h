@@ -1,0 +1,84 @@
+// AVX-512 (F and DQ): 16 floats or 8 doubles, 32 registers, tails by mask registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+template <>
+struct Vec<float> {
+  static constexpr Index width = 16;
+  static constexpr int registers = 32;
+  __m512 v;
+
+  Vec() = default;
+  Vec(__m512 value) : v(value) {}
+  explicit Vec(float s) : v(_mm512_set1_ps(s)) {}
+
+  static __mmask16 mask(Index n) { return static_cast<__mmask16>(n >= width ? 0xffffU : (1U << n) - 1U); }
+  static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const float* p, Index n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+  void store(float* p) const { _mm512_storeu_ps(p, v); }
+  void store(float* p, AllLanes) const { store(p); }
+  void store(float* p, Index n) const { _mm512_mask_storeu_ps(p, mask(n), v); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return _mm512_mul_ps(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return _mm512_div_ps(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
+  friend Vec min(Vec a, Vec b) { return _mm512_min_ps(a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
+  friend Vec sqrt(Vec a) { return _mm512_sqrt_ps(a.v); }
+  friend Vec abs(Vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0F), a.v); }
+  friend Vec copysign(Vec a, Vec s) {
+    const __m512 sign = _mm512_set1_ps(-0.0F);
+    return _mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, s.v));
+  }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<float>;
+    const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t.v), F::mantissa_bits);
+    return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(F::one_bits)));
+  }
+};
+
+template <>
+struct Vec<double> {
+  static constexpr Index width = 8;
+  static constexpr int registers = 32;
+  __m512d v;
+
+  Vec() = default;
+  Vec(__m512d value) : v(value) {}
+  explicit Vec(double s) : v(_mm512_set1_pd(s)) {}
+
+  static __mmask8 mask(Index n) { return static_cast<__mmask8>(n >= width ? 0xffU : (1U << n) - 1U); }
+  static Vec load(const double* p) { return _mm512_loadu_pd(p); }
+  static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load(const double* p, Index n) { return _mm512_maskz_loadu_pd(mask(n), p); }
+  void store(double* p) const { _mm512_storeu_pd(p, v); }
+  void store(double* p, AllLanes) const { store(p); }
+  void store(double* p, Index n) const { _mm512_mask_storeu_pd(p, mask(n), v); }
+
+  friend Vec operator+(Vec a, Vec b) { return _mm512_add_pd(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return _mm512_sub_pd(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return _mm512_mul_pd(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return _mm512_div_pd(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }
+  friend Vec min(Vec a, Vec b) { return _mm512_min_pd(a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.v, b.v); }
+  friend Vec sqrt(Vec a) { return _mm512_sqrt_pd(a.v); }
+  friend Vec abs(Vec a) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v); }
+  friend Vec copysign(Vec a, Vec s) {
+    const __m512d sign = _mm512_set1_pd(-0.0);
+    return _mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, s.v));
+  }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<double>;
+    const __m512i n = _mm512_slli_epi64(_mm512_castpd_si512(t.v), F::mantissa_bits);
+    return _mm512_castsi512_pd(_mm512_add_epi64(n, _mm512_set1_epi64(F::one_bits)));
+  }
+};
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -1,0 +1,78 @@
+// exp, sigmoid and tanh on Vec<T>. tests/kernels measures the errors stated here.
+#pragma once
+
+#include "vec.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// expm1(r) = r + r^2 q(r) on |r| <= ln(2)/2, with q the minimax polynomial (Remez, weighted for the
+// relative error of expm1), lowest power first. `reach` bounds arguments so that 2^n stays a normal number;
+// `tanh_reach` is where expm1(-2|x|) has become -1.
+template <class T>
+struct ExpTraits;
+
+template <>
+struct ExpTraits<float> {
+  static constexpr float ln2_high = 0x1.62e4p-1F;  // 15 bits: n * ln2_high is exact
+  static constexpr float ln2_low = 0x1.7f7d1cp-20F;
+  static constexpr float reach = 87.0F;
+  static constexpr float tanh_reach = 20.0F;
+  // Relative error of the polynomial: 2^-26.1.
+  static constexpr float q[] = {0.499999984614F, 0.166665460189F, 0.041667121127F, 0.00836628957435F,
+                                0.00138870474436F};
+};
+
+template <>
+struct ExpTraits<double> {
+  static constexpr double ln2_high = 0x1.62e42fefa38p-1;  // 42 bits
+  static constexpr double ln2_low = 0x1.ef35793c7673p-45;
+  static constexpr double reach = 708.0;
+  static constexpr double tanh_reach = 40.0;
+  // Relative error of the polynomial: 2^-55.5.
+  static constexpr double q[] = {0.50000000000000043449,    0.16666666666666601001,    0.04166666666658415991,
+                                 0.0083333333333827453229,  0.001388888892960425151,   0.00019841269732323668158,
+                                 0.000024801507282273795801, 2.7557396776469797194e-6, 2.7625335662067783851e-7,
+                                 2.5056871054409596253e-8};
+};
+
+template <class V>
+struct SplitExp {
+  V scale;  // 2^n
+  V m;      // expm1(x - n ln 2)
+};
+
+// x = n ln 2 + r, |r| <= ln(2)/2; the caller has bounded x.
+template <class T>
+[[gnu::always_inline]] inline SplitExp<Vec<T>> split_exp(Vec<T> x) {
+  using V = Vec<T>;
+  using E = ExpTraits<T>;
+  const V shifted = fma(x, V(T(1.4426950408889634074)), V(FloatFormat<T>::shift));
+  const V n = shifted - V(FloatFormat<T>::shift);
+  const V r = fma(n, V(-E::ln2_low), fma(n, V(-E::ln2_high), x));
+  constexpr int degree = sizeof(E::q) / sizeof(T) - 1;
+  V q(E::q[degree]);
+  for (int j = degree - 1; j >= 0; --j) q = fma(q, r, V(E::q[j]));
+  return {exp2_from_shifted(shifted), fma(r * r, q, r)};
+}
+
+// 1 / (1 + exp(-x)): at most 2.5 ulp; saturates at 1 and, below -reach, at exp(-reach). NaN stays NaN.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> sigmoid(Vec<T> x) {
+  using V = Vec<T>;
+  const V reach(ExpTraits<T>::reach);
+  const V negated = min(reach, max(V(0) - reach, V(0) - x));
+  const SplitExp<V> e = split_exp(negated);
+  return V(1) / (V(1) + fma(e.scale, e.m, e.scale));
+}
+
+// With m = expm1(-2|x|), |tanh(x)| = -m / (2 + m): at most 3 ulp everywhere, odd, exact at 0.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> tanh(Vec<T> x) {
+  using V = Vec<T>;
+  const V a = min(V(ExpTraits<T>::tanh_reach), abs(x));
+  const SplitExp<V> e = split_exp(V(-2) * a);
+  const V m = fma(e.scale, e.m, e.scale - V(1));
+  return copysign(m / (V(2) + m), x);
+}
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

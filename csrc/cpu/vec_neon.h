@@ -1,0 +1,92 @@
+// Advanced SIMD of 64-bit Arm: 4 floats or 2 doubles, 32 registers.
+#pragma once
+
+#include <arm_neon.h>
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// The architecture has no masked memory access: tails go lane by lane.
+template <class V, class T>
+[[gnu::always_inline]] inline V load_lanes(const T* p, Index n) {
+  T lanes[V::width] = {};
+  for (Index j = 0; j < n; ++j) lanes[j] = p[j];
+  return V::load(lanes);
+}
+
+template <class V, class T>
+[[gnu::always_inline]] inline void store_lanes(V value, T* p, Index n) {
+  T lanes[V::width];
+  value.store(lanes);
+  for (Index j = 0; j < n; ++j) p[j] = lanes[j];
+}
+
+template <>
+struct Vec<float> {
+  static constexpr Index width = 4;
+  static constexpr int registers = 32;
+  float32x4_t v;
+
+  Vec() = default;
+  Vec(float32x4_t value) : v(value) {}
+  explicit Vec(float s) : v(vdupq_n_f32(s)) {}
+
+  static Vec load(const float* p) { return vld1q_f32(p); }
+  static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const float* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
+  void store(float* p) const { vst1q_f32(p, v); }
+  void store(float* p, AllLanes) const { store(p); }
+  void store(float* p, Index n) const { n >= width ? store(p) : store_lanes(*this, p, n); }
+
+  friend Vec operator+(Vec a, Vec b) { return vaddq_f32(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return vsubq_f32(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return vmulq_f32(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return vdivq_f32(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c.v, a.v, b.v); }
+  // vminq and vmaxq return NaN where either operand is one; comparing and selecting keeps the contract.
+  friend Vec min(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v); }
+  friend Vec sqrt(Vec a) { return vsqrtq_f32(a.v); }
+  friend Vec abs(Vec a) { return vabsq_f32(a.v); }
+  friend Vec copysign(Vec a, Vec s) { return vbslq_f32(vdupq_n_u32(0x80000000U), s.v, a.v); }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<float>;
+    const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(t.v), F::mantissa_bits);
+    return vreinterpretq_f32_u32(vaddq_u32(n, vdupq_n_u32(F::one_bits)));
+  }
+};
+
+template <>
+struct Vec<double> {
+  static constexpr Index width = 2;
+  static constexpr int registers = 32;
+  float64x2_t v;
+
+  Vec() = default;
+  Vec(float64x2_t value) : v(value) {}
+  explicit Vec(double s) : v(vdupq_n_f64(s)) {}
+
+  static Vec load(const double* p) { return vld1q_f64(p); }
+  static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load(const double* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
+  void store(double* p) const { vst1q_f64(p, v); }
+  void store(double* p, AllLanes) const { store(p); }
+  void store(double* p, Index n) const { n >= width ? store(p) : store_lanes(*this, p, n); }
+
+  friend Vec operator+(Vec a, Vec b) { return vaddq_f64(a.v, b.v); }
+  friend Vec operator-(Vec a, Vec b) { return vsubq_f64(a.v, b.v); }
+  friend Vec operator*(Vec a, Vec b) { return vmulq_f64(a.v, b.v); }
+  friend Vec operator/(Vec a, Vec b) { return vdivq_f64(a.v, b.v); }
+  friend Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f64(c.v, a.v, b.v); }
+  friend Vec min(Vec a, Vec b) { return vbslq_f64(vcltq_f64(a.v, b.v), a.v, b.v); }
+  friend Vec max(Vec a, Vec b) { return vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v); }
+  friend Vec sqrt(Vec a) { return vsqrtq_f64(a.v); }
+  friend Vec abs(Vec a) { return vabsq_f64(a.v); }
+  friend Vec copysign(Vec a, Vec s) { return vbslq_f64(vdupq_n_u64(0x8000000000000000U), s.v, a.v); }
+  friend Vec exp2_from_shifted(Vec t) {
+    using F = FloatFormat<double>;
+    const uint64x2_t n = vshlq_n_u64(vreinterpretq_u64_f64(t.v), F::mantissa_bits);
+    return vreinterpretq_f64_u64(vaddq_u64(n, vdupq_n_u64(F::one_bits)));
+  }
+};
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA

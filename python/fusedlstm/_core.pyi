@@ -1,0 +1,102 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+class LSTMWeights:
+    """Weights packed for the kernels, kept until they change.
+
+    The constructor and `update` copy: later changes of the arrays are not seen.
+    """
+
+    def __init__(self, kernel: Array, recurrent_kernel: Array, bias: Array | None = None) -> None: ...
+    def update(self, kernel: Array, recurrent_kernel: Array, bias: Array | None = None) -> None: ...
+    @property
+    def inputs(self) -> int: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def use_bias(self) -> bool: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+class Tape:
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def used(self) -> bool: ...
+
+def lstm_forward(
+    weights: LSTMWeights,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    training: bool,
+    return_sequences: bool,
+    go_backwards: bool,
+) -> tuple[Array | None, Array, Array, Tape | None]: ...
+def lstm_backward(
+    tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
+) -> tuple[Array | None, Array, Array, Array | None, Array, Array]: ...
+def lstm_step(weights: LSTMWeights, x: Array, h: Array, c: Array, h_out: Array, c_out: Array) -> None: ...
+def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]: ...
+def cell_backward(
+    gates: Array, c_prev: Array, c: Array, dh: Array, dc: Array | None
+) -> tuple[Array, Array]: ...
+def dense_forward(x: Array, kernel: Array, bias: Array | None) -> Array: ...
+def dense_backward(
+    x: Array, kernel: Array, dy: Array, need_dx: bool, use_bias: bool
+) -> tuple[Array | None, Array, Array | None]: ...
+def dropout(x: Array, rate: float, seed: int, share_steps: bool, out: Array) -> None: ...
+def sgd_update(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    clipvalue: float,
+    scale: float,
+) -> None: ...
+def rmsprop_update(
+    param: Array,
+    grad: Array,
+    mean_square: Array,
+    mean_grad: Array | None,
+    velocity: Array | None,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    weight_decay: float,
+    clipvalue: float,
+    scale: float,
+) -> None: ...
+def adam_update(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    vhat: Array | None,
+    learning_rate: float,
+    step: int,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float,
+    clipvalue: float,
+    scale: float,
+) -> None: ...
+def squared_norm(a: Array) -> float: ...
+def instruction_sets() -> tuple[str, ...]: ...
+def get_instruction_set() -> str: ...
+def set_instruction_set(name: str) -> None: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...
+def last_kernel() -> str: ...
+def measure_peak(dtype: str, threads: int, seconds: float) -> float: ...

@@ -1,0 +1,513 @@
+"""Array-level kernels: the LSTM and what surrounds it, on NumPy arrays.
+
+Letters: ``B`` batch rows, ``T`` time steps, ``I`` input features, ``H`` units. Weights have Keras's layout,
+``kernel (I, 4H)``, ``recurrent_kernel (H, 4H)``, ``bias (4H,)``, with the gates in the order i, f, c~, o.
+All arrays of one call share a dtype, float32 or float64.
+
+Arrays may have any strides as long as the last dimension is contiguous; others are copied first. Results are
+new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
+gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN and
+infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fusedlstm import _core
+from fusedlstm._core import (
+    LSTMWeights,
+    Tape,
+    get_instruction_set,
+    get_num_threads,
+    instruction_sets,
+    last_kernel,
+    set_instruction_set,
+    set_num_threads,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+__all__ = [
+    "LSTMGradients",
+    "LSTMResult",
+    "LSTMWeights",
+    "Tape",
+    "adam_update",
+    "cell_backward",
+    "cell_forward",
+    "dense_backward",
+    "dense_forward",
+    "dropout",
+    "get_instruction_set",
+    "get_num_threads",
+    "instruction_sets",
+    "last_kernel",
+    "lstm_backward",
+    "lstm_forward",
+    "lstm_step",
+    "rmsprop_update",
+    "set_instruction_set",
+    "set_num_threads",
+    "sgd_update",
+    "squared_norm",
+]
+
+
+class LSTMResult(NamedTuple):
+    """What `lstm_forward` returns.
+
+    Attributes
+    ----------
+    y : array (B, T, H) or None
+        Hidden states of all steps in processing order; None with ``return_sequences=False``.
+    h, c : array (B, H)
+        Hidden and cell state after the last step.
+    tape : Tape or None
+        What `lstm_backward` needs; only with ``training=True``. It holds ``5 B T H + B H`` numbers
+        (``tape.nbytes``) and keeps ``x`` and ``y`` alive, which must not be written to before it is used.
+    """
+
+    y: Array | None
+    h: Array
+    c: Array
+    tape: Tape | None
+
+
+class LSTMGradients(NamedTuple):
+    """What `lstm_backward` returns: gradients named ``d`` + the name of the argument of `lstm_forward`.
+
+    Attributes
+    ----------
+    dx : array (B, T, I) or None
+        None with ``need_dx=False``.
+    dkernel : array (I, 4H)
+    drecurrent_kernel : array (H, 4H)
+    dbias : array (4H,) or None
+        None when there was no bias.
+    dh0, dc0 : array (B, H)
+    """
+
+    dx: Array | None
+    dkernel: Array
+    drecurrent_kernel: Array
+    dbias: Array | None
+    dh0: Array
+    dc0: Array
+
+
+def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
+    if isinstance(weights, LSTMWeights):
+        return weights
+    if not isinstance(weights, (tuple, list)) or len(weights) not in (2, 3):
+        got = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
+        raise TypeError(f"weights: expected LSTMWeights or (kernel, recurrent_kernel[, bias]), got {got}")
+    return LSTMWeights(*weights)  # type: ignore[arg-type]
+
+
+def lstm_forward(
+    x: Array,
+    weights: LSTMWeights | Sequence[Array | None],
+    h0: Array | None = None,
+    c0: Array | None = None,
+    *,
+    training: bool = False,
+    return_sequences: bool = True,
+    go_backwards: bool = False,
+) -> LSTMResult:
+    """Run an LSTM over a batch of sequences.
+
+    Parameters
+    ----------
+    x : array (B, T, I)
+        B and T may be 0.
+    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias])
+        A tuple is packed for this call; `LSTMWeights` keeps the packed form between calls.
+    h0, c0 : array (B, H), optional
+        Initial states; zeros by default.
+    training : bool
+        Also return the tape for `lstm_backward`.
+    return_sequences : bool
+        Return the hidden states of all steps, not only the last one's.
+    go_backwards : bool
+        Read ``x`` from its last step to its first.
+
+    Returns
+    -------
+    LSTMResult
+        ``(y, h, c, tape)``.
+
+    Raises
+    ------
+    TypeError
+        An argument is not an array, or its dtype differs from the weights'.
+    ValueError
+        A shape does not fit.
+
+    Notes
+    -----
+    The equations are those of Hochreiter and Schmidhuber (1997) with the forget gate of Gers, Schmidhuber and
+    Cummins (2000)::
+
+        i, f, o = sigmoid(W x + U h + b)      g = tanh(W x + U h + b)
+        c = f c + i g                         h = o tanh(c)
+    """
+    return LSTMResult(
+        *_core.lstm_forward(_packed(weights), x, h0, c0, training, return_sequences, go_backwards)
+    )
+
+
+def lstm_backward(
+    tape: Tape,
+    dy: Array | None = None,
+    dh: Array | None = None,
+    dc: Array | None = None,
+    *,
+    need_dx: bool = True,
+) -> LSTMGradients:
+    """Backpropagate through the sequence that left `tape`.
+
+    Parameters
+    ----------
+    tape : Tape
+        From ``lstm_forward(..., training=True)``. It serves once: gates are overwritten by their gradients.
+        The gradients are those at the weights that forward used, even if `LSTMWeights.update` came between.
+    dy : array (B, T, H), optional
+        Gradient of ``y`` in processing order; zeros by default.
+    dh, dc : array (B, H), optional
+        Gradients of the last states; zeros by default.
+    need_dx : bool
+        Compute the gradient of ``x``, a quarter to a third of the work.
+
+    Returns
+    -------
+    LSTMGradients
+        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0)``.
+
+    Raises
+    ------
+    RuntimeError
+        The tape has been used before.
+    TypeError, ValueError
+        A gradient's dtype or shape does not fit.
+    """
+    return LSTMGradients(*_core.lstm_backward(tape, dy, dh, dc, need_dx))
+
+
+def lstm_step(
+    x: Array,
+    h: Array,
+    c: Array,
+    weights: LSTMWeights | Sequence[Array | None],
+    *,
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Advance the states by one step, with the same bits as `lstm_forward` over the whole sequence.
+
+    Parameters
+    ----------
+    x : array (B, I)
+        The step's input.
+    h, c : array (B, H)
+        States before it.
+    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias])
+    out : tuple of two arrays (B, H), optional
+        C-contiguous arrays to write the new states to; they may be `h` and `c` themselves.
+
+    Returns
+    -------
+    h, c : array (B, H)
+        States after the step (`out` where given).
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument's dtype or shape does not fit, or `out` overlaps other arguments.
+    """
+    packed = _packed(weights)
+    if out is None:
+        shape = (x.shape[0] if np.ndim(x) == 2 else 0, packed.units)
+        out = (np.empty(shape, packed.dtype), np.empty(shape, packed.dtype))
+    _core.lstm_step(packed, x, h, c, out[0], out[1])
+    return out
+
+
+def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:
+    """Apply the LSTM cell to pre-activations.
+
+    Parameters
+    ----------
+    z : array (B, 4H)
+        Pre-activations in the order i, f, c~, o.
+    c_prev : array (B, H)
+
+    Returns
+    -------
+    h, c : array (B, H)
+    gates : array (B, 4H)
+        Activated gates, for `cell_backward`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+    """
+    return _core.cell_forward(z, c_prev)
+
+
+def cell_backward(
+    gates: Array, c_prev: Array, c: Array, dh: Array, dc: Array | None = None
+) -> tuple[Array, Array]:
+    """Backpropagate through `cell_forward`.
+
+    Parameters
+    ----------
+    gates : array (B, 4H)
+    c_prev, c : array (B, H)
+        From `cell_forward`.
+    dh : array (B, H)
+    dc : array (B, H), optional
+        Gradients of ``h`` and ``c``; ``dc`` is zero by default.
+
+    Returns
+    -------
+    dz : array (B, 4H)
+        Gradient of the pre-activations.
+    dc_prev : array (B, H)
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+    """
+    return _core.cell_backward(gates, c_prev, c, dh, dc)
+
+
+def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
+    """Compute ``x @ kernel + bias``.
+
+    Parameters
+    ----------
+    x : array (M, K)
+    kernel : array (K, N)
+    bias : array (N,), optional
+
+    Returns
+    -------
+    array (M, N)
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+    """
+    return _core.dense_forward(x, kernel, bias)
+
+
+def dense_backward(
+    x: Array, kernel: Array, dy: Array, *, need_dx: bool = True, use_bias: bool = True
+) -> tuple[Array | None, Array, Array | None]:
+    """Backpropagate through `dense_forward`.
+
+    Parameters
+    ----------
+    x : array (M, K)
+    kernel : array (K, N)
+    dy : array (M, N)
+    need_dx, use_bias : bool
+        Compute ``dx`` and ``dbias``.
+
+    Returns
+    -------
+    dx : array (M, K) or None
+    dkernel : array (K, N)
+    dbias : array (N,) or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit.
+    """
+    return _core.dense_backward(x, kernel, dy, need_dx, use_bias)
+
+
+def dropout(
+    x: Array, rate: float, seed: int, *, share_steps: bool = False, out: Array | None = None
+) -> Array:
+    """Zero a fraction `rate` of the elements and scale the others by ``1 / (1 - rate)``.
+
+    The mask is a function of `seed` and the element's index alone: the same call on ``dy`` is the backward
+    pass, and no mask is stored.
+
+    Parameters
+    ----------
+    x : array (..., N)
+    rate : float
+        In [0, 1).
+    seed : int
+        Its low 64 bits are used.
+    share_steps : bool
+        For ``x (B, T, I)``: one mask per row and feature, the same at every step (the input dropout of Keras's
+        recurrent layers).
+    out : array, optional
+        C-contiguous array of x's shape and dtype to write to; it may be `x`.
+
+    Returns
+    -------
+    array of x's shape
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype, a shape or the rate does not fit.
+    """
+    if out is None:
+        out = np.empty(np.shape(x), x.dtype if isinstance(x, np.ndarray) else None)
+    _core.dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
+    return out
+
+
+def sgd_update(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    *,
+    learning_rate: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    clipvalue: float = inf,
+    scale: float = 1.0,
+) -> None:
+    """Update `param` and `velocity` in place by stochastic gradient descent.
+
+    Parameters
+    ----------
+    param, grad, velocity : array
+        C-contiguous, of one shape and dtype; `velocity` is None without momentum.
+    learning_rate, momentum, nesterov
+        ``v = momentum v - rate g; p += v``, with Nesterov's momentum ``p += momentum v - rate g``.
+    weight_decay : float
+        Decoupled: ``p -= learning_rate weight_decay p`` first.
+    clipvalue, scale : float
+        The gradient used is ``clip(grad, -clipvalue, clipvalue) scale``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array is missing, or its dtype, shape or layout does not fit.
+    """
+    _core.sgd_update(
+        param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
+    )
+
+
+def rmsprop_update(
+    param: Array,
+    grad: Array,
+    mean_square: Array,
+    mean_grad: Array | None,
+    velocity: Array | None,
+    *,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    weight_decay: float = 0.0,
+    clipvalue: float = inf,
+    scale: float = 1.0,
+) -> None:
+    """Update `param` and its slots in place by RMSprop (Hinton 2012).
+
+    Parameters
+    ----------
+    param, grad, mean_square, mean_grad, velocity : array
+        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered, `velocity` without momentum.
+    learning_rate, rho, momentum, epsilon
+        ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of the
+        gradient's running mean.
+    weight_decay, clipvalue, scale
+        As in `sgd_update`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array is missing, or its dtype, shape or layout does not fit.
+    """
+    _core.rmsprop_update(
+        param,
+        grad,
+        mean_square,
+        mean_grad,
+        velocity,
+        learning_rate,
+        rho,
+        momentum,
+        epsilon,
+        weight_decay,
+        clipvalue,
+        scale,
+    )
+
+
+def adam_update(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    vhat: Array | None,
+    *,
+    learning_rate: float,
+    step: int,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float = 0.0,
+    clipvalue: float = inf,
+    scale: float = 1.0,
+) -> None:
+    """Update `param` and its moments in place by Adam (Kingma and Ba 2014).
+
+    Parameters
+    ----------
+    param, grad, m, v, vhat : array
+        C-contiguous, of one shape and dtype; `vhat` is None unless AMSGrad is wanted.
+    learning_rate, step, beta_1, beta_2, epsilon
+        With ``a = rate sqrt(1 - beta_2^step) / (1 - beta_1^step)`` and `step` counted from 1,
+        ``m += (g - m) (1 - beta_1); v += (g^2 - v) (1 - beta_2); p -= a m / (sqrt(v) + epsilon)``.
+    weight_decay, clipvalue, scale
+        As in `sgd_update`; a decoupled decay makes it AdamW (Loshchilov and Hutter 2017).
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array is missing, or its dtype, shape or layout does not fit.
+    """
+    _core.adam_update(
+        param,
+        grad,
+        m,
+        v,
+        vhat,
+        learning_rate,
+        step,
+        beta_1,
+        beta_2,
+        epsilon,
+        weight_decay,
+        clipvalue,
+        scale,
+    )
+
+
+def squared_norm(a: Array) -> float:
+    """Return the sum of the squares of an array's elements, accumulated in float64."""
+    return _core.squared_norm(a)
