@@ -38,14 +38,13 @@ template <class V>
 
 // `dh` and `dc` are what flows into this step's h and c from everything after it.
 template <class V>
-[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Gates<V>& gates, V c_prev, V c, V dh, V dc) {
+[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Gates<V>& gates, V c_prev, V c, V dh,
+                                                             V dc) {
   const V one(1);
   const V tanh_c = tanh(c);
   const V dc_total = fma(dh * gates.o, one - tanh_c * tanh_c, dc);
-  return {{dc_total * gates.g * gates.i * (one - gates.i),
-           dc_total * c_prev * gates.f * (one - gates.f),
-           dc_total * gates.i * (one - gates.g * gates.g),
-           dh * tanh_c * gates.o * (one - gates.o)},
+  return {{dc_total * gates.g * gates.i * (one - gates.i), dc_total * c_prev * gates.f * (one - gates.f),
+           dc_total * gates.i * (one - gates.g * gates.g), dh * tanh_c * gates.o * (one - gates.o)},
           dc_total * gates.f};
 }
 

@@ -69,33 +69,33 @@ struct TransposedPanels {
 template <class T>
 struct ForwardProblem {
   Sizes sizes;
-  Sequence<const T> x;     // (B,T,I)
+  Sequence<const T> x;  // (B,T,I)
   GatePanels<const T> weights;
-  const T* h0;             // (B,H) or null for zeros
-  Sequence<T> h;           // (B,slots,H): h_t goes to slot t % slots
-  Index h_slots;           // T for a whole y; 2 when only the last state is wanted
-  T* cells;                // c_t at cells + (t + 1) * cells_step; slot 0 is filled with c0 by the caller
-  Index cells_step;        // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;                // (T,B,G) on tape, or null
+  const T* h0;       // (B,H) or null for zeros
+  Sequence<T> h;     // (B,slots,H): h_t goes to slot t % slots
+  Index h_slots;     // T for a whole y; 2 when only the last state is wanted
+  T* cells;          // c_t at cells + (t + 1) * cells_step; slot 0 is filled with c0 by the caller
+  Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
+  T* gates;          // (T,B,G) on tape, or null
 };
 
 template <class T>
 struct BackwardProblem {
   Sizes sizes;
-  Sequence<const T> x;     // (B,T,I), as given to forward
+  Sequence<const T> x;  // (B,T,I), as given to forward
   TransposedPanels<const T> weights;
-  const T* h0;             // (B,H) or null for zeros, as given to forward
-  Sequence<const T> y;     // (B,T,H), from forward
-  const T* cells;          // (T+1,B,H), from forward
-  T* gates;                // (T,B,G): in, activated gates; out, their gradients
-  Sequence<const T> dy;    // (B,T,H) or null for zeros
-  const T* dh;             // (B,H) gradient of the last hidden state, or null for zeros
-  T* dc;                   // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                  // (B,H), or null when not wanted
-  Sequence<T> dx;          // (B,T,I), or null when not wanted
-  T* dkernel;              // (I,G)
-  T* drecurrent_kernel;    // (H,G)
-  T* dbias;                // (G), or null when not wanted
+  const T* h0;           // (B,H) or null for zeros, as given to forward
+  Sequence<const T> y;   // (B,T,H), from forward
+  const T* cells;        // (T+1,B,H), from forward
+  T* gates;              // (T,B,G): in, activated gates; out, their gradients
+  Sequence<const T> dy;  // (B,T,H) or null for zeros
+  const T* dh;           // (B,H) gradient of the last hidden state, or null for zeros
+  T* dc;                 // (B,H): in, gradient of the last cell state; out, gradient of c0
+  T* dh0;                // (B,H), or null when not wanted
+  Sequence<T> dx;        // (B,T,I), or null when not wanted
+  T* dkernel;            // (I,G)
+  T* drecurrent_kernel;  // (H,G)
+  T* dbias;              // (G), or null when not wanted
 };
 
 }  // namespace fusedlstm

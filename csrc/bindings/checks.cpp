@@ -56,7 +56,8 @@ Number number_type(const char* name, const py::handle& object) {
   raise_type(name, expected, "an array of " + py::cast<std::string>(py::str(dtype)));
 }
 
-py::array checked(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+py::array checked(const char* name, const py::handle& object, Number number,
+                  std::initializer_list<Dim> shape) {
   if (number_type(name, object) != number) {
     raise_type(name, std::string("dtype ") + name_of(number) + " like the other arrays",
                number == Number::f64 ? "float32" : "float64");
@@ -72,20 +73,23 @@ py::array checked(const char* name, const py::handle& object, Number number, std
   return array;
 }
 
-py::array readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+py::array readable(const char* name, const py::handle& object, Number number,
+                   std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
   const bool direct = array.strides(last) == array.itemsize() || array.shape(last) <= 1;
   return direct && aligned_elements(array) ? array : c_order_copy(array);
 }
 
-py::array contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+py::array contiguous(const char* name, const py::handle& object, Number number,
+                     std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const bool direct = (array.flags() & py::array::c_style) != 0;
   return direct && aligned_elements(array) ? array : c_order_copy(array);
 }
 
-py::array writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+py::array writable(const char* name, const py::handle& object, Number number,
+                   std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   if ((array.flags() & py::array::c_style) == 0 || !aligned_elements(array)) {
     raise_value(name, "a C-contiguous array to write to", "one with other strides");

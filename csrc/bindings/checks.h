@@ -22,11 +22,13 @@ inline constexpr Number number_of = sizeof(T) == sizeof(double) ? Number::f64 : 
 
 inline const char* name_of(Number number) { return number == Number::f64 ? "float64" : "float32"; }
 
-[[noreturn]] inline void raise_type(const std::string& name, const std::string& expected, const std::string& got) {
+[[noreturn]] inline void raise_type(const std::string& name, const std::string& expected,
+                                    const std::string& got) {
   throw py::type_error(name + ": expected " + expected + ", got " + got);
 }
 
-[[noreturn]] inline void raise_value(const std::string& name, const std::string& expected, const std::string& got) {
+[[noreturn]] inline void raise_value(const std::string& name, const std::string& expected,
+                                     const std::string& got) {
   throw py::value_error(name + ": expected " + expected + ", got " + got);
 }
 
@@ -42,17 +44,21 @@ std::string shape_text(const py::array& array);
 Number number_type(const char* name, const py::handle& object);
 
 // Checks that `object` is an array of `number` with the given shape.
-py::array checked(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+py::array checked(const char* name, const py::handle& object, Number number,
+                  std::initializer_list<Dim> shape);
 
-// As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements, the last
-// dimension contiguous. An array that is not so is copied.
-py::array readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+// As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements,
+// the last dimension contiguous. An array that is not so is copied.
+py::array readable(const char* name, const py::handle& object, Number number,
+                   std::initializer_list<Dim> shape);
 
 // As `readable`, in C order throughout: what is not is copied.
-py::array contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+py::array contiguous(const char* name, const py::handle& object, Number number,
+                     std::initializer_list<Dim> shape);
 
 // An array that will be written: C order and writable, never copied.
-py::array writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+py::array writable(const char* name, const py::handle& object, Number number,
+                   std::initializer_list<Dim> shape);
 
 template <class T>
 const T* data_of(const py::array& array) {

@@ -29,17 +29,18 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
     const auto run = kernels().of<T>().cell_forward;
     {
       const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
-        run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
-      });
+      const int threads =
+          parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
+            run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
+          });
       note_run(run_of("cell_forward", number, threads));
     }
     return py::make_tuple(h, c, gates);
   });
 }
 
-py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const py::object& c, const py::object& dh,
-                        const py::object& dc) {
+py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const py::object& c,
+                        const py::object& dh, const py::object& dc) {
   const Number number = number_type("gates", gates);
   const py::array previous = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = previous.shape(0);
@@ -59,10 +60,11 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
     const auto run = kernels().of<T>().cell_backward;
     {
       const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
-        run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in), dc_data,
-            dz_out, dc_out);
-      });
+      const int threads =
+          parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
+            run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
+                dc_data, dz_out, dc_out);
+          });
       note_run(run_of("cell_backward", number, threads));
     }
     return py::make_tuple(dz, dc_prev);
@@ -75,10 +77,12 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   const auto given = py::reinterpret_borrow<py::array>(x);
   if (!(rate >= 0.0 && rate < 1.0)) raise_value("rate", "a number in [0, 1)", std::to_string(rate));
   if (given.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
-  if (share_steps && given.ndim() != 3) raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
+  if (share_steps && given.ndim() != 3)
+    raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
   if (number_type("out", y) != number) raise_type("out", std::string("dtype ") + name_of(number), "another");
   const auto target = py::reinterpret_borrow<py::array>(y);
-  if (shape_text(target) != shape_text(given)) raise_value("out", "shape " + shape_text(given), shape_text(target));
+  if (shape_text(target) != shape_text(given))
+    raise_value("out", "shape " + shape_text(given), shape_text(target));
   if ((target.flags() & py::array::c_style) == 0 || !target.writeable()) {
     raise_value("out", "a writable C-contiguous array", "another kind");
   }
@@ -86,7 +90,8 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   const Index steps = share_steps ? given.shape(1) : 1;
   const Index per_row = std::max<Index>(steps * features, 1);
   const Index rows = given.size() / per_row;
-  if (features > std::numeric_limits<std::uint32_t>::max()) raise_value("x", "fewer than 2^32 features", "more");
+  if (features > std::numeric_limits<std::uint32_t>::max())
+    raise_value("x", "fewer than 2^32 features", "more");
   const py::array input = (given.flags() & py::array::c_style) != 0
                               ? given
                               : py::array(py::module_::import("numpy").attr("ascontiguousarray")(given));
@@ -111,18 +116,21 @@ struct Slots {
   py::array param;
   py::array grad;
 
-  Slots(const py::object& param_object, const py::object& grad_object) : number(number_type("param", param_object)) {
+  Slots(const py::object& param_object, const py::object& grad_object)
+      : number(number_type("param", param_object)) {
     param = slot("param", param_object, true);
     grad = slot("grad", grad_object, false);
   }
 
   py::array slot(const char* name, const py::object& object, bool written) const {
-    if (number_type(name, object) != number) raise_type(name, std::string("dtype ") + name_of(number), "another");
+    if (number_type(name, object) != number)
+      raise_type(name, std::string("dtype ") + name_of(number), "another");
     py::array array = py::reinterpret_borrow<py::array>(object);
     if (param && shape_text(array) != shape_text(param)) {
       raise_value(name, "shape " + shape_text(param) + " like param", "shape " + shape_text(array));
     }
-    if ((array.flags() & py::array::c_style) == 0) raise_value(name, "a C-contiguous array", "one with other strides");
+    if ((array.flags() & py::array::c_style) == 0)
+      raise_value(name, "a C-contiguous array", "one with other strides");
     if (written && !array.writeable()) raise_value(name, "a writable array", "a read-only one");
     return array;
   }
@@ -146,21 +154,24 @@ void update(const char* operation, const Slots& slots, const Body& body) {
   const T* grad = data_of<T>(slots.grad);
   const Index size = slots.param.size();
   const py::gil_scoped_release nogil;
-  const int threads = parallel(size, elementwise_grain, [&](Range range, const Worker&) { body(range, param, grad); });
+  const int threads =
+      parallel(size, elementwise_grain, [&](Range range, const Worker&) { body(range, param, grad); });
   note_run(run_of(operation, slots.number, threads));
 }
 
 template <class T>
 UpdateRule<T> update_rule(double learning_rate, double weight_decay, double clipvalue, double scale) {
   if (!(clipvalue > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(clipvalue));
-  return {static_cast<T>(learning_rate), static_cast<T>(learning_rate * weight_decay), static_cast<T>(clipvalue),
-          static_cast<T>(scale)};
+  return {static_cast<T>(learning_rate), static_cast<T>(learning_rate * weight_decay),
+          static_cast<T>(clipvalue), static_cast<T>(scale)};
 }
 
-void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity, double learning_rate,
-                double momentum, bool nesterov, double weight_decay, double clipvalue, double scale) {
+void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity,
+                double learning_rate, double momentum, bool nesterov, double weight_decay, double clipvalue,
+                double scale) {
   const Slots slots(param, grad);
-  if (velocity.is_none() && momentum != 0.0) raise_type("velocity", "an array, since momentum is not 0", "None");
+  if (velocity.is_none() && momentum != 0.0)
+    raise_type("velocity", "an array, since momentum is not 0", "None");
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
     const UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
@@ -175,7 +186,8 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
                     const py::object& mean_grad, const py::object& velocity, double learning_rate, double rho,
                     double momentum, double epsilon, double weight_decay, double clipvalue, double scale) {
   const Slots slots(param, grad);
-  if (velocity.is_none() && momentum != 0.0) raise_type("velocity", "an array, since momentum is not 0", "None");
+  if (velocity.is_none() && momentum != 0.0)
+    raise_type("velocity", "an array, since momentum is not 0", "None");
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
     const UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
@@ -190,8 +202,8 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
 }
 
 void adam_update(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
-                 const py::object& vhat, double learning_rate, std::int64_t step, double beta_1, double beta_2,
-                 double epsilon, double weight_decay, double clipvalue, double scale) {
+                 const py::object& vhat, double learning_rate, std::int64_t step, double beta_1,
+                 double beta_2, double epsilon, double weight_decay, double clipvalue, double scale) {
   const Slots slots(param, grad);
   if (step < 1) raise_value("step", "1 or more", std::to_string(step));
   with_number(slots.number, [&](auto zero) {

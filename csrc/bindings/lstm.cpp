@@ -51,7 +51,8 @@ class Weights {
  private:
   void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
     check_sizes(inputs_, units_);
-    const py::array r = readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
+    const py::array r =
+        readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
     const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
     const bool has_bias = !bias.is_none();
     const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
@@ -60,8 +61,9 @@ class Weights {
       Panels<T> fresh;
       {
         const py::gil_scoped_release nogil;
-        fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0), data_of<T>(r),
-                                                      stride_of<T>(r, 0), has_bias ? data_of<T>(b) : nullptr);
+        fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0),
+                                                      data_of<T>(r), stride_of<T>(r, 0),
+                                                      has_bias ? data_of<T>(b) : nullptr);
       }
       panels_ = std::move(fresh);
     });
@@ -91,7 +93,8 @@ struct Tape {
   bool used = false;
 
   void check_unused() const {
-    if (used) throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
+    if (used)
+      throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
   }
 
   Index bytes() const {
@@ -111,8 +114,8 @@ Sequence<const T> sequence_of(const py::array& array, bool backwards) {
 }
 
 template <class T>
-py::tuple forward(const Weights& weights, const py::array& x, const py::object& h0, const py::object& c0, bool training,
-                  bool return_sequences, bool go_backwards) {
+py::tuple forward(const Weights& weights, const py::array& x, const py::object& h0, const py::object& c0,
+                  bool training, bool return_sequences, bool go_backwards) {
   const Panels<T> panels = weights.panels<T>();
   const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
   const Index B = n.batch;
@@ -172,13 +175,14 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
   return py::make_tuple(return_sequences ? y : py::none(), h_last, c_last, py::cast(std::move(tape)));
 }
 
-py::object optional_state(const char* name, const py::object& state, Number number, Index batch, Index units) {
+py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
+                          Index units) {
   if (state.is_none()) return state;
   return contiguous(name, state, number, {{"B", batch}, {"H", units}});
 }
 
-py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& h0, const py::object& c0,
-                       bool training, bool return_sequences, bool go_backwards) {
+py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& h0,
+                       const py::object& c0, bool training, bool return_sequences, bool go_backwards) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
@@ -190,7 +194,8 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
 }
 
 template <class T>
-py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx) {
+py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
+                   bool need_dx) {
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
@@ -240,7 +245,8 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
 }
 
-py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx) {
+py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
+                        bool need_dx) {
   tape.check_unused();
   const Sizes& n = tape.sizes;
   py::object dy_view = dy;
@@ -261,8 +267,8 @@ bool overlap(const py::array& a, const py::array& b) {
 }
 
 template <class T>
-void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c, const py::array& h_out,
-          const py::array& c_out) {
+void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c,
+          const py::array& h_out, const py::array& c_out) {
   const Panels<T>& panels = weights.panels<T>();
   ForwardProblem<T> p{};
   p.sizes = {x.shape(0), 1, weights.inputs(), weights.units()};
@@ -295,7 +301,8 @@ void lstm_step(const Weights& weights, const py::object& x, const py::object& h,
   const py::array c_new = writable("out[1]", c_out, number, {{"B", B}, {"H", H}});
   if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
       overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
-    raise_value("out", "arrays apart from each other and from x (each may be h or c itself)", "overlapping ones");
+    raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
+                "overlapping ones");
   }
   with_number(number, [&](auto zero) { step<decltype(zero)>(weights, input, h_in, c_in, h_new, c_new); });
 }
@@ -306,7 +313,8 @@ void bind_lstm(py::module_& module) {
   py::class_<Weights>(module, "LSTMWeights")
       .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("kernel"),
            py::arg("recurrent_kernel"), py::arg("bias") = py::none())
-      .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias") = py::none())
+      .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
+           py::arg("bias") = py::none())
       .def_property_readonly("inputs", &Weights::inputs)
       .def_property_readonly("units", &Weights::units)
       .def_property_readonly("version", &Weights::version)

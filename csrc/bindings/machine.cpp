@@ -15,19 +15,21 @@ thread_local KernelRun last_run;
 
 std::string last_kernel() {
   if (last_run.operation == nullptr) return "none";
-  std::string text = std::string("cpu ") + last_run.instruction_set + (last_run.is_double ? " float64 " : " float32 ") +
-                     last_run.operation + ", " + std::to_string(last_run.threads) +
-                     (last_run.threads == 1 ? " thread" : " threads");
+  std::string text = std::string("cpu ") + last_run.instruction_set +
+                     (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
+                     std::to_string(last_run.threads) + (last_run.threads == 1 ? " thread" : " threads");
   if (last_run.threads > 1) text += last_run.units_split ? ", unit split" : ", batch split";
   return text;
 }
 
 double measure_peak(const std::string& dtype, int threads, double seconds) {
-  if (dtype != "float32" && dtype != "float64") raise_value("dtype", "'float32' or 'float64'", "'" + dtype + "'");
+  if (dtype != "float32" && dtype != "float64")
+    raise_value("dtype", "'float32' or 'float64'", "'" + dtype + "'");
   if (threads < 1 || threads > max_threads) {
     raise_value("threads", "a number from 1 to " + std::to_string(max_threads), std::to_string(threads));
   }
-  if (!(seconds > 0.0 && seconds <= 60.0)) raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
+  if (!(seconds > 0.0 && seconds <= 60.0))
+    raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
   const KernelSet& set = kernels();
   const auto run = dtype == "float64" ? set.f64.multiply_adds : set.f32.multiply_adds;
   const py::gil_scoped_release nogil;
@@ -56,7 +58,8 @@ void note_run(const KernelRun& run) { last_run = run; }
 void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
   module.def("get_instruction_set", [] { return kernels().name; });
-  module.def("set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
+  module.def(
+      "set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
   module.def("get_num_threads", &num_threads);
   module.def(
       "set_num_threads",

@@ -58,7 +58,8 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   const auto store_rows = [](auto& acc, Index panel, Index count, const auto& row) FUSEDLSTM_INLINE {
     for (int r = 0; const auto& vectors : acc) {
       T* out = row(r++);
-      for_each_vector<T>(panel, count, [&](int j, Index column, auto lanes) { vectors[j].store(out + column, lanes); });
+      for_each_vector<T>(panel, count,
+                         [&](int j, Index column, auto lanes) { vectors[j].store(out + column, lanes); });
     }
   };
 

@@ -27,7 +27,8 @@ class Cache {
     auto best = kept_.end();
     for (auto it = kept_.begin(); it != kept_.end(); ++it) {
       const std::size_t capacity = (*it)->capacity;
-      if (capacity >= bytes && capacity / 2 <= bytes && (best == kept_.end() || capacity < (*best)->capacity)) best = it;
+      if (capacity >= bytes && capacity / 2 <= bytes && (best == kept_.end() || capacity < (*best)->capacity))
+        best = it;
     }
     if (best == kept_.end()) return nullptr;
     Header* found = *best;

@@ -17,7 +17,8 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(Index count) : data_(static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)))) {}
+  explicit Buffer(Index count)
+      : data_(static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)))) {}
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);

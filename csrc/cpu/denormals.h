@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+  #include <xmmintrin.h>
 #endif
 
 namespace fusedlstm::FUSEDLSTM_ISA {

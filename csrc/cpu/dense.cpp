@@ -3,8 +3,9 @@
 namespace fusedlstm {
 
 template <class T>
-KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
-                    const T* kernel, Index row_stride, Index column_stride, const T* bias, T* y) {
+KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x,
+                    Index x_stride, const T* kernel, Index row_stride, Index column_stride, const T* bias,
+                    T* y) {
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
   const Index columns = 4 * table.width;
@@ -21,8 +22,8 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
 }
 
 template <class T>
-KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride, const T* dy,
-                              T* dkernel, T* dbias) {
+KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
+                              const T* dy, T* dkernel, T* dbias) {
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
   const Index columns = 4 * table.width;
@@ -47,9 +48,9 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};
 }
 
-#define FUSEDLSTM_INSTANTIATE(T)                                                                                \
-  template KernelRun run_dense(const char*, Index, Index, Index, const T*, Index, const T*, Index, Index, const T*, \
-                               T*);                                                                             \
+#define FUSEDLSTM_INSTANTIATE(T)                                                                          \
+  template KernelRun run_dense(const char*, Index, Index, Index, const T*, Index, const T*, Index, Index, \
+                               const T*, T*);                                                             \
   template KernelRun run_dense_gradients(Index, Index, Index, const T*, Index, const T*, T*, T*);
 FUSEDLSTM_INSTANTIATE(float)
 FUSEDLSTM_INSTANTIATE(double)

@@ -22,12 +22,13 @@ inline constexpr Index elementwise_grain = 32'768;
 // y (rows, outputs) = x (rows, inputs) kernel + bias, where kernel element (k,n) lies at
 // kernel[k * row_stride + n * column_stride] and rows of x are x_stride apart. bias may be null.
 template <class T>
-KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
-                    const T* kernel, Index row_stride, Index column_stride, const T* bias, T* y);
+KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x,
+                    Index x_stride, const T* kernel, Index row_stride, Index column_stride, const T* bias,
+                    T* y);
 
 // dkernel (inputs, outputs) = x^T dy and dbias (outputs), where not null, the sum of dy (rows, outputs).
 template <class T>
-KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride, const T* dy,
-                              T* dkernel, T* dbias);
+KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
+                              const T* dy, T* dkernel, T* dbias);
 
 }  // namespace fusedlstm

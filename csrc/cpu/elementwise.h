@@ -24,8 +24,9 @@ void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* 
     const T* zb = z + b * 4 * units;
     T* out = gates + b * 4 * units;
     for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
-      const Gates<V> g = activate(Gates<V>{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
-                                           V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)});
+      const Gates<V> g =
+          activate(Gates<V>{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
+                            V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)});
       const CellState<V> state = cell_forward(g, V::load(c_prev + b * units + j, lanes));
       state.h.store(h + b * units + j, lanes);
       state.c.store(c + b * units + j, lanes);
@@ -47,11 +48,11 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
     T* out = dz + b * 4 * units;
     for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
       const Index at = b * units + j;
-      const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes), V::load(in + 2 * units + j, lanes),
-                       V::load(in + 3 * units + j, lanes)};
+      const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes),
+                       V::load(in + 2 * units + j, lanes), V::load(in + 3 * units + j, lanes)};
       const V dc_in = dc != nullptr ? V::load(dc + at, lanes) : V(0);
-      const CellGradients<V> d =
-          cell_backward(g, V::load(c_prev + at, lanes), V::load(c + at, lanes), V::load(dh + at, lanes), dc_in);
+      const CellGradients<V> d = cell_backward(g, V::load(c_prev + at, lanes), V::load(c + at, lanes),
+                                               V::load(dh + at, lanes), dc_in);
       d.z.i.store(out + j, lanes);
       d.z.f.store(out + units + j, lanes);
       d.z.g.store(out + 2 * units + j, lanes);
@@ -98,8 +99,8 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
 }
 
 template <class T>
-void dropout(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed, std::uint32_t threshold,
-             T scale, Sequence<const T> x, T* y) {
+void dropout(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed,
+             std::uint32_t threshold, T scale, Sequence<const T> x, T* y) {
   const std::uint32_t seed_low = static_cast<std::uint32_t>(seed);
   const std::uint32_t seed_high = static_cast<std::uint32_t>(seed >> 32);
   for (Index b = rows.begin; b < rows.end; ++b) {
@@ -218,7 +219,8 @@ double squared_norm(Range range, const T* values) {
       sums[j] += value * value;
     }
   }
-  for (Index j = 0; i < range.end; ++i, ++j) sums[j] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (Index j = 0; i < range.end; ++i, ++j)
+    sums[j] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
   double total = 0.0;
   for (const double sum : sums) total += sum;
   return total;

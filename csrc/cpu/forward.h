@@ -11,8 +11,8 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 
 // The tile's epilogue: pre-activations of R rows in registers to h_t, c_t and, on tape, gates.
 template <int R, class T, class Lanes>
-[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Accumulators<T, R>& z, Index row,
-                                                Index t, Index unit, Lanes lanes) {
+[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Accumulators<T, R>& z,
+                                                Index row, Index t, Index unit, Lanes lanes) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
   for (int r = 0; r < R; ++r) {
@@ -65,9 +65,8 @@ void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch,
               for (int r = 0; r < R; ++r) acc[r][j] = bias;
             }
           },
-          [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            store_tile<T, R>(acc, projection(first, panel));
-          });
+          [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel)
+              FUSEDLSTM_INLINE { store_tile<T, R>(acc, projection(first, panel)); });
 
       for (Index t = t0; t < t0 + chunk; ++t) {
         const Index offset = (t - t0) * rows;
@@ -79,9 +78,8 @@ void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch,
         };
         multiply(
             rows, recurrent, hidden_row, p.weights.recurrent, share.panels, partial,
-            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              load_tile<T, R>(acc, projection(offset + first, panel));
-            },
+            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel)
+                FUSEDLSTM_INLINE { load_tile<T, R>(acc, projection(offset + first, panel)); },
             [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
               const Index unit = panel * V::width;
               if (unit + V::width <= H) {

@@ -12,10 +12,11 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 template <class T>
 struct Tile {
   using V = Vec<T>;
-  static constexpr int vectors = 4;                          // of one panel; the four gates, in forward
-  static constexpr Index columns = vectors * V::width;       // of one panel
-  static constexpr int rows = V::registers >= 32 ? 6 : 3;    // rows * vectors accumulators leave 4 (8) registers
-  static constexpr Index block_bytes = 16 * 1024;            // of a panel, kept in L1 while rows stream past it
+  static constexpr int vectors = 4;                     // of one panel; the four gates, in forward
+  static constexpr Index columns = vectors * V::width;  // of one panel
+  static constexpr int rows =
+      V::registers >= 32 ? 6 : 3;                  // rows * vectors accumulators leave 4 (8) registers
+  static constexpr Index block_bytes = 16 * 1024;  // of a panel, kept in L1 while rows stream past it
   static constexpr Index block = block_bytes / (columns * Index{sizeof(T)});
 };
 
@@ -51,7 +52,9 @@ template <int R, int P, class T, class Left>
     V a[R];
     for (int r = 0; r < R; ++r) a[r] = V(left(r, k));
     for (int j = 0; j < P * vectors; ++j) {
-      const V b = V::load(panel + (j / vectors) * stride + (j % vectors) * V::width);
+      V b = V::load(panel + (j / vectors) * stride + (j % vectors) * V::width);
+      // As a memory operand of each multiply-add it would be loaded R times, and loads would be the limit.
+      if constexpr (R > 1) keep_in_register(b);
       for (int r = 0; r < R; ++r) sum[r][j] = fma(a[r], b, sum[r][j]);
     }
   }
@@ -60,8 +63,8 @@ template <int R, int P, class T, class Left>
   }
 }
 
-// Calls body(rows, first) with rows a compile-time number, for tiles that cover `count` rows as evenly as they
-// can: four rows are 2 + 2 rather than 3 + 1, which would leave the last tile waiting for loads.
+// Calls body(rows, first) with rows a compile-time number, for tiles that cover `count` rows as evenly as
+// they can: four rows are 2 + 2 rather than 3 + 1, which would leave the last tile waiting for loads.
 template <int R>
 struct TileRows {
   static constexpr int value = R;

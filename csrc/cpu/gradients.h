@@ -7,10 +7,26 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
+// One block's part of a row of the result: stored by the first block, added by the others.
+template <class T>
+[[gnu::always_inline]] inline void add_row(T* out, const Vec<T> (&part)[Tile<T>::vectors], Index width,
+                                           bool first) {
+  using V = Vec<T>;
+  const auto add = [&](int j, auto lanes) FUSEDLSTM_INLINE {
+    const V total = first ? part[j] : V::load(out + j * V::width, lanes) + part[j];
+    total.store(out + j * V::width, lanes);
+  };
+  if (width == Tile<T>::columns) {
+    for (int j = 0; j < Tile<T>::vectors; ++j) add(j, AllLanes{});
+  } else {
+    for (int j = 0; j < Tile<T>::vectors && j * V::width < width; ++j) add(j, width - j * V::width);
+  }
+}
+
 // Rows and steps are taken in blocks: each block's sum starts at zero and is added to the total, which keeps
 // rounding errors of long sums small and their order fixed. Both operands of a block are packed, since their
-// rows lie far apart (often by a power of two, which would crowd them into a few sets of the cache): the right
-// one a panel at a time, the left one in tiles (tiles, block, tile rows) of features.
+// rows lie far apart (often by a power of two, which would crowd them into a few sets of the cache): the
+// right one a panel at a time, the left one in tiles (tiles, block, tile rows) of features.
 template <class T>
 void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch) {
   using V = Vec<T>;
@@ -41,7 +57,8 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
       for (Index j = 0; j < count * N; ++j) f.gradient[m * N + j] = T(0);
     });
     if (p.bias != nullptr) {
-      for (Index j = bias_panels.begin * columns; j < smaller(N, bias_panels.end * columns); ++j) p.bias[j] = T(0);
+      for (Index j = bias_panels.begin * columns; j < smaller(N, bias_panels.end * columns); ++j)
+        p.bias[j] = T(0);
     }
   }
 
@@ -53,7 +70,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
       Index t = k0 / p.batch;
       Index b = k0 % p.batch;
       for (Index k = 0; k < depth; ++k, out += R) {
-        const T* row = t >= f.lag             ? f.rows.at(b, t - f.lag)
+        const T* row = t >= f.lag            ? f.rows.at(b, t - f.lag)
                        : f.before != nullptr ? f.before + b * f.count
                                              : nullptr;
         if (row != nullptr && count == R) {
@@ -71,34 +88,25 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     for (Index panel = 0; panel < panels; ++panel) {
       const Index width = smaller(columns, N - panel * columns);
       const T* source = p.right + k0 * N + panel * columns;
+      V sums[Tile<T>::vectors] = {V(0), V(0), V(0), V(0)};
       for (Index k = 0; k < depth; ++k) {
         for (int j = 0; j < Tile<T>::vectors; ++j) {
           const Index lanes = width - j * V::width;
           const V value = lanes > 0 ? V::load(source + k * N + j * V::width, lanes) : V(0);
           value.store(right + k * columns + j * V::width);
+          sums[j] = sums[j] + value;
         }
       }
-
       if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-        for (Index j = 0; j < width; ++j) {
-          T sum = k0 == 0 ? T(0) : p.bias[panel * columns + j];
-          T block_sum(0);
-          for (Index k = 0; k < depth; ++k) block_sum += right[k * columns + j];
-          p.bias[panel * columns + j] = sum + block_sum;
-        }
+        add_row(p.bias + panel * columns, sums, width, k0 == 0);
       }
 
       for_each_left_tile([&](const Features<T>& f, Index m, Index count, Index index) FUSEDLSTM_INLINE {
         Accumulators<T, R> acc;
         clear_tile<T, R>(acc);
         multiply_add<R, 1, T>(acc, PackedColumns<T>{left + index * block * R, R}, right, 0, depth);
-        for (Index r = 0; r < count; ++r) {
-          T* out = f.gradient + (m + r) * N + panel * columns;
-          for (int j = 0; j < Tile<T>::vectors && j * V::width < width; ++j) {
-            const Index lanes = width - j * V::width;
-            const V total = k0 == 0 ? acc[r][j] : V::load(out + j * V::width, lanes) + acc[r][j];
-            total.store(out + j * V::width, lanes);
-          }
+        for (int r = 0; r < R; ++r) {
+          if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, k0 == 0);
         }
       });
     }

@@ -110,7 +110,8 @@ struct Kernels {
                   std::uint32_t threshold, T scale, Sequence<const T> x, T* y);
 
   void (*sgd)(const SgdRule<T>&, Range, T* param, const T* grad, T* velocity);
-  void (*rmsprop)(const RmspropRule<T>&, Range, T* param, const T* grad, T* mean_square, T* mean_grad, T* velocity);
+  void (*rmsprop)(const RmspropRule<T>&, Range, T* param, const T* grad, T* mean_square, T* mean_grad,
+                  T* velocity);
   void (*adam)(const AdamRule<T>&, Range, T* param, const T* grad, T* m, T* v, T* vhat);
   double (*squared_norm)(Range, const T* values);
 

@@ -7,7 +7,9 @@
 namespace fusedlstm {
 namespace {
 
-Index panels_of(Index columns, Index columns_per_panel) { return (columns + columns_per_panel - 1) / columns_per_panel; }
+Index panels_of(Index columns, Index columns_per_panel) {
+  return (columns + columns_per_panel - 1) / columns_per_panel;
+}
 
 // One piece of scratch memory per thread, from one allocation.
 template <class T>
@@ -29,8 +31,8 @@ KernelRun describe(const char* operation, const KernelSet& set, int threads, boo
 }  // namespace
 
 template <class T>
-LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride, const T* recurrent_kernel,
-                          Index recurrent_stride, const T* bias)
+LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride,
+                          const T* recurrent_kernel, Index recurrent_stride, const T* bias)
     : set_(&fusedlstm::kernels()), inputs_(inputs), units_(units) {
   const Index panels = panels_of(units, kernels().width);
   const Index columns = 4 * kernels().width;
@@ -124,7 +126,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Scratch<T> scratch(team.count(), std::max(plan.chunk * plan.row_block * columns,
                                                   (own_tiles * kernels.tile_rows + columns) * kernels.block));
   team.run([&](const Worker& worker) {
-    kernels.backward(problem, plan.share(worker, n.batch, hidden_panels, input_panels), scratch.of(worker), worker);
+    kernels.backward(problem, plan.share(worker, n.batch, hidden_panels, input_panels), scratch.of(worker),
+                     worker);
     worker.wait();
     kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
                              share_of(gate_panels, worker.id, worker.count), scratch.of(worker));

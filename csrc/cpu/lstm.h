@@ -1,5 +1,5 @@
-// The LSTM on the CPU as the bindings call it: packed weights, and one call for a whole sequence, which plans,
-// allocates scratch and runs the team. Nothing here throws once work has begun.
+// The LSTM on the CPU as the bindings call it: packed weights, and one call for a whole sequence, which
+// plans, allocates scratch and runs the team. Nothing here throws once work has begun.
 #pragma once
 
 #include <atomic>
@@ -19,12 +19,13 @@ struct KernelRun {
   bool units_split = false;  // else the batch is
 };
 
-// An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that its
-// forward pass used, so that later updates cannot disturb the backward pass.
+// An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that
+// its forward pass used, so that later updates cannot disturb the backward pass.
 template <class T>
 class LstmPanels {
  public:
-  // kernel (inputs, 4 units) and recurrent_kernel (units, 4 units) with rows `stride` apart; bias may be null.
+  // kernel (inputs, 4 units) and recurrent_kernel (units, 4 units) with rows `stride` apart; bias may be
+  // null.
   LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride, const T* recurrent_kernel,
              Index recurrent_stride, const T* bias);
   ~LstmPanels();

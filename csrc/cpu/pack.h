@@ -33,7 +33,8 @@ void transpose_gates(const T* gate_panels, Index K, Index units, Range range, T*
     T* out = panels + panel * 4 * units * columns;
     for (Index gate = 0; gate < 4; ++gate) {
       for (Index unit = 0; unit < units; ++unit, out += columns) {
-        const T* in = gate_panels + ((unit / V::width) * K + first) * columns + gate * V::width + unit % V::width;
+        const T* in =
+            gate_panels + ((unit / V::width) * K + first) * columns + gate * V::width + unit % V::width;
         for (Index j = 0; j < count; ++j) out[j] = in[j * columns];
         for (Index j = count; j < columns; ++j) out[j] = T(0);
       }

@@ -7,10 +7,12 @@
 
 namespace fusedlstm {
 
-inline Range share_of(Index total, int id, int count) { return {total * id / count, total * (id + 1) / count}; }
+inline Range share_of(Index total, int id, int count) {
+  return {total * id / count, total * (id + 1) / count};
+}
 
-// Below this many operations in a call a second thread costs more than it brings, since waking it takes as long
-// as some 2e5 operations; and below this many in a step, the barrier of a step does.
+// Below this many operations in a call a second thread costs more than it brings, since waking it takes as
+// long as some 2e5 operations; and below this many in a step, the barrier of a step does.
 inline constexpr Index operations_per_thread = 400'000;
 inline constexpr Index step_operations_per_thread = 100'000;
 
@@ -28,21 +30,24 @@ struct SequencePlan {
               chunk,
               true};
     }
-    return {share_of(batch, worker.id, worker.count), {0, panels}, {0, input_panels}, row_block, chunk, false};
+    return {
+        share_of(batch, worker.id, worker.count), {0, panels}, {0, input_panels}, row_block, chunk, false};
   }
 };
 
-// A thread with less than a tile of rows would read all weights for little work; it takes a share of the units
-// instead, unless there are even fewer panels of them than rows.
+// A thread with less than a tile of rows would read all weights for little work; it takes a share of the
+// units instead, unless there are even fewer panels of them than rows.
 inline bool splits_units(const Sizes& n, Index tile_rows, Index panels, Index threads) {
-  return threads > 1 && n.batch < threads * tile_rows && std::min(threads, panels) >= std::min(threads, n.batch);
+  return threads > 1 && n.batch < threads * tile_rows &&
+         std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
 // How many of `limit` threads a sequence is worth. `panels` are what threads can split when they split units.
 inline int useful_threads(const Sizes& n, Index tile_rows, Index panels, int limit) {
   const Index step_operations = 8 * n.units * (n.inputs + n.units) * n.batch;
   const Index count = std::clamp<Index>(step_operations * n.steps / operations_per_thread, 1, limit);
-  if (!splits_units(n, tile_rows, panels, count)) return static_cast<int>(std::clamp<Index>(n.batch, 1, count));
+  if (!splits_units(n, tile_rows, panels, count))
+    return static_cast<int>(std::clamp<Index>(n.batch, 1, count));
   const Index by_step = step_operations / step_operations_per_thread;
   return static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count));
 }

@@ -28,8 +28,9 @@ class TeamLease {
   // throw.
   template <class Body>
   void run(const Body& body) {
-    run_erased([](const void* context, const Worker& worker) { (*static_cast<const Body*>(context))(worker); },
-               &body);
+    run_erased(
+        [](const void* context, const Worker& worker) { (*static_cast<const Body*>(context))(worker); },
+        &body);
   }
 
  private:

@@ -7,6 +7,7 @@
 //   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
 //   min(a, b), max(a, b)          b where either is NaN
 //   abs(a), copysign(a, s), sqrt(a), sum(a)
+//   keep_in_register(a)                 stops the compiler from loading `a` again at each use
 //   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
 //                                 integer n into t's lowest bits
 //
@@ -20,7 +21,7 @@
 #include "../lstm.h"
 
 #if !defined(FUSEDLSTM_ISA) || !defined(FUSEDLSTM_VEC)
-#error "compile kernels through add_isa() in CMakeLists.txt, which names the instruction set"
+  #error "compile kernels through add_isa() in CMakeLists.txt, which names the instruction set"
 #endif
 
 // On a lambda that handles a tile: inlined, it finds the tile in registers.

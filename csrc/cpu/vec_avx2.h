@@ -6,7 +6,8 @@
 namespace fusedlstm::FUSEDLSTM_ISA {
 
 // A window into this table is a mask of n leading ones, for n = 0 .. 8.
-alignas(64) inline constexpr std::int32_t lane_mask_table[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(64) inline constexpr std::int32_t lane_mask_table[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                                 0,  0,  0,  0,  0,  0,  0,  0};
 
 template <>
 struct Vec<float> {
@@ -23,7 +24,9 @@ struct Vec<float> {
   }
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
-  static Vec load(const float* p, Index n) { return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n))); }
+  static Vec load(const float* p, Index n) {
+    return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n)));
+  }
   void store(float* p) const { _mm256_storeu_ps(p, v); }
   void store(float* p, AllLanes) const { store(p); }
   void store(float* p, Index n) const { n >= width ? store(p) : _mm256_maskstore_ps(p, mask(n), v); }
@@ -41,6 +44,7 @@ struct Vec<float> {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return _mm256_or_ps(_mm256_andnot_ps(sign, a.v), _mm256_and_ps(sign, s.v));
   }
+  friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
     const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t.v), F::mantissa_bits);
@@ -63,7 +67,9 @@ struct Vec<double> {
   }
   static Vec load(const double* p) { return _mm256_loadu_pd(p); }
   static Vec load(const double* p, AllLanes) { return load(p); }
-  static Vec load(const double* p, Index n) { return n >= width ? load(p) : Vec(_mm256_maskload_pd(p, mask(n))); }
+  static Vec load(const double* p, Index n) {
+    return n >= width ? load(p) : Vec(_mm256_maskload_pd(p, mask(n)));
+  }
   void store(double* p) const { _mm256_storeu_pd(p, v); }
   void store(double* p, AllLanes) const { store(p); }
   void store(double* p, Index n) const { n >= width ? store(p) : _mm256_maskstore_pd(p, mask(n), v); }
@@ -81,6 +87,7 @@ struct Vec<double> {
     const __m256d sign = _mm256_set1_pd(-0.0);
     return _mm256_or_pd(_mm256_andnot_pd(sign, a.v), _mm256_and_pd(sign, s.v));
   }
+  friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;
     const __m256i n = _mm256_slli_epi64(_mm256_castpd_si256(t.v), F::mantissa_bits);

@@ -48,6 +48,7 @@ struct Vec<float> {
   friend Vec sqrt(Vec a) { return vsqrtq_f32(a.v); }
   friend Vec abs(Vec a) { return vabsq_f32(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f32(vdupq_n_u32(0x80000000U), s.v, a.v); }
+  friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
     const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(t.v), F::mantissa_bits);
@@ -82,6 +83,7 @@ struct Vec<double> {
   friend Vec sqrt(Vec a) { return vsqrtq_f64(a.v); }
   friend Vec abs(Vec a) { return vabsq_f64(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f64(vdupq_n_u64(0x8000000000000000U), s.v, a.v); }
+  friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;
     const uint64x2_t n = vshlq_n_u64(vreinterpretq_u64_f64(t.v), F::mantissa_bits);

@@ -40,6 +40,7 @@ struct Vec {
   }
   friend Vec abs(Vec a) { return from_bits(bits(a) & ~sign_bit); }
   friend Vec copysign(Vec a, Vec s) { return from_bits((bits(a) & ~sign_bit) | (bits(s) & sign_bit)); }
+  friend void keep_in_register(Vec&) {}
   friend Vec exp2_from_shifted(Vec t) {
     return from_bits((bits(t) << FloatFormat<T>::mantissa_bits) + FloatFormat<T>::one_bits);
   }

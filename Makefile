@@ -1,0 +1,45 @@
+# Each target works on a fresh clone: it makes .venv and installs what it needs.
+#
+#   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
+#   make test  [ARGS="-k lstm"]                             the whole test suite
+#   make lint                                               formatting, ruff, mypy, through pre-commit
+#   make bench [ARGS="--quick"]                             verify and time the kernels on this machine
+#   make sanitize | test-neon | clean
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
+
+mnist: $(VENV)/installed-mnist
+	$(BIN)/fusedlstm mnist $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+bench: $(VENV)/installed-cli
+	$(BIN)/fusedlstm bench $(ARGS)
+
+sanitize: $(VENV)/installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" tests/sanitize.sh
+
+test-neon:
+	tests/cross/neon.sh
+
+clean:
+	rm -rf build dist $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of extras; any change of the sources installs again.
+$(VENV)/installed-%: $(SOURCES) | $(BIN)/python
+	$(PIP_INSTALL) ".[$*]"
+	@touch $@
+
+.PHONY: mnist test lint bench sanitize test-neon clean
+.DELETE_ON_ERROR:
