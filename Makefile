@@ -4,7 +4,7 @@
 #   make test  [ARGS="-k lstm"]                             the whole test suite
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"]                             verify and time the kernels on this machine
-#   make sanitize | test-neon | clean
+#   make warnings | sanitize | test-neon | clean       what CI runs besides
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +24,14 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed-cli
 	$(BIN)/fusedlstm bench $(ARGS)
 
+# Every compiler that is here, warnings as errors.
+warnings: $(VENV)/installed-dev
+	@set -e; for cxx in g++ clang++; do command -v $$cxx >/dev/null || { echo "$$cxx: not here, skipped"; continue; }; \
+	  $(BIN)/cmake -S . -B build/warnings-$$cxx -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_WERROR=ON \
+	    -DCMAKE_CXX_COMPILER=$$cxx -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	    -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null; \
+	  $(BIN)/cmake --build build/warnings-$$cxx; done
+
 sanitize: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" tests/sanitize.sh
 
@@ -41,5 +49,5 @@ $(VENV)/installed-%: $(SOURCES) | $(BIN)/python
 	$(PIP_INSTALL) ".[$*]"
 	@touch $@
 
-.PHONY: mnist test lint bench sanitize test-neon clean
+.PHONY: mnist test lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

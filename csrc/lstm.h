@@ -40,6 +40,17 @@ struct Sequence {
   explicit operator bool() const { return data != nullptr; }
 };
 
+// Which time steps of each row are real. The recurrence visits only those: its s-th step of row b happens at
+// time(b, s), and steps from length(b) on do not exist. The tape is indexed by s, sequences by time.
+struct Timeline {
+  Index steps = 0;                      // T
+  const Index* lengths = nullptr;       // (B) real steps of each row, or null: all T
+  const std::int32_t* times = nullptr;  // (B,T) time of each real step, or null: s itself
+
+  Index length(Index b) const { return lengths == nullptr ? steps : lengths[b]; }
+  Index time(Index b, Index s) const { return times == nullptr ? s : times[b * steps + s]; }
+};
+
 // Half-open range of rows, panels or tiles: a thread's share of the work.
 struct Range {
   Index begin;
@@ -69,19 +80,23 @@ struct TransposedPanels {
 template <class T>
 struct ForwardProblem {
   Sizes sizes;
+  Timeline timeline;
   Sequence<const T> x;  // (B,T,I)
   GatePanels<const T> weights;
-  const T* h0;       // (B,H) or null for zeros
-  Sequence<T> h;     // (B,slots,H): h_t goes to slot t % slots
-  Index h_slots;     // T for a whole y; 2 when only the last state is wanted
-  T* cells;          // c_t at cells + (t + 1) * cells_step; slot 0 is filled with c0 by the caller
-  Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;          // (T,B,G) on tape, or null
+  const T* h0;         // (B,H) or null for zeros
+  Sequence<T> h;       // (B,T,H) at the steps' times; or, when only the last state is wanted, two slots in turn
+  bool two_slots;      // step s goes to slot s % 2
+  T* cells;            // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
+  Index cells_step;    // B * H on tape, 0 to update one (B,H) buffer in place
+  T* gates;            // (T,B,G) on tape, or null
+
+  T* hidden(Index b, Index s) const { return h.at(b, two_slots ? s % 2 : timeline.time(b, s)); }
 };
 
 template <class T>
 struct BackwardProblem {
   Sizes sizes;
+  Timeline timeline;
   Sequence<const T> x;  // (B,T,I), as given to forward
   TransposedPanels<const T> weights;
   const T* h0;           // (B,H) or null for zeros, as given to forward
@@ -91,8 +106,8 @@ struct BackwardProblem {
   Sequence<const T> dy;  // (B,T,H) or null for zeros
   const T* dh;           // (B,H) gradient of the last hidden state, or null for zeros
   T* dc;                 // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                // (B,H), or null when not wanted
-  Sequence<T> dx;        // (B,T,I), or null when not wanted
+  T* dh0;                // (B,H)
+  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
   T* dkernel;            // (I,G)
   T* drecurrent_kernel;  // (H,G)
   T* dbias;              // (G), or null when not wanted

@@ -6,10 +6,6 @@
 namespace fusedlstm::bindings {
 namespace {
 
-std::string type_name(const py::handle& object) {
-  return py::cast<std::string>(py::type::of(object).attr("__name__"));
-}
-
 std::string expected_shape(std::initializer_list<Dim> shape) {
   std::string text = "(";
   for (const Dim& dim : shape) {
@@ -34,6 +30,10 @@ py::array c_order_copy(const py::array& array) {
 }
 
 }  // namespace
+
+std::string type_name(const py::handle& object) {
+  return py::cast<std::string>(py::type::of(object).attr("__name__"));
+}
 
 std::string shape_text(const py::array& array) {
   std::string text = "(";

@@ -39,6 +39,7 @@ struct Dim {
 };
 
 std::string shape_text(const py::array& array);
+std::string type_name(const py::handle& object);
 
 // The array's number type; TypeError unless it is a NumPy array of native float32 or float64.
 Number number_type(const char* name, const py::handle& object);

@@ -117,8 +117,8 @@ struct Slots {
   py::array grad;
 
   Slots(const py::object& param_object, const py::object& grad_object)
-      : number(number_type("param", param_object)) {
-    param = slot("param", param_object, true);
+      : number(number_type("param", param_object)), param(py::reinterpret_borrow<py::array>(param_object)) {
+    slot("param", param_object, true);
     grad = slot("grad", grad_object, false);
   }
 
@@ -126,7 +126,7 @@ struct Slots {
     if (number_type(name, object) != number)
       raise_type(name, std::string("dtype ") + name_of(number), "another");
     py::array array = py::reinterpret_borrow<py::array>(object);
-    if (param && shape_text(array) != shape_text(param)) {
+    if (shape_text(array) != shape_text(param)) {
       raise_value(name, "shape " + shape_text(param) + " like param", "shape " + shape_text(array));
     }
     if ((array.flags() & py::array::c_style) == 0)

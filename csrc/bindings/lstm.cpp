@@ -86,7 +86,8 @@ struct Tape {
   bool use_bias;
   py::array x;
   py::array y;
-  py::object h0;  // None for zeros
+  py::object h0;       // None for zeros
+  py::object lengths;  // None where all steps are real
   std::variant<Panels<float>, Panels<double>> panels;
   std::variant<Buffer<float>, Buffer<double>> gates;
   std::variant<Buffer<float>, Buffer<double>> cells;
@@ -103,6 +104,19 @@ struct Tape {
   }
 };
 
+Timeline timeline_of(Index steps, const py::object& lengths) {
+  return {steps, data_or_null<Index>(lengths), nullptr};
+}
+
+// The (B,T,features) array's steps that are not real become zero.
+template <class T>
+void clear_padding(T* data, Index batch, Index features, const Timeline& timeline) {
+  for (Index b = 0; b < batch; ++b) {
+    T* row = data + b * timeline.steps * features;
+    std::fill(row + timeline.length(b) * features, row + timeline.steps * features, T(0));
+  }
+}
+
 template <class T>
 Sequence<const T> sequence_of(const py::array& array, bool backwards) {
   Sequence<const T> view{data_of<T>(array), stride_of<T>(array, 0), stride_of<T>(array, 1)};
@@ -114,8 +128,8 @@ Sequence<const T> sequence_of(const py::array& array, bool backwards) {
 }
 
 template <class T>
-py::tuple forward(const Weights& weights, const py::array& x, const py::object& h0, const py::object& c0,
-                  bool training, bool return_sequences, bool go_backwards) {
+py::tuple forward(const Weights& weights, const py::array& x, const py::object& lengths, const py::object& h0,
+                  const py::object& c0, bool training, bool return_sequences, bool go_backwards) {
   const Panels<T> panels = weights.panels<T>();
   const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
   const Index B = n.batch;
@@ -130,21 +144,21 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
   std::unique_ptr<Tape> tape;
   Buffer<T> hidden;
   if (training) {
-    tape = std::make_unique<Tape>(Tape{number_of<T>, n, go_backwards, weights.use_bias(), x, y, h0, panels,
+    tape = std::make_unique<Tape>(Tape{number_of<T>, n, go_backwards, weights.use_bias(), x, y, h0, lengths, panels,
                                        Buffer<T>(n.steps * B * 4 * H), Buffer<T>((n.steps + 1) * B * H)});
   }
   if (!whole_y) hidden = Buffer<T>(2 * B * H);
 
   ForwardProblem<T> p{};
   p.sizes = n;
+  p.timeline = timeline_of(n.steps, lengths);
   p.x = sequence_of<T>(x, go_backwards);
   p.h0 = data_or_null<T>(h0);
   if (whole_y) {
     p.h = {mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H};
-    p.h_slots = std::max<Index>(n.steps, 1);
   } else {
     p.h = {hidden.data(), H, B * H};
-    p.h_slots = 2;
+    p.two_slots = true;
   }
   p.cells = training ? std::get<Buffer<T>>(tape->cells).data() : mutable_data<T>(c_last);
   p.cells_step = training ? B * H : 0;
@@ -160,17 +174,23 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
       std::fill_n(p.cells, states, T(0));
     }
     note_run(run_forward(*panels, p));
+    if (whole_y && p.timeline.lengths != nullptr) clear_padding(p.h.data, B, H, p.timeline);
     for (Index b = 0; b < B; ++b) {
       T* row = h_out + b * H;
-      if (n.steps > 0) {
-        std::copy_n(p.h.at(b, (n.steps - 1) % p.h_slots), H, row);
+      const Index length = p.timeline.length(b);
+      if (length > 0) {
+        std::copy_n(p.hidden(b, length - 1), H, row);
       } else if (p.h0 != nullptr) {
         std::copy_n(p.h0 + b * H, H, row);
       } else {
         std::fill_n(row, H, T(0));
       }
     }
-    if (training) std::copy_n(p.cells + n.steps * p.cells_step, states, c_out);
+    if (training) {
+      for (Index b = 0; b < B; ++b) {
+        std::copy_n(p.cells + p.timeline.length(b) * p.cells_step + b * H, H, c_out + b * H);
+      }
+    }
   }
   return py::make_tuple(return_sequences ? y : py::none(), h_last, c_last, py::cast(std::move(tape)));
 }
@@ -181,15 +201,42 @@ py::object optional_state(const char* name, const py::object& state, Number numb
   return contiguous(name, state, number, {{"B", batch}, {"H", units}});
 }
 
-py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& h0,
+// None, or the number of real steps of each row as a contiguous array of Index.
+py::object checked_lengths(const py::object& lengths, Index batch, Index steps) {
+  if (lengths.is_none()) return lengths;
+  const char* expected = "an array of integers";
+  if (!py::isinstance<py::array>(lengths)) raise_type("lengths", expected, type_name(lengths));
+  const auto given = py::reinterpret_borrow<py::array>(lengths);
+  if (given.dtype().kind() != 'i' && given.dtype().kind() != 'u') {
+    raise_type("lengths", expected, "an array of " + py::cast<std::string>(py::str(given.dtype())));
+  }
+  if (given.ndim() != 1 || given.shape(0) != batch) {
+    raise_value("lengths", "shape (B=" + std::to_string(batch) + ",)", "shape " + shape_text(given));
+  }
+  // A copy: the tape must not see later changes.
+  py::array_t<Index> copy = given.attr("astype")("int64");
+  for (Index b = 0; b < batch; ++b) {
+    const Index length = copy.at(b);
+    if (length < 0 || length > steps) {
+      raise_value("lengths", "numbers from 0 to T=" + std::to_string(steps), std::to_string(length));
+    }
+  }
+  return copy;
+}
+
+py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths, const py::object& h0,
                        const py::object& c0, bool training, bool return_sequences, bool go_backwards) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
   const py::object h = optional_state("h0", h0, number, B, weights.units());
   const py::object c = optional_state("c0", c0, number, B, weights.units());
+  const py::object real = checked_lengths(lengths, B, input.shape(1));
+  if (go_backwards && !real.is_none()) {
+    raise_value("go_backwards", "False together with lengths, whose padding is on the right", "True");
+  }
   return with_number(number, [&](auto zero) {
-    return forward<decltype(zero)>(weights, input, h, c, training, return_sequences, go_backwards);
+    return forward<decltype(zero)>(weights, input, real, h, c, training, return_sequences, go_backwards);
   });
 }
 
@@ -211,6 +258,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
 
   BackwardProblem<T> p{};
   p.sizes = n;
+  p.timeline = timeline_of(n.steps, tape.lengths);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
   p.h0 = data_or_null<T>(tape.h0);
   p.y = sequence_of<T>(tape.y, false);
@@ -220,6 +268,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.dh = data_or_null<T>(dh);
   p.dc = mutable_data<T>(dc0);
   p.dh0 = mutable_data<T>(dh0);
+  T* dx_data = need_dx ? mutable_data<T>(py::reinterpret_borrow<py::array>(dx)) : nullptr;
   if (need_dx) {
     const Sequence<const T> view = sequence_of<T>(py::reinterpret_borrow<py::array>(dx), tape.go_backwards);
     p.dx = {const_cast<T*>(view.data), view.row, view.step};
@@ -238,6 +287,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
       std::fill_n(p.dc, states, T(0));
     }
     note_run(run_backward(*panels, p));
+    if (need_dx && p.timeline.lengths != nullptr) clear_padding(dx_data, B, n.inputs, p.timeline);
   }
   // The tape's memory serves the next forward pass.
   tape.gates = Buffer<T>();
@@ -281,7 +331,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   const bool in_place = overlap(h_out, h);
   const Buffer<T> fresh = in_place ? Buffer<T>(states) : Buffer<T>();
   p.h = {in_place ? fresh.data() : h_target, p.sizes.units, 0};
-  p.h_slots = 1;
+  p.timeline.steps = 1;
   const T* c_prev = data_of<T>(c);
   const py::gil_scoped_release nogil;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
@@ -289,22 +339,35 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   if (in_place) std::copy_n(fresh.data(), states, h_target);
 }
 
-void lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
-               const py::object& h_out, const py::object& c_out) {
+py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
+                    const py::object& out) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
   const Index H = weights.units();
   const py::array h_in = contiguous("h", h, number, {{"B", B}, {"H", H}});
   const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
-  const py::array h_new = writable("out[0]", h_out, number, {{"B", B}, {"H", H}});
-  const py::array c_new = writable("out[1]", c_out, number, {{"B", B}, {"H", H}});
-  if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
-      overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
-    raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
-                "overlapping ones");
-  }
-  with_number(number, [&](auto zero) { step<decltype(zero)>(weights, input, h_in, c_in, h_new, c_new); });
+  return with_number(number, [&](auto zero) {
+    using T = decltype(zero);
+    if (out.is_none()) {
+      const py::tuple fresh = py::make_tuple(new_array<T>({B, H}), new_array<T>({B, H}));
+      step<T>(weights, input, h_in, c_in, fresh[0], fresh[1]);
+      return fresh;
+    }
+    if (!py::isinstance<py::tuple>(out) || py::len(out) != 2) {
+      raise_type("out", "a tuple of two arrays", type_name(out));
+    }
+    const auto pair = py::reinterpret_borrow<py::tuple>(out);
+    const py::array h_new = writable("out[0]", pair[0], number, {{"B", B}, {"H", H}});
+    const py::array c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
+    if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
+        overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
+      raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
+                  "overlapping ones");
+    }
+    step<T>(weights, input, h_in, c_in, h_new, c_new);
+    return pair;
+  });
 }
 
 }  // namespace

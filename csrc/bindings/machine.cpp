@@ -63,11 +63,14 @@ void bind_machine(py::module_& module) {
   module.def("get_num_threads", &num_threads);
   module.def(
       "set_num_threads",
-      [](int count) {
-        if (count < 1 || count > max_threads) {
-          raise_value("count", "a number from 1 to " + std::to_string(max_threads), std::to_string(count));
+      [](const py::int_& count) {
+        int overflow = 0;
+        const long value = PyLong_AsLongAndOverflow(count.ptr(), &overflow);
+        if (overflow != 0 || value < 1 || value > max_threads) {
+          raise_value("count", "a number from 1 to " + std::to_string(max_threads),
+                      py::cast<std::string>(py::str(count)));
         }
-        set_num_threads(count);
+        set_num_threads(static_cast<int>(value));
       },
       py::arg("count"));
   module.def("last_kernel", &last_kernel);

@@ -23,17 +23,17 @@ template <class T, class Body>
   }
 }
 
-// Gate gradients of one row and one vector of units, in place on the tape, from dh_t in a register.
+// Gate gradients of one row and one vector of units at step s, in place on the tape, from dh in a register.
 template <class T, class Lanes>
-[[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, Vec<T> dh, Index b, Index t,
+[[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, Vec<T> dh, Index b, Index s,
                                                     Index unit, Lanes lanes) {
   using V = Vec<T>;
   const Index B = p.sizes.batch;
   const Index H = p.sizes.units;
-  T* tape = p.gates + (t * B + b) * 4 * H + unit;
+  T* tape = p.gates + (s * B + b) * 4 * H + unit;
   T* dc = p.dc + b * H + unit;
-  const V c_prev = V::load(p.cells + (t * B + b) * H + unit, lanes);
-  const V c = V::load(p.cells + ((t + 1) * B + b) * H + unit, lanes);
+  const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
+  const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
   const Gates<V> gates{V::load(tape, lanes), V::load(tape + H, lanes), V::load(tape + 2 * H, lanes),
                        V::load(tape + 3 * H, lanes)};
   const CellGradients<V> d = cell_backward(gates, c_prev, c, dh, V::load(dc, lanes));
@@ -44,87 +44,114 @@ template <class T, class Lanes>
   d.c_prev.store(dc, lanes);
 }
 
-// dh_t = dy_t + dG_{t+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
+// dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
 // the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache.
 template <class T>
 void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
   using V = Vec<T>;
   const FlushDenormals flush;
   const Index B = p.sizes.batch;
-  const Index steps = p.sizes.steps;
   const Index H = p.sizes.units;
   const Index G = 4 * H;
+  // Where the chunk's gate gradients and dx lie, and sums that wait between blocks of K.
+  const Index most_rows = share.chunk * share.row_block;
+  const T** gate_rows = reinterpret_cast<const T**>(scratch);
+  T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
+  T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
 
-  const auto store_rows = [](auto& acc, Index panel, Index count, const auto& row) FUSEDLSTM_INLINE {
+  const auto gates_of = [&](Index b, Index s) FUSEDLSTM_INLINE { return p.gates + (s * B + b) * G; };
+  const auto store_rows = [](const auto& acc, Index panel, Index count, const auto& row) FUSEDLSTM_INLINE {
     for (int r = 0; const auto& vectors : acc) {
       T* out = row(r++);
-      for_each_vector<T>(panel, count,
-                         [&](int j, Index column, auto lanes) { vectors[j].store(out + column, lanes); });
+      for_each_vector<T>(panel, count, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+        vectors[j].store(out + column, lanes);
+      });
     }
   };
 
-  for (Index row0 = share.rows.begin; row0 < share.rows.end; row0 += share.row_block) {
-    const Index rows = smaller(share.row_block, share.rows.end - row0);
-    const auto gate_row = [&](Index r, Index t) { return p.gates + (t * B + row0 + r) * G; };
+  for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
+    const Index* rows = share.rows + row0;
+    const Index all_rows = smaller(share.row_block, share.row_count - row0);
+    const Index longest = p.timeline.length(rows[0]);
+    Index later = 0;   // rows that have a step after s
+    Index active = 0;  // rows that have step s
+    Index waiting = 0;  // rows whose dx is due, from the steps of this chunk
 
-    for (Index t = steps - 1; t >= 0; --t) {
-      const bool last = t == steps - 1;
-      multiply(
-          rows, last ? 0 : G, [&](Index r) -> const T* { return gate_row(r, last ? t : t + 1); },
-          p.weights.recurrent, share.panels, scratch,
-          [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            clear_tile<T, R>(acc);
-            for (int r = 0; r < R; ++r) {
-              const Index b = row0 + first + r;
-              for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                if (p.dy) acc[r][j] = V::load(p.dy.at(b, t) + unit, lanes);
-                if (last && p.dh != nullptr) acc[r][j] = acc[r][j] + V::load(p.dh + b * H + unit, lanes);
-              });
-            }
-          },
-          [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            for (int r = 0; r < R; ++r) {
-              for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                finish_gradients(p, acc[r][j], row0 + first + r, t, unit, lanes);
-              });
-            }
-          });
+    for (Index s = longest - 1; s >= 0; --s, later = active) {
+      while (active < all_rows && p.timeline.length(rows[active]) > s) ++active;
+
+      // Rows [later, active) have their last step here: nothing comes back to them but dh.
+      const auto run_step = [&](Range range, bool last) FUSEDLSTM_INLINE {
+        const Index* own = rows + range.begin;
+        multiply(
+            range.size(), last ? 0 : G,
+            [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], last ? s : s + 1); },
+            p.weights.recurrent, share.panels, partial,
+            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+              clear_tile<T, R>(acc);
+              for (int r = 0; r < R; ++r) {
+                const Index b = own[first + r];
+                for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                  if (p.dy) acc[r][j] = V::load(p.dy.at(b, p.timeline.time(b, s)) + unit, lanes);
+                  if (last && p.dh != nullptr) acc[r][j] = acc[r][j] + V::load(p.dh + b * H + unit, lanes);
+                });
+              }
+            },
+            [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+              for (int r = 0; r < R; ++r) {
+                for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                  finish_gradients(p, acc[r][j], own[first + r], s, unit, lanes);
+                });
+              }
+            });
+      };
+      if (later > 0) run_step({0, later}, false);
+      if (active > later) run_step({later, active}, true);
       if (share.together) worker.wait();
 
-      if (p.dx && t % share.chunk == 0) {
-        const Index chunk = smaller(share.chunk, steps - t);
-        const auto split = [&](Index r, const auto& use) FUSEDLSTM_INLINE {
-          return chunk == 1 ? use(r, t) : use(r % rows, t + r / rows);
-        };
-        multiply(
-            chunk * rows, G, [&](Index r) -> const T* { return split(r, gate_row); }, p.weights.input,
-            share.input_panels, scratch,
-            [&]<int R>(Accumulators<T, R>& acc, Index, Index) { clear_tile<T, R>(acc); },
-            [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              store_rows(acc, panel, p.sizes.inputs, [&](int r) FUSEDLSTM_INLINE {
-                return split(first + r, [&](Index b, Index step) { return p.dx.at(row0 + b, step); });
+      if (p.dx) {
+        for (Index r = 0; r < active; ++r, ++waiting) {
+          gate_rows[waiting] = gates_of(rows[r], s);
+          dx_rows[waiting] = p.dx.at(rows[r], p.timeline.time(rows[r], s));
+        }
+        if (s % share.chunk == 0) {
+          multiply(
+              waiting, G, [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; }, p.weights.input,
+              share.input_panels, partial,
+              [&]<int R>(Accumulators<T, R>& acc, Index, Index)
+                  FUSEDLSTM_INLINE { clear_tile<T, R>(acc); },
+              [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+                store_rows(acc, panel, p.sizes.inputs,
+                           [&](int r) FUSEDLSTM_INLINE { return dx_rows[first + r]; });
               });
-            });
+          waiting = 0;
+        }
       }
     }
 
-    if (p.dh0 != nullptr) {
+    // Rows without any step pass dh on as it is.
+    const auto finish_state = [&](Range range, bool empty) FUSEDLSTM_INLINE {
+      const Index* own = rows + range.begin;
       multiply(
-          rows, steps > 0 ? G : 0, [&](Index r) -> const T* { return gate_row(r, 0); }, p.weights.recurrent,
-          share.panels, scratch,
+          range.size(), empty ? 0 : G,
+          [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], 0); }, p.weights.recurrent,
+          share.panels, partial,
           [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
             clear_tile<T, R>(acc);
-            if (steps > 0 || p.dh == nullptr) return;
+            if (!empty || p.dh == nullptr) return;
             for (int r = 0; r < R; ++r) {
               for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                acc[r][j] = V::load(p.dh + (row0 + first + r) * H + unit, lanes);
+                acc[r][j] = V::load(p.dh + own[first + r] * H + unit, lanes);
               });
             }
           },
           [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            store_rows(acc, panel, H, [&](int r) { return p.dh0 + (row0 + first + r) * H; });
+            store_rows(acc, panel, H,
+                       [&](int r) FUSEDLSTM_INLINE { return p.dh0 + own[first + r] * H; });
           });
-    }
+    };
+    if (active > 0) finish_state({0, active}, false);
+    if (all_rows > active) finish_state({active, all_rows}, true);
   }
 }
 

@@ -29,7 +29,7 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   const Index columns = 4 * table.width;
   WeightGradientProblem<T> problem{};
   problem.batch = rows;
-  problem.steps = 1;
+  problem.timeline.steps = 1;
   problem.columns = outputs;
   problem.right = dy;
   problem.left[0] = {{x, x_stride, 0}, inputs, 0, nullptr, dkernel};

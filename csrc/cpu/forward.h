@@ -9,22 +9,22 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// The tile's epilogue: pre-activations of R rows in registers to h_t, c_t and, on tape, gates.
+// The tile's epilogue: pre-activations of R rows in registers to h, c and, on tape, gates of step s.
 template <int R, class T, class Lanes>
 [[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Accumulators<T, R>& z,
-                                                Index row, Index t, Index unit, Lanes lanes) {
+                                                const Index* rows, Index s, Index unit, Lanes lanes) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
   for (int r = 0; r < R; ++r) {
-    const Index b = row + r;
-    const T* c_prev = p.cells + t * p.cells_step + b * H + unit;
-    T* c = p.cells + (t + 1) * p.cells_step + b * H + unit;
+    const Index b = rows[r];
+    const T* c_prev = p.cells + s * p.cells_step + b * H + unit;
+    T* c = p.cells + (s + 1) * p.cells_step + b * H + unit;
     const Gates<V> gates = activate(Gates<V>{z[r][0], z[r][1], z[r][2], z[r][3]});
     const CellState<V> state = cell_forward(gates, V::load(c_prev, lanes));
     state.c.store(c, lanes);
-    state.h.store(p.h.at(b, t % p.h_slots) + unit, lanes);
+    state.h.store(p.hidden(b, s) + unit, lanes);
     if (p.gates != nullptr) {
-      T* tape = p.gates + (t * p.sizes.batch + b) * 4 * H + unit;
+      T* tape = p.gates + (s * p.sizes.batch + b) * 4 * H + unit;
       gates.i.store(tape, lanes);
       gates.f.store(tape + H, lanes);
       gates.g.store(tape + 2 * H, lanes);
@@ -33,32 +33,46 @@ template <int R, class T, class Lanes>
   }
 }
 
-// Pre-activations start with the input's part, W x_t + b for `chunk` steps at once, so that small batches
-// also fill the tile; then each step adds U h_{t-1} and runs the cell while the sums are in registers.
+// Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
+// fill the tile; then each step adds U h and runs the cell while the sums are in registers.
 template <class T>
 void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
-  const Index steps = p.sizes.steps;
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
+  // Where the chunk's inputs lie, sums that wait between blocks of K, and the projections
+  // (panels, chunk rows, columns).
+  const Index most_rows = share.chunk * share.row_block;
+  const T** inputs = reinterpret_cast<const T**>(scratch);
+  T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
+  T* projected = partial + most_rows * columns;
 
-  for (Index row0 = share.rows.begin; row0 < share.rows.end; row0 += share.row_block) {
-    const Index rows = smaller(share.row_block, share.rows.end - row0);
-    for (Index t0 = 0; t0 < steps; t0 += share.chunk) {
-      const Index chunk = smaller(share.chunk, steps - t0);
-      const Index projected_rows = chunk * rows;
-      T* partial = scratch;
-      T* projected = scratch + projected_rows * columns;  // (panels, chunk * rows, columns)
+  for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
+    const Index* rows = share.rows + row0;
+    Index active = smaller(share.row_block, share.row_count - row0);
+    const Index longest = p.timeline.length(rows[0]);
+
+    for (Index s0 = 0; s0 < longest; s0 += share.chunk) {
+      const Index chunk = smaller(share.chunk, longest - s0);
+      Index first_of[max_chunk + 1];
+      first_of[0] = 0;
+      for (Index i = 0; i < chunk; ++i) {
+        const Index s = s0 + i;
+        while (p.timeline.length(rows[active - 1]) <= s) --active;
+        for (Index r = 0; r < active; ++r) {
+          inputs[first_of[i] + r] = p.x.at(rows[r], p.timeline.time(rows[r], s));
+        }
+        first_of[i + 1] = first_of[i] + active;
+      }
+      const Index total = first_of[chunk];
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
-        return projected + ((panel - share.panels.begin) * projected_rows + r) * columns;
-      };
-      const auto input_row = [&](Index r) FUSEDLSTM_INLINE {
-        return chunk == 1 ? p.x.at(row0 + r, t0) : p.x.at(row0 + r % rows, t0 + r / rows);
+        return projected + ((panel - share.panels.begin) * total + r) * columns;
       };
       multiply(
-          projected_rows, I, input_row, p.weights.input, share.panels, partial,
+          total, I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }, p.weights.input, share.panels,
+          partial,
           [&]<int R>(Accumulators<T, R>& acc, Index, Index panel) FUSEDLSTM_INLINE {
             for (int j = 0; j < Tile<T>::vectors; ++j) {
               const V bias = V::load(p.weights.bias + panel * columns + j * V::width);
@@ -68,24 +82,24 @@ void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch,
           [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel)
               FUSEDLSTM_INLINE { store_tile<T, R>(acc, projection(first, panel)); });
 
-      for (Index t = t0; t < t0 + chunk; ++t) {
-        const Index offset = (t - t0) * rows;
+      for (Index i = 0; i < chunk; ++i) {
+        const Index s = s0 + i;
         // Without an initial state the first step has no recurrent part at all.
-        const Index recurrent = t == 0 && p.h0 == nullptr ? 0 : H;
+        const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : H;
         const auto hidden_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
-          if (t > 0) return p.h.at(row0 + r, (t - 1) % p.h_slots);
-          return p.h0 != nullptr ? p.h0 + (row0 + r) * H : p.cells;
+          if (s > 0) return p.hidden(rows[r], s - 1);
+          return p.h0 != nullptr ? p.h0 + rows[r] * H : p.cells;
         };
         multiply(
-            rows, recurrent, hidden_row, p.weights.recurrent, share.panels, partial,
+            first_of[i + 1] - first_of[i], recurrent, hidden_row, p.weights.recurrent, share.panels, partial,
             [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel)
-                FUSEDLSTM_INLINE { load_tile<T, R>(acc, projection(offset + first, panel)); },
+                FUSEDLSTM_INLINE { load_tile<T, R>(acc, projection(first_of[i] + first, panel)); },
             [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
               const Index unit = panel * V::width;
               if (unit + V::width <= H) {
-                finish_cells<R>(p, acc, row0 + first, t, unit, AllLanes{});
+                finish_cells<R>(p, acc, rows + first, s, unit, AllLanes{});
               } else {
-                finish_cells<R>(p, acc, row0 + first, t, unit, H - unit);
+                finish_cells<R>(p, acc, rows + first, s, unit, H - unit);
               }
             });
         if (share.together) worker.wait();

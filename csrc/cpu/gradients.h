@@ -23,6 +23,34 @@ template <class T>
   }
 }
 
+// Walks the real (step, row) pairs in the order of steps, and of rows within a step.
+class Cursor {
+ public:
+  Cursor(const Timeline& timeline, Index batch) : timeline_(timeline), batch_(batch) { skip(); }
+
+  bool at_end() const { return step_ >= timeline_.steps; }
+  Index step() const { return step_; }
+  Index row() const { return row_; }
+  void next() {
+    ++row_;
+    skip();
+  }
+
+ private:
+  void skip() {
+    for (; step_ < timeline_.steps; ++step_, row_ = 0) {
+      for (; row_ < batch_; ++row_) {
+        if (timeline_.length(row_) > step_) return;
+      }
+    }
+  }
+
+  const Timeline& timeline_;
+  Index batch_;
+  Index step_ = 0;
+  Index row_ = 0;
+};
+
 // Rows and steps are taken in blocks: each block's sum starts at zero and is added to the total, which keeps
 // rounding errors of long sums small and their order fixed. Both operands of a block are packed, since their
 // rows lie far apart (often by a power of two, which would crowd them into a few sets of the cache): the
@@ -34,83 +62,78 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   constexpr Index columns = Tile<T>::columns;
   constexpr Index block = Tile<T>::block;
   const FlushDenormals flush;
-  const Index K = p.batch * p.steps;
   const Index N = p.columns;
   const Index panels = divide_up(N, columns);
   T* right = scratch;
   T* left = scratch + block * columns;
 
-  // Calls body(operand, first feature, features, index in this thread's share) for every tile of the share.
+  // Calls body(operand, its features' rows of the block, first feature, features, place in the share) for
+  // every tile of the share.
+  const T* right_rows[block];
+  const T* left_rows[2][block];
   const auto for_each_left_tile = [&](const auto& body) FUSEDLSTM_INLINE {
     Index tile = 0;
     for (int i = 0; i < p.left_count; ++i) {
       for (Index m = 0; m < p.left[i].count; m += R, ++tile) {
         if (tile >= tiles.begin && tile < tiles.end) {
-          body(p.left[i], m, smaller(R, p.left[i].count - m), tile - tiles.begin);
+          body(p.left[i], left_rows[i], m, smaller(R, p.left[i].count - m), tile - tiles.begin);
         }
       }
     }
   };
 
-  if (K == 0) {
-    for_each_left_tile([&](const Features<T>& f, Index m, Index count, Index) FUSEDLSTM_INLINE {
-      for (Index j = 0; j < count * N; ++j) f.gradient[m * N + j] = T(0);
-    });
-    if (p.bias != nullptr) {
-      for (Index j = bias_panels.begin * columns; j < smaller(N, bias_panels.end * columns); ++j)
-        p.bias[j] = T(0);
+  Cursor cursor(p.timeline, p.batch);
+  bool first = true;
+  // The first block runs even when it is empty, and leaves zeros.
+  do {
+    Index depth = 0;
+    for (; depth < block && !cursor.at_end(); ++depth, cursor.next()) {
+      right_rows[depth] = p.right + (cursor.step() * p.batch + cursor.row()) * N;
+      for (int i = 0; i < p.left_count; ++i) {
+        left_rows[i][depth] = p.left[i].at(p.timeline, cursor.row(), cursor.step());
+      }
     }
-  }
 
-  for (Index k0 = 0; k0 < K; k0 += block) {
-    const Index depth = smaller(block, K - k0);
-
-    for_each_left_tile([&](const Features<T>& f, Index m, Index count, Index index) FUSEDLSTM_INLINE {
+    for_each_left_tile([&](const Features<T>&, const T* const* rows, Index m, Index count, Index index)
+                           FUSEDLSTM_INLINE {
       T* out = left + index * block * R;
-      Index t = k0 / p.batch;
-      Index b = k0 % p.batch;
       for (Index k = 0; k < depth; ++k, out += R) {
-        const T* row = t >= f.lag            ? f.rows.at(b, t - f.lag)
-                       : f.before != nullptr ? f.before + b * f.count
-                                             : nullptr;
-        if (row != nullptr && count == R) {
-          __builtin_memcpy(out, row + m, R * sizeof(T));
+        if (rows[k] != nullptr && count == R) {
+          __builtin_memcpy(out, rows[k] + m, R * sizeof(T));
         } else {
-          for (Index r = 0; r < R; ++r) out[r] = row != nullptr && r < count ? row[m + r] : T(0);
-        }
-        if (++b == p.batch) {
-          b = 0;
-          ++t;
+          for (Index r = 0; r < R; ++r) out[r] = rows[k] != nullptr && r < count ? rows[k][m + r] : T(0);
         }
       }
     });
 
     for (Index panel = 0; panel < panels; ++panel) {
       const Index width = smaller(columns, N - panel * columns);
-      const T* source = p.right + k0 * N + panel * columns;
       V sums[Tile<T>::vectors] = {V(0), V(0), V(0), V(0)};
       for (Index k = 0; k < depth; ++k) {
+        const T* source = right_rows[k] + panel * columns;
         for (int j = 0; j < Tile<T>::vectors; ++j) {
           const Index lanes = width - j * V::width;
-          const V value = lanes > 0 ? V::load(source + k * N + j * V::width, lanes) : V(0);
+          const V value = lanes > 0 ? V::load(source + j * V::width, lanes) : V(0);
           value.store(right + k * columns + j * V::width);
           sums[j] = sums[j] + value;
         }
       }
       if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-        add_row(p.bias + panel * columns, sums, width, k0 == 0);
+        add_row(p.bias + panel * columns, sums, width, first);
       }
 
-      for_each_left_tile([&](const Features<T>& f, Index m, Index count, Index index) FUSEDLSTM_INLINE {
+      for_each_left_tile([&](const Features<T>& f, const T* const*, Index m, Index count, Index index)
+                             FUSEDLSTM_INLINE {
         Accumulators<T, R> acc;
         clear_tile<T, R>(acc);
         multiply_add<R, 1, T>(acc, PackedColumns<T>{left + index * block * R, R}, right, 0, depth);
         for (int r = 0; r < R; ++r) {
-          if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, k0 == 0);
+          if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, first);
         }
       });
     }
-  }
+    first = false;
+  } while (!cursor.at_end());
 }
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

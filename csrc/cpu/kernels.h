@@ -9,16 +9,19 @@ namespace fusedlstm {
 // A thread's part of a sequence kernel. Threads either split the rows, and then never wait for each other,
 // or share all rows and split the units, and then meet once per step (`together`).
 struct SequenceShare {
-  Range rows;
+  const Index* rows;   // batch rows, longest first
+  Index row_count;
   Range panels;        // forward: gate panels; backward: panels of dh
   Range input_panels;  // backward: panels of dx
   Index row_block;     // rows that run through the whole sequence together
-  Index chunk;         // steps whose input projection (backward: dx) is one product
+  Index chunk;         // steps, at most max_chunk, whose input projection (backward: dx) is one product
   bool together;
 };
 
+inline constexpr Index max_chunk = 32;
+
 // One left operand of a weight gradient: `count` features for every row and step, `lag` steps late, with
-// `before` (rows, count), or zeros where it is null, taking the place of the steps before the first.
+// `before` (B, count), or zeros where it is null, taking the place of the steps before the first.
 template <class T>
 struct Features {
   Sequence<const T> rows;
@@ -26,15 +29,21 @@ struct Features {
   Index lag;
   const T* before;
   T* gradient;  // (count, columns)
+
+  // Null where the features are zero.
+  const T* at(const Timeline& timeline, Index b, Index s) const {
+    if (s >= lag) return rows.at(b, timeline.time(b, s - lag));
+    return before != nullptr ? before + b * count : nullptr;
+  }
 };
 
-// gradient = sum over steps and rows of features^T right, for up to two left operands at once.
+// gradient = sum over real steps and rows of features^T right, for up to two left operands at once.
 template <class T>
 struct WeightGradientProblem {
   Index batch;
-  Index steps;
+  Timeline timeline;
   Index columns;
-  const T* right;  // (steps, batch, columns)
+  const T* right;  // (T, B, columns)
   Features<T> left[2];
   int left_count;
   T* bias;  // (columns): sum of `right`, or null
@@ -92,8 +101,8 @@ struct Kernels {
   void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
-  // Scratch: forward (chunk row_block) (panels + 1) 4 width; backward (chunk row_block) 4 width;
-  // weight gradients (tiles tile_rows + 4 width) block; dense (rows, 4 width).
+  // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, backward chunk row_block
+  // (4 width + 4) + 16, weight gradients (tiles tile_rows + 4 width) block, dense rows 4 width.
   void (*forward)(const ForwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
   void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch);

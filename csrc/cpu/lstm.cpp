@@ -1,6 +1,7 @@
 #include "lstm.h"
 
-#include <vector>
+#include <algorithm>
+#include <numeric>
 
 #include "plan.h"
 
@@ -22,6 +23,60 @@ class Scratch {
   Index each_;
   Buffer<T> buffer_;
 };
+
+Index count_real_steps(const Timeline& timeline, Index batch) {
+  if (timeline.lengths == nullptr) return batch * timeline.steps;
+  return std::accumulate(timeline.lengths, timeline.lengths + batch, Index{0});
+}
+
+// The batch rows of each thread, longest first. Rows of equal lengths stay in neighbouring order; others are
+// dealt like cards, so that every thread gets long ones and short ones.
+class RowShares {
+ public:
+  RowShares(const Timeline& timeline, Index batch, int shares) : batch_(batch), shares_(shares), rows_(batch) {
+    Index* rows = rows_.data();
+    if (timeline.lengths == nullptr) {
+      std::iota(rows, rows + batch, Index{0});
+      return;
+    }
+    const Buffer<Index> sorted(batch);
+    Index* order = sorted.data();
+    std::iota(order, order + batch, Index{0});
+    std::stable_sort(order, order + batch,
+                     [&](Index a, Index b) { return timeline.length(a) > timeline.length(b); });
+    for (int share = 0; share < shares; ++share) {
+      for (Index card = share; card < batch; card += shares) *rows++ = order[card];
+    }
+  }
+
+  const Index* begin(int share) const { return rows_.data() + range(share).begin; }
+  Index count(int share) const { return range(share).size(); }
+
+ private:
+  // The first batch % shares threads have one row more, as in dealing.
+  Range range(int share) const {
+    const auto begin_of = [&](int i) { return i * (batch_ / shares_) + std::min<Index>(i, batch_ % shares_); };
+    return {begin_of(share), begin_of(share + 1)};
+  }
+
+  Index batch_;
+  int shares_;
+  Buffer<Index> rows_;
+};
+
+SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker, Index panels,
+                             Index input_panels) {
+  const int rows_of = plan.units_split ? 0 : worker.id;
+  const int parts = plan.units_split ? worker.count : 1;
+  const int part = plan.units_split ? worker.id : 0;
+  return {rows.begin(rows_of),
+          rows.count(rows_of),
+          share_of(panels, part, parts),
+          share_of(input_panels, part, parts),
+          plan.row_block,
+          plan.chunk,
+          plan.units_split};
+}
 
 template <class T>
 KernelRun describe(const char* operation, const KernelSet& set, int threads, bool units_split) {
@@ -89,12 +144,16 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Sizes& n = problem.sizes;
   problem.weights = panels.gates();
   const Index gate_panels = panels_of(n.units, kernels.width);
-  TeamLease team(useful_threads(n, kernels.tile_rows, gate_panels, num_threads()));
+  const Index real_steps = count_real_steps(problem.timeline, n.batch);
+  TeamLease team(useful_threads(n, real_steps, kernels.tile_rows, gate_panels, num_threads()));
   const SequencePlan plan = plan_sequence(n, kernels.tile_rows, gate_panels, team.count());
-  const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) + 1 : gate_panels;
-  const Scratch<T> scratch(team.count(), plan.chunk * plan.row_block * (own_panels + 1) * 4 * kernels.width);
+  const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
+  const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
+  const Scratch<T> scratch(team.count(),
+                           plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16);
   team.run([&](const Worker& worker) {
-    kernels.forward(problem, plan.share(worker, n.batch, gate_panels, 0), scratch.of(worker), worker);
+    const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0);
+    kernels.forward(problem, share, scratch.of(worker), worker);
   });
   return describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
 }
@@ -107,12 +166,14 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index columns = 4 * kernels.width;
   const Index hidden_panels = panels_of(n.units, columns);
   const Index input_panels = panels_of(n.inputs, columns);
-  TeamLease team(useful_threads(n, kernels.tile_rows, hidden_panels, num_threads()));
+  const Index real_steps = count_real_steps(problem.timeline, n.batch);
+  TeamLease team(useful_threads(n, real_steps, kernels.tile_rows, hidden_panels, num_threads()));
   const SequencePlan plan = plan_sequence(n, kernels.tile_rows, hidden_panels, team.count());
+  const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
   WeightGradientProblem<T> gradients{};
   gradients.batch = n.batch;
-  gradients.steps = n.steps;
+  gradients.timeline = problem.timeline;
   gradients.columns = 4 * n.units;
   gradients.right = problem.gates;
   gradients.left[0] = {problem.x, n.inputs, 0, nullptr, problem.dkernel};
@@ -120,17 +181,18 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.left_count = 2;
   gradients.bias = problem.dbias;
   const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.units, kernels.tile_rows);
-  const Index own_tiles = panels_of(tiles, team.count()) + 1;
-  const Index gate_panels = panels_of(gradients.columns, columns);
+  const Index own_tiles = panels_of(tiles, team.count());
+  const Index bias_panels = panels_of(gradients.columns, columns);
 
-  const Scratch<T> scratch(team.count(), std::max(plan.chunk * plan.row_block * columns,
-                                                  (own_tiles * kernels.tile_rows + columns) * kernels.block));
+  const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16;
+  const Index gradient_scratch = (own_tiles * kernels.tile_rows + columns) * kernels.block;
+  const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   team.run([&](const Worker& worker) {
-    kernels.backward(problem, plan.share(worker, n.batch, hidden_panels, input_panels), scratch.of(worker),
-                     worker);
+    const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels);
+    kernels.backward(problem, share, scratch.of(worker), worker);
     worker.wait();
     kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
-                             share_of(gate_panels, worker.id, worker.count), scratch.of(worker));
+                             share_of(bias_panels, worker.id, worker.count), scratch.of(worker));
   });
   return describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
 }

@@ -20,19 +20,6 @@ struct SequencePlan {
   bool units_split = false;  // else the batch is
   Index row_block = 1;
   Index chunk = 1;
-
-  SequenceShare share(const Worker& worker, Index batch, Index panels, Index input_panels) const {
-    if (units_split) {
-      return {{0, batch},
-              share_of(panels, worker.id, worker.count),
-              share_of(input_panels, worker.id, worker.count),
-              row_block,
-              chunk,
-              true};
-    }
-    return {
-        share_of(batch, worker.id, worker.count), {0, panels}, {0, input_panels}, row_block, chunk, false};
-  }
 };
 
 // A thread with less than a tile of rows would read all weights for little work; it takes a share of the
@@ -42,10 +29,11 @@ inline bool splits_units(const Sizes& n, Index tile_rows, Index panels, Index th
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
-// How many of `limit` threads a sequence is worth. `panels` are what threads can split when they split units.
-inline int useful_threads(const Sizes& n, Index tile_rows, Index panels, int limit) {
-  const Index step_operations = 8 * n.units * (n.inputs + n.units) * n.batch;
-  const Index count = std::clamp<Index>(step_operations * n.steps / operations_per_thread, 1, limit);
+// How many of `limit` threads a sequence with that many real (row, step) pairs is worth. `panels` are what threads can split when they split units.
+inline int useful_threads(const Sizes& n, Index real_steps, Index tile_rows, Index panels, int limit) {
+  const Index operations = 8 * n.units * (n.inputs + n.units) * real_steps;
+  const Index step_operations = operations / std::max<Index>(n.steps, 1);
+  const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
   if (!splits_units(n, tile_rows, panels, count))
     return static_cast<int>(std::clamp<Index>(n.batch, 1, count));
   const Index by_step = step_operations / step_operations_per_thread;
@@ -63,6 +51,7 @@ inline SequencePlan plan_sequence(const Sizes& n, Index tile_rows, Index panels,
   plan.row_block = std::max<Index>(1, (rows + blocks - 1) / blocks);
   // Steps projected together, so that the product has rows enough for its tiles.
   constexpr Index enough_rows = 24;
+  static_assert(enough_rows <= max_chunk);
   plan.chunk = std::clamp<Index>(enough_rows / plan.row_block, 1, std::max<Index>(1, n.steps));
   return plan;
 }

@@ -33,6 +33,7 @@ class Tape:
 def lstm_forward(
     weights: LSTMWeights,
     x: Array,
+    lengths: NDArray[np.integer[Any]] | None,
     h0: Array | None,
     c0: Array | None,
     training: bool,
@@ -42,7 +43,9 @@ def lstm_forward(
 def lstm_backward(
     tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
 ) -> tuple[Array | None, Array, Array, Array | None, Array, Array]: ...
-def lstm_step(weights: LSTMWeights, x: Array, h: Array, c: Array, h_out: Array, c_out: Array) -> None: ...
+def lstm_step(
+    weights: LSTMWeights, x: Array, h: Array, c: Array, out: tuple[Array, Array] | None
+) -> tuple[Array, Array]: ...
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]: ...
 def cell_backward(
     gates: Array, c_prev: Array, c: Array, dh: Array, dc: Array | None

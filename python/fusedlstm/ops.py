@@ -110,7 +110,7 @@ def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
     if not isinstance(weights, (tuple, list)) or len(weights) not in (2, 3):
         got = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
         raise TypeError(f"weights: expected LSTMWeights or (kernel, recurrent_kernel[, bias]), got {got}")
-    return LSTMWeights(*weights)  # type: ignore[arg-type]
+    return LSTMWeights(*weights)
 
 
 def lstm_forward(
@@ -119,6 +119,7 @@ def lstm_forward(
     h0: Array | None = None,
     c0: Array | None = None,
     *,
+    lengths: NDArray[np.integer[Any]] | None = None,
     training: bool = False,
     return_sequences: bool = True,
     go_backwards: bool = False,
@@ -133,6 +134,9 @@ def lstm_forward(
         A tuple is packed for this call; `LSTMWeights` keeps the packed form between calls.
     h0, c0 : array (B, H), optional
         Initial states; zeros by default.
+    lengths : integer array (B,), optional
+        Real steps of each row, 0 to T; the rest is padding, which costs nothing: it is not read, ``y`` is zero
+        there, and ``h`` and ``c`` are the states after the row's last real step. Not with `go_backwards`.
     training : bool
         Also return the tape for `lstm_backward`.
     return_sequences : bool
@@ -161,7 +165,9 @@ def lstm_forward(
         c = f c + i g                         h = o tanh(c)
     """
     return LSTMResult(
-        *_core.lstm_forward(_packed(weights), x, h0, c0, training, return_sequences, go_backwards)
+        *_core.lstm_forward(
+            _packed(weights), x, lengths, h0, c0, training, return_sequences, go_backwards
+        )
     )
 
 
@@ -199,6 +205,8 @@ def lstm_backward(
     TypeError, ValueError
         A gradient's dtype or shape does not fit.
     """
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}")
     return LSTMGradients(*_core.lstm_backward(tape, dy, dh, dc, need_dx))
 
 
@@ -232,12 +240,7 @@ def lstm_step(
     TypeError, ValueError
         An argument's dtype or shape does not fit, or `out` overlaps other arguments.
     """
-    packed = _packed(weights)
-    if out is None:
-        shape = (x.shape[0] if np.ndim(x) == 2 else 0, packed.units)
-        out = (np.empty(shape, packed.dtype), np.empty(shape, packed.dtype))
-    _core.lstm_step(packed, x, h, c, out[0], out[1])
-    return out
+    return _core.lstm_step(_packed(weights), x, h, c, out)
 
 
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:

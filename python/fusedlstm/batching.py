@@ -1,0 +1,225 @@
+"""`BatchTrainer`: compile, and train or test one batch. Layers are known by forward and backward only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from fusedlstm import losses, metrics, optimizers
+from fusedlstm.data import Samples, check_inputs, check_length
+from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.losses.base import prepare_weights
+from fusedlstm.utils import SeedGenerator
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from fusedlstm.callbacks import History
+    from fusedlstm.losses import Loss
+    from fusedlstm.variable import Array, Shape, Variable
+
+Logs = dict[str, float]
+
+
+class BatchTrainer(ABC):
+    """What `Sequential` inherits to be compiled and to handle single batches."""
+
+    layers: list[Layer]
+    built: bool
+    dtype: str
+    input_shape: Shape | None
+
+    def __init__(self) -> None:
+        self.optimizer: optimizers.Optimizer | None = None
+        self.loss: Loss | None = None
+        self.metrics: list[metrics.Metric] = []
+        self.history: History | None = None
+        self.stop_training = False
+        self.shuffle_seeds = SeedGenerator()
+        self._loss_mean = metrics.Mean("loss")
+
+    @abstractmethod
+    def build(self, input_shape: Any = None) -> None:
+        """Make the weights of all layers."""
+
+    @abstractmethod
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output, the batch axis included."""
+
+    @property
+    @abstractmethod
+    def trainable_weights(self) -> list[Variable]:
+        """Weights that training changes."""
+
+    @abstractmethod
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights."""
+
+    @abstractmethod
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Replace all weights."""
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers and weights to one file."""
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:
+        """Set how the model is trained.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            A name or an object of `fusedlstm.optimizers`.
+        loss : str or callable or Loss, optional
+            A name, function or object of `fusedlstm.losses`; needed for `fit` and `evaluate`.
+        metrics : list of (str or Metric), optional
+            Names or objects of `fusedlstm.metrics`.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, a metric's name occurs twice, or the loss is not reduced to one number.
+        """
+        chosen_optimizer = optimizers.get(optimizer)
+        chosen_loss = None if loss is None else losses.get(loss)
+        if chosen_loss is not None and chosen_loss.reduction == "none":
+            raise ValueError("loss: expected a reduction to one number, got reduction 'none'")
+        chosen_metrics = _metric_list(metrics)
+        self.optimizer, self.loss, self.metrics = chosen_optimizer, chosen_loss, chosen_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what `evaluate` returns, in its order."""
+        return ["loss", *(metric.name for metric in self.metrics)]
+
+    def predict_on_batch(self, x: Any) -> Array:
+        """Compute the output of one batch; see `predict`."""
+        return self._forward(self._inputs(x, "x").astype(self.dtype, copy=False))
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
+        """Make one update with one batch.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        return_dict : bool
+            Whether a dict is returned.
+
+        Returns
+        -------
+        float or list of float or dict
+            Loss and metrics of this batch, before the update, as from `evaluate`.
+        """
+        return self._one_batch(x, y, sample_weight, return_dict, training=True)
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
+    ) -> Any:
+        """Compute loss and metrics of one batch; see `evaluate`."""
+        return self._one_batch(x, y, sample_weight, return_dict, training=False)
+
+    # One batch.
+
+    def _forward(self, x: Array, training: bool = False, logits: bool = False) -> Array:
+        """Run all layers; with ``logits`` the last one without its activation."""
+        for layer in self.layers[:-1]:
+            x = layer.forward(x, training)
+        head = self.layers[-1]
+        if logits and isinstance(head, ActivatedLayer):
+            return head.forward_logits(x, training)
+        output: Array = head.forward(x, training)
+        return output
+
+    def _backward(self, dy: Array, logits: bool) -> None:
+        """Run all layers' backward passes down to the first layer that has something to train."""
+        first = next((i for i, layer in enumerate(self.layers) if layer.trainable_weights), len(self.layers))
+        gradient: Array | None = dy
+        for index in range(len(self.layers) - 1, first - 1, -1):
+            layer = self.layers[index]
+            assert gradient is not None
+            if logits and isinstance(layer, ActivatedLayer) and index == len(self.layers) - 1:
+                gradient = layer.backward_logits(gradient, index > first)
+            else:
+                gradient = layer.backward(gradient, index > first)
+
+    def _run_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
+        """Take one batch into loss and metrics, and with ``training`` make an update."""
+        optimizer, loss = self._compiled()
+        head = self.layers[-1]
+        # An activation and the loss that belongs to it are computed together: exact, and cheaper.
+        link = head.activation if isinstance(head, ActivatedLayer) and not loss.from_logits else None
+        logits = link is not None and link is loss.link
+        output = self._forward(x, training, logits)
+        value, gradient = (loss.for_logits() if logits else loss).value_and_gradient(y, output, weights)
+        self._loss_mean.update_state(value, len(x))
+        if self.metrics:
+            predictions = link(output) if logits and link is not None else output
+            for metric in self.metrics:
+                metric.update_state(y, predictions)
+        if training:
+            self._backward(gradient, logits)
+            variables = self.trainable_weights
+            optimizer.apply([variable.grad for variable in variables], variables)
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
+        samples = self._samples(x, y, sample_weight)
+        if training:
+            self._compiled()[0].build(self.trainable_weights)
+        self._reset()
+        for batch, labels, weights in samples.batches(len(samples), self.dtype):
+            self._run_batch(batch, labels, weights, training)
+        return self._results(self._logs(), return_dict)
+
+    def _reset(self) -> None:
+        for metric in (self._loss_mean, *self.metrics):
+            metric.reset_state()
+
+    def _logs(self) -> Logs:
+        return {metric.name: metric.result() for metric in (self._loss_mean, *self.metrics)}
+
+    def _results(self, logs: Logs, return_dict: bool) -> Any:
+        if return_dict:
+            return logs
+        values = list(logs.values())
+        return values if self.metrics else values[0]
+
+    # Checks, before any work.
+
+    def _compiled(self) -> tuple[optimizers.Optimizer, Loss]:
+        if self.optimizer is None or self.loss is None:
+            raise RuntimeError("model: expected compile(optimizer, loss) to be called first, with a loss")
+        return self.optimizer, self.loss
+
+    def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
+        """Check inputs, and build the model for them if need be."""
+        inputs = check_inputs(x, name, self.input_shape)
+        self.compute_output_shape(inputs.shape)
+        if not self.built:
+            self.build(inputs.shape)
+        return inputs
+
+    def _samples(self, x: Any, y: Any, sample_weight: Any, prefix: str = "") -> Samples:
+        _, loss = self._compiled()
+        inputs = check_inputs(x, f"{prefix}x", self.input_shape)
+        shape: Any = self.compute_output_shape(inputs.shape)
+        check_length(y, f"{prefix}y", len(inputs))
+        labels = loss.prepare(y, shape, f"{prefix}y")
+        weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
+        self._inputs(inputs, f"{prefix}x")
+        return Samples(inputs, labels, weights)
+
+
+def _metric_list(given: Any) -> list[metrics.Metric]:
+    items = [] if given is None else list(given) if isinstance(given, tuple | list) else [given]
+    result = [metrics.get(item) for item in items]
+    names = ["loss", *(metric.name for metric in result)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"metrics: expected different names, got {name!r} twice")
+    return result

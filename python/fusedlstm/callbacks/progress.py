@@ -1,0 +1,129 @@
+"""The progress display of `fit`, `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+import sys
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fusedlstm.callbacks.base import Callback, Logs
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# Redrawing takes about a millisecond: ten times a second is smooth and costs 1 %.
+_REDRAW_SECONDS = 0.1
+
+
+class ProgressBar(Callback):
+    """A live bar with loss, metrics, samples per second and time left; then a line per epoch.
+
+    Without a terminal, or without the package rich, there are only the lines.
+
+    Parameters
+    ----------
+    live : bool
+        Whether a bar is wanted where there is a terminal.
+    """
+
+    def __init__(self, live: bool = True) -> None:
+        self.live = live
+        self._bar: Progress | None = None
+        self._epoch = 0
+        self._label = ""
+        self._began = self._drawn = 0.0
+        self._seconds = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Start the epoch's bar."""
+        self._begin(f"Epoch {epoch + 1}/{self.params['epochs']}")
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Move the bar."""
+        self._advance(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Print the epoch's line; its time includes the validation, samples per second do not."""
+        self._end(logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Start a bar, unless this is `fit`'s validation."""
+        if "epochs" not in self.params:
+            self._begin("Evaluate")
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Move the bar."""
+        if "epochs" not in self.params:
+            self._advance(batch, logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Print the evaluation's line."""
+        if "epochs" not in self.params:
+            self._end(logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Start a bar."""
+        self._begin("Predict")
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Move the bar."""
+        self._advance(batch, logs)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Remove the bar; there are no numbers to tell."""
+        self.release()
+
+    def release(self) -> None:
+        """Give the terminal back."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _begin(self, label: str) -> None:
+        self._label = label
+        self._began = self._drawn = perf_counter()
+        self._seconds = 0.0
+        self._bar = _make_bar() if self.live and sys.stdout.isatty() else None
+        if self._bar is not None:
+            self._bar.add_task(label, total=self.params["samples"], numbers="")
+            self._bar.start()
+
+    def _advance(self, batch: int, logs: Logs | None) -> None:
+        now = perf_counter()
+        self._seconds = now - self._began
+        if self._bar is None or now - self._drawn < _REDRAW_SECONDS:
+            return
+        self._drawn = now
+        done = min((batch + 1) * self.params["batch_size"], self.params["samples"])
+        numbers = f"{_numbers(logs)} - {_speed(done, self._seconds)}"
+        self._bar.update(self._bar.task_ids[0], completed=done, numbers=numbers)
+        self._bar.refresh()
+
+    def _end(self, logs: Logs | None) -> None:
+        self.release()
+        total = perf_counter() - self._began
+        speed = _speed(self.params["samples"], self._seconds)
+        print(f"{self._label} - {total:.1f} s - {speed}{_numbers(logs)}", flush=True)
+
+
+def _numbers(logs: Logs | None) -> str:
+    return "".join(f" - {key}: {value:.4g}" for key, value in (logs or {}).items())
+
+
+def _speed(samples: int, seconds: float) -> str:
+    return f"{samples / max(seconds, 1e-9):,.0f} samples/s"
+
+
+def _make_bar() -> Progress | None:
+    try:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        return None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}{task.fields[numbers]}"),
+        TimeRemainingColumn(compact=True),
+    )
+    # No thread of its own: it is redrawn by the training loop, and erased before the epoch's line.
+    return Progress(*columns, auto_refresh=False, transient=True, expand=True)

@@ -1,0 +1,149 @@
+"""Checks of arguments. Each error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fusedlstm.variable import Shape
+
+T = TypeVar("T")
+
+
+def positive_int(value: object, name: str) -> int:
+    """Return ``value`` as an ``int`` of at least 1; `TypeError` or `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected a positive integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value}")
+    return int(value)
+
+
+def number(value: object, name: str) -> float:
+    """Return ``value`` as a finite ``float``; `TypeError` or `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
+
+
+def non_negative(value: object, name: str) -> float:
+    """Return ``value`` as a finite ``float`` of at least 0."""
+    result = number(value, name)
+    if result < 0:
+        raise ValueError(f"{name}: expected a number >= 0, got {value}")
+    return result
+
+
+def rate(value: object, name: str) -> float:
+    """Return ``value`` as a ``float`` in [0, 1)."""
+    result = number(value, name)
+    if not 0 <= result < 1:
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
+    return result
+
+
+def non_negative_int(value: object, name: str) -> int:
+    """Return ``value`` as an ``int`` of at least 0; `TypeError` or `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: expected an integer >= 0, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name}: expected an integer >= 0, got {value}")
+    return int(value)
+
+
+def optional_seed(value: object, name: str) -> int | None:
+    """Return ``value`` as an ``int`` of at least 0, or None."""
+    return None if value is None else non_negative_int(value, name)
+
+
+def choice(value: object, name: str, known: Iterable[str]) -> str:
+    """Return ``value`` if it is one of the strings ``known``; `ValueError` with the list otherwise."""
+    names = list(known)
+    if value not in names:
+        raise ValueError(f"{name}: expected one of {names}, got {value!r}")
+    return str(value)
+
+
+def lookup(value: object, name: str, table: Mapping[str, T]) -> T:
+    """Return ``table[value]``; `ValueError` with the list of names otherwise."""
+    return table[choice(value, name, table)]
+
+
+def numeric(value: object, name: str) -> npt.NDArray[Any]:
+    """Return ``value`` as an array of real numbers of its own dtype, not copied when it is one.
+
+    Raises
+    ------
+    TypeError
+        If it holds complex numbers, strings or objects.
+    ValueError
+        If it is a nested list whose rows differ in length.
+    """
+    if value is None:
+        raise ValueError(f"{name}: expected an array, got None")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: expected an array of numbers, got {type(value).__name__}: {error}"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name}: expected an array of real numbers, got {type(value).__name__} of dtype {array.dtype}"
+        )
+    return array
+
+
+def finite(array: npt.NDArray[Any], name: str) -> None:
+    """Raise `ValueError` with the first position if ``array`` holds NaN or infinity."""
+    good = np.isfinite(array)
+    if not good.all():
+        place = tuple(int(i) for i in np.argwhere(~good)[0])
+        raise ValueError(f"{name}: expected finite numbers, got {array[place]} at index {place}")
+
+
+def shape(value: object, name: str) -> Shape:
+    """Return ``value`` as a tuple of positive integers and None."""
+    if isinstance(value, int | np.integer):
+        value = (value,)
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{name}: expected a tuple of integers and None, got {value!r}")
+    return tuple(None if size is None else positive_int(size, name) for size in value)
+
+
+def same_scale(train: npt.NDArray[Any], other: npt.NDArray[Any], name: str) -> None:
+    """Raise `ValueError` if ``other`` is measured in other units than ``train``, as 0..255 against 0..1.
+
+    Three quantiles of the non-zero magnitudes are compared in a sample of both. A forgotten scaling moves
+    all three by the same large factor, whereas outliers, noise or a drift of the data do not. The factor
+    must reach 50 (8 where one array holds integers and the other does not: mixing the two is a hint by
+    itself). Nothing is said about arrays with fewer than 32 non-zero numbers in the sample.
+    """
+    ours, theirs = _magnitudes(train), _magnitudes(other)
+    if min(ours.size, theirs.size) < 32:
+        return
+    levels = (0.5, 0.9, 0.99)
+    ratios = np.quantile(theirs, levels) / np.quantile(ours, levels)
+    limit = 50.0 if (train.dtype.kind == "f") == (other.dtype.kind == "f") else 8.0
+    if ratios.min() >= limit or ratios.max() <= 1 / limit:
+        raise ValueError(
+            f"{name}: expected numbers of the same scale as the training data, whose typical non-zero "
+            f"magnitude is {np.median(ours):.4g} ({train.dtype}), "
+            f"got {np.median(theirs):.4g} ({other.dtype}); "
+            "was the same scaling applied to both?"
+        )
+
+
+def _magnitudes(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Finite non-zero magnitudes in about 65,536 elements taken from rows spread over ``array``."""
+    rows = max(1, array.size // 65_536)
+    sample = np.abs(array[::rows].astype(np.float64))
+    return sample[np.isfinite(sample) & (sample > 0)]

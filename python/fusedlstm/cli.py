@@ -1,0 +1,123 @@
+"""The commands ``fusedlstm mnist``, ``fusedlstm bench`` and ``fusedlstm info``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import fusedlstm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["cli"]
+
+# Name: module, attribute, help. The help stands here so that --help need not import any of them.
+_COMMANDS = {
+    "mnist": ("fusedlstm.mnist_command", "mnist", "Train an LSTM on MNIST and print its test accuracy."),
+    "bench": ("fusedlstm.benchmark", "bench_command", "Verify and time the kernels."),
+    "info": ("fusedlstm.cli", "info", "Show the version, the processor and what is installed."),
+}
+
+_EXTRAS = {
+    "cli": ("click", "rich"),
+    "data": ("pooch", "tqdm"),
+    "io": ("safetensors",),
+    "report": ("matplotlib",),
+}
+
+_INTERRUPTED = 130  # the shell's exit code for a program that SIGINT ended
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command's module when the command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted.", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(fusedlstm.__version__, prog_name="fusedlstm")
+def cli() -> None:
+    """Fused LSTM kernels, forward and backward, with Keras's names on top."""
+
+
+@click.command()
+def info() -> None:
+    """Show the version, the processor and what is installed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts():
+        table.add_row(name, value)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _facts() -> Iterator[tuple[str, str]]:
+    import numpy as np
+
+    from fusedlstm import ops
+
+    yield "fusedlstm", fusedlstm.__version__
+    yield "Python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+    yield "NumPy", np.__version__
+    yield "processor", cpu_model()
+    yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
+    yield "threads", str(ops.get_num_threads())
+    yield "CUDA", "not built"
+    for extra, packages in _EXTRAS.items():
+        versions = {package: _version(package) for package in packages}
+        found = ", ".join(f"{package} {version or 'missing'}" for package, version in versions.items())
+        hint = "" if all(versions.values()) else f' (pip install "fusedlstm[{extra}]")'
+        yield f"extra {extra}", found + hint
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def cpu_model() -> str:
+    """Return the processor's name as the operating system tells it, or the architecture's name."""
+    unknown = platform.processor() or platform.machine()
+    if sys.platform == "darwin":
+        asked = subprocess.run(
+            ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip() or unknown
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return unknown
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, unknown)

@@ -1,0 +1,77 @@
+"""Checks of command-line options: everything wrong with them is found before any work.
+
+The functions are click callbacks: they return the option's value or raise a usage error that names it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from fusedlstm import ops
+
+__all__ = ["FILE", "FOLDER", "finite", "instruction_set", "output_file", "output_folder"]
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+    """Refuse NaN and infinity, which click's ranges let through."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"expected a finite number, got {value}")
+    return value
+
+
+def _needs(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise click.BadParameter(f'needs {module}: pip install "fusedlstm[{extra}]"')
+
+
+def _check_folder(folder: Path) -> None:
+    """Make a file in the folder: only that tells for sure, on every system, whether it can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise click.BadParameter(f"cannot write into {folder}: {error.strerror}") from error
+
+
+def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Check that a file can be written where the option says; a model's must be a safetensors file."""
+    if value is None:
+        return None
+    if param.name == "save":
+        _needs("safetensors", "io")
+        if value.suffix != ".safetensors":
+            raise click.BadParameter(f"expected a file name that ends in .safetensors, got {str(value)!r}")
+    if value.exists() and not os.access(value, os.W_OK):
+        raise click.BadParameter(f"{value} is there and cannot be written")
+    _check_folder(value.parent)
+    return value
+
+
+def output_folder(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the folder for pictures and check that files can be written into it."""
+    if value is None:
+        return None
+    _needs("matplotlib", "report")
+    try:
+        value.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
+    _check_folder(value)
+    return value
+
+
+def instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Refuse an instruction set that this build or this processor does not have."""
+    if value is not None and value not in ops.instruction_sets():
+        usable = ", ".join(ops.instruction_sets())
+        raise click.BadParameter(f"expected one that this processor has ({usable}), got {value!r}")
+    return value

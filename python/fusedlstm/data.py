@@ -1,0 +1,121 @@
+"""Checked samples and their batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fusedlstm import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fusedlstm.variable import Array, Shape
+
+AnyArray: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs with what belongs to them.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, ...)
+        Inputs of any real dtype; batches are converted one at a time.
+    y : ndarray, shape (N, ...), optional
+        Labels as a loss prepared them.
+    weights : ndarray, shape (N, ...), optional
+        Weights of the samples.
+    """
+
+    x: AnyArray
+    y: AnyArray | None = None
+    weights: AnyArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batches(
+        self, batch_size: int, dtype: str, order: npt.NDArray[np.intp] | None = None
+    ) -> Iterator[tuple[Array, AnyArray | None, AnyArray | None]]:
+        """Yield ``(x, y, weights)`` of ``batch_size`` samples; the last batch may be smaller.
+
+        Parameters
+        ----------
+        batch_size : int
+            At least 1.
+        dtype : str
+            Number type that x is converted to. Values are not scaled.
+        order : ndarray of intp, shape (N,), optional
+            Order in which samples are taken.
+        """
+        for start in range(0, len(self), batch_size):
+            stop = start + batch_size
+            rows: Any = slice(start, stop) if order is None else order[start:stop]
+            part = self._part(rows)
+            yield np.ascontiguousarray(part.x, dtype=dtype), part.y, part.weights
+
+    def split(self, share: float) -> tuple[Samples, Samples]:
+        """Return all but the last ``share`` of the samples, and these.
+
+        Raises
+        ------
+        ValueError
+            If one of the two would be empty.
+        """
+        first = int(len(self) * (1 - share))
+        if not 0 < first < len(self):
+            raise ValueError(
+                "validation_split: expected a share that leaves samples on both sides, "
+                f"got {share} of {len(self)}"
+            )
+        return self._part(slice(None, first)), self._part(slice(first, None))
+
+    def _part(self, rows: Any) -> Samples:
+        y = None if self.y is None else self.y[rows]
+        return Samples(self.x[rows], y, None if self.weights is None else self.weights[rows])
+
+
+def check_inputs(x: object, name: str, expected: Shape | None) -> AnyArray:
+    """Return inputs as an array of real numbers with at least one sample.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, ...)
+        Inputs.
+    name : str
+        The argument's name, for the message.
+    expected : tuple or None
+        The model's input shape, None at axes of any length; None for a model without one yet.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype or shape is wrong.
+    """
+    array = checks.numeric(x, name)
+    if array.ndim == 0 or len(array) == 0:
+        raise ValueError(f"{name}: expected at least one sample, got shape {array.shape}")
+    if expected is not None and not fits(array.shape, expected):
+        hint = "" if None in expected[1:] else "; Input((None, features)) declares sequences of any length"
+        raise ValueError(f"{name}: expected shape {expected}, got {array.shape}{hint}")
+    return array
+
+
+def fits(shape: Shape, expected: Shape) -> bool:
+    """Return whether a shape agrees with ``expected``, whose None stand for any length."""
+    return len(shape) == len(expected) and all(
+        theirs is None or ours == theirs for ours, theirs in zip(shape, expected, strict=True)
+    )
+
+
+def check_length(array: Any, name: str, samples: int) -> None:
+    """Raise `ValueError` if ``array`` does not have one entry for each of ``samples`` inputs."""
+    length = checks.numeric(array, name).shape[:1]
+    if length != (samples,):
+        got = f"{length[0]}" if length else "a single number"
+        raise ValueError(f"{name}: expected {samples} entries, one for each sample of x, got {got}")

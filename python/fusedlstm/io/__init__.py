@@ -1,0 +1,5 @@
+"""Models in files: one checked .safetensors file each, without pickle."""
+
+from fusedlstm.io.model import load_model, save_model
+
+__all__ = ["load_model", "save_model"]

@@ -1,0 +1,44 @@
+"""Layers with Keras's names, defaults and weight layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fusedlstm import checks
+from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer
+from fusedlstm.layers.dense import Dense
+from fusedlstm.layers.lstm import LSTM
+
+__all__ = [
+    "LSTM",
+    "ActivatedLayer",
+    "Activation",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "deserialize",
+    "serialize",
+]
+
+_CLASSES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Activation, Dense, Dropout, Flatten)}
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """Return a JSON-able description from which `deserialize` makes an equal layer, without its weights."""
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def deserialize(description: dict[str, Any]) -> Layer:
+    """Make a layer from `serialize`'s result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the class or an argument is unknown or out of range.
+    """
+    cls = checks.lookup(description["class_name"], "class_name", _CLASSES)
+    return cls.from_config(description["config"])

@@ -1,0 +1,282 @@
+"""`Layer`: weights, naming and argument checks that all layers share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fusedlstm import activations, checks, config, initializers
+from fusedlstm.utils import SeedGenerator, auto_name
+from fusedlstm.variable import Array, Shape, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+
+class Layer:
+    """Base of layers.
+
+    There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
+    `backward`, which uses it up. A layer of your own defines `build` (if it has weights), `forward`,
+    `backward` and, where the shape changes, `compute_output_shape`.
+
+    Parameters
+    ----------
+    name : str, optional
+        Unique in a model; by default the class's name with a number (``lstm``, ``lstm_1``).
+    dtype : {"float32", "float64"}, optional
+        Number type of weights and outputs; `fusedlstm.config.floatx` by default.
+    trainable : bool
+        Whether training changes the weights.
+    input_shape : tuple of int or None, optional
+        Shape of one sample, for the first layer of a model; the same as an `Input` before it.
+    **kwargs
+        Keras's arguments that are not supported: accepted at the value that switches them off.
+
+    Raises
+    ------
+    TypeError
+        If an argument is unknown.
+    ValueError
+        If a value is out of range or not supported.
+    """
+
+    # Keras's arguments that only change how Keras computes, or are off at this value.
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {"activity_regularizer": (None,)}
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        input_shape: Sequence[int | None] | None = None,
+        **kwargs: object,
+    ) -> None:
+        kind = type(self).__name__
+        for key, value in kwargs.items():
+            if key not in self.only_values:
+                raise TypeError(f"{key}: unknown argument of {kind}")
+            allowed = self.only_values[key]
+            if not any(value is only or (type(value) is type(only) and value == only) for only in allowed):
+                expected = " or ".join(repr(only) for only in allowed)
+                raise ValueError(f"{key}: expected {expected}, got {value!r}: {kind} does not support it")
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"name: expected a non-empty string without '/', got {name!r}")
+        self.name = auto_name(type(self)) if name is None else name
+        self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
+        self.trainable = bool(trainable)
+        self.declared_shape: Shape | None = (
+            None if input_shape is None else (None, *checks.shape(input_shape, "input_shape"))
+        )
+        self.built = False
+        self._variables: dict[str, Variable] = {}
+
+    # What subclasses define.
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs of ``input_shape``; overriding methods call this one at their end."""
+        del input_shape
+        self.built = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output, the batch axis included.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot take inputs of ``input_shape``.
+        """
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Any:
+        """Compute the output of checked input; with ``training``, keep what `backward` needs."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Set the weights' ``grad`` and return the input's gradient.
+
+        Parameters
+        ----------
+        dy : ndarray
+            Gradient of the output of the last `forward` with ``training=True``.
+        need_dx : bool
+            Whether the input's gradient is wanted; None is returned otherwise.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no such `forward`; each can be used once.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backward")
+
+    # What they get from here.
+
+    def __call__(self, x: npt.ArrayLike, *, training: bool = False) -> Any:
+        """Compute the layer's output, building it first if need be.
+
+        Parameters
+        ----------
+        x : array_like
+            Input, converted to the layer's dtype.
+        training : bool
+            Whether dropout is on and `backward` may follow.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong.
+        """
+        return self.forward(self.prepare(x), training)
+
+    def prepare(self, x: npt.ArrayLike) -> Array:
+        """Check and convert an input and build the layer if need be."""
+        if isinstance(x, Layer):
+            raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
+        array = checks.numeric(x, "x").astype(self.dtype, copy=False)
+        self.compute_output_shape(array.shape)
+        if not self.built:
+            self.build(array.shape)
+        return array
+
+    def add_weight(
+        self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
+    ) -> Variable:
+        """Make a weight called ``<layer>/<name>`` of the layer's dtype."""
+        value = initializers.get(initializer)(shape, self.dtype)
+        self._variables[name] = Variable(value, name, f"{self.name}/{name}")
+        return self._variables[name]
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, in Keras's order."""
+        return list(self._variables.values())
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """Weights that training changes."""
+        return [v for v in self.weights if v.trainable] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """Weights that training leaves alone."""
+        return [v for v in self.weights if not (v.trainable and self.trainable)]
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        return []
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of the weights, in Keras's order."""
+        return [v.numpy() for v in self.weights]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Replace all weights; parameters as `assign_all`'s."""
+        if not self.built:
+            raise ValueError(f"weights: expected a built layer, {self.name} has no weights yet")
+        assign_all(self.weights, weights)
+
+    def count_params(self) -> int:
+        """Return the number of elements in all weights."""
+        return sum(v.size for v in self.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """Make a layer from `get_config`'s result."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+class ActivatedLayer(Layer):
+    """Base of layers whose output is an activation of logits.
+
+    The last layer of a model can leave the activation to the loss, which computes both in one exact formula.
+    """
+
+    def __init__(self, activation: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+        self._output: Array | None = None
+
+    def forward_logits(self, x: Array, training: bool = False) -> Array:
+        """Compute the output without the activation."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_logits")
+
+    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+        """Continue `backward` from the gradient of the logits."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward_logits")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Compute the output; see `Layer.forward`."""
+        y = self.activation(self.forward_logits(x, training))
+        if training:
+            self._output = y
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Compute gradients; see `Layer.backward`."""
+        y, self._output = taken(self._output, self), None
+        return self.backward_logits(activations.gradient(self.activation, dy, y), need_dx)
+
+
+def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -> None:
+    """Assign to several variables; nothing is changed if one value does not fit.
+
+    Parameters
+    ----------
+    variables : sequence of Variable
+        Targets.
+    values : sequence of array_like
+        One value of the same shape for each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If number, dtype or a shape is wrong.
+    """
+    if len(values) != len(variables):
+        raise ValueError(f"weights: expected {len(variables)} arrays, got {len(values)}")
+    arrays = [checks.numeric(value, v.path) for v, value in zip(variables, values, strict=True)]
+    for variable, array in zip(variables, arrays, strict=True):
+        if array.shape != variable.shape:
+            raise ValueError(
+                f"weights: expected shape {variable.shape} for {variable.path}, got {array.shape}"
+            )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def taken(kept: Array | None, layer: Layer) -> Array:
+    """Return what `forward` kept; `RuntimeError` if there is nothing."""
+    if kept is None:
+        raise RuntimeError(
+            f"{layer.name}: backward needs a forward(x, training=True) before it, one for each"
+        )
+    return kept
+
+
+def feature_count(layer: Layer, input_shape: Shape, rank: int | None, known: int | None) -> int:
+    """Return the length of an input's last axis.
+
+    Raises
+    ------
+    ValueError
+        If the rank is not ``rank`` (None: at least 2), or the length is unknown or not ``known``.
+    """
+    wanted = "at least 2 axes (batch, ..., features)" if rank is None else "3 axes (batch, steps, features)"
+    if len(input_shape) != rank if rank else len(input_shape) < 2:
+        raise ValueError(f"x: expected {wanted} for layer {layer.name}, got shape {input_shape}")
+    features = input_shape[-1]
+    if features is None or features < 1:
+        raise ValueError(f"x: expected a positive number of features for {layer.name}, got {input_shape}")
+    if known is not None and features != known:
+        raise ValueError(f"x: expected {known} features for {layer.name}, got shape {input_shape}")
+    return features

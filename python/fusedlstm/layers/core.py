@@ -1,0 +1,172 @@
+"""Layers without weights: input, dropout, activation, reshaping."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fusedlstm import activations, checks, ops
+from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.utils import SeedGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fusedlstm.variable import Array, Shape
+
+
+class InputLayer(Layer):
+    """Declares the shape of a model's input, as the first item of a `Sequential`.
+
+    ``None`` in the shape stands for any length: ``Input((None, 28))`` takes sequences of any length.
+
+    Parameters
+    ----------
+    shape : tuple of int or None
+        Shape of one sample.
+    batch_size : int, optional
+        Accepted as in Keras and not enforced: the last batch may be smaller.
+    dtype : dtype-like, optional
+        Accepted as in Keras; inputs of every real number type are taken.
+    batch_shape : tuple of int or None, optional
+        Shape with the batch axis, instead of ``shape``.
+    name : str, optional
+        Name.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        *,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if (shape is None) == (batch_shape is None):
+            raise ValueError(f"shape: expected either shape or batch_shape, got {shape} and {batch_shape}")
+        if dtype is not None and np.dtype(dtype).kind not in "biuf":
+            raise ValueError(f"dtype: expected a real number type, got {dtype!r}")
+        if batch_size is not None:
+            checks.positive_int(batch_size, "batch_size")
+        sample = shape if batch_shape is None else checks.shape(batch_shape, "batch_shape")[1:]
+        super().__init__(input_shape=sample, name=name)
+
+
+Input = InputLayer
+
+
+class Dropout(Layer):
+    """Sets a random share ``rate`` of the input to 0 in training and divides the rest by ``1 - rate``.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    seed : int, optional
+        Seed; by default drawn from the generator of `fusedlstm.utils.set_random_seed`.
+    **kwargs
+        As in `Layer`.
+    """
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "noise_shape": (None,)}
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        self.rate = checks.rate(rate, "rate")
+        super().__init__(**kwargs)
+        self.seed = seed
+        self._seeds = SeedGenerator(seed)
+        self._seed_of_forward: int | None = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Drop in training, return ``x`` otherwise; see `Layer.forward`."""
+        if not training or self.rate == 0:
+            return x
+        self._seed_of_forward = self._seeds.next()
+        return ops.dropout(x, self.rate, self._seed_of_forward)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Drop the same places of the gradient; see `Layer.backward`."""
+        if not need_dx:
+            return None
+        if self.rate == 0:
+            return dy
+        if self._seed_of_forward is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        seed, self._seed_of_forward = self._seed_of_forward, None
+        return ops.dropout(dy, self.rate, seed)
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        return [self._seeds]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+class Activation(ActivatedLayer):
+    """Applies a function of `fusedlstm.activations`.
+
+    Parameters
+    ----------
+    activation : str or callable
+        Its name or the function.
+    **kwargs
+        As in `Layer`.
+    """
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(activation, **kwargs)
+
+    def forward_logits(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+        """Return ``x``."""
+        return x
+
+    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+        """Return ``dz``."""
+        return dz if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "activation": activations.serialize(self.activation)}
+
+
+class Flatten(Layer):
+    """Makes (B, N) of (B, ...), in C order."""
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **Layer.only_values,
+        "data_format": (None, "channels_last"),
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._shape: tuple[int, ...] | None = None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, N); see `Layer.compute_output_shape`."""
+        if not input_shape:
+            raise ValueError(f"x: expected a batch axis for layer {self.name}, got shape {input_shape}")
+        sizes = [size for size in input_shape[1:] if size is not None]
+        return (input_shape[0], math.prod(sizes) if len(sizes) == len(input_shape) - 1 else None)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Reshape; see `Layer.forward`."""
+        if training:
+            self._shape = x.shape
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Reshape back; see `Layer.backward`."""
+        if self._shape is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        shape, self._shape = self._shape, None
+        return dy.reshape(shape) if need_dx else None

@@ -1,0 +1,112 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fusedlstm import activations, checks, initializers, ops
+from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count, taken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusedlstm.variable import Array, Shape, Variable
+
+
+class Dense(ActivatedLayer):
+    """``activation(x kernel + bias)`` on the last axis of an input of any rank.
+
+    The weights are ``kernel`` (features, units) and ``bias`` (units,).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs.
+    activation : str or callable or None
+        A name or function of `fusedlstm.activations`; None for none.
+    use_bias : bool
+        Whether there is a bias.
+    kernel_initializer, bias_initializer : str or Initializer
+        Start values.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unknown, out of range or not supported.
+    """
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **Layer.only_values,
+        "bias_constraint": (None,),
+        "bias_regularizer": (None,),
+        "kernel_constraint": (None,),
+        "kernel_regularizer": (None,),
+        "lora_rank": (None,),
+    }
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        self.units = checks.positive_int(units, "units")
+        super().__init__(activation, **kwargs)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self._input: Array | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs (B, ..., features); see `Layer.build`."""
+        features = feature_count(self, input_shape, None, None)
+        self.kernel = self.add_weight((features, self.units), self.kernel_initializer, "kernel")
+        self.bias: Variable | None = None
+        if self.use_bias:
+            self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, ..., units); see `Layer.compute_output_shape`."""
+        feature_count(self, input_shape, None, self.kernel.shape[0] if self.built else None)
+        return (*input_shape[:-1], self.units)
+
+    def forward_logits(self, x: Array, training: bool = False) -> Array:
+        """Compute ``x kernel + bias``."""
+        bias = None if self.bias is None else self.bias.value
+        y = ops.dense_forward(_rows(x), self.kernel.value, bias)
+        if training:
+            self._input = x
+        return y.reshape(*x.shape[:-1], self.units)
+
+    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+        """Compute gradients from the gradient of ``x kernel + bias``."""
+        x, self._input = taken(self._input, self), None
+        dx, dkernel, dbias = ops.dense_backward(
+            _rows(x), self.kernel.value, _rows(dz), need_dx=need_dx, use_bias=self.use_bias
+        )
+        self.kernel.grad = dkernel
+        if self.bias is not None:
+            self.bias.grad = dbias
+        return None if dx is None else dx.reshape(x.shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+        }
+
+
+def _rows(x: Array) -> Array:
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -1,0 +1,176 @@
+"""What all losses share: checks, reduction, sample weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from fusedlstm import checks, config
+
+if TYPE_CHECKING:
+    from fusedlstm.activations import Activation
+    from fusedlstm.variable import Array
+
+Labels: TypeAlias = npt.NDArray[Any]
+_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none")
+
+
+class Loss:
+    """Base of losses. A subclass defines `terms`, and `prepare` if labels are not shaped like predictions.
+
+    Parameters
+    ----------
+    name : str, optional
+        Name; the class's by default.
+    reduction : {"sum_over_batch_size", "mean", "sum", "none"} or None
+        ``mean`` is ``sum_over_batch_size``; None is ``none``, which cannot be trained with.
+
+    Attributes
+    ----------
+    link : callable or None
+        The activation which, as the last one of a model, is trained together with this loss: `for_logits`.
+    """
+
+    link: Activation | None = None
+    from_logits = True
+
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
+        self.name = name if name is not None else type(self).__name__
+        self.reduction = checks.choice("none" if reduction is None else reduction, "reduction", _REDUCTIONS)
+
+    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
+        """Return the loss of each sample and the gradient of each of these.
+
+        Parameters
+        ----------
+        y_true : ndarray
+            `prepare`'s result, or rows of it.
+        y_pred : ndarray, shape (..., C)
+            Predictions.
+
+        Returns
+        -------
+        losses : ndarray, shape (...)
+            Loss of each sample.
+        gradients : ndarray, shape (..., C)
+            Derivative of the sample's own loss.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define terms")
+
+    def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+        """Check labels against the predictions' shape and convert them; nothing of it depends on weights.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Labels of ``shape``; a last axis of length 1 may be missing or extra.
+        shape : tuple
+            Shape of the predictions.
+        name : str
+            The argument's name, for messages.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong or a label is not finite.
+        """
+        labels = checks.numeric(y_true, name)
+        if labels.shape != shape:
+            if (*labels.shape, 1) == shape:
+                labels = labels[..., None]
+            elif labels.shape == (*shape, 1):
+                labels = labels[..., 0]
+            else:
+                raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}")
+        checks.finite(labels, name)
+        return labels
+
+    def for_logits(self) -> Loss:
+        """Return this loss for predictions to which `link` has not been applied: exact, without clipping."""
+        twin = copy.copy(self)
+        twin.from_logits = True
+        return twin
+
+    def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> Any:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        y_true : array_like
+            Labels.
+        y_pred : array_like, shape (..., C)
+            Predictions.
+        sample_weight : array_like, optional
+            Weight of each sample, shape (B,) or that of the samples' losses.
+
+        Returns
+        -------
+        float or ndarray
+            One number, or one per sample where the reduction is ``none``.
+        """
+        labels, predictions = self._arguments(y_true, y_pred)
+        losses, _ = self.terms(labels, predictions)
+        weights = prepare_weights(sample_weight, losses.shape)
+        if weights is not None:
+            losses = losses * weights
+        return losses if self.reduction == "none" else self._reduced(losses)
+
+    def gradient(self, y_true: object, y_pred: object, sample_weight: object = None) -> Array:
+        """Return the gradient of the reduced loss, shaped like ``y_pred``; parameters as in a call.
+
+        Raises
+        ------
+        ValueError
+            If the reduction is ``none``: several numbers have no gradient.
+        """
+        labels, predictions = self._arguments(y_true, y_pred)
+        weights = prepare_weights(sample_weight, predictions.shape[:-1])
+        return self.value_and_gradient(labels, predictions, weights)[1]
+
+    def value_and_gradient(
+        self, y_true: Labels, y_pred: Array, weights: Array | None = None
+    ) -> tuple[float, Array]:
+        """Return the reduced loss and its gradient for arguments that were prepared already."""
+        if self.reduction == "none":
+            raise ValueError("reduction: expected one that gives a single number, got 'none'")
+        losses, gradients = self.terms(y_true, y_pred)
+        factor = np.asarray(1.0 if self.reduction == "sum" else 1.0 / max(1, losses.size), y_pred.dtype)
+        if weights is not None:
+            losses = losses * weights
+            factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)
+        return self._reduced(losses), gradients * factor
+
+    def _reduced(self, losses: Array) -> float:
+        total = float(losses.sum(dtype=np.float64))
+        return total if self.reduction == "sum" else total / max(1, losses.size)
+
+    def _arguments(self, y_true: object, y_pred: object) -> tuple[Labels, Array]:
+        predictions = checks.numeric(y_pred, "y_pred")
+        if predictions.dtype.kind != "f" or predictions.dtype.itemsize < 4:
+            predictions = predictions.astype(config.floatx())
+        if predictions.ndim == 0:
+            raise ValueError(f"y_pred: expected at least 1 axis, got the single number {predictions}")
+        return self.prepare(y_true, predictions.shape), predictions
+
+
+def prepare_weights(
+    sample_weight: object, shape: tuple[int, ...], name: str = "sample_weight"
+) -> Array | None:
+    """Return sample weights shaped so that they multiply losses of ``shape``; None stays None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype or shape is wrong or a weight is not finite.
+    """
+    if sample_weight is None:
+        return None
+    weights = checks.numeric(sample_weight, name)
+    if not 0 < weights.ndim <= len(shape) or weights.shape != shape[: weights.ndim]:
+        allowed = " or ".join(str(shape[:n]) for n in range(1, len(shape) + 1))
+        raise ValueError(f"{name}: expected shape {allowed}, got {weights.shape}")
+    checks.finite(weights, name)
+    return weights.reshape(weights.shape + (1,) * (len(shape) - weights.ndim))

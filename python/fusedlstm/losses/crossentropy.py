@@ -1,0 +1,213 @@
+"""Cross-entropies, of probabilities or of logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusedlstm import checks, config
+from fusedlstm.activations import sigmoid, softmax
+from fusedlstm.losses.base import Labels, Loss
+
+if TYPE_CHECKING:
+    from fusedlstm.variable import Array
+
+
+class _Crossentropy(Loss):
+    """What the three cross-entropies share."""
+
+    def __init__(self, from_logits: bool, label_smoothing: float, reduction: str | None, name: str) -> None:
+        super().__init__(name, reduction)
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = checks.number(label_smoothing, "label_smoothing")
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+
+    def _check_range(self, labels: Labels, name: str) -> None:
+        wrong = (labels < 0) | (labels > 1)
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{name}: expected probabilities in [0, 1], got {labels[place]} at index {place}"
+            )
+
+
+class BinaryCrossentropy(_Crossentropy):
+    """Mean of ``-y log(p) - (1 - y) log(1 - p)`` over the last axis.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits z with ``p = sigmoid(z)``; otherwise they are p, clipped to
+        [1e-7, 1 - 1e-7].
+    label_smoothing : float
+        In [0, 1]: labels become ``y (1 - s) + s / 2``.
+    reduction, name
+        As in `Loss`.
+    """
+
+    link = staticmethod(sigmoid)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, reduction, name)
+
+    def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+        """Check and convert labels in [0, 1]; see `Loss.prepare`."""
+        labels = super().prepare(y_true, shape, name)
+        self._check_range(labels, name)
+        return labels
+
+    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
+        """Return each sample's loss and gradient; see `Loss.terms`."""
+        y = y_true.astype(y_pred.dtype, copy=False)
+        if self.label_smoothing:
+            y = y * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+        if self.from_logits:
+            # Differences of large numbers are taken before the small term is added.
+            losses = np.maximum(y_pred, 0) - y * y_pred + np.log1p(np.exp(-np.abs(y_pred)))
+            gradients = sigmoid(y_pred) - y
+        else:
+            p, inside = _clipped(y_pred)
+            losses = -(y * np.log(p) + (1 - y) * np.log(1 - p))
+            gradients = (p - y) / (p * (1 - p)) * inside
+        return losses.mean(axis=-1), gradients * (1 / y_pred.shape[-1])
+
+
+class CategoricalCrossentropy(_Crossentropy):
+    """``-sum(y log(p))`` over the last axis, for labels that are one-hot rows or other probabilities.
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits z with ``p = softmax(z)``; otherwise they are divided by their sum and
+        clipped to [1e-7, 1 - 1e-7].
+    label_smoothing : float
+        In [0, 1]: labels become ``y (1 - s) + s / C``.
+    reduction, name
+        As in `Loss`.
+    """
+
+    link = staticmethod(softmax)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, reduction, name)
+
+    def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+        """Check and convert labels in [0, 1]; see `Loss.prepare`."""
+        labels = checks.numeric(y_true, name)
+        if labels.shape != shape:
+            hint = "; for class numbers use sparse_categorical_crossentropy"
+            raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}{hint}")
+        checks.finite(labels, name)
+        self._check_range(labels, name)
+        return labels
+
+    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
+        """Return each sample's loss and gradient; see `Loss.terms`."""
+        y = y_true.astype(y_pred.dtype, copy=False)
+        if self.label_smoothing:
+            y = y * (1 - self.label_smoothing) + self.label_smoothing / y.shape[-1]
+        if self.from_logits:
+            log_p = _log_softmax(y_pred)
+            return -(y * log_p).sum(axis=-1), np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
+        total = y_pred.sum(axis=-1, keepdims=True)
+        share = y_pred / total
+        p, inside = _clipped(share)
+        dshare = -y / p * inside
+        gradients = (dshare - (dshare * share).sum(axis=-1, keepdims=True)) / total
+        return -(y * np.log(p)).sum(axis=-1), gradients
+
+
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """``-log(p[label])``, for labels that are class numbers in [0, C).
+
+    Parameters
+    ----------
+    from_logits : bool
+        Whether predictions are logits z with ``p = softmax(z)``; otherwise they are divided by their sum and
+        clipped to [1e-7, 1 - 1e-7].
+    reduction, name
+        As in `Loss`.
+    """
+
+    link = staticmethod(softmax)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sparse_categorical_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, 0.0, reduction, name)
+
+    def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+        """Check class numbers, shaped like the predictions without the last axis (or with 1 there).
+
+        Returns
+        -------
+        ndarray of intp, shape (..., 1)
+            The class numbers.
+        """
+        labels = checks.numeric(y_true, name)
+        if labels.shape == shape[:-1]:
+            labels = labels[..., None]
+        elif labels.shape != (*shape[:-1], 1):
+            hint = "; for one-hot rows use categorical_crossentropy" if labels.shape == shape else ""
+            expected = f"class numbers of shape {shape[:-1]} or {(*shape[:-1], 1)}"
+            raise ValueError(f"{name}: expected {expected}, got shape {labels.shape}{hint}")
+        checks.finite(labels, name)
+        numbers = labels.astype(np.intp)
+        wrong = (numbers != labels) | (numbers < 0) | (numbers >= shape[-1])
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(
+                f"{name}: expected whole class numbers in [0, {shape[-1]}), "
+                f"got {labels[place]} at index {place[:-1]}"
+            )
+        return numbers
+
+    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
+        """Return each sample's loss and gradient; see `Loss.terms`."""
+        if self.from_logits:
+            log_p = _log_softmax(y_pred)
+            losses = -np.take_along_axis(log_p, y_true, axis=-1)[..., 0]
+            gradients = np.exp(log_p)
+            picked = np.take_along_axis(gradients, y_true, axis=-1)
+            np.put_along_axis(gradients, y_true, picked - 1, axis=-1)
+            return losses, gradients
+        total = y_pred.sum(axis=-1, keepdims=True)
+        share = np.take_along_axis(y_pred, y_true, axis=-1) / total
+        p, inside = _clipped(share)
+        gradients = np.broadcast_to(inside / total, y_pred.shape).copy()
+        own = np.take_along_axis(gradients, y_true, axis=-1)
+        np.put_along_axis(gradients, y_true, own - inside / (p * total), axis=-1)
+        return -np.log(p)[..., 0], gradients
+
+
+def _clipped(p: Array) -> tuple[Array, Array]:
+    """Probabilities clipped as Keras does, and 1 where the clipping changed nothing, 0 elsewhere."""
+    low, high = config.epsilon(), 1 - config.epsilon()
+    clipped = np.clip(p, low, high)
+    return clipped, (clipped == p).astype(p.dtype)
+
+
+def _log_softmax(z: Array) -> Array:
+    shifted: Array = z - z.max(axis=-1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return shifted

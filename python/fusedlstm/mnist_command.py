@@ -1,0 +1,284 @@
+"""``fusedlstm mnist``: train a stack of LSTMs on MNIST's rows of pixels and report how well it does."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+import fusedlstm
+from fusedlstm import callbacks, cli_options, layers, ops, optimizers, utils
+from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusedlstm.callbacks.base import Logs
+
+__all__ = ["mnist"]
+
+_PREDICT_BATCH = 256
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--units", type=click.IntRange(min=1), default=128, help="Units of each LSTM.")
+@click.option("--layers", type=click.IntRange(min=1), default=2, help="Number of LSTMs.")
+@click.option("--epochs", type=click.IntRange(min=1), default=3, help="Passes over the training digits.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Digits in one training step.")
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-3,
+    callback=cli_options.finite,
+    help="Adam's step size.",
+)
+@click.option(
+    "--dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.2,
+    callback=cli_options.finite,
+    help="Share of activations dropped after each layer but the last.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Makes runs repeatable bit for bit."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads.")
+@click.option(
+    "--instruction-set",
+    metavar="NAME",
+    callback=cli_options.instruction_set,
+    show_default="the best one",
+    help="Kernels to use: avx512, avx2, neon or scalar.",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    show_default="cache, download or bundled subset",
+    help="Folder with the four IDX files.",
+)
+@click.option(
+    "--save",
+    type=cli_options.FILE,
+    callback=cli_options.output_file,
+    help="Write the model to this .safetensors file.",
+)
+@click.option(
+    "--report",
+    type=cli_options.FOLDER,
+    callback=cli_options.output_folder,
+    help="Write pictures (PNG) into this folder.",
+)
+@click.option(
+    "--json",
+    type=cli_options.FILE,
+    callback=cli_options.output_file,
+    help="Write results and options to this file.",
+)
+@click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
+def mnist(**options: Any) -> None:
+    """Train an LSTM on MNIST and print its test accuracy.
+
+    The model reads a digit as 28 rows of 28 pixels: LSTMs, each followed by dropout, then Dense(32, relu),
+    dropout and Dense(10, softmax), trained with Adam on the cross-entropy. The test digits are the
+    validation data.
+    """
+    before = ops.get_num_threads(), ops.get_instruction_set()
+    try:
+        if options["threads"] is not None:
+            ops.set_num_threads(options["threads"])
+        if options["instruction_set"] is not None:
+            ops.set_instruction_set(options["instruction_set"])
+        # From here on the options say what is really used.
+        options.update(threads=ops.get_num_threads(), instruction_set=ops.get_instruction_set())
+        _run(options)
+    except MemoryError as error:
+        raise click.ClickException("not enough memory; try a smaller --units or --batch-size") from error
+    finally:
+        ops.set_num_threads(before[0])
+        ops.set_instruction_set(before[1])
+
+
+def _run(options: dict[str, Any]) -> None:
+    quiet = options["quiet"]
+    data = _load(options["data"])
+    x_train, y_train = _scale(data.train[0]), data.train[1]
+    x_test, y_test = _scale(data.test[0]), data.test[1]
+    utils.set_random_seed(options["seed"])
+    model = build_model(options["units"], options["layers"], options["dropout"], options["learning_rate"])
+    if not quiet:
+        click.echo(_headline(options, data))
+    clock = _EpochClock()
+    # A training that diverges shows in the losses; NumPy's warnings on the way would add nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        history = model.fit(
+            x_train,
+            y_train,
+            batch_size=options["batch_size"],
+            epochs=options["epochs"],
+            verbose=0 if quiet else "auto",
+            callbacks=[clock],
+            validation_data=(x_test, y_test),
+        ).history
+        loss, accuracy = model.evaluate(x_test, y_test, batch_size=_PREDICT_BATCH, verbose=0)
+    if not math.isfinite(loss):
+        _warn(f"the training diverged: the test loss is {loss}. Try a smaller --learning-rate.")
+    results: dict[str, Any] = {
+        "test_accuracy": float(accuracy),
+        "test_loss": float(loss),
+        "epoch_seconds": clock.seconds,
+        "kernel": _kernel(model, x_train[: options["batch_size"]]),
+        "history": {name: [float(value) for value in values] for name, values in history.items()},
+    }
+    try:
+        written = _write(options, data, model, results)
+    except OSError as error:
+        raise click.ClickException(f"the results could not be written: {error}") from error
+    if not quiet:
+        _print_summary(data, results, written)
+
+
+def _load(folder: Path | None) -> MNIST:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", SubsetWarning)
+            data = find_mnist(folder)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    for warning in caught:
+        _warn(str(warning.message))
+    return data
+
+
+def _warn(text: str) -> None:
+    click.secho(f"WARNING: {text}", fg="yellow", bold=True, err=True)
+
+
+def _scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.astype(np.float32) / np.float32(255)
+
+
+def build_model(units: int, depth: int, dropout: float, learning_rate: float) -> fusedlstm.Sequential:
+    """Return the compiled model that the command trains, for inputs of (batch, 28, 28)."""
+    model = fusedlstm.Sequential([layers.Input((28, 28))])
+    for index in range(depth):
+        model.add(layers.LSTM(units, return_sequences=index < depth - 1))
+        model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(32, activation="relu"))
+    model.add(layers.Dropout(dropout))
+    model.add(layers.Dense(10, activation="softmax"))
+    model.compile(
+        optimizer=optimizers.Adam(learning_rate=learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+class _EpochClock(callbacks.Callback):
+    """Measures each epoch, validation included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+        self._start = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+def _kernel(model: fusedlstm.Sequential, batch: NDArray[np.float32]) -> str:
+    """Return which kernel trains the first LSTM.
+
+    The last kernel of a training step is the optimizer's, so the layer is run once more on a batch of the
+    same shape, which is what decides the kernel.
+    """
+    model.layers[0](batch, training=True)
+    return ops.last_kernel()
+
+
+def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, Any]) -> list[Path]:
+    written: list[Path] = []
+    if options["save"]:
+        model.save(options["save"])
+        written.append(options["save"])
+    if options["report"]:
+        from fusedlstm.report import write_report
+
+        images, labels = data.test
+        probabilities = model.predict(_scale(images), batch_size=_PREDICT_BATCH, verbose=0)
+        written += write_report(options["report"], results["history"], images, labels, probabilities)
+    if options["json"]:
+        content = {**{name: _plain(value) for name, value in options.items()}, **_plain(results)}
+        content["version"] = fusedlstm.__version__
+        content["data"] = {
+            "source": data.source,
+            "folder": str(data.folder),
+            "subset": data.source == "subset",
+            "train": len(data.train[1]),
+            "test": len(data.test[1]),
+        }
+        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        written.append(options["json"])
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold: paths become text, NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _origin(data: MNIST) -> str:
+    if data.source == "subset":
+        return "bundled SUBSET of MNIST; not comparable with results on the full set"
+    return f"{data.source} {data.folder}"
+
+
+def _headline(options: dict[str, Any], data: MNIST) -> str:
+    return (
+        f"LSTM({options['units']}) x {options['layers']}, dropout {options['dropout']:g}; "
+        f"Adam {options['learning_rate']:g}, batch {options['batch_size']}, seed {options['seed']}; "
+        f"{len(data.train[1]):,} training and {len(data.test[1]):,} test digits ({_origin(data)})"
+    )
+
+
+def _print_summary(data: MNIST, results: dict[str, Any], written: list[Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    items = len(data.test[1])
+    seconds = results["epoch_seconds"]
+    each = ", ".join(f"{value:.2f}" for value in seconds)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(
+        "test accuracy",
+        f"{100 * results['test_accuracy']:.2f} % ({round(items * results['test_accuracy']):,} of {items:,})",
+        style="bold",
+    )
+    table.add_row("test loss", f"{results['test_loss']:.4f}")
+    table.add_row("time per epoch", f"{sum(seconds) / len(seconds):.2f} s with validation ({each})")
+    table.add_row("kernel", results["kernel"])
+    table.add_row("data", _origin(data), style="bold yellow" if data.source == "subset" else None)
+    for path in written:
+        table.add_row("written", str(path))
+    console = Console(highlight=False, markup=False)
+    console.print()
+    console.print(table)

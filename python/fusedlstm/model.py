@@ -1,0 +1,291 @@
+"""`Sequential`: a stack of layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fusedlstm import checks, config
+from fusedlstm import layers as layers_module
+from fusedlstm.data import fits
+from fusedlstm.layers.base import Layer, assign_all
+from fusedlstm.layers.core import InputLayer
+from fusedlstm.training import Trainer
+from fusedlstm.utils import SeedGenerator, auto_name
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from fusedlstm.variable import Array, Shape, Variable
+
+
+class Sequential(Trainer):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    layers : list of Layer, optional
+        The layers. The first may be an `Input`, which makes the weights at once; without it they are made
+        when the first data arrive.
+    name : str, optional
+        Name; ``sequential`` with a number by default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is not a layer, two names are equal, number types differ, or shapes do not fit.
+    """
+
+    def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
+        super().__init__()
+        self.name = auto_name(type(self)) if name is None else name
+        self.layers: list[Layer] = []
+        self.input_shape: Shape | None = None
+        self.built = False
+        self.dtype = config.floatx()
+        if layers is not None and not isinstance(layers, list | tuple):
+            raise TypeError(f"layers: expected a list of layers, got {type(layers).__name__}")
+        for layer in layers or ():
+            self._append(layer)
+        self._build_if_known()
+
+    # Structure.
+
+    def add(self, layer: Layer) -> None:
+        """Put a layer on top.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for the class; the model is unchanged then.
+        """
+        before = list(self.layers), self.input_shape, self.dtype
+        self._append(layer)
+        try:
+            self._build_if_known()
+        except Exception:
+            self.layers, self.input_shape, self.dtype = before
+            raise
+
+    def pop(self) -> Layer:
+        """Remove the topmost layer and return it.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not self.layers:
+            raise ValueError("model: expected at least one layer to remove, got an empty model")
+        layer = self.layers.pop()
+        self.built = self.built and bool(self.layers)
+        return layer
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Make the weights of all layers.
+
+        Parameters
+        ----------
+        input_shape : tuple of int or None, optional
+            Shape of the input, the batch axis included; that of the `Input` by default.
+
+        Raises
+        ------
+        ValueError
+            If no shape is known, or the layers do not fit it or each other.
+        """
+        if input_shape is None and self.input_shape is None:
+            raise ValueError("input_shape: expected a shape, as there is no Input layer to tell it, got None")
+        shape = (
+            self.input_shape if input_shape is None else (None, *checks.shape(input_shape, "input_shape")[1:])
+        )
+        assert shape is not None
+        if self.input_shape is not None and not fits(shape, self.input_shape):
+            raise ValueError(f"input_shape: expected {self.input_shape}, got {shape}")
+        self.compute_output_shape(shape)
+        current = shape
+        for layer in self.layers:
+            if not layer.built:
+                layer.build(current)
+            current = layer.compute_output_shape(current)
+        self.input_shape, self.built = shape, True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output, the batch axis included.
+
+        Raises
+        ------
+        ValueError
+            If the layers do not fit the shape or each other.
+        """
+        if not self.layers:
+            raise ValueError("model: expected at least one layer, got an empty model")
+        shape = input_shape
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """The shape of the output, None at the batch axis."""
+        if self.input_shape is None:
+            raise ValueError("model: expected a built model, its input shape is not known yet")
+        return self.compute_output_shape(self.input_shape)
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """Return the layer of that name or position.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if index is not None:
+            if not -len(self.layers) <= index < len(self.layers):
+                raise ValueError(f"index: expected a position among {len(self.layers)} layers, got {index}")
+            return self.layers[index]
+        return checks.lookup(name, "name", {layer.name: layer for layer in self.layers})
+
+    def __call__(self, x: npt.ArrayLike, *, training: bool = False) -> Array:
+        """Compute the output of a batch, building the model first if need be.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, ...)
+            Inputs.
+        training : bool
+            Whether dropout is on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong.
+        """
+        if isinstance(x, Layer):
+            raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
+        inputs = self._inputs(x, "x").astype(self.dtype, copy=False)
+        return self._forward(inputs, training)
+
+    # Weights.
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, in Keras's order."""
+        return [variable for layer in self.layers for variable in layer.weights]
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """Weights that training changes."""
+        return [variable for layer in self.layers for variable in layer.trainable_weights]
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose ``state`` a resumed training needs: shuffling, then dropout by layer."""
+        return [self.shuffle_seeds, *(seeds for layer in self.layers for seeds in layer.seed_generators)]
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights, in Keras's order."""
+        return [variable.numpy() for variable in self.weights]
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Replace all weights.
+
+        Parameters
+        ----------
+        weights : list of array_like
+            As `get_weights` returns them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If number, dtype or a shape is wrong, or the model is not built; nothing is changed then.
+        """
+        if not self.built:
+            raise ValueError("weights: expected a built model, this one has no weights yet")
+        assign_all(self.weights, weights)
+
+    def count_params(self) -> int:
+        """Return the number of elements in all weights."""
+        return sum(variable.size for variable in self.weights)
+
+    # Description.
+
+    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+        """Print a table of the layers with their output shapes and numbers of weights.
+
+        Parameters
+        ----------
+        print_fn : callable
+            Called once with the text.
+        """
+        rows = [("Layer (type)", "Output shape", "Params")]
+        shape = self.input_shape
+        for layer in self.layers:
+            shape = None if shape is None else layer.compute_output_shape(shape)
+            count = f"{layer.count_params():,}" if layer.built else "not built"
+            rows.append(
+                (f"{layer.name} ({type(layer).__name__})", "?" if shape is None else str(shape), count)
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows]
+        rule = "-" * (sum(widths) + 4)
+        total = self.count_params()
+        trained = sum(variable.size for variable in self.trainable_weights)
+        ending = [f"Total params: {total:,}", f"Trainable params: {trained:,}"]
+        text = [f'Model: "{self.name}"', rule, lines[0], rule, *lines[1:], rule, *ending]
+        print_fn("\n".join([*text, f"Non-trainable params: {total - trained:,}"]))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return a JSON-able description of the model, without its weights."""
+        described = [layers_module.serialize(layer) for layer in self.layers]
+        shape = None if self.input_shape is None else list(self.input_shape)
+        return {"name": self.name, "layers": described, "build_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Sequential:
+        """Make a model, with new weights, from `get_config`'s result."""
+        model = cls([layers_module.deserialize(item) for item in config["layers"]], config["name"])
+        if config.get("build_shape") is not None:
+            model.build(config["build_shape"])
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers and weights to one file, which `fusedlstm.load_model` reads.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write; it appears only when complete.
+        """
+        from fusedlstm import io
+
+        io.save_model(self, path)
+
+    def __repr__(self) -> str:
+        return f"<Sequential name={self.name}, layers={len(self.layers)}, built={self.built}>"
+
+    def _append(self, layer: Layer) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer: expected a layer, got {layer!r}")
+        if layer.declared_shape is not None and (self.layers or self.input_shape is not None):
+            raise ValueError(
+                f"layer: expected the input's shape only in the first item, got it in {layer.name}"
+            )
+        if isinstance(layer, InputLayer):
+            self.input_shape = layer.declared_shape
+            return
+        if any(layer.name == other.name for other in self.layers):
+            raise ValueError(f"layer: expected different names, got {layer.name!r} twice")
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"layer: expected one output per layer, got {layer.name} with return_state=True")
+        if self.layers and layer.dtype != self.dtype:
+            raise ValueError(f"layer: expected dtype {self.dtype} like the others, got {layer.dtype}")
+        self.dtype = layer.dtype
+        self.input_shape = layer.declared_shape if self.input_shape is None else self.input_shape
+        self.layers.append(layer)
+
+    def _build_if_known(self) -> None:
+        if self.input_shape is not None and self.layers:
+            self.build()

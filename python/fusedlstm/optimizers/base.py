@@ -1,0 +1,247 @@
+"""What all optimizers share: learning rate, clipping, slots, state."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fusedlstm import checks, ops
+from fusedlstm.optimizers.schedules import LearningRateSchedule
+from fusedlstm.variable import Array, Variable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LearningRate: TypeAlias = float | LearningRateSchedule
+
+
+class Optimizer:
+    """Base of optimizers. A subclass names its slots and defines `update`.
+
+    Parameters
+    ----------
+    learning_rate : float or LearningRateSchedule
+        Step size; it may be assigned later.
+    weight_decay : float, optional
+        Decoupled decay: each update first subtracts ``learning_rate * weight_decay * weight``.
+    clipnorm : float, optional
+        Each gradient whose norm is larger is scaled down to it.
+    clipvalue : float, optional
+        Gradients are clipped to [-clipvalue, clipvalue].
+    global_clipnorm : float, optional
+        All gradients are scaled down together if their common norm is larger.
+    name : str
+        Name.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or more than one kind of clipping is asked for.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        *,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.learning_rate = learning_rate
+        self.weight_decay = (
+            None if weight_decay is None else checks.non_negative(weight_decay, "weight_decay")
+        )
+        self.clipnorm = _positive(clipnorm, "clipnorm")
+        self.clipvalue = _positive(clipvalue, "clipvalue")
+        self.global_clipnorm = _positive(global_clipnorm, "global_clipnorm")
+        given = [
+            key for key in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, key) is not None
+        ]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: expected at most one kind of gradient clipping, got {given}")
+        self.iterations = 0
+        self._targets: list[Variable] = []
+        self._slots: list[dict[str, Variable]] = []
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next update."""
+        return self._rate(self.iterations) if callable(self._rate) else self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        if isinstance(value, LearningRateSchedule):
+            self._rate: LearningRate = value
+        else:
+            self._rate = checks.non_negative(value, "learning_rate")
+
+    def slot_names(self) -> tuple[str, ...]:
+        """Return the names of the arrays kept for each variable."""
+        raise NotImplementedError(f"{type(self).__name__} must define slot_names")
+
+    def update(self, variable: Array, grad: Array, slots: dict[str, Array], common: dict[str, Any]) -> None:
+        """Update ``variable`` and ``slots`` in place.
+
+        Parameters
+        ----------
+        variable, grad : ndarray
+            Same shape and dtype.
+        slots : dict of str to ndarray
+            One array per name of `slot_names`.
+        common : dict
+            The keyword arguments ``learning_rate``, ``weight_decay``, ``clipvalue`` and ``scale`` of the
+            kernels in `fusedlstm.ops`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define update")
+
+    def build(self, variables: Sequence[Variable]) -> None:
+        """Make the slots, all zero, for ``variables``.
+
+        Raises
+        ------
+        ValueError
+            If it was built for others before.
+        """
+        if self._targets:
+            if len(variables) != len(self._targets) or any(
+                ours is not theirs for ours, theirs in zip(self._targets, variables, strict=True)
+            ):
+                raise ValueError(
+                    "variables: expected those that this optimizer was built for "
+                    f"({[v.path for v in self._targets]}), got {[v.path for v in variables]}; "
+                    "make a new optimizer for another model"
+                )
+            return
+        self._slots = [
+            {
+                slot: Variable(np.zeros(v.shape, v.dtype), slot, f"{v.path}/{slot}", trainable=False)
+                for slot in self.slot_names()
+            }
+            for v in variables
+        ]
+        self._targets = list(variables)
+
+    def apply(self, grads: Sequence[Array | None], trainable_variables: Sequence[Variable]) -> None:
+        """Update the variables in place and count one iteration.
+
+        Parameters
+        ----------
+        grads : sequence of ndarray
+            Gradients, same shapes and dtypes as the variables.
+        trainable_variables : sequence of Variable
+            The same ones at every call.
+
+        Raises
+        ------
+        ValueError
+            If the gradients do not fit; nothing is changed then.
+        """
+        checked = _check_grads(grads, trainable_variables)
+        self.build(trainable_variables)
+        common = {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay or 0.0,
+            "clipvalue": math.inf if self.clipvalue is None else self.clipvalue,
+        }
+        scales = self._scales(checked)
+        self.iterations += 1
+        for variable, grad, scale, slots in zip(
+            trainable_variables, checked, scales, self._slots, strict=True
+        ):
+            arrays = {name: slot.writable() for name, slot in slots.items()}
+            self.update(variable.writable(), grad, arrays, {**common, "scale": scale})
+
+    @property
+    def variables(self) -> list[Variable]:
+        """The slots, variable by variable; empty before the first update."""
+        return [slot for slots in self._slots for slot in slots.values()]
+
+    def get_state(self) -> dict[str, Array]:
+        """Return copies of all that a resumed training needs: ``iterations`` and the slots by path.
+
+        A learning rate that was changed after the optimizer was made is not part of it.
+        """
+        slots = {slot.path: slot.numpy() for slot in self.variables}
+        return {"iterations": np.asarray(self.iterations, np.int64), **slots}
+
+    def set_state(self, state: dict[str, Array], variables: Sequence[Variable]) -> None:
+        """Continue from `get_state`'s result.
+
+        Parameters
+        ----------
+        state : dict
+            From an optimizer of the same class and settings.
+        variables : sequence of Variable
+            The model's trainable weights, with the same paths and shapes as then.
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ; nothing is changed then.
+        """
+        self.build(variables)
+        slots = {slot.path: slot for slot in self.variables}
+        if set(state) - {"iterations"} != (set(slots) if len(state) > 1 else set()):
+            raise ValueError(f"state: expected the keys {['iterations', *slots]}, got {list(state)}")
+        for path, value in state.items():
+            if path != "iterations" and np.shape(value) != slots[path].shape:
+                raise ValueError(
+                    f"state: expected shape {slots[path].shape} for {path}, got {np.shape(value)}"
+                )
+        for path, slot in slots.items():
+            slot.assign(state[path] if path in state else np.zeros(slot.shape))
+        self.iterations = int(state["iterations"])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal optimizer, with the learning rate of now."""
+        keys = ("name", "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+        return {key: getattr(self, key) for key in keys}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Optimizer:
+        """Make an optimizer from `get_config`'s result."""
+        return cls(**config)
+
+    def _scales(self, grads: Sequence[Array]) -> list[float]:
+        if self.clipnorm is not None:
+            return [_shrink(self.clipnorm, ops.squared_norm(grad)) for grad in grads]
+        if self.global_clipnorm is not None:
+            total = math.fsum(ops.squared_norm(grad) for grad in grads)
+            return [_shrink(self.global_clipnorm, total)] * len(grads)
+        return [1.0] * len(grads)
+
+
+def _shrink(limit: float, squared_norm: float) -> float:
+    """Return the factor that brings a norm down to ``limit``; a NaN norm gives NaN, as in Keras."""
+    norm = math.sqrt(squared_norm)
+    return 1.0 if norm <= limit else limit / norm
+
+
+def _positive(value: object, name: str) -> float | None:
+    if value is None:
+        return None
+    result = checks.number(value, name)
+    if result <= 0:
+        raise ValueError(f"{name}: expected a positive number or None, got {value}")
+    return result
+
+
+def _check_grads(grads: Sequence[Array | None], variables: Sequence[Variable]) -> list[Array]:
+    if len(grads) != len(variables):
+        raise ValueError(f"grads: expected {len(variables)} arrays, one per variable, got {len(grads)}")
+    checked = []
+    for grad, variable in zip(grads, variables, strict=True):
+        if grad is None:
+            raise ValueError(f"grads: expected a gradient of {variable.path}, got None")
+        if grad.shape != variable.shape or grad.dtype != variable.dtype:
+            raise ValueError(
+                f"grads: expected {variable.dtype} {variable.shape} for {variable.path}, "
+                f"got {grad.dtype} {grad.shape}"
+            )
+        checked.append(np.ascontiguousarray(grad))
+    return checked

@@ -1,0 +1,15 @@
+"""Shared by all tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "not_reduced: left out when FUSEDLSTM_TEST_REDUCED=1, since it would take minutes there",
+    )

@@ -1,0 +1,1 @@
+"""Tests of every operation in ``fusedlstm.ops`` on the process's active instruction set."""

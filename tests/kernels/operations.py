@@ -1,0 +1,144 @@
+"""Every operation as a function from a problem to its named results.
+
+Tests of what holds for all operations (same bits for any number of threads, untouched floating-point state,
+safety with Python threads and forks) run over this table. A new operation gets one entry here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .problems import Array, Problem
+
+
+def lstm_forward(p: Problem, **options: Any) -> dict[str, Array]:
+    result = ops.lstm_forward(p.x, p.packed or p.weights, p.h0, p.c0, **options)
+    assert result.y is not None
+    return {"y": result.y, "h": result.h, "c": result.c}
+
+
+def lstm_last_state(p: Problem) -> dict[str, Array]:
+    result = ops.lstm_forward(p.x, p.packed or p.weights, p.h0, p.c0, return_sequences=False)
+    return {"h": result.h, "c": result.c}
+
+
+def lstm_backward(p: Problem, **options: Any) -> dict[str, Array]:
+    result = ops.lstm_forward(p.x, p.packed or p.weights, p.h0, p.c0, training=True, **options)
+    assert result.tape is not None
+    gradients = ops.lstm_backward(result.tape, p.dy, p.dh, p.dc)
+    return {name: value for name, value in gradients._asdict().items() if value is not None}
+
+
+def lstm_step(p: Problem) -> dict[str, Array]:
+    h, c = ops.lstm_step(np.ascontiguousarray(p.x[:, 0]), p.h0, p.c0, p.packed or p.weights)
+    return {"h": h, "c": c}
+
+
+def cell_forward(p: Problem) -> dict[str, Array]:
+    h, c, gates = ops.cell_forward(_pre_activations(p), p.c0)
+    return {"h": h, "c": c, "gates": gates}
+
+
+def cell_backward(p: Problem) -> dict[str, Array]:
+    _, c, gates = ops.cell_forward(_pre_activations(p), p.c0)
+    dz, dc_prev = ops.cell_backward(gates, p.c0, c, p.dh, p.dc)
+    return {"dz": dz, "dc_prev": dc_prev}
+
+
+def dense_forward(p: Problem) -> dict[str, Array]:
+    return {"y": ops.dense_forward(p.x[:, 0].copy(), p.kernel, p.bias)}
+
+
+def dense_backward(p: Problem) -> dict[str, Array]:
+    dx, dkernel, dbias = ops.dense_backward(p.x[:, 0].copy(), p.kernel, _pre_activations(p))
+    assert dx is not None
+    assert dbias is not None
+    return {"dx": dx, "dkernel": dkernel, "dbias": dbias}
+
+
+def dropout(p: Problem) -> dict[str, Array]:
+    return {"y": ops.dropout(p.x, 0.3, 12345)}
+
+
+def dropout_shared(p: Problem) -> dict[str, Array]:
+    return {"y": ops.dropout(p.x, 0.3, 12345, share_steps=True)}
+
+
+def sgd_update(p: Problem) -> dict[str, Array]:
+    param, velocity = p.kernel.copy(), 0.1 * p.kernel[::-1]
+    ops.sgd_update(
+        param, p.kernel * 2, velocity, learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
+    )
+    return {"param": param, "velocity": velocity}
+
+
+def rmsprop_update(p: Problem) -> dict[str, Array]:
+    param, mean_grad, velocity = p.kernel.copy(), 0.1 * p.kernel[::-1], 0.2 * p.kernel
+    mean_square = p.kernel**2 + 1
+    ops.rmsprop_update(
+        param,
+        p.kernel * 2,
+        mean_square,
+        mean_grad,
+        velocity,
+        learning_rate=0.1,
+        rho=0.9,
+        momentum=0.5,
+        epsilon=1e-7,
+    )
+    return {"param": param, "mean_square": mean_square, "mean_grad": mean_grad, "velocity": velocity}
+
+
+def adam_update(p: Problem) -> dict[str, Array]:
+    param, m, v = p.kernel.copy(), 0.1 * p.kernel[::-1], p.kernel**2
+    vhat = v[::-1].copy()
+    ops.adam_update(
+        param,
+        p.kernel * 2,
+        m,
+        v,
+        vhat,
+        learning_rate=0.1,
+        step=3,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-7,
+    )
+    return {"param": param, "m": m, "v": v, "vhat": vhat}
+
+
+def squared_norm(p: Problem) -> dict[str, Array]:
+    return {"norm": np.array(ops.squared_norm(p.kernel))}
+
+
+def _pre_activations(p: Problem) -> Array:
+    """(B, 4H) numbers of the size of pre-activations."""
+    return np.concatenate([p.h0, p.c0, 2 * p.dh, p.dc], axis=-1)
+
+
+OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
+    function.__name__: function
+    for function in (
+        lstm_forward,
+        lstm_last_state,
+        lstm_backward,
+        lstm_step,
+        cell_forward,
+        cell_backward,
+        dense_forward,
+        dense_backward,
+        dropout,
+        dropout_shared,
+        sgd_update,
+        rmsprop_update,
+        adam_update,
+        squared_norm,
+    )
+}

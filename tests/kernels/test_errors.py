@@ -1,0 +1,303 @@
+"""Wrong arguments: an error that names the argument, what was expected and what came, before any work."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from fusedlstm import ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .problems import Array
+
+B, T, I, H = 3, 4, 5, 6  # noqa: E741
+GOOD: dict[str, Array] = {
+    name: np.full(shape, 0.5, np.float32)
+    for name, shape in {
+        "x": (B, T, I),
+        "kernel": (I, 4 * H),
+        "recurrent_kernel": (H, 4 * H),
+        "bias": (4 * H,),
+        "h0": (B, H),
+        "c0": (B, H),
+        "dy": (B, T, H),
+        "dh": (B, H),
+        "dc": (B, H),
+        "x_step": (B, I),
+        "h": (B, H),
+        "c": (B, H),
+        "z": (B, 4 * H),
+        "gates": (B, 4 * H),
+        "c_prev": (B, H),
+        "x_dense": (B, I),
+        "kernel_dense": (I, H),
+        "bias_dense": (H,),
+        "dy_dense": (B, H),
+    }.items()
+}
+
+
+def forward(**a: Any) -> object:
+    return ops.lstm_forward(a["x"], (a["kernel"], a["recurrent_kernel"], a["bias"]), a["h0"], a["c0"])
+
+
+def weights(**a: Any) -> object:
+    return ops.LSTMWeights(a["kernel"], a["recurrent_kernel"], a["bias"])
+
+
+def backward(**a: Any) -> object:
+    result = ops.lstm_forward(
+        GOOD["x"], (GOOD["kernel"], GOOD["recurrent_kernel"], GOOD["bias"]), training=True
+    )
+    assert result.tape is not None
+    return ops.lstm_backward(result.tape, a["dy"], a["dh"], a["dc"])
+
+
+def step(**a: Any) -> object:
+    packed = ops.LSTMWeights(GOOD["kernel"], GOOD["recurrent_kernel"], GOOD["bias"])
+    return ops.lstm_step(a["x_step"], a["h"], a["c"], packed)
+
+
+def cell_forward(**a: Any) -> object:
+    return ops.cell_forward(a["z"], a["c_prev"])
+
+
+def cell_backward(**a: Any) -> object:
+    return ops.cell_backward(a["gates"], a["c_prev"], a["c"], a["dh"], a["dc"])
+
+
+def dense_forward(**a: Any) -> object:
+    return ops.dense_forward(a["x_dense"], a["kernel_dense"], a["bias_dense"])
+
+
+def dense_backward(**a: Any) -> object:
+    return ops.dense_backward(a["x_dense"], a["kernel_dense"], a["dy_dense"])
+
+
+# Each operation, the arrays it takes, and which of those may be None.
+CALLS: list[tuple[Callable[..., object], tuple[str, ...], tuple[str, ...]]] = [
+    (forward, ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0"), ("bias", "h0", "c0")),
+    (weights, ("kernel", "recurrent_kernel", "bias"), ("bias",)),
+    (backward, ("dy", "dh", "dc"), ("dy", "dh", "dc")),
+    (step, ("x_step", "h", "c"), ()),
+    (cell_forward, ("z", "c_prev"), ()),
+    (cell_backward, ("gates", "c_prev", "c", "dh", "dc"), ("dc",)),
+    (dense_forward, ("x_dense", "kernel_dense", "bias_dense"), ("bias_dense",)),
+    (dense_backward, ("x_dense", "kernel_dense", "dy_dense"), ()),
+]
+CASES = [
+    pytest.param(call, name, name in optional, id=f"{call.__name__}-{name}")
+    for call, names, optional in CALLS
+    for name in names
+]
+# A call whose first argument has the wrong dtype cannot know whether the first or the others are wrong.
+ANY_NAME = r"[a-z_0-9]+: expected .*, got .*"
+
+
+def message(name: str) -> str:
+    return rf"^{name.removesuffix('_step').removesuffix('_dense')}: expected .*, got .*"
+
+
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_wrong_rank(call: Callable[..., object], name: str, optional: bool) -> None:
+    del optional
+    for wrong in (GOOD[name][None], np.asarray(GOOD[name][0]), np.array(1.0, np.float32)):
+        with pytest.raises(ValueError, match=message(name)) as error:
+            call(**{**GOOD, name: wrong})
+        assert str(wrong.ndim) in str(error.value) or str(wrong.shape) in str(error.value)
+
+
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_wrong_dtype(call: Callable[..., object], name: str, optional: bool) -> None:
+    del optional
+    for wrong_dtype in (np.int32, np.float16, np.complex64, np.bool_, np.dtype(">f4"), object):
+        wrong = GOOD[name].astype(wrong_dtype)
+        with pytest.raises((TypeError, ValueError), match=ANY_NAME):
+            call(**{**GOOD, name: wrong})
+
+
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_mixed_dtypes(call: Callable[..., object], name: str, optional: bool) -> None:
+    del optional
+    with pytest.raises((TypeError, ValueError), match=ANY_NAME) as error:
+        call(**{**GOOD, name: GOOD[name].astype(np.float64)})
+    assert "float32" in str(error.value)
+    assert "float64" in str(error.value)
+
+
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_wrong_shapes(call: Callable[..., object], name: str, optional: bool) -> None:
+    """Each axis one too long, in each array. The message may name the array it is compared with instead."""
+    del optional
+    for axis in range(GOOD[name].ndim):
+        wrong = np.concatenate([GOOD[name], np.take(GOOD[name], [0], axis)], axis)
+        if (call, name, axis) in FREE_AXES:
+            continue
+        with pytest.raises(ValueError, match=ANY_NAME):
+            call(**{**GOOD, name: wrong})
+
+
+# Lengths that nothing else in the call fixes.
+FREE_AXES = {(forward, "x", 1), (weights, "kernel", 0), (dense_forward, "x_dense", 0)}
+
+
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_not_arrays(call: Callable[..., object], name: str, optional: bool) -> None:
+    wrong_values: list[Any] = [GOOD[name].tolist(), "text", 1.0, object()]
+    if not optional:
+        wrong_values.append(None)
+    for wrong in wrong_values:
+        with pytest.raises(TypeError, match=message(name)) as error:
+            call(**{**GOOD, name: wrong})
+        assert type(wrong).__name__ in str(error.value)
+
+
+def test_wrong_weights() -> None:
+    x, good = GOOD["x"], (GOOD["kernel"], GOOD["recurrent_kernel"])
+    for wrong in (None, GOOD["kernel"], (), good[:1], (*good, GOOD["bias"], 1), "text"):
+        with pytest.raises((TypeError, ValueError), match=r"^weights: expected .*, got "):
+            ops.lstm_forward(x, wrong)  # type: ignore[arg-type]
+
+
+def test_not_a_tape() -> None:
+    for wrong in (None, 1, GOOD["x"]):
+        with pytest.raises(TypeError, match=r"^tape: expected .*, got "):
+            ops.lstm_backward(wrong, GOOD["dy"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_more_than_fits_in_memory(training: bool) -> None:
+    """A batch without memory behind it (stride zero) whose results no address space could hold."""
+    x = np.broadcast_to(GOOD["x"][:1, :1], (2**50, 2, I))
+    with pytest.raises((MemoryError, ValueError)):
+        ops.lstm_forward(x, (GOOD["kernel"], GOOD["recurrent_kernel"]), training=training)
+
+
+def test_units_must_be_positive() -> None:
+    none = np.zeros((I, 0), np.float32)
+    with pytest.raises(ValueError, match=r"^(kernel|recurrent_kernel): expected .*, got "):
+        ops.LSTMWeights(none, np.zeros((0, 0), np.float32))
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_step_out(position: int) -> None:
+    packed = ops.LSTMWeights(GOOD["kernel"], GOOD["recurrent_kernel"])
+    read_only = np.zeros((B, H), np.float32)
+    read_only.flags.writeable = False
+    for wrong in (
+        np.zeros((B, H + 1), np.float32),
+        np.zeros((B, H)),
+        np.zeros((B, H), np.float32)[:, ::-1],
+        read_only,
+        None,
+    ):
+        out: list[Any] = [np.zeros((B, H), np.float32), np.zeros((B, H), np.float32)]
+        out[position] = wrong
+        with pytest.raises((TypeError, ValueError), match=r"^out(\[\d\])?: expected .*, got |^[a-z_]*out"):
+            ops.lstm_step(GOOD["x_step"], GOOD["h"], GOOD["c"], packed, out=(out[0], out[1]))
+
+
+def sgd(**slots: Any) -> None:
+    ops.sgd_update(slots["param"], slots["grad"], slots["velocity"], learning_rate=0.1, momentum=0.9)
+
+
+def rmsprop(**slots: Any) -> None:
+    ops.rmsprop_update(
+        slots["param"],
+        slots["grad"],
+        slots["mean_square"],
+        slots["mean_grad"],
+        slots["velocity"],
+        learning_rate=0.1,
+        rho=0.9,
+        momentum=0.9,
+        epsilon=1e-7,
+    )
+
+
+def adam(**slots: Any) -> None:
+    ops.adam_update(
+        slots["param"],
+        slots["grad"],
+        slots["m"],
+        slots["v"],
+        slots["vhat"],
+        learning_rate=0.1,
+        step=1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-7,
+    )
+
+
+UPDATES: list[tuple[Callable[..., None], tuple[str, ...]]] = [
+    (sgd, ("param", "grad", "velocity")),
+    (rmsprop, ("param", "grad", "mean_square", "mean_grad", "velocity")),
+    (adam, ("param", "grad", "m", "v", "vhat")),
+]
+UPDATE_CASES = [
+    pytest.param(update, names, name, id=f"{update.__name__}-{name}")
+    for update, names in UPDATES
+    for name in names
+]
+
+
+@pytest.mark.parametrize(("update", "names", "name"), UPDATE_CASES)
+def test_updates_with_wrong_arrays(update: Callable[..., None], names: tuple[str, ...], name: str) -> None:
+    """A slot that does not fit is refused, and nothing was updated by then."""
+    read_only = np.ones((4, 6), np.float32)
+    read_only.flags.writeable = False
+    wrongs: list[Any] = [
+        np.ones((4, 7), np.float32),
+        np.ones((4, 6)),
+        np.ones((4, 6), np.int32),
+        np.ones((4, 12), np.float32)[:, ::2],
+        np.ones((6, 4), np.float32).T,
+        [1.0],
+    ]
+    if name != "grad":
+        wrongs.append(read_only)
+    for wrong in wrongs:
+        slots: dict[str, Any] = {each: np.ones((4, 6), np.float32) for each in names}
+        slots[name] = wrong
+        with pytest.raises((TypeError, ValueError), match=ANY_NAME):
+            update(**slots)
+        for each, array in slots.items():
+            if each != name:
+                np.testing.assert_array_equal(array, np.ones((4, 6), np.float32), each)
+
+
+def test_slots_that_options_require() -> None:
+    ones = np.ones(5, np.float32)
+    with pytest.raises((TypeError, ValueError), match=r"^velocity: expected .*, got None"):
+        ops.sgd_update(ones, ones.copy(), None, learning_rate=0.1, momentum=0.9)
+    with pytest.raises((TypeError, ValueError), match=r"^velocity: expected .*, got None"):
+        ops.rmsprop_update(
+            ones, ones.copy(), ones.copy(), None, None, learning_rate=0.1, rho=0.9, momentum=0.5, epsilon=1e-7
+        )
+    with pytest.raises(ValueError, match=r"^step: expected .*, got 0"):
+        ops.adam_update(
+            *(ones.copy() for _ in range(4)),
+            None,
+            learning_rate=0.1,
+            step=0,
+            beta_1=0.9,
+            beta_2=0.999,
+            epsilon=1e-7,
+        )
+
+
+def test_squared_norm_of_other_things() -> None:
+    for wrong in (None, [1.0], np.ones(3, np.int64), np.ones((4, 6), np.float32)[:, ::2]):
+        try:
+            value = ops.squared_norm(wrong)  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            assert re.match(r"a: expected .*, got ", str(error))  # noqa: PT017
+        else:
+            assert isinstance(wrong, np.ndarray)
+            assert value == 12.0

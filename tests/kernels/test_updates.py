@@ -1,0 +1,204 @@
+"""The optimizers' updates against Keras's formulas in float64, and squared_norm."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fusedlstm import ops, testing
+
+from .problems import REDUCED, Array, Number, assert_same_bits
+
+SIZES: list[tuple[int, ...]] = [(0,), (1,), (7,), (8,), (9,), (33,), (5, 17), (100, 130)]
+INFINITY = float("inf")
+# learning_rate, weight_decay, clipvalue, scale
+COMMON = list(itertools.product([0.0, 0.01], [INFINITY, 0.5], [1.0, 0.25]))
+COMMON_IDS = [f"decay{d}-clip{c}-scale{s}" for d, c, s in COMMON]
+if REDUCED:
+    SIZES = [(0,), (33,)]
+
+
+def normal(size: tuple[int, ...], dtype: Number, seed: int) -> Array:
+    return np.random.default_rng([seed, *size]).standard_normal(size).astype(dtype)
+
+
+def used_gradient(grad: Array, clipvalue: float, scale: float) -> Array:
+    clipped: Array = np.clip(grad.astype(np.float64), -clipvalue, clipvalue) * scale
+    return clipped
+
+
+def check(dtype: Number, actual: dict[str, Array | None], expected: dict[str, Array], steps: int = 1) -> None:
+    for name, array in actual.items():
+        if array is not None:
+            testing.assert_close(array, expected[name], dtype=dtype, terms=2, steps=steps, name=name)
+
+
+@pytest.mark.parametrize(("weight_decay", "clipvalue", "scale"), COMMON, ids=COMMON_IDS)
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_sgd(
+    size: tuple[int, ...],
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    clipvalue: float,
+    scale: float,
+    dtype: Number,
+) -> None:
+    param = normal(size, dtype, 1)
+    velocity = normal(size, dtype, 2) if momentum else None
+    p = param.astype(np.float64)
+    v = np.zeros(size) if velocity is None else velocity.astype(np.float64)
+    rate = 0.1
+    for k in range(3):
+        grad = normal(size, dtype, 10 + k)
+        before = grad.copy()
+        result = ops.sgd_update(
+            param,
+            grad,
+            velocity,
+            learning_rate=rate,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            clipvalue=clipvalue,
+            scale=scale,
+        )
+        assert result is None
+        assert_same_bits(grad, before, "grad")
+        g = used_gradient(grad, clipvalue, scale)
+        p = p - rate * weight_decay * p
+        v = momentum * v - rate * g
+        p = p + (momentum * v - rate * g if nesterov else v)
+    check(dtype, {"param": param, "velocity": velocity}, {"param": p, "velocity": v}, 3)
+
+
+@pytest.mark.parametrize(("weight_decay", "clipvalue", "scale"), COMMON, ids=COMMON_IDS)
+@pytest.mark.parametrize(("momentum", "centered"), list(itertools.product([0.0, 0.9], [False, True])))
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_rmsprop(
+    size: tuple[int, ...],
+    momentum: float,
+    centered: bool,
+    weight_decay: float,
+    clipvalue: float,
+    scale: float,
+    dtype: Number,
+) -> None:
+    param = normal(size, dtype, 1)
+    # Well above the squared mean, so that their difference does not cancel.
+    mean_square = normal(size, dtype, 2) ** 2 + dtype(2)
+    mean_grad = dtype(0.1) * normal(size, dtype, 3) if centered else None
+    velocity = dtype(0.1) * normal(size, dtype, 4) if momentum else None
+    p, ms = param.astype(np.float64), mean_square.astype(np.float64)
+    mg = np.zeros(size) if mean_grad is None else mean_grad.astype(np.float64)
+    vel = np.zeros(size) if velocity is None else velocity.astype(np.float64)
+    rate, rho, epsilon = 0.05, 0.9, 1e-7
+    for k in range(3):
+        grad = normal(size, dtype, 10 + k)
+        ops.rmsprop_update(
+            param,
+            grad,
+            mean_square,
+            mean_grad,
+            velocity,
+            learning_rate=rate,
+            rho=rho,
+            momentum=momentum,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            clipvalue=clipvalue,
+            scale=scale,
+        )
+        g = used_gradient(grad, clipvalue, scale)
+        p = p - rate * weight_decay * p
+        ms = rho * ms + (1 - rho) * g * g
+        if centered:
+            mg = rho * mg + (1 - rho) * g
+        step = rate * g / np.sqrt(ms - mg * mg + epsilon)
+        vel = momentum * vel + step
+        p = p - vel
+    actual = {"param": param, "mean_square": mean_square, "mean_grad": mean_grad, "velocity": velocity}
+    check(dtype, actual, {"param": p, "mean_square": ms, "mean_grad": mg, "velocity": vel}, 3)
+
+
+@pytest.mark.parametrize(("weight_decay", "clipvalue", "scale"), COMMON, ids=COMMON_IDS)
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_adam(
+    size: tuple[int, ...], amsgrad: bool, weight_decay: float, clipvalue: float, scale: float, dtype: Number
+) -> None:
+    param = normal(size, dtype, 1)
+    m, v = np.zeros(size, dtype), np.zeros(size, dtype)
+    vhat = np.zeros(size, dtype) if amsgrad else None
+    p, m64, v64, vhat64 = param.astype(np.float64), np.zeros(size), np.zeros(size), np.zeros(size)
+    rate, beta_1, beta_2, epsilon = 0.01, 0.9, 0.999, 1e-7
+    for step in range(1, 5):
+        # A small gradient after large ones: there the largest v so far is not the present one.
+        grad = normal(size, dtype, 10 + step) * dtype(1e-3 if step == 3 else 1)
+        ops.adam_update(
+            param,
+            grad,
+            m,
+            v,
+            vhat,
+            learning_rate=rate,
+            step=step,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+            clipvalue=clipvalue,
+            scale=scale,
+        )
+        g = used_gradient(grad, clipvalue, scale)
+        p = p - rate * weight_decay * p
+        alpha = rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+        m64 = m64 + (g - m64) * (1 - beta_1)
+        v64 = v64 + (g * g - v64) * (1 - beta_2)
+        vhat64 = np.maximum(vhat64, v64)
+        p = p - alpha * m64 / (np.sqrt(vhat64 if amsgrad else v64) + epsilon)
+    check(
+        dtype,
+        {"param": param, "m": m, "v": v, "vhat": vhat},
+        {"param": p, "m": m64, "v": v64, "vhat": vhat64},
+        4,
+    )
+
+
+def test_adam_after_many_steps(dtype: Number) -> None:
+    """The bias corrections vanish without trouble when step is large."""
+    param, m, v = (np.full(9, value, dtype) for value in (1.0, 0.5, 0.25))
+    ops.adam_update(
+        param, m.copy(), m, v, None, learning_rate=0.1, step=10**9, beta_1=0.9, beta_2=0.999, epsilon=1e-7
+    )
+    # g = m and g^2 = v leave both as they are: the update is 0.1 * 0.5 / (0.5 + epsilon).
+    expected = np.full(9, 1.0 - 0.1 * 0.5 / (0.5 + 1e-7))
+    testing.assert_close(param, expected, dtype=dtype, terms=2, name="param")
+
+
+def test_nan_gradient_stays_in_its_element(dtype: Number) -> None:
+    grad = np.ones(19, dtype)
+    grad[5] = np.nan
+    for clipvalue in (INFINITY, 0.5):
+        param = np.ones(19, dtype)
+        ops.sgd_update(param, grad, None, learning_rate=0.1, clipvalue=clipvalue)
+        np.testing.assert_array_equal(np.isnan(param), np.isnan(grad))
+
+
+@pytest.mark.parametrize("size", [*SIZES, (100_003,)], ids=str)
+def test_squared_norm(size: tuple[int, ...], dtype: Number) -> None:
+    a = normal(size, dtype, 1)
+    value = ops.squared_norm(a)
+    assert type(value) is float
+    exact = math.fsum(float(element) ** 2 for element in a.ravel())
+    assert abs(value - exact) <= testing.tolerance(np.float64, a.size) * exact
+
+
+def test_squared_norm_of_special_values(dtype: Number) -> None:
+    assert ops.squared_norm(np.full(9, 1e30, dtype)) == pytest.approx(9e60, rel=1e-6)
+    assert ops.squared_norm(np.array([1, np.inf], dtype)) == INFINITY
+    assert math.isnan(ops.squared_norm(np.array([1, np.nan], dtype)))

@@ -1,0 +1,278 @@
+"""The command line, end to end, on small made-up digits."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import fusedlstm
+from fusedlstm import mnist_command, ops
+from fusedlstm.cli import cli
+from fusedlstm.datasets import mnist
+from fusedlstm.datasets.idx import write_idx
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = ("--units", "8", "--layers", "1", "--epochs", "2", "--batch-size", "16", "--learning-rate", "0.02")
+
+
+def write_digits(folder: Path) -> Path:
+    """Write 320 + 80 images, in which a digit is a bright bar in a row of its own over faint noise."""
+    folder.mkdir(exist_ok=True)
+    random = np.random.default_rng(11)
+    for part, count in (("train", 320), ("t10k", 80)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = random.integers(0, 64, (count, 28, 28), dtype=np.uint8)
+        images[np.arange(count), 2 * labels + 4] = 255
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digits(tmp_path_factory.mktemp("digits"))
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def results(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Return the folder with all the outputs of one run, and what it printed."""
+    out = tmp_path_factory.mktemp("out")
+    targets = ("--save", out / "model.safetensors", "--json", out / "run.json", "--report", out / "report")
+    result = run("mnist", "--data", data, *SMALL, "--seed", "3", "--threads", "2", *targets)
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def test_summary(trained: tuple[Path, Result], data: Path) -> None:
+    out, result = trained
+    content = results(out / "run.json")
+    summary = result.stdout.replace("\n", " ")
+    right = round(80 * content["test_accuracy"])
+    assert f"{100 * content['test_accuracy']:.2f} % ({right} of 80)" in summary
+    assert f"{content['test_loss']:.4f}" in summary
+    assert content["kernel"] in summary
+    assert "time per epoch" in summary
+    assert "320 training and 80 test digits" in summary
+    words = "".join(result.stdout.split())  # long paths are folded
+    for path in (data, out / "model.safetensors", out / "run.json", out / "report" / "misclassified.png"):
+        assert str(path) in words
+    assert result.stderr == ""
+
+
+def test_json(trained: tuple[Path, Result], data: Path) -> None:
+    out, _ = trained
+    content = results(out / "run.json")
+    wanted = {
+        "units": 8,
+        "layers": 1,
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 0.02,
+        "dropout": 0.2,
+        "seed": 3,
+        "threads": 2,
+        "instruction_set": ops.get_instruction_set(),
+        "save": str(out / "model.safetensors"),
+        "report": str(out / "report"),
+        "json": str(out / "run.json"),
+        "quiet": False,
+        "version": fusedlstm.__version__,
+        "data": {"source": "folder", "folder": str(data), "subset": False, "train": 320, "test": 80},
+    }
+    assert {name: content[name] for name in wanted} == wanted
+    assert set(content) == {*wanted, "test_accuracy", "test_loss", "epoch_seconds", "kernel", "history"}
+    assert set(content["history"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert all(len(values) == 2 for values in content["history"].values())
+    assert len(content["epoch_seconds"]) == 2
+    assert all(seconds > 0 for seconds in content["epoch_seconds"])
+    assert content["history"]["loss"][1] < content["history"]["loss"][0]
+    # Integers divided by the same number: exactly equal, whatever the batch size.
+    assert content["test_accuracy"] == content["history"]["val_accuracy"][-1]
+    assert ops.get_instruction_set() in content["kernel"]
+    assert "float32 lstm_forward" in content["kernel"]
+    assert re.search(r", [12] threads?\b", content["kernel"])  # small problems may get fewer
+
+
+def test_saved_model_has_the_accuracy_that_was_printed(trained: tuple[Path, Result], data: Path) -> None:
+    out, _ = trained
+    model = fusedlstm.load_model(out / "model.safetensors")
+    images, labels = mnist.load_mnist(data)[1]
+    predicted = model.predict(images.astype(np.float32) / 255, verbose=0).argmax(axis=1)
+    assert (predicted == labels).mean() == results(out / "run.json")["test_accuracy"]
+
+
+def test_pictures(trained: tuple[Path, Result]) -> None:
+    out, _ = trained
+    pictures = sorted((out / "report").iterdir())
+    assert [path.name for path in pictures] == [
+        "confusion_matrix.png",
+        "learning_curves.png",
+        "misclassified.png",
+    ]
+    for path in pictures:
+        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        assert path.stat().st_size > 5000
+
+
+def test_progress_is_one_plain_line_per_epoch_without_a_terminal(trained: tuple[Path, Result]) -> None:
+    _, result = trained
+    assert "\x1b" not in result.stdout
+    assert "\r" not in result.stdout
+    lines = [line for line in result.stdout.splitlines() if "val_accuracy" in line]
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_a_seed_makes_a_run_repeatable_with_any_number_of_threads(
+    trained: tuple[Path, Result], data: Path, tmp_path: Path, threads: str
+) -> None:
+    out, _ = trained
+    again = tmp_path / "again.json"
+    options = ("--data", data, *SMALL, "--quiet", "--json", again)
+    assert run("mnist", *options, "--seed", "3", "--threads", threads).exit_code == 0
+    assert results(again)["history"] == results(out / "run.json")["history"]
+    assert run("mnist", *options, "--seed", "4", "--threads", threads).exit_code == 0
+    assert results(again)["history"] != results(out / "run.json")["history"]
+
+
+def test_every_instruction_set_and_layers(data: Path, tmp_path: Path) -> None:
+    before = ops.get_instruction_set(), ops.get_num_threads()
+    for name in ops.instruction_sets():
+        options = (
+            "--instruction-set",
+            name,
+            "--threads",
+            "1",
+            "--layers",
+            "2",
+            "--epochs",
+            "1",
+            "--units",
+            "5",
+        )
+        result = run("mnist", "--data", data, *options, "--json", tmp_path / "run.json")
+        assert result.exit_code == 0, result.output
+        content = results(tmp_path / "run.json")
+        assert name in content["kernel"]
+        assert content["instruction_set"] == name
+    assert before == (ops.get_instruction_set(), ops.get_num_threads())
+
+
+def test_model_is_the_documented_one() -> None:
+    model = mnist_command.build_model(128, 2, 0.2, 1e-3)
+    names = [type(layer).__name__ for layer in model.layers]
+    assert names == ["LSTM", "Dropout", "LSTM", "Dropout", "Dense", "Dropout", "Dense"]
+    # Keras's formula: 4 ((inputs + units) units + units) for an LSTM, (inputs + 1) units for Dense.
+    lstms = 4 * ((28 + 128) * 128 + 128) + 4 * ((128 + 128) * 128 + 128)
+    assert model.count_params() == lstms + 129 * 32 + 33 * 10
+    assert [layer.rate for layer in model.layers if isinstance(layer, fusedlstm.layers.Dropout)] == [0.2] * 3
+
+
+def test_quiet(data: Path) -> None:
+    result = run("mnist", "--data", data, *SMALL, "--quiet")
+    assert result.exit_code == 0
+    assert result.output == ""
+
+
+def test_subset_is_announced_loudly(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FUSEDLSTM_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    monkeypatch.setattr(mnist, "SUBSET_FOLDER", data)
+    result = run("mnist", *SMALL, "--json", tmp_path / "run.json")
+    assert result.exit_code == 0, result.output
+    assert "WARNING: MNIST was neither in the cache nor could it be downloaded" in result.stderr
+    assert "NOT comparable" in result.stderr
+    assert "SUBSET of MNIST; not comparable" in " ".join(result.stdout.split())
+    assert results(tmp_path / "run.json")["data"]["subset"] is True
+    assert results(tmp_path / "run.json")["data"]["source"] == "subset"
+    quiet = run("mnist", *SMALL, "--quiet")
+    assert quiet.stdout == ""
+    assert "NOT comparable" in quiet.stderr
+
+
+def test_infinite_loss_gives_valid_json(data: Path, tmp_path: Path) -> None:
+    options = ("--learning-rate", "1e38", "--epochs", "1", "--units", "4", "--layers", "1")
+    result = run(
+        "mnist", "--data", data, *options, "--json", tmp_path / "a.json", "--report", tmp_path / "report"
+    )
+    assert result.exit_code == 0, result.output
+    assert "WARNING: the training diverged" in result.stderr
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert len(list((tmp_path / "report").iterdir())) == 3
+
+
+def test_bad_data(tmp_path: Path) -> None:
+    result = run("mnist", "--data", tmp_path)
+    assert result.exit_code == 1
+    assert "expected MNIST's IDX files, found none named train-images-idx3-ubyte" in result.stderr
+    write_digits(tmp_path)
+    path = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    result = run("mnist", "--data", tmp_path)
+    assert result.exit_code == 1
+    assert "t10k-labels-idx1-ubyte.gz: expected a complete gzip file" in result.stderr
+
+
+def test_failed_write_at_the_end(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(fusedlstm.Sequential, "save", fail)
+    result = run("mnist", "--data", data, *SMALL, "--save", tmp_path / "a.safetensors")
+    assert result.exit_code == 1
+    assert "the results could not be written: disk full" in result.stderr
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_real_process(data: Path, tmp_path: Path) -> None:
+    done = process(
+        "-m", "fusedlstm", "mnist", "--data", str(data), *SMALL, "--json", str(tmp_path / "a.json")
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "test accuracy" in done.stdout
+    assert results(tmp_path / "a.json")["epochs"] == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_interrupt_of_a_real_process(data: Path, tmp_path: Path) -> None:
+    targets = ["--save", str(tmp_path / "a.safetensors"), "--json", str(tmp_path / "a.json")]
+    command = [sys.executable, "-m", "fusedlstm", "mnist", "--data", str(data), *SMALL, "--epochs", "100000"]
+    with subprocess.Popen(
+        [*command, *targets], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        while "val_accuracy" not in (line := job.stdout.readline()):
+            assert line, job.stderr.read()
+        job.send_signal(signal.SIGINT)
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert errors.strip() == "Interrupted."
+    assert not list(tmp_path.iterdir())
