@@ -13,6 +13,7 @@ from fusedlstm import ops, testing
 from .problems import REDUCED, Array, Number, Problem, Shape, assert_same_bits, make_problem, shape_id
 
 Lengths: TypeAlias = npt.NDArray[np.int64]
+Run: TypeAlias = tuple[ops.LSTMResult, ops.LSTMGradients]
 
 SHAPES: list[Shape] = [(1, 4, 5, 9), (7, 5, 9, 17), (34, 6, 17, 33), (3, 9, 70, 130), (130, 3, 8, 31)]
 if REDUCED:
@@ -29,11 +30,18 @@ def lengths_of(p: Problem) -> Lengths:
     return lengths
 
 
-def run(p: Problem, lengths: Lengths | None, states: bool = True) -> tuple[ops.LSTMResult, ops.LSTMGradients]:
+def run(p: Problem, lengths: Lengths | None, states: bool = True) -> Run:
     h0, c0 = (p.h0, p.c0) if states else (None, None)
     result = ops.lstm_forward(p.x, p.weights, h0, c0, lengths=lengths, training=True)
     assert result.tape is not None
     return result, ops.lstm_backward(result.tape, p.dy, p.dh, p.dc)
+
+
+def assert_same(got: Run, want: Run) -> None:
+    for result, expected in ((got[0]._asdict(), want[0]._asdict()), (got[1]._asdict(), want[1]._asdict())):
+        for name, value in expected.items():
+            if name != "tape":
+                assert_same_bits(result[name], value, name)
 
 
 def alone(p: Problem, b: int, length: int) -> Problem:
@@ -107,24 +115,17 @@ def test_threads(shape: Shape, threads: int, dtype: Number) -> None:
     ops.set_num_threads(1)
     expected = run(p, lengths)
     ops.set_num_threads(threads)
-    for got, want in zip(run(p, lengths), expected, strict=True):
-        for name, value in want._asdict().items():
-            if name != "tape":
-                assert_same_bits(getattr(got, name), value, name)
+    assert_same(run(p, lengths), expected)
 
 
 def test_padding_is_not_read(dtype: Number) -> None:
     p = make_problem((9, 6, 7, 17), dtype)
     lengths = lengths_of(p)
-    expected, expected_gradients = run(p, lengths)
+    expected = run(p, lengths)
     for b, length in enumerate(lengths):
         p.x[b, length:] = np.nan
         p.dy[b, length:] = np.nan
-    result, gradients = run(p, lengths)
-    for got, want in ((result, expected), (gradients, expected_gradients)):
-        for name, value in want._asdict().items():
-            if name != "tape":
-                assert_same_bits(getattr(got, name), value, name)
+    assert_same(run(p, lengths), expected)
 
 
 def test_last_states_without_sequences(dtype: Number) -> None:
@@ -139,10 +140,7 @@ def test_last_states_without_sequences(dtype: Number) -> None:
 
 def test_full_lengths_are_no_lengths(dtype: Number) -> None:
     p = make_problem((9, 6, 7, 17), dtype)
-    for got, want in zip(run(p, np.full(9, 6, np.uint8)), run(p, None), strict=True):
-        for name, value in want._asdict().items():
-            if name != "tape":
-                assert_same_bits(getattr(got, name), value, name)
+    assert_same(run(p, np.full(9, 6, np.uint8)), run(p, None))
 
 
 def test_later_changes_of_lengths_are_not_seen(dtype: Number) -> None:
