@@ -18,6 +18,11 @@
 
 #include <cstdint>
 
+// For members of the structures that kernels share with the rest: a copy that is not inlined would be one
+// symbol for all instruction sets, and the linker might keep the one for a set that this machine lacks. And
+// for lambdas that handle a tile: inlined, they find it in registers.
+#define FUSEDLSTM_INLINE __attribute__((always_inline))
+
 namespace fusedlstm {
 
 using Index = std::int64_t;
@@ -36,19 +41,56 @@ struct Sequence {
   Index row = 0;
   Index step = 0;
 
-  T* at(Index b, Index t) const { return data + b * row + t * step; }
-  explicit operator bool() const { return data != nullptr; }
+  FUSEDLSTM_INLINE T* at(Index b, Index t) const { return data + b * row + t * step; }
+  FUSEDLSTM_INLINE explicit operator bool() const { return data != nullptr; }
 };
 
-// Which time steps of each row are real. The recurrence visits only those: its s-th step of row b happens at
-// time(b, s), and steps from length(b) on do not exist. The tape is indexed by s, sequences by time.
+// Which time steps of each row are real, seen through a window of `steps` steps. The recurrence visits only
+// real steps: the s-th one of row b in the window happens at time(b, s), and those from length(b) on do not
+// exist. Tapes are indexed by s, sequences by time.
 struct Timeline {
-  Index steps = 0;                      // T
+  Index steps = 0;                      // of the window; without checkpoints it is the whole sequence
+  Index total = 0;                      // T
+  Index offset = 0;                     // of the window's first step
   const Index* lengths = nullptr;       // (B) real steps of each row, or null: all T
-  const std::int32_t* times = nullptr;  // (B,T) time of each real step, or null: s itself
+  const std::int32_t* times = nullptr;  // (B,T) time of each real step, or null: its number
 
-  Index length(Index b) const { return lengths == nullptr ? steps : lengths[b]; }
-  Index time(Index b, Index s) const { return times == nullptr ? s : times[b * steps + s]; }
+  FUSEDLSTM_INLINE static Timeline whole(Index steps, const Index* lengths) {
+    return {steps, steps, 0, lengths, nullptr};
+  }
+
+  FUSEDLSTM_INLINE Index length(Index b) const {
+    const Index left = (lengths == nullptr ? total : lengths[b]) - offset;
+    return left < 0 ? 0 : left < steps ? left : steps;
+  }
+  FUSEDLSTM_INLINE bool goes_on(Index b) const {
+    return (lengths == nullptr ? total : lengths[b]) > offset + steps;
+  }
+  FUSEDLSTM_INLINE Index time(Index b, Index s) const {
+    return times == nullptr ? offset + s : times[b * total + offset + s];
+  }
+};
+
+// Hidden states of the steps of a window: in a sequence, by time; on a tape, by step; or in two slots in
+// turn.
+enum class Slots { times, steps, two };
+
+template <class T>
+struct HiddenStates {
+  Sequence<T> states;
+  Slots slots = Slots::times;
+
+  FUSEDLSTM_INLINE T* at(const Timeline& timeline, Index b, Index s) const {
+    switch (slots) {
+      case Slots::times:
+        return states.at(b, timeline.time(b, s));
+      case Slots::steps:
+        return states.at(b, s);
+      case Slots::two:
+        break;
+    }
+    return states.at(b, s % 2);
+  }
 };
 
 // Half-open range of rows, panels or tiles: a thread's share of the work.
@@ -56,7 +98,7 @@ struct Range {
   Index begin;
   Index end;
 
-  Index size() const { return end - begin; }
+  FUSEDLSTM_INLINE Index size() const { return end - begin; }
 };
 
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
@@ -83,14 +125,13 @@ struct ForwardProblem {
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I)
   GatePanels<const T> weights;
-  const T* h0;         // (B,H) or null for zeros
-  Sequence<T> h;       // (B,T,H) at the steps' times; or, when only the last state is wanted, two slots in turn
-  bool two_slots;      // step s goes to slot s % 2
-  T* cells;            // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
-  Index cells_step;    // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;            // (T,B,G) on tape, or null
+  const T* h0;  // (B,H) or null for zeros
+  HiddenStates<T> h;
+  T* cells;          // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
+  Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
+  T* gates;          // (T,B,G) on tape, or null
 
-  T* hidden(Index b, Index s) const { return h.at(b, two_slots ? s % 2 : timeline.time(b, s)); }
+  FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
 };
 
 template <class T>
@@ -99,18 +140,20 @@ struct BackwardProblem {
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I), as given to forward
   TransposedPanels<const T> weights;
-  const T* h0;           // (B,H) or null for zeros, as given to forward
-  Sequence<const T> y;   // (B,T,H), from forward
-  const T* cells;        // (T+1,B,H), from forward
-  T* gates;              // (T,B,G): in, activated gates; out, their gradients
-  Sequence<const T> dy;  // (B,T,H) or null for zeros
-  const T* dh;           // (B,H) gradient of the last hidden state, or null for zeros
-  T* dc;                 // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                // (B,H)
-  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;            // (I,G)
-  T* drecurrent_kernel;  // (H,G)
-  T* dbias;              // (G), or null when not wanted
+  const T* h0;              // (B,H) or null for zeros, as given to forward
+  HiddenStates<const T> h;  // from forward
+  const T* cells;           // (T+1,B,H), from forward
+  T* gates;                 // (T,B,G): in, activated gates; out, their gradients
+  const T* next_gates;      // (B,G): gate gradients of the step after the window, for rows that go on there
+  Sequence<const T> dy;     // (B,T,H) or null for zeros
+  const T* dh;              // (B,H) gradient of the last hidden state, or null for zeros
+  T* dc;                    // (B,H): in, gradient of the last cell state; out, gradient of c0
+  T* dh0;                   // (B,H), or null when not wanted
+  Sequence<T> dx;           // (B,T,I), or null when not wanted; only real steps are written
+  T* dkernel;               // (I,G)
+  T* drecurrent_kernel;     // (H,G)
+  T* dbias;                 // (G), or null when not wanted
+  bool accumulate;          // add to the weight gradients instead of setting them
 };
 
 }  // namespace fusedlstm

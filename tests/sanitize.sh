@@ -23,7 +23,8 @@ cmake=$(dirname "$(command -v "$python")")/cmake
 [ -x "$cmake" ] || cmake=cmake
 
 mkdir -p "$build"
-"$cmake" -S "$root" -B "$build/cmake" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$compiler" \
+# Other build types would have their symbols stripped, and reports could not name functions.
+"$cmake" -S "$root" -B "$build/cmake" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER="$compiler" \
   -DCMAKE_CXX_FLAGS=-fno-sanitize-recover=all -DFUSEDLSTM_SANITIZE=address,undefined \
   -DPython_EXECUTABLE="$(command -v "$python")" \
   -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" > "$build.log" 2>&1 \
@@ -39,8 +40,10 @@ cp "$build"/cmake/_core*.so "$build/package/fusedlstm/"
 cd "$root"
 export PYTHONPATH=$build/package PYTHONDONTWRITEBYTECODE=1
 # Python itself frees little at exit. A failing allocation must come back as an exception, as without sanitizers.
-export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1
-export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# Findings go to files, since pytest keeps what a process that dies has written to its standard error.
+rm -f "$build"/report.*
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1:log_path=$build/report
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$build/report
 export FUSEDLSTM_TEST_REDUCED=${FUSEDLSTM_TEST_REDUCED:-1} FUSEDLSTM_NUM_THREADS=2
 # Python is not built with the sanitizers: they and the C++ library, whose exceptions they watch, come first.
 preload=
@@ -50,7 +53,14 @@ done
 run() { env LD_PRELOAD="${preload%:}" "$python" "$@"; }
 
 sets=$(run -c 'from fusedlstm import ops; print(*ops.instruction_sets())')
+failed=0
 for set in $sets; do
   echo "sanitize.sh: $set"
-  FUSEDLSTM_INSTRUCTION_SET=$set run -m pytest -q -p no:cacheprovider tests/kernels "$@"
+  FUSEDLSTM_INSTRUCTION_SET=$set run -m pytest -q -p no:cacheprovider tests/kernels "$@" || failed=1
+  # A forked child's finding ends the child alone; its test fails, and the report is here too.
+  if [ -n "$(find "$build" -maxdepth 1 -name 'report.*' -print -quit)" ]; then
+    cat "$build"/report.*
+    fail "findings on $set, above"
+  fi
+  [ "$failed" = 0 ] || fail "tests failed on $set"
 done

@@ -194,9 +194,15 @@ def test_weights_are_in_keras_layout() -> None:
 def test_changed_weights_are_seen() -> None:
     layer = layers.LSTM(H)
     before = layer(X)
+    packed = layer._packed
+    assert packed is not None
+    version = packed.version
+    layer(X)
+    assert packed.version == version  # nothing has changed: not packed again
     layer.set_weights([w * 0 for w in layer.get_weights()])
     assert not layer(X).any()
     assert before.any()
+    assert packed.version == version + 1
 
 
 def test_variables_change_only_through_assign() -> None:

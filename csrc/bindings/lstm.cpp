@@ -2,10 +2,10 @@
 #include "../cpu/lstm.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <variant>
 
+#include "../cpu/checkpoint.h"
 #include "checks.h"
 #include "module.h"
 
@@ -78,34 +78,61 @@ class Weights {
   std::variant<Panels<float>, Panels<double>> panels_;
 };
 
-// What forward leaves for one backward pass.
+// What forward leaves for one backward pass: gates and cells of all steps, or checkpoints.
+template <class T>
+struct TapeMemory {
+  Panels<T> panels;
+  Buffer<T> gates;
+  Buffer<T> cells;
+  std::unique_ptr<Checkpoints<T>> checkpoints;
+};
+
 struct Tape {
   Number number;
   Sizes sizes;
   bool go_backwards;
   bool use_bias;
   py::array x;
-  py::array y;
+  py::object y;        // None with checkpoints
   py::object h0;       // None for zeros
   py::object lengths;  // None where all steps are real
-  std::variant<Panels<float>, Panels<double>> panels;
-  std::variant<Buffer<float>, Buffer<double>> gates;
-  std::variant<Buffer<float>, Buffer<double>> cells;
+  std::variant<TapeMemory<float>, TapeMemory<double>> memory;
   bool used = false;
 
   void check_unused() const {
-    if (used)
+    if (used) {
       throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
+    }
   }
 
   Index bytes() const {
-    const Index element = number == Number::f64 ? 8 : 4;
-    return element * sizes.units * sizes.batch * (4 * sizes.steps + sizes.steps + 1);
+    return with_number(number, [&](auto zero) {
+      using T = decltype(zero);
+      const TapeMemory<T>& typed = std::get<TapeMemory<T>>(memory);
+      if (typed.checkpoints != nullptr) return typed.checkpoints->bytes();
+      return static_cast<Index>(sizeof(T)) * sizes.units * sizes.batch * (5 * sizes.steps + 1);
+    });
   }
 };
 
 Timeline timeline_of(Index steps, const py::object& lengths) {
-  return {steps, data_or_null<Index>(lengths), nullptr};
+  return Timeline::whole(steps, data_or_null<Index>(lengths));
+}
+
+// States after each row's last real step; c (B,H) only where it is not null.
+template <class T>
+void copy_last_states(const ForwardProblem<T>& p, T* h, T* c) {
+  const Index H = p.sizes.units;
+  for (Index b = 0; b < p.sizes.batch; ++b) {
+    const Index length = p.timeline.length(b);
+    const T* source = length > 0 ? p.hidden(b, length - 1) : p.h0 != nullptr ? p.h0 + b * H : nullptr;
+    if (source != nullptr) {
+      std::copy_n(source, H, h + b * H);
+    } else {
+      std::fill_n(h + b * H, H, T(0));
+    }
+    if (c != nullptr) std::copy_n(p.cells + length * p.cells_step + b * H, H, c + b * H);
+  }
 }
 
 // The (B,T,features) array's steps that are not real become zero.
@@ -127,72 +154,75 @@ Sequence<const T> sequence_of(const py::array& array, bool backwards) {
   return view;
 }
 
+struct ForwardOptions {
+  bool training;
+  bool return_sequences;
+  bool go_backwards;
+  Index checkpoint_every;  // 0 for a whole tape
+};
+
 template <class T>
 py::tuple forward(const Weights& weights, const py::array& x, const py::object& lengths, const py::object& h0,
-                  const py::object& c0, bool training, bool return_sequences, bool go_backwards) {
+                  const py::object& c0, const ForwardOptions& options) {
   const Panels<T> panels = weights.panels<T>();
   const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
   const Index B = n.batch;
   const Index H = n.units;
-  const auto states = static_cast<std::size_t>(B * H);
-  const bool whole_y = training || return_sequences;
+  const Index states = B * H;
+  const bool whole_tape = options.training && options.checkpoint_every == 0;
+  const bool whole_y = whole_tape || options.return_sequences;
 
   py::array h_last = new_array<T>({B, H});
   py::array c_last = new_array<T>({B, H});
   py::object y = py::none();
   if (whole_y) y = new_array<T>({B, n.steps, H});
-  std::unique_ptr<Tape> tape;
-  Buffer<T> hidden;
-  if (training) {
-    tape = std::make_unique<Tape>(Tape{number_of<T>, n, go_backwards, weights.use_bias(), x, y, h0, lengths, panels,
-                                       Buffer<T>(n.steps * B * 4 * H), Buffer<T>((n.steps + 1) * B * H)});
+  const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * states);
+  TapeMemory<T> memory{panels, {}, {}, nullptr};
+  if (whole_tape) {
+    memory.gates = Buffer<T>(n.steps * states * 4);
+    memory.cells = Buffer<T>((n.steps + 1) * states);
+  } else if (options.training) {
+    memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, options.checkpoint_every);
   }
-  if (!whole_y) hidden = Buffer<T>(2 * B * H);
 
   ForwardProblem<T> p{};
   p.sizes = n;
   p.timeline = timeline_of(n.steps, lengths);
-  p.x = sequence_of<T>(x, go_backwards);
+  p.x = sequence_of<T>(x, options.go_backwards);
   p.h0 = data_or_null<T>(h0);
   if (whole_y) {
-    p.h = {mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H};
+    p.h = {{mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H}, Slots::times};
   } else {
-    p.h = {hidden.data(), H, B * H};
-    p.two_slots = true;
+    p.h = {{hidden.data(), H, states}, Slots::two};
   }
-  p.cells = training ? std::get<Buffer<T>>(tape->cells).data() : mutable_data<T>(c_last);
-  p.cells_step = training ? B * H : 0;
-  p.gates = training ? std::get<Buffer<T>>(tape->gates).data() : nullptr;
   const T* first_c = data_or_null<T>(c0);
   T* h_out = mutable_data<T>(h_last);
   T* c_out = mutable_data<T>(c_last);
+  p.cells = whole_tape ? memory.cells.data() : c_out;
+  p.cells_step = whole_tape ? states : 0;
+  p.gates = memory.gates.data();
   {
     const py::gil_scoped_release nogil;
     if (first_c != nullptr) {
-      std::memcpy(p.cells, first_c, states * sizeof(T));
+      std::copy_n(first_c, states, p.cells);
     } else {
       std::fill_n(p.cells, states, T(0));
     }
-    note_run(run_forward(*panels, p));
-    if (whole_y && p.timeline.lengths != nullptr) clear_padding(p.h.data, B, H, p.timeline);
-    for (Index b = 0; b < B; ++b) {
-      T* row = h_out + b * H;
-      const Index length = p.timeline.length(b);
-      if (length > 0) {
-        std::copy_n(p.hidden(b, length - 1), H, row);
-      } else if (p.h0 != nullptr) {
-        std::copy_n(p.h0 + b * H, H, row);
-      } else {
-        std::fill_n(row, H, T(0));
-      }
+    if (memory.checkpoints != nullptr) {
+      note_run(memory.checkpoints->forward(*panels, p, h_out));
+    } else {
+      note_run(run_forward(*panels, p));
+      copy_last_states(p, h_out, whole_tape ? c_out : nullptr);
     }
-    if (training) {
-      for (Index b = 0; b < B; ++b) {
-        std::copy_n(p.cells + p.timeline.length(b) * p.cells_step + b * H, H, c_out + b * H);
-      }
-    }
+    if (whole_y && p.timeline.lengths != nullptr) clear_padding(p.h.states.data, B, H, p.timeline);
   }
-  return py::make_tuple(return_sequences ? y : py::none(), h_last, c_last, py::cast(std::move(tape)));
+  py::object tape = py::none();
+  if (options.training) {
+    tape =
+        py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, options.go_backwards, weights.use_bias(), x,
+                                             whole_tape ? y : py::none(), h0, lengths, std::move(memory)}));
+  }
+  return py::make_tuple(options.return_sequences ? y : py::none(), h_last, c_last, tape);
 }
 
 py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
@@ -224,8 +254,9 @@ py::object checked_lengths(const py::object& lengths, Index batch, Index steps) 
   return copy;
 }
 
-py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths, const py::object& h0,
-                       const py::object& c0, bool training, bool return_sequences, bool go_backwards) {
+py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths,
+                       const py::object& h0, const py::object& c0, bool training, bool return_sequences,
+                       bool go_backwards, Index checkpoint_every) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
@@ -235,8 +266,12 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
   if (go_backwards && !real.is_none()) {
     raise_value("go_backwards", "False together with lengths, whose padding is on the right", "True");
   }
+  if (checkpoint_every < 0) {
+    raise_value("checkpoint_every", "0 or a positive number of steps", std::to_string(checkpoint_every));
+  }
   return with_number(number, [&](auto zero) {
-    return forward<decltype(zero)>(weights, input, real, h, c, training, return_sequences, go_backwards);
+    return forward<decltype(zero)>(weights, input, real, h, c,
+                                   {training, return_sequences, go_backwards, checkpoint_every});
   });
 }
 
@@ -246,7 +281,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
-  const auto states = static_cast<std::size_t>(B * H);
+  const Index states = B * H;
   py::array dkernel = new_array<T>({n.inputs, 4 * H});
   py::array drecurrent = new_array<T>({H, 4 * H});
   py::array dh0 = new_array<T>({B, H});
@@ -261,9 +296,13 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.timeline = timeline_of(n.steps, tape.lengths);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
   p.h0 = data_or_null<T>(tape.h0);
-  p.y = sequence_of<T>(tape.y, false);
-  p.cells = std::get<Buffer<T>>(tape.cells).data();
-  p.gates = std::get<Buffer<T>>(tape.gates).data();
+  TapeMemory<T> memory = std::move(std::get<TapeMemory<T>>(tape.memory));
+  tape.used = true;
+  if (!tape.y.is_none()) {
+    p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
+  }
+  p.cells = memory.cells.data();
+  p.gates = memory.gates.data();
   if (!dy.is_none()) p.dy = sequence_of<T>(py::reinterpret_borrow<py::array>(dy), false);
   p.dh = data_or_null<T>(dh);
   p.dc = mutable_data<T>(dc0);
@@ -277,21 +316,17 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.drecurrent_kernel = mutable_data<T>(drecurrent);
   if (tape.use_bias) p.dbias = mutable_data<T>(py::reinterpret_borrow<py::array>(dbias));
   const T* last_dc = data_or_null<T>(dc);
-  const Panels<T> panels = std::get<Panels<T>>(tape.panels);
-  tape.used = true;
   {
     const py::gil_scoped_release nogil;
     if (last_dc != nullptr) {
-      std::memcpy(p.dc, last_dc, states * sizeof(T));
+      std::copy_n(last_dc, states, p.dc);
     } else {
       std::fill_n(p.dc, states, T(0));
     }
-    note_run(run_backward(*panels, p));
+    note_run(memory.checkpoints != nullptr ? memory.checkpoints->backward(*memory.panels, p)
+                                           : run_backward(*memory.panels, p));
     if (need_dx && p.timeline.lengths != nullptr) clear_padding(dx_data, B, n.inputs, p.timeline);
   }
-  // The tape's memory serves the next forward pass.
-  tape.gates = Buffer<T>();
-  tape.cells = Buffer<T>();
   return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
 }
 
@@ -330,8 +365,8 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   // Units still read the old state while others write the new one.
   const bool in_place = overlap(h_out, h);
   const Buffer<T> fresh = in_place ? Buffer<T>(states) : Buffer<T>();
-  p.h = {in_place ? fresh.data() : h_target, p.sizes.units, 0};
-  p.timeline.steps = 1;
+  p.h = {{in_place ? fresh.data() : h_target, p.sizes.units, 0}, Slots::steps};
+  p.timeline = Timeline::whole(1, nullptr);
   const T* c_prev = data_of<T>(c);
   const py::gil_scoped_release nogil;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);

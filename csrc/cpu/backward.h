@@ -59,7 +59,9 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
   T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
 
-  const auto gates_of = [&](Index b, Index s) FUSEDLSTM_INLINE { return p.gates + (s * B + b) * G; };
+  const auto gates_of = [&](Index b, Index s) FUSEDLSTM_INLINE -> const T* {
+    return (s < p.timeline.steps ? p.gates + s * B * G : p.next_gates) + b * G;
+  };
   const auto store_rows = [](const auto& acc, Index panel, Index count, const auto& row) FUSEDLSTM_INLINE {
     for (int r = 0; const auto& vectors : acc) {
       T* out = row(r++);
@@ -73,11 +75,12 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
     const Index* rows = share.rows + row0;
     const Index all_rows = smaller(share.row_block, share.row_count - row0);
     const Index longest = p.timeline.length(rows[0]);
-    Index later = 0;   // rows that have a step after s
-    Index active = 0;  // rows that have step s
+    Index later = 0;    // rows that have a step after s
+    Index active = 0;   // rows that have step s
     Index waiting = 0;  // rows whose dx is due, from the steps of this chunk
+    while (later < all_rows && p.timeline.goes_on(rows[later])) ++later;
 
-    for (Index s = longest - 1; s >= 0; --s, later = active) {
+    for (Index s = longest - 1; s >= 0; --s) {
       while (active < all_rows && p.timeline.length(rows[active]) > s) ++active;
 
       // Rows [later, active) have their last step here: nothing comes back to them but dh.
@@ -107,6 +110,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       };
       if (later > 0) run_step({0, later}, false);
       if (active > later) run_step({later, active}, true);
+      later = active;
       if (share.together) worker.wait();
 
       if (p.dx) {
@@ -118,8 +122,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
           multiply(
               waiting, G, [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; }, p.weights.input,
               share.input_panels, partial,
-              [&]<int R>(Accumulators<T, R>& acc, Index, Index)
-                  FUSEDLSTM_INLINE { clear_tile<T, R>(acc); },
+              [&]<int R>(Accumulators<T, R>& acc, Index, Index) FUSEDLSTM_INLINE { clear_tile<T, R>(acc); },
               [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
                 store_rows(acc, panel, p.sizes.inputs,
                            [&](int r) FUSEDLSTM_INLINE { return dx_rows[first + r]; });
@@ -129,6 +132,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       }
     }
 
+    if (p.dh0 == nullptr) continue;
     // Rows without any step pass dh on as it is.
     const auto finish_state = [&](Range range, bool empty) FUSEDLSTM_INLINE {
       const Index* own = rows + range.begin;
@@ -146,8 +150,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
             }
           },
           [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            store_rows(acc, panel, H,
-                       [&](int r) FUSEDLSTM_INLINE { return p.dh0 + own[first + r] * H; });
+            store_rows(acc, panel, H, [&](int r) FUSEDLSTM_INLINE { return p.dh0 + own[first + r] * H; });
           });
     };
     if (active > 0) finish_state({0, active}, false);

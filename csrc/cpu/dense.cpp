@@ -29,10 +29,10 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   const Index columns = 4 * table.width;
   WeightGradientProblem<T> problem{};
   problem.batch = rows;
-  problem.timeline.steps = 1;
+  problem.timeline = Timeline::whole(1, nullptr);
   problem.columns = outputs;
   problem.right = dy;
-  problem.left[0] = {{x, x_stride, 0}, inputs, 0, nullptr, dkernel};
+  problem.left[0] = {{{x, x_stride, 0}, Slots::steps}, inputs, 0, nullptr, dkernel};
   problem.left_count = 1;
   problem.bias = dbias;
   const Index tiles = (inputs + table.tile_rows - 1) / table.tile_rows;

@@ -23,38 +23,11 @@ template <class T>
   }
 }
 
-// Walks the real (step, row) pairs in the order of steps, and of rows within a step.
-class Cursor {
- public:
-  Cursor(const Timeline& timeline, Index batch) : timeline_(timeline), batch_(batch) { skip(); }
-
-  bool at_end() const { return step_ >= timeline_.steps; }
-  Index step() const { return step_; }
-  Index row() const { return row_; }
-  void next() {
-    ++row_;
-    skip();
-  }
-
- private:
-  void skip() {
-    for (; step_ < timeline_.steps; ++step_, row_ = 0) {
-      for (; row_ < batch_; ++row_) {
-        if (timeline_.length(row_) > step_) return;
-      }
-    }
-  }
-
-  const Timeline& timeline_;
-  Index batch_;
-  Index step_ = 0;
-  Index row_ = 0;
-};
-
-// Rows and steps are taken in blocks: each block's sum starts at zero and is added to the total, which keeps
-// rounding errors of long sums small and their order fixed. Both operands of a block are packed, since their
-// rows lie far apart (often by a power of two, which would crowd them into a few sets of the cache): the
-// right one a panel at a time, the left one in tiles (tiles, block, tile rows) of features.
+// Rows and steps are taken in blocks, from the last to the first as backward comes to them: each block's sum
+// starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
+// fixed. Both operands of a block are packed, since their rows lie far apart (often by a power of two, which
+// would crowd them into a few sets of the cache): the right one a panel at a time, the left one in tiles
+// (tiles, block, tile rows) of features.
 template <class T>
 void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch) {
   using V = Vec<T>;
@@ -82,29 +55,29 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     }
   };
 
-  Cursor cursor(p.timeline, p.batch);
-  bool first = true;
-  // The first block runs even when it is empty, and leaves zeros.
-  do {
+  const auto add_block = [&](Range steps, Range batch_rows, bool first) {
     Index depth = 0;
-    for (; depth < block && !cursor.at_end(); ++depth, cursor.next()) {
-      right_rows[depth] = p.right + (cursor.step() * p.batch + cursor.row()) * N;
-      for (int i = 0; i < p.left_count; ++i) {
-        left_rows[i][depth] = p.left[i].at(p.timeline, cursor.row(), cursor.step());
+    for (Index s = steps.begin; s < steps.end; ++s) {
+      for (Index b = batch_rows.begin; b < batch_rows.end; ++b) {
+        if (p.timeline.length(b) <= s) continue;
+        right_rows[depth] = p.right + (s * p.batch + b) * N;
+        for (int i = 0; i < p.left_count; ++i) left_rows[i][depth] = p.left[i].at(p.timeline, b, s);
+        ++depth;
       }
     }
 
     for_each_left_tile([&](const Features<T>&, const T* const* rows, Index m, Index count, Index index)
                            FUSEDLSTM_INLINE {
-      T* out = left + index * block * R;
-      for (Index k = 0; k < depth; ++k, out += R) {
-        if (rows[k] != nullptr && count == R) {
-          __builtin_memcpy(out, rows[k] + m, R * sizeof(T));
-        } else {
-          for (Index r = 0; r < R; ++r) out[r] = rows[k] != nullptr && r < count ? rows[k][m + r] : T(0);
-        }
-      }
-    });
+                             T* out = left + index * block * R;
+                             for (Index k = 0; k < depth; ++k, out += R) {
+                               if (rows[k] != nullptr && count == R) {
+                                 __builtin_memcpy(out, rows[k] + m, R * sizeof(T));
+                               } else {
+                                 for (Index r = 0; r < R; ++r)
+                                   out[r] = rows[k] != nullptr && r < count ? rows[k][m + r] : T(0);
+                               }
+                             }
+                           });
 
     for (Index panel = 0; panel < panels; ++panel) {
       const Index width = smaller(columns, N - panel * columns);
@@ -122,18 +95,27 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
         add_row(p.bias + panel * columns, sums, width, first);
       }
 
-      for_each_left_tile([&](const Features<T>& f, const T* const*, Index m, Index count, Index index)
-                             FUSEDLSTM_INLINE {
-        Accumulators<T, R> acc;
-        clear_tile<T, R>(acc);
-        multiply_add<R, 1, T>(acc, PackedColumns<T>{left + index * block * R, R}, right, 0, depth);
-        for (int r = 0; r < R; ++r) {
-          if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, first);
-        }
-      });
+      for_each_left_tile(
+          [&](const Features<T>& f, const T* const*, Index m, Index count, Index index) FUSEDLSTM_INLINE {
+            Accumulators<T, R> acc;
+            clear_tile<T, R>(acc);
+            multiply_add<R, 1, T>(acc, PackedColumns<T>{left + index * block * R, R}, right, 0, depth);
+            for (int r = 0; r < R; ++r) {
+              if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, first);
+            }
+          });
     }
-    first = false;
-  } while (!cursor.at_end());
+  };
+
+  const GradientBlocks size(p.batch, block);
+  bool first = !p.accumulate;
+  for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
+    for (Index b = 0; b < p.batch; b += size.rows) {
+      add_block({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)}, first);
+      first = false;
+    }
+  }
+  if (first) add_block({0, 0}, {0, 0}, first);  // Nothing to sum: leaves zeros.
 }
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

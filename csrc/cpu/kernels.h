@@ -9,7 +9,7 @@ namespace fusedlstm {
 // A thread's part of a sequence kernel. Threads either split the rows, and then never wait for each other,
 // or share all rows and split the units, and then meet once per step (`together`).
 struct SequenceShare {
-  const Index* rows;   // batch rows, longest first
+  const Index* rows;  // batch rows, longest first
   Index row_count;
   Range panels;        // forward: gate panels; backward: panels of dh
   Range input_panels;  // backward: panels of dx
@@ -24,15 +24,15 @@ inline constexpr Index max_chunk = 32;
 // `before` (B, count), or zeros where it is null, taking the place of the steps before the first.
 template <class T>
 struct Features {
-  Sequence<const T> rows;
+  HiddenStates<const T> rows;
   Index count;
   Index lag;
   const T* before;
   T* gradient;  // (count, columns)
 
   // Null where the features are zero.
-  const T* at(const Timeline& timeline, Index b, Index s) const {
-    if (s >= lag) return rows.at(b, timeline.time(b, s - lag));
+  FUSEDLSTM_INLINE const T* at(const Timeline& timeline, Index b, Index s) const {
+    if (s >= lag) return rows.at(timeline, b, s - lag);
     return before != nullptr ? before + b * count : nullptr;
   }
 };
@@ -46,7 +46,21 @@ struct WeightGradientProblem {
   const T* right;  // (T, B, columns)
   Features<T> left[2];
   int left_count;
-  T* bias;  // (columns): sum of `right`, or null
+  T* bias;          // (columns): sum of `right`, or null
+  bool accumulate;  // add to the gradients instead of setting them
+};
+
+// Weight gradients sum blocks of at most `block` (step, row) pairs: whole steps, or an even part of a step's
+// rows. Windows that start at a multiple of `steps` have the same blocks as the whole sequence.
+struct GradientBlocks {
+  Index steps;
+  Index rows;
+
+  FUSEDLSTM_INLINE GradientBlocks(Index batch, Index block) {
+    const Index parts = batch > 0 ? (batch + block - 1) / block : 1;
+    steps = batch > 0 && batch < block ? block / batch : 1;
+    rows = (batch + parts - 1) / parts;
+  }
 };
 
 template <class T>

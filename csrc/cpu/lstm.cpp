@@ -25,15 +25,17 @@ class Scratch {
 };
 
 Index count_real_steps(const Timeline& timeline, Index batch) {
-  if (timeline.lengths == nullptr) return batch * timeline.steps;
-  return std::accumulate(timeline.lengths, timeline.lengths + batch, Index{0});
+  Index count = 0;
+  for (Index b = 0; b < batch; ++b) count += timeline.length(b);
+  return count;
 }
 
 // The batch rows of each thread, longest first. Rows of equal lengths stay in neighbouring order; others are
 // dealt like cards, so that every thread gets long ones and short ones.
 class RowShares {
  public:
-  RowShares(const Timeline& timeline, Index batch, int shares) : batch_(batch), shares_(shares), rows_(batch) {
+  RowShares(const Timeline& timeline, Index batch, int shares)
+      : batch_(batch), shares_(shares), rows_(batch) {
     Index* rows = rows_.data();
     if (timeline.lengths == nullptr) {
       std::iota(rows, rows + batch, Index{0});
@@ -43,7 +45,7 @@ class RowShares {
     Index* order = sorted.data();
     std::iota(order, order + batch, Index{0});
     std::stable_sort(order, order + batch,
-                     [&](Index a, Index b) { return timeline.length(a) > timeline.length(b); });
+                     [&](Index a, Index b) { return timeline.lengths[a] > timeline.lengths[b]; });
     for (int share = 0; share < shares; ++share) {
       for (Index card = share; card < batch; card += shares) *rows++ = order[card];
     }
@@ -55,7 +57,9 @@ class RowShares {
  private:
   // The first batch % shares threads have one row more, as in dealing.
   Range range(int share) const {
-    const auto begin_of = [&](int i) { return i * (batch_ / shares_) + std::min<Index>(i, batch_ % shares_); };
+    const auto begin_of = [&](int i) {
+      return i * (batch_ / shares_) + std::min<Index>(i, batch_ % shares_);
+    };
     return {begin_of(share), begin_of(share + 1)};
   }
 
@@ -64,8 +68,8 @@ class RowShares {
   Buffer<Index> rows_;
 };
 
-SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker, Index panels,
-                             Index input_panels) {
+SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker,
+                             Index panels, Index input_panels) {
   const int rows_of = plan.units_split ? 0 : worker.id;
   const int parts = plan.units_split ? worker.count : 1;
   const int part = plan.units_split ? worker.id : 0;
@@ -176,10 +180,11 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.timeline = problem.timeline;
   gradients.columns = 4 * n.units;
   gradients.right = problem.gates;
-  gradients.left[0] = {problem.x, n.inputs, 0, nullptr, problem.dkernel};
-  gradients.left[1] = {problem.y, n.units, 1, problem.h0, problem.drecurrent_kernel};
+  gradients.left[0] = {{problem.x, Slots::times}, n.inputs, 0, nullptr, problem.dkernel};
+  gradients.left[1] = {problem.h, n.units, 1, problem.h0, problem.drecurrent_kernel};
   gradients.left_count = 2;
   gradients.bias = problem.dbias;
+  gradients.accumulate = problem.accumulate;
   const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.units, kernels.tile_rows);
   const Index own_tiles = panels_of(tiles, team.count());
   const Index bias_panels = panels_of(gradients.columns, columns);

@@ -29,7 +29,8 @@ inline bool splits_units(const Sizes& n, Index tile_rows, Index panels, Index th
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
-// How many of `limit` threads a sequence with that many real (row, step) pairs is worth. `panels` are what threads can split when they split units.
+// How many of `limit` threads a sequence with that many real (row, step) pairs is worth. `panels` are what
+// threads can split when they split units.
 inline int useful_threads(const Sizes& n, Index real_steps, Index tile_rows, Index panels, int limit) {
   const Index operations = 8 * n.units * (n.inputs + n.units) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);

@@ -24,9 +24,6 @@
   #error "compile kernels through add_isa() in CMakeLists.txt, which names the instruction set"
 #endif
 
-// On a lambda that handles a tile: inlined, it finds the tile in registers.
-#define FUSEDLSTM_INLINE __attribute__((always_inline))
-
 namespace fusedlstm::FUSEDLSTM_ISA {
 
 template <class T>

@@ -39,6 +39,7 @@ def lstm_forward(
     training: bool,
     return_sequences: bool,
     go_backwards: bool,
+    checkpoint_every: int,
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
     tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool

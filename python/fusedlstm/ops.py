@@ -6,8 +6,8 @@ All arrays of one call share a dtype, float32 or float64.
 
 Arrays may have any strides as long as the last dimension is contiguous; others are copied first. Results are
 new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
-gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN and
-infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
+gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN
+and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class LSTMResult(NamedTuple):
         Hidden and cell state after the last step.
     tape : Tape or None
         What `lstm_backward` needs; only with ``training=True``. It holds ``5 B T H + B H`` numbers
-        (``tape.nbytes``) and keeps ``x`` and ``y`` alive, which must not be written to before it is used.
+        (``tape.nbytes``), fewer with checkpoints, and keeps ``x`` and ``y`` alive, which must not be written
+        to before it is used.
     """
 
     y: Array | None
@@ -123,6 +124,7 @@ def lstm_forward(
     training: bool = False,
     return_sequences: bool = True,
     go_backwards: bool = False,
+    checkpoint_every: int = 0,
 ) -> LSTMResult:
     """Run an LSTM over a batch of sequences.
 
@@ -135,14 +137,20 @@ def lstm_forward(
     h0, c0 : array (B, H), optional
         Initial states; zeros by default.
     lengths : integer array (B,), optional
-        Real steps of each row, 0 to T; the rest is padding, which costs nothing: it is not read, ``y`` is zero
-        there, and ``h`` and ``c`` are the states after the row's last real step. Not with `go_backwards`.
+        Real steps of each row, 0 to T; the rest is padding, which costs nothing: it is not read, ``y`` is
+        zero there, and ``h`` and ``c`` are the states after the row's last real step. Not with
+        `go_backwards`.
     training : bool
         Also return the tape for `lstm_backward`.
     return_sequences : bool
         Return the hidden states of all steps, not only the last one's.
     go_backwards : bool
         Read ``x`` from its last step to its first.
+    checkpoint_every : int
+        With `training`: keep only the states before every so many steps on the tape, ``2 B H`` numbers each,
+        and let `lstm_backward` run the forward pass again window by window. Gradients have the same bits and
+        take about a third longer. The number is rounded up to whole blocks of the weight gradients' sums, at
+        most 1024 rows times steps. 0, the default, keeps everything.
 
     Returns
     -------
@@ -166,7 +174,15 @@ def lstm_forward(
     """
     return LSTMResult(
         *_core.lstm_forward(
-            _packed(weights), x, lengths, h0, c0, training, return_sequences, go_backwards
+            _packed(weights),
+            x,
+            lengths,
+            h0,
+            c0,
+            training,
+            return_sequences,
+            go_backwards,
+            checkpoint_every,
         )
     )
 
@@ -206,7 +222,9 @@ def lstm_backward(
         A gradient's dtype or shape does not fit.
     """
     if not isinstance(tape, Tape):
-        raise TypeError(f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}")
+        raise TypeError(
+            f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
+        )
     return LSTMGradients(*_core.lstm_backward(tape, dy, dh, dc, need_dx))
 
 
@@ -358,8 +376,8 @@ def dropout(
     seed : int
         Its low 64 bits are used.
     share_steps : bool
-        For ``x (B, T, I)``: one mask per row and feature, the same at every step (the input dropout of Keras's
-        recurrent layers).
+        For ``x (B, T, I)``: one mask per row and feature, the same at every step (the input dropout of
+        Keras's recurrent layers).
     out : array, optional
         C-contiguous array of x's shape and dtype to write to; it may be `x`.
 
@@ -408,9 +426,7 @@ def sgd_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    _core.sgd_update(
-        param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
-    )
+    _core.sgd_update(param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale)
 
 
 def rmsprop_update(
@@ -433,8 +449,8 @@ def rmsprop_update(
     Parameters
     ----------
     param, grad, mean_square, mean_grad, velocity : array
-        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered, `velocity` without momentum.
-    learning_rate, rho, momentum, epsilon
+        ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of
+        the mean gradient.
         ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of the
         gradient's running mean.
     weight_decay, clipvalue, scale

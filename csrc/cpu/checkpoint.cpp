@@ -1,0 +1,95 @@
+#include "checkpoint.h"
+
+#include <algorithm>
+
+namespace fusedlstm {
+
+template <class T>
+Checkpoints<T>::Checkpoints(const LstmPanels<T>& panels, const Sizes& sizes, Index every) : sizes_(sizes) {
+  const Index unit = GradientBlocks(sizes.batch, panels.set().template of<T>().block).steps;
+  every_ = (every + unit - 1) / unit * unit;
+  windows_ = std::max<Index>(1, (sizes.steps + every_ - 1) / every_);
+  states_ = Buffer<T>(states_size());
+}
+
+template <class T>
+Timeline Checkpoints<T>::window_of(const Timeline& whole, Index window) const {
+  Timeline timeline = whole;
+  timeline.offset = window * every_;
+  timeline.steps = std::min(every_, whole.total - timeline.offset);
+  return timeline;
+}
+
+template <class T>
+KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T> problem, T* h_last) {
+  const Timeline whole = problem.timeline;
+  const T* first_h = problem.h0;
+  const Index H = sizes_.units;
+  const Index states = sizes_.batch * H;
+  if (first_h != nullptr) {
+    std::copy_n(first_h, states, h_last);
+  } else {
+    std::fill_n(h_last, states, T(0));
+  }
+  KernelRun run;
+  for (Index window = 0; window < windows_; ++window) {
+    std::copy_n(h_last, states, h(window));
+    std::copy_n(problem.cells, states, c(window));
+    problem.timeline = window_of(whole, window);
+    problem.sizes.steps = problem.timeline.steps;
+    problem.h0 = window > 0 ? h(window) : first_h;
+    run = run_forward(panels, problem);
+    for (Index b = 0; b < sizes_.batch; ++b) {
+      const Index length = problem.timeline.length(b);
+      if (length > 0) std::copy_n(problem.hidden(b, length - 1), H, h_last + b * H);
+    }
+  }
+  return run;
+}
+
+template <class T>
+KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) const {
+  const Timeline whole = problem.timeline;
+  const T* first_h = problem.h0;
+  T* dh0 = problem.dh0;
+  const Index B = sizes_.batch;
+  const Index H = sizes_.units;
+  const Index longest = std::min(every_, sizes_.steps);
+  const Buffer<T> gates(longest * B * 4 * H);
+  const Buffer<T> cells((longest + 1) * B * H);
+  const Buffer<T> hidden(longest * B * H);
+  const Buffer<T> next_gates(B * 4 * H);
+
+  problem.gates = gates.data();
+  problem.cells = cells.data();
+  problem.next_gates = next_gates.data();
+  problem.h = {{hidden.data(), H, B * H}, Slots::steps};
+  KernelRun run;
+  for (Index window = windows_ - 1; window >= 0; --window) {
+    problem.accumulate = window < windows_ - 1;
+    if (problem.accumulate) std::copy_n(gates.data(), B * 4 * H, next_gates.data());
+    problem.timeline = window_of(whole, window);
+    problem.sizes.steps = problem.timeline.steps;
+    problem.h0 = window > 0 ? h(window) : first_h;
+    problem.dh0 = window > 0 ? nullptr : dh0;
+
+    ForwardProblem<T> again{};
+    again.sizes = problem.sizes;
+    again.timeline = problem.timeline;
+    again.x = problem.x;
+    again.h0 = problem.h0;
+    again.h = {{hidden.data(), H, B * H}, Slots::steps};
+    again.cells = cells.data();
+    again.cells_step = B * H;
+    again.gates = gates.data();
+    std::copy_n(c(window), B * H, cells.data());
+    run_forward(panels, again);
+    run = run_backward(panels, problem);
+  }
+  return run;
+}
+
+template class Checkpoints<float>;
+template class Checkpoints<double>;
+
+}  // namespace fusedlstm
