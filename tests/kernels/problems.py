@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,6 +111,12 @@ def make_problem(shape: Shape, dtype: Number, seed: int = 0) -> Problem:
         dh=normal(B, H),
         dc=normal(B, H),
     )
+
+
+def with_arrays(p: Problem, **arrays: Array) -> Problem:
+    """Make the problem that has the given arrays instead of its own."""
+    changes: dict[str, Any] = arrays
+    return replace(p, **changes)
 
 
 def bits(array: Array) -> Array:

@@ -188,7 +188,12 @@ def test_fork_after_use(threads: int) -> None:
             assert_all_same_bits(run(p), expected[name], name)
 
     assert in_child(work) == "finished"
-    assert in_child(lambda: ops.set_num_threads(3) or work()) == "finished"
+
+    def work_with_more_threads() -> None:
+        ops.set_num_threads(threads + 2)
+        work()
+
+    assert in_child(work_with_more_threads) == "finished"
     assert_all_same_bits(OPERATIONS["lstm_backward"](p), expected["lstm_backward"], "in the parent")
 
 
@@ -196,13 +201,16 @@ def test_fork_after_use(threads: int) -> None:
 def test_fork_in_a_fork() -> None:
     ops.set_num_threads(2)
     p = make_problem((64, 4, 28, 65), np.float32)
-    OPERATIONS["lstm_backward"](p)
+    expected = OPERATIONS["lstm_backward"](p)
 
-    def work() -> None:
-        OPERATIONS["lstm_backward"](p)
-        assert in_child(lambda: OPERATIONS["lstm_backward"](p) and None, 20) == "finished"
+    def grandchild() -> None:
+        assert_all_same_bits(OPERATIONS["lstm_backward"](p), expected, "in the grandchild")
 
-    assert in_child(work) == "finished"
+    def child() -> None:
+        assert_all_same_bits(OPERATIONS["lstm_backward"](p), expected, "in the child")
+        assert in_child(grandchild, 20) == "finished"
+
+    assert in_child(child) == "finished"
 
 
 @needs_fork

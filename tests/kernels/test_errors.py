@@ -282,7 +282,10 @@ def test_slots_that_options_require() -> None:
         )
     with pytest.raises(ValueError, match=r"^step: expected .*, got 0"):
         ops.adam_update(
-            *(ones.copy() for _ in range(4)),
+            ones,
+            ones.copy(),
+            ones.copy(),
+            ones.copy(),
             None,
             learning_rate=0.1,
             step=0,

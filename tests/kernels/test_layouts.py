@@ -11,7 +11,15 @@ import pytest
 from fusedlstm import ops
 
 from .operations import OPERATIONS
-from .problems import Array, Number, Problem, assert_all_same_bits, assert_same_bits, make_problem
+from .problems import (
+    Array,
+    Number,
+    Problem,
+    assert_all_same_bits,
+    assert_same_bits,
+    make_problem,
+    with_arrays,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +108,7 @@ def with_layout(p: Problem, layout: str, names: tuple[str, ...] = ARRAYS) -> Pro
     changed = {name: LAYOUTS[layout](getattr(p, name)) for name in names}
     for name, array in changed.items():
         np.testing.assert_array_equal(array, getattr(p, name))
-    return replace(p, **changed)
+    return with_arrays(p, **changed)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_none_equals_zeros(dtype: Number) -> None:
 def test_no_rows_or_no_steps(shape: Shape, dtype: Number, training: bool, return_sequences: bool) -> None:
     B, T, _, H = shape
     p = make_problem(shape, dtype)
-    options = {"training": training, "return_sequences": return_sequences}
+    options: dict[str, Any] = {"training": training, "return_sequences": return_sequences}
     result = ops.lstm_forward(p.x, p.weights, p.h0, p.c0, **options)
     assert result.y is None if not return_sequences else result.y is not None
     if result.y is not None:

@@ -14,7 +14,15 @@ import pytest
 from fusedlstm import ops, testing
 
 from .operations import OPERATIONS
-from .problems import Array, Number, Problem, assert_all_same_bits, assert_same_bits, make_problem
+from .problems import (
+    Array,
+    Number,
+    Problem,
+    assert_all_same_bits,
+    assert_same_bits,
+    make_problem,
+    with_arrays,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +42,7 @@ def bad_row(array: Array, row: int, value: float) -> Array:
 @pytest.mark.parametrize("row", [0, 5, BATCH - 1])
 def test_a_bad_row_stays_alone(row: int, name: str, value: float, dtype: Number) -> None:
     p = make_problem(SHAPE, dtype)
-    bad = replace(p, **{name: bad_row(getattr(p, name), row, value)})
+    bad = with_arrays(p, **{name: bad_row(getattr(p, name), row, value)})
     others = np.arange(BATCH) != row
     clean, dirty = OPERATIONS["lstm_forward"](p), OPERATIONS["lstm_forward"](bad)
     clean_back, dirty_back = OPERATIONS["lstm_backward"](p), OPERATIONS["lstm_backward"](bad)
@@ -152,7 +160,7 @@ def test_denormal_inputs_count_as_zeros(operation: str, dtype: Number) -> None:
     p = replace(p, kernel=kernel, dh=np.full_like(p.dh, denormal))
     assert (p.x != flushed(p.x)).any()
     names = ("x", "kernel", "h0", "c0", "dh")
-    zeros = replace(p, **{name: flushed(getattr(p, name)) for name in names})
+    zeros = with_arrays(p, **{name: flushed(getattr(p, name)) for name in names})
     actual, expected = OPERATIONS[operation](p), OPERATIONS[operation](zeros)
     for name, value in actual.items():
         np.testing.assert_array_equal(value, expected[name], name)
