@@ -101,22 +101,31 @@ struct Range {
   FUSEDLSTM_INLINE Index size() const { return end - begin; }
 };
 
+// A float32 without the lower half of its bits.
+struct BFloat16 {
+  std::uint16_t bits;
+};
+
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
 //   input (panels, I, 4, width), recurrent (panels, H, 4, width), bias (panels, 4, width),
-// zero beyond H, so that a register tile meets i, f, g and o of the same units together.
-template <class T>
+// zero beyond H, so that a register tile meets i, f, g and o of the same units together. For inference W may
+// be narrower than T: BFloat16, or int8 with a factor per column, input_scale and recurrent_scale
+// (panels, 4, width).
+template <class T, class W = T>
 struct GatePanels {
-  T* input;
-  T* recurrent;
-  T* bias;
+  const W* input;
+  const W* recurrent;
+  const T* bias;
+  const T* input_scale = nullptr;
+  const T* recurrent_scale = nullptr;
 };
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of
 //   recurrent^T (panels, G, 4 width) and input^T (panels, G, 4 width), zero beyond H and I.
 template <class T>
 struct TransposedPanels {
-  T* input;
-  T* recurrent;
+  const T* input;
+  const T* recurrent;
 };
 
 template <class T>
@@ -124,8 +133,7 @@ struct ForwardProblem {
   Sizes sizes;
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I)
-  GatePanels<const T> weights;
-  const T* h0;  // (B,H) or null for zeros
+  const T* h0;          // (B,H) or null for zeros
   HiddenStates<T> h;
   T* cells;          // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
   Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
@@ -139,7 +147,7 @@ struct BackwardProblem {
   Sizes sizes;
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I), as given to forward
-  TransposedPanels<const T> weights;
+  TransposedPanels<T> weights;
   const T* h0;              // (B,H) or null for zeros, as given to forward
   HiddenStates<const T> h;  // from forward
   const T* cells;           // (T+1,B,H), from forward

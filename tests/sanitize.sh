@@ -40,10 +40,8 @@ cp "$build"/cmake/_core*.so "$build/package/fusedlstm/"
 cd "$root"
 export PYTHONPATH=$build/package PYTHONDONTWRITEBYTECODE=1
 # Python itself frees little at exit. A failing allocation must come back as an exception, as without sanitizers.
-# Findings go to files, since pytest keeps what a process that dies has written to its standard error.
-rm -f "$build"/report.*
-export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1:log_path=$build/report
-export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$build/report
+export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:allocator_may_return_null=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export FUSEDLSTM_TEST_REDUCED=${FUSEDLSTM_TEST_REDUCED:-1} FUSEDLSTM_NUM_THREADS=2
 # Python is not built with the sanitizers: they and the C++ library, whose exceptions they watch, come first.
 preload=
@@ -53,14 +51,9 @@ done
 run() { env LD_PRELOAD="${preload%:}" "$python" "$@"; }
 
 sets=$(run -c 'from fusedlstm import ops; print(*ops.instruction_sets())')
-failed=0
 for set in $sets; do
   echo "sanitize.sh: $set"
-  FUSEDLSTM_INSTRUCTION_SET=$set run -m pytest -q -p no:cacheprovider tests/kernels "$@" || failed=1
-  # A forked child's finding ends the child alone; its test fails, and the report is here too.
-  if [ -n "$(find "$build" -maxdepth 1 -name 'report.*' -print -quit)" ]; then
-    cat "$build"/report.*
-    fail "findings on $set, above"
-  fi
-  [ "$failed" = 0 ] || fail "tests failed on $set"
+  # Python's own streams are captured and the process's are not: a report must outlive the process it ends.
+  FUSEDLSTM_INSTRUCTION_SET=$set run -m pytest -q --capture=sys -p no:cacheprovider tests/kernels "$@" \
+    || fail "findings or failed tests on $set, see above"
 done

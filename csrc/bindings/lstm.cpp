@@ -2,81 +2,14 @@
 #include "../cpu/lstm.h"
 
 #include <algorithm>
-#include <memory>
-#include <variant>
 
 #include "../cpu/checkpoint.h"
 #include "checks.h"
 #include "module.h"
+#include "weights.h"
 
 namespace fusedlstm::bindings {
 namespace {
-
-template <class T>
-using Panels = std::shared_ptr<const LstmPanels<T>>;
-
-// Sizes whose products would not fit 64 bits would fail to allocate long before; this catches the rest.
-void check_sizes(Index inputs, Index units) {
-  constexpr Index largest = Index{1} << 28;
-  if (units < 1 || units > largest) raise_value("recurrent_kernel", "1 to 2^28 units", std::to_string(units));
-  if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
-}
-
-class Weights {
- public:
-  Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias)
-      : number_(number_type("kernel", kernel)) {
-    const py::array r = checked("recurrent_kernel", recurrent_kernel, number_, {{"H"}, {"4H"}});
-    const py::array k = checked("kernel", kernel, number_, {{"I"}, {"4H"}});
-    inputs_ = k.shape(0);
-    units_ = r.shape(0);
-    pack(kernel, recurrent_kernel, bias);
-  }
-
-  void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
-    pack(kernel, recurrent_kernel, bias);
-    ++version_;
-  }
-
-  Number number() const { return number_; }
-  Index inputs() const { return inputs_; }
-  Index units() const { return units_; }
-  std::uint64_t version() const { return version_; }
-  bool use_bias() const { return use_bias_; }
-  template <class T>
-  const Panels<T>& panels() const {
-    return std::get<Panels<T>>(panels_);
-  }
-
- private:
-  void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
-    check_sizes(inputs_, units_);
-    const py::array r =
-        readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
-    const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
-    const bool has_bias = !bias.is_none();
-    const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
-    with_number(number_, [&](auto zero) {
-      using T = decltype(zero);
-      Panels<T> fresh;
-      {
-        const py::gil_scoped_release nogil;
-        fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0),
-                                                      data_of<T>(r), stride_of<T>(r, 0),
-                                                      has_bias ? data_of<T>(b) : nullptr);
-      }
-      panels_ = std::move(fresh);
-    });
-    use_bias_ = has_bias;
-  }
-
-  Number number_;
-  Index inputs_ = 0;
-  Index units_ = 0;
-  std::uint64_t version_ = 0;
-  bool use_bias_ = false;
-  std::variant<Panels<float>, Panels<double>> panels_;
-};
 
 // What forward leaves for one backward pass: gates and cells of all steps, or checkpoints.
 template <class T>
@@ -259,6 +192,9 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
                        bool go_backwards, Index checkpoint_every) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
+  if (training && weights.storage() != Storage::full) {
+    raise_value("weights", "full storage for training", std::string(name_of(weights.storage())));
+  }
   const Index B = input.shape(0);
   const py::object h = optional_state("h0", h0, number, B, weights.units());
   const py::object c = optional_state("c0", c0, number, B, weights.units());
@@ -354,7 +290,7 @@ bool overlap(const py::array& a, const py::array& b) {
 template <class T>
 void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c,
           const py::array& h_out, const py::array& c_out) {
-  const Panels<T>& panels = weights.panels<T>();
+  const Panels<T> panels = weights.panels<T>();  // A share: update() may come meanwhile.
   ForwardProblem<T> p{};
   p.sizes = {x.shape(0), 1, weights.inputs(), weights.units()};
   const Index states = p.sizes.batch * p.sizes.units;
@@ -408,18 +344,6 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
 }  // namespace
 
 void bind_lstm(py::module_& module) {
-  py::class_<Weights>(module, "LSTMWeights")
-      .def(py::init<const py::object&, const py::object&, const py::object&>(), py::arg("kernel"),
-           py::arg("recurrent_kernel"), py::arg("bias") = py::none())
-      .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
-           py::arg("bias") = py::none())
-      .def_property_readonly("inputs", &Weights::inputs)
-      .def_property_readonly("units", &Weights::units)
-      .def_property_readonly("version", &Weights::version)
-      .def_property_readonly("use_bias", &Weights::use_bias)
-      .def_property_readonly("dtype", [](const Weights& weights) {
-        return weights.number() == Number::f64 ? py::dtype::of<double>() : py::dtype::of<float>();
-      });
   py::class_<Tape>(module, "Tape")
       .def_property_readonly("nbytes", &Tape::bytes)
       .def_property_readonly("used", [](const Tape& tape) { return tape.used; });

@@ -7,6 +7,7 @@
 #include "../cpu/team.h"
 #include "checks.h"
 #include "module.h"
+#include "weights.h"
 
 namespace fusedlstm::bindings {
 namespace {
@@ -18,6 +19,7 @@ std::string last_kernel() {
   std::string text = std::string("cpu ") + last_run.instruction_set +
                      (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
                      std::to_string(last_run.threads) + (last_run.threads == 1 ? " thread" : " threads");
+  if (last_run.storage != Storage::full) text += std::string(", ") + name_of(last_run.storage) + " weights";
   if (last_run.threads > 1) text += last_run.units_split ? ", unit split" : ", batch split";
   return text;
 }

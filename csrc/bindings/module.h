@@ -7,6 +7,7 @@
 
 namespace fusedlstm::bindings {
 
+void bind_weights(pybind11::module_& module);
 void bind_lstm(pybind11::module_& module);
 void bind_dense(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);

@@ -28,10 +28,21 @@ class Buffer {
     if (data_ != nullptr) give_memory(data_);
   }
 
+  // The same memory, owned as elements of another type.
+  template <class U>
+  Buffer<U> as() && {
+    Buffer<U> other;
+    other.data_ = reinterpret_cast<U*>(std::exchange(data_, nullptr));
+    return other;
+  }
+
   T* data() const { return data_; }
   explicit operator bool() const { return data_ != nullptr; }
 
  private:
+  template <class U>
+  friend class Buffer;
+
   T* data_ = nullptr;
 };
 

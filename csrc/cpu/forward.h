@@ -33,11 +33,26 @@ template <int R, class T, class Lanes>
   }
 }
 
-// Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
-// fill the tile; then each step adds U h and runs the cell while the sums are in registers.
-template <class T>
-void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
+// acc = acc * scale + addend, where one row of factors serves all rows and addends lie `stride` apart.
+template <class T, int R>
+[[gnu::always_inline]] inline void scale_and_add(Accumulators<T, R>& acc, const T* scale, const T* addend,
+                                                 Index stride) {
   using V = Vec<T>;
+  for (int r = 0; r < R; ++r) {
+    for (int j = 0; j < Tile<T>::vectors; ++j) {
+      acc[r][j] = fma(acc[r][j], V::load(scale + j * V::width), V::load(addend + r * stride + j * V::width));
+    }
+  }
+}
+
+// Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
+// fill the tile; then each step adds U h and runs the cell while the sums are in registers. With weights of
+// integers the sums start at zero and are scaled when they are complete.
+template <class T, class W>
+void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const SequenceShare& share,
+             T* scratch, const Worker& worker) {
+  using V = Vec<T>;
+  constexpr bool scaled = sizeof(W) == 1;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
   const Index I = p.sizes.inputs;
@@ -70,17 +85,22 @@ void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch,
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
         return projected + ((panel - share.panels.begin) * total + r) * columns;
       };
+      const auto bias_row = [&](Index panel) FUSEDLSTM_INLINE { return weights.bias + panel * columns; };
       multiply(
-          total, I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }, p.weights.input, share.panels,
-          partial,
+          total, I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }, weights.input, share.panels, partial,
           [&]<int R>(Accumulators<T, R>& acc, Index, Index panel) FUSEDLSTM_INLINE {
-            for (int j = 0; j < Tile<T>::vectors; ++j) {
-              const V bias = V::load(p.weights.bias + panel * columns + j * V::width);
-              for (int r = 0; r < R; ++r) acc[r][j] = bias;
+            if constexpr (scaled) {
+              clear_tile<T, R>(acc);
+            } else {
+              repeat_row<T, R>(acc, bias_row(panel));
             }
           },
-          [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel)
-              FUSEDLSTM_INLINE { store_tile<T, R>(acc, projection(first, panel)); });
+          [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+            if constexpr (scaled) {
+              scale_and_add<T, R>(acc, weights.input_scale + panel * columns, bias_row(panel), 0);
+            }
+            store_tile<T, R>(acc, projection(first, panel));
+          });
 
       for (Index i = 0; i < chunk; ++i) {
         const Index s = s0 + i;
@@ -91,10 +111,19 @@ void forward(const ForwardProblem<T>& p, const SequenceShare& share, T* scratch,
           return p.h0 != nullptr ? p.h0 + rows[r] * H : p.cells;
         };
         multiply(
-            first_of[i + 1] - first_of[i], recurrent, hidden_row, p.weights.recurrent, share.panels, partial,
-            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel)
-                FUSEDLSTM_INLINE { load_tile<T, R>(acc, projection(first_of[i] + first, panel)); },
-            [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+            first_of[i + 1] - first_of[i], recurrent, hidden_row, weights.recurrent, share.panels, partial,
+            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+              if constexpr (scaled) {
+                clear_tile<T, R>(acc);
+              } else {
+                load_tile<T, R>(acc, projection(first_of[i] + first, panel));
+              }
+            },
+            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
+              if constexpr (scaled) {
+                scale_and_add<T, R>(acc, weights.recurrent_scale + panel * columns,
+                                    projection(first_of[i] + first, panel), columns);
+              }
               const Index unit = panel * V::width;
               if (unit + V::width <= H) {
                 finish_cells<R>(p, acc, rows + first, s, unit, AllLanes{});

@@ -37,10 +37,11 @@ struct PackedColumns {
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[k * step + r]; }
 };
 
-// acc += left (R, K) times the P panels of (K, columns) that lie `stride` apart.
-template <int R, int P, class T, class Left>
+// acc += left (R, K) times the P panels of (K, columns) that lie `stride` apart. Panels of a narrower type W
+// widen as they are loaded.
+template <int R, int P, class T, class Left, class W>
 [[gnu::always_inline]] inline void multiply_add(Vec<T> (&acc)[R][P * Tile<T>::vectors], const Left& left,
-                                                const T* panel, Index stride, Index k_count) {
+                                                const W* panel, Index stride, Index k_count) {
   using V = Vec<T>;
   constexpr int vectors = Tile<T>::vectors;
   // Sums of the compiler's own, which nothing can point to and which therefore stay in registers.
@@ -119,13 +120,21 @@ template <class T, int R>
   }
 }
 
+template <class T, int R>
+[[gnu::always_inline]] inline void repeat_row(Accumulators<T, R>& acc, const T* row) {
+  for (int j = 0; j < Tile<T>::vectors; ++j) {
+    const Vec<T> value = Vec<T>::load(row + j * Vec<T>::width);
+    for (int r = 0; r < R; ++r) acc[r][j] = value;
+  }
+}
+
 // For every row in [0, rows) and every panel in `range`:
 //   start(acc, first_row, panel)    fills a tile (R rows, four vectors) with what its sums start from
-//   finish(acc, first_row, panel)   takes the finished tile
+//   finish(acc, first_row, panel)   takes the finished tile, and may use it up
 // row(r) points to the K contiguous elements of row r; panels are (panels, K, columns); `partial` holds
 // (rows, columns) elements, where sums wait between the blocks of a long K.
-template <class T, class Row, class Start, class Finish>
-[[gnu::always_inline]] inline void multiply(Index rows, Index K, const Row& row, const T* panels, Range range,
+template <class T, class Row, class W, class Start, class Finish>
+[[gnu::always_inline]] inline void multiply(Index rows, Index K, const Row& row, const W* panels, Range range,
                                             T* partial, const Start& start, const Finish& finish) {
   constexpr int vectors = Tile<T>::vectors;
   constexpr Index columns = Tile<T>::columns;
@@ -159,7 +168,7 @@ template <class T, class Row, class Start, class Finish>
     Index k = 0;
     do {
       const Index count = smaller(block, K - k);
-      const T* block_panel = panels + panel * stride + k * columns;
+      const W* block_panel = panels + panel * stride + k * columns;
       for_each_tile<T>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
         constexpr int R = decltype(tile_rows)::value;
         Accumulators<T, R> acc;

@@ -12,24 +12,31 @@ namespace {
 
 template <class T>
 constexpr Kernels<T> table() {
-  return {.width = Vec<T>::width,
-          .tile_rows = Tile<T>::rows,
-          .block = Tile<T>::block,
-          .pack_gates = pack_gates<T>,
-          .transpose_gates = transpose_gates<T>,
-          .pack_matrix = pack_matrix<T>,
-          .forward = forward<T>,
-          .backward = backward<T>,
-          .weight_gradients = weight_gradients<T>,
-          .dense = dense<T>,
-          .cell_forward = cell_forward_rows<T>,
-          .cell_backward = cell_backward_rows<T>,
-          .dropout = dropout<T>,
-          .sgd = sgd<T>,
-          .rmsprop = rmsprop<T>,
-          .adam = adam<T>,
-          .squared_norm = squared_norm<T>,
-          .multiply_adds = multiply_adds<T>};
+  Kernels<T> kernels{.width = Vec<T>::width,
+                     .tile_rows = Tile<T>::rows,
+                     .block = Tile<T>::block,
+                     .pack_gates = pack_gates<T>,
+                     .transpose_gates = transpose_gates<T>,
+                     .pack_matrix = pack_matrix<T>,
+                     .forward = forward<T, T>,
+                     .backward = backward<T>,
+                     .weight_gradients = weight_gradients<T>,
+                     .dense = dense<T>,
+                     .cell_forward = cell_forward_rows<T>,
+                     .cell_backward = cell_backward_rows<T>,
+                     .dropout = dropout<T>,
+                     .sgd = sgd<T>,
+                     .rmsprop = rmsprop<T>,
+                     .adam = adam<T>,
+                     .squared_norm = squared_norm<T>,
+                     .multiply_adds = multiply_adds<T>};
+  if constexpr (sizeof(T) == sizeof(float)) {
+    kernels.round_to_bfloat16 = round_to_bfloat16<T>;
+    kernels.round_to_int8 = round_to_int8<T>;
+    kernels.forward_bfloat16 = forward<T, BFloat16>;
+    kernels.forward_int8 = forward<T, std::int8_t>;
+  }
+  return kernels;
 }
 
 #define FUSEDLSTM_QUOTE(name) #name

@@ -110,14 +110,23 @@ struct Kernels {
   Index block;      // steps and rows that a weight gradient sums before it adds them to the total
 
   // Panels from weights in Keras's layout, for panels in `range`: (K,G) as gate panels; the transpose of gate
-  // panels, as panels of K columns; and a plain (K,N) matrix with any strides.
+  // panels, as panels of K columns; gate panels in fewer bits; and a plain (K,N) matrix with any strides.
   void (*pack_gates)(const T* source, Index row_stride, Index K, Index units, Range range, T* panels);
   void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
+  // Gate panels (panels, K, 4, width) in fewer bits; int8 with the factors (panels, 4, width) that give them
+  // back. Float only.
+  void (*round_to_bfloat16)(const T* panels, Index count, BFloat16* out) = nullptr;
+  void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
   // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, backward chunk row_block
   // (4 width + 4) + 16, weight gradients (tiles tile_rows + 4 width) block, dense rows 4 width.
-  void (*forward)(const ForwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
+  template <class W>
+  using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
+                           T* scratch, const Worker&);
+  Forward<T> forward;
+  Forward<BFloat16> forward_bfloat16 = nullptr;  // float only
+  Forward<std::int8_t> forward_int8 = nullptr;   // float only
   void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);

@@ -90,63 +90,9 @@ KernelRun describe(const char* operation, const KernelSet& set, int threads, boo
 }  // namespace
 
 template <class T>
-LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride,
-                          const T* recurrent_kernel, Index recurrent_stride, const T* bias)
-    : set_(&fusedlstm::kernels()), inputs_(inputs), units_(units) {
-  const Index panels = panels_of(units, kernels().width);
-  const Index columns = 4 * kernels().width;
-  gates_ = Buffer<T>(panels * columns * (inputs + units + 1));
-  const GatePanels<const T> view = gates();
-  const Range all{0, panels};
-  kernels().pack_gates(kernel, kernel_stride, inputs, units, all, const_cast<T*>(view.input));
-  kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, all, const_cast<T*>(view.recurrent));
-  T* packed_bias = const_cast<T*>(view.bias);
-  if (bias != nullptr) {
-    kernels().pack_gates(bias, 0, 1, units, all, packed_bias);
-  } else {
-    std::fill(packed_bias, packed_bias + panels * columns, T(0));
-  }
-}
-
-template <class T>
-LstmPanels<T>::~LstmPanels() {
-  if (T* transposed = transposed_.load(); transposed != nullptr) give_memory(transposed);
-}
-
-template <class T>
-GatePanels<const T> LstmPanels<T>::gates() const {
-  const Index row = panels_of(units_, kernels().width) * 4 * kernels().width;
-  const T* data = gates_.data();
-  return {data, data + row * inputs_, data + row * (inputs_ + units_)};
-}
-
-template <class T>
-TransposedPanels<const T> LstmPanels<T>::transposed() const {
-  const Index columns = 4 * kernels().width;
-  const Range input_panels{0, panels_of(inputs_, columns)};
-  const Range recurrent_panels{0, panels_of(units_, columns)};
-  const Index recurrent_size = recurrent_panels.size() * columns * 4 * units_;
-  T* data = transposed_.load(std::memory_order_acquire);
-  if (data == nullptr) {
-    const Index size = recurrent_size + input_panels.size() * columns * 4 * units_;
-    T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
-    kernels().transpose_gates(gates().recurrent, units_, units_, recurrent_panels, fresh);
-    kernels().transpose_gates(gates().input, inputs_, units_, input_panels, fresh + recurrent_size);
-    // Two threads may come here at once; both copies are the same, and one is kept.
-    if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
-      data = fresh;
-    } else {
-      give_memory(fresh);
-    }
-  }
-  return {data + recurrent_size, data};
-}
-
-template <class T>
-KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
+KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
-  problem.weights = panels.gates();
   const Index gate_panels = panels_of(n.units, kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   TeamLease team(useful_threads(n, real_steps, kernels.tile_rows, gate_panels, num_threads()));
@@ -157,9 +103,11 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
                            plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16);
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0);
-    kernels.forward(problem, share, scratch.of(worker), worker);
+    panels.forward(problem, share, scratch.of(worker), worker);
   });
-  return describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
+  KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
+  run.storage = panels.storage();
+  return run;
 }
 
 template <class T>
@@ -202,10 +150,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   return describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
 }
 
-template class LstmPanels<float>;
-template class LstmPanels<double>;
-template KernelRun run_forward(const LstmPanels<float>&, ForwardProblem<float>);
-template KernelRun run_forward(const LstmPanels<double>&, ForwardProblem<double>);
+template KernelRun run_forward(const LstmPanels<float>&, const ForwardProblem<float>&);
+template KernelRun run_forward(const LstmPanels<double>&, const ForwardProblem<double>&);
 template KernelRun run_backward(const LstmPanels<float>&, BackwardProblem<float>);
 template KernelRun run_backward(const LstmPanels<double>&, BackwardProblem<double>);
 

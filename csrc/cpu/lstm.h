@@ -10,6 +10,9 @@
 
 namespace fusedlstm {
 
+// How weights are kept: as they are, or, for inference in float32, in fewer bits.
+enum class Storage { full, bfloat16, int8 };
+
 // What ran, for last_kernel().
 struct KernelRun {
   const char* operation = nullptr;
@@ -17,6 +20,7 @@ struct KernelRun {
   bool is_double = false;
   int threads = 1;
   bool units_split = false;  // else the batch is
+  Storage storage = Storage::full;
 };
 
 // An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that
@@ -27,33 +31,47 @@ class LstmPanels {
   // kernel (inputs, 4 units) and recurrent_kernel (units, 4 units) with rows `stride` apart; bias may be
   // null.
   LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride, const T* recurrent_kernel,
-             Index recurrent_stride, const T* bias);
+             Index recurrent_stride, const T* bias, Storage storage);
   ~LstmPanels();
   LstmPanels(const LstmPanels&) = delete;
   LstmPanels& operator=(const LstmPanels&) = delete;
 
   Index inputs() const { return inputs_; }
   Index units() const { return units_; }
+  Storage storage() const { return storage_; }
   const KernelSet& set() const { return *set_; }
 
-  GatePanels<const T> gates() const;
-  TransposedPanels<const T> transposed() const;  // made when first asked for
+  // The forward kernel for weights as they are stored here.
+  void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
+               const Worker& worker) const;
+
+  // For backward; made when first asked for. Only of full storage.
+  TransposedPanels<T> transposed() const;
+
+  // The weights that the kernels see, rounded as they are stored, as kernel and recurrent_kernel in C order.
+  void unpack(T* kernel, T* recurrent_kernel) const;
 
  private:
   const Kernels<T>& kernels() const { return set_->of<T>(); }
+  Index gate_panels() const;
+  Index columns() const { return 4 * kernels().width; }
+  template <class W>
+  GatePanels<T, W> view() const;
 
   const KernelSet* set_;
   Index inputs_;
   Index units_;
-  Buffer<T> gates_;
+  Storage storage_;
+  Buffer<char> weights_;  // input panels, then recurrent panels
+  Buffer<T> columns_;     // bias, then the factors of int8 weights
   mutable std::atomic<T*> transposed_{nullptr};
 };
 
-// Fills in `weights` of the problem and runs it.
+// Runs the problem.
 template <class T>
-KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem);
+KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& problem);
 
-// Also computes the weight gradients.
+// Fills in the problem's weights, runs it, and computes the weight gradients.
 template <class T>
 KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem);
 

@@ -42,6 +42,41 @@ void transpose_gates(const T* gate_panels, Index K, Index units, Range range, T*
   }
 }
 
+// To the nearest number, ties to even; NaN stays NaN.
+[[gnu::always_inline]] inline BFloat16 rounded(float value) {
+  const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return {static_cast<std::uint16_t>((bits >> 16) | 0x40U)};
+  return {static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16)};
+}
+
+template <class T>
+void round_to_bfloat16(const T* panels, Index count, BFloat16* out) {
+  for (Index i = 0; i < count; ++i) out[i] = rounded(panels[i]);
+}
+
+// Each column of each panel gets the factor that takes its largest weight to 127. Weights are finite.
+template <class T>
+void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* scale) {
+  constexpr Index columns = Tile<T>::columns;
+  for (Index panel = range.begin; panel < range.end; ++panel) {
+    for (Index j = 0; j < columns; ++j) {
+      const T* column = panels + panel * K * columns + j;
+      T largest(0);
+      for (Index k = 0; k < K; ++k) {
+        const T size = __builtin_fabsf(column[k * columns]);
+        largest = size > largest ? size : largest;
+      }
+      scale[panel * columns + j] = largest / T(127);
+      const T factor = largest > T(0) ? T(127) / largest : T(0);
+      for (Index k = 0; k < K; ++k) {
+        const T value = column[k * columns] * factor;
+        out[(panel * K + k) * columns + j] =
+            static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
+      }
+    }
+  }
+}
+
 // Any (K,N) matrix to (panels, K, 4 width).
 template <class T>
 void pack_matrix(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels) {

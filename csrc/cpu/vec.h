@@ -4,6 +4,7 @@
 //   Vec(s)                        every lane = s            Vec::width, Vec::registers
 //   load(p), load(p, n)           n < width: the lanes beyond n are zero and memory beyond n untouched
 //   store(p), store(p, n)
+//   load(BFloat16*), load(int8_t*)      Vec<float>: widened
 //   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
 //   min(a, b), max(a, b)          b where either is NaN
 //   abs(a), copysign(a, s), sqrt(a), sum(a)

@@ -24,6 +24,13 @@ struct Vec<float> {
   }
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const BFloat16* p) {
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  }
+  static Vec load(const std::int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   static Vec load(const float* p, Index n) {
     return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n)));
   }

@@ -18,6 +18,13 @@ struct Vec<float> {
   static __mmask16 mask(Index n) { return static_cast<__mmask16>(n >= width ? 0xffffU : (1U << n) - 1U); }
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const BFloat16* p) {
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  }
+  static Vec load(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static Vec load(const float* p, Index n) { return _mm512_maskz_loadu_ps(mask(n), p); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(float* p, AllLanes) const { store(p); }

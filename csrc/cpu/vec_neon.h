@@ -32,6 +32,13 @@ struct Vec<float> {
 
   static Vec load(const float* p) { return vld1q_f32(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
+  static Vec load(const BFloat16* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(&p->bits), 16)); }
+  static Vec load(const std::int8_t* p) {
+    std::uint32_t four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+  }
   static Vec load(const float* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
   void store(float* p) const { vst1q_f32(p, v); }
   void store(float* p, AllLanes) const { store(p); }

@@ -449,7 +449,8 @@ def rmsprop_update(
     Parameters
     ----------
     param, grad, mean_square, mean_grad, velocity : array
-        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered, `velocity` without momentum.
+        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered, `velocity` without
+        momentum.
     learning_rate, rho, momentum, epsilon
         ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of
         the mean gradient.

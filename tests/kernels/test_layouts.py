@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,22 @@ def test_updates_on_unaligned_arrays(dtype: Number) -> None:
         ops.sgd_update(param, unaligned(p.kernel), None, learning_rate=0.1)
     assert_same_bits(unaligned_param, expected, "param")
     assert ops.squared_norm(unaligned(p.kernel)) == ops.squared_norm(p.kernel)
+
+
+def test_updates_on_misaligned_arrays(dtype: Number) -> None:
+    """Arrays at odd addresses are refused or handled, never read as if they were aligned."""
+    p = make_problem((1, 1, 9, 17), dtype)
+    expected = p.kernel.copy()
+    ops.sgd_update(expected, p.kernel, None, learning_rate=0.1)
+    for param, grad in ((misaligned(p.kernel), p.kernel), (p.kernel.copy(), misaligned(p.kernel))):
+        try:
+            ops.sgd_update(param, grad, None, learning_rate=0.1)
+        except ValueError as error:
+            assert re.match("(param|grad): expected .*, got ", str(error))  # noqa: PT017
+            assert_same_bits(param, p.kernel, "param after a refused update")
+        else:
+            assert_same_bits(param, expected, "param")
+    assert ops.squared_norm(misaligned(p.kernel)) == ops.squared_norm(p.kernel)
 
 
 def test_broadcast_rows(dtype: Number) -> None:

@@ -1,0 +1,123 @@
+#include "weights.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "module.h"
+
+namespace fusedlstm::bindings {
+namespace {
+
+// Sizes whose products would not fit 64 bits would fail to allocate long before; this catches the rest.
+void check_sizes(Index inputs, Index units) {
+  constexpr Index largest = Index{1} << 28;
+  if (units < 1 || units > largest) raise_value("recurrent_kernel", "1 to 2^28 units", std::to_string(units));
+  if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
+}
+
+Storage storage_named(const py::object& name, Number number) {
+  if (name.is_none()) return Storage::full;
+  const std::string expected = "None, 'bfloat16' or 'int8'";
+  if (!py::isinstance<py::str>(name)) raise_type("storage", expected, type_name(name));
+  const auto text = py::cast<std::string>(name);
+  const Storage storage = text == "bfloat16" ? Storage::bfloat16
+                          : text == "int8"   ? Storage::int8
+                                             : Storage::full;
+  if (storage == Storage::full) raise_value("storage", expected, "'" + text + "'");
+  if (number == Number::f64) raise_value("storage", "None for float64 weights", "'" + text + "'");
+  return storage;
+}
+
+void check_finite(const char* name, const py::array& array) {
+  const float* data = data_of<float>(array);
+  for (Index i = 0; i < array.shape(0); ++i) {
+    const float* row = data + i * stride_of<float>(array, 0);
+    if (!std::all_of(row, row + array.shape(1), [](float value) { return std::isfinite(value); })) {
+      raise_value(name, "finite numbers, to be kept as int8", "NaN or infinity");
+    }
+  }
+}
+
+}  // namespace
+
+const char* name_of(Storage storage) {
+  switch (storage) {
+    case Storage::bfloat16:
+      return "bfloat16";
+    case Storage::int8:
+      return "int8";
+    case Storage::full:
+      break;
+  }
+  return "full";
+}
+
+Weights::Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+                 const py::object& storage)
+    : number_(number_type("kernel", kernel)), storage_(storage_named(storage, number_)) {
+  const py::array r = checked("recurrent_kernel", recurrent_kernel, number_, {{"H"}, {"4H"}});
+  const py::array k = checked("kernel", kernel, number_, {{"I"}, {"4H"}});
+  inputs_ = k.shape(0);
+  units_ = r.shape(0);
+  pack(kernel, recurrent_kernel, bias);
+}
+
+void Weights::update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
+  pack(kernel, recurrent_kernel, bias);
+  ++version_;
+}
+
+void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
+  check_sizes(inputs_, units_);
+  const py::array r =
+      readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
+  const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
+  const bool has_bias = !bias.is_none();
+  const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
+  if (storage_ == Storage::int8) {
+    check_finite("recurrent_kernel", r);
+    check_finite("kernel", k);
+  }
+  with_number(number_, [&](auto zero) {
+    using T = decltype(zero);
+    Panels<T> fresh;
+    {
+      const py::gil_scoped_release nogil;
+      fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0),
+                                                    data_of<T>(r), stride_of<T>(r, 0),
+                                                    has_bias ? data_of<T>(b) : nullptr, storage_);
+    }
+    panels_ = std::move(fresh);
+  });
+  use_bias_ = has_bias;
+}
+
+py::tuple Weights::unpack() const {
+  return with_number(number_, [&](auto zero) {
+    using T = decltype(zero);
+    py::array kernel = new_array<T>({inputs_, 4 * units_});
+    py::array recurrent_kernel = new_array<T>({units_, 4 * units_});
+    panels<T>()->unpack(mutable_data<T>(kernel), mutable_data<T>(recurrent_kernel));
+    return py::make_tuple(kernel, recurrent_kernel);
+  });
+}
+
+void bind_weights(py::module_& module) {
+  py::class_<Weights>(module, "LSTMWeights")
+      .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&>(),
+           py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias") = py::none(), py::kw_only(),
+           py::arg("storage") = py::none())
+      .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
+           py::arg("bias") = py::none())
+      .def("unpack", &Weights::unpack)
+      .def_property_readonly("inputs", &Weights::inputs)
+      .def_property_readonly("units", &Weights::units)
+      .def_property_readonly("version", &Weights::version)
+      .def_property_readonly("use_bias", &Weights::use_bias)
+      .def_property_readonly("storage", [](const Weights& weights) { return name_of(weights.storage()); })
+      .def_property_readonly("dtype", [](const Weights& weights) {
+        return weights.number() == Number::f64 ? py::dtype::of<double>() : py::dtype::of<float>();
+      });
+}
+
+}  // namespace fusedlstm::bindings

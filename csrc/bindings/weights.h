@@ -1,0 +1,50 @@
+// LSTMWeights as Python sees it: packed weights that can be replaced.
+#pragma once
+
+#include <memory>
+#include <variant>
+
+#include "../cpu/lstm.h"
+#include "checks.h"
+
+namespace fusedlstm::bindings {
+
+template <class T>
+using Panels = std::shared_ptr<const LstmPanels<T>>;
+
+const char* name_of(Storage storage);
+
+class Weights {
+ public:
+  Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+          const py::object& storage);
+
+  void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias);
+  py::tuple unpack() const;
+
+  Number number() const { return number_; }
+  Storage storage() const { return storage_; }
+  Index inputs() const { return inputs_; }
+  Index units() const { return units_; }
+  std::uint64_t version() const { return version_; }
+  bool use_bias() const { return use_bias_; }
+
+  // Whoever holds them keeps this version of the weights.
+  template <class T>
+  const Panels<T>& panels() const {
+    return std::get<Panels<T>>(panels_);
+  }
+
+ private:
+  void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias);
+
+  Number number_;
+  Storage storage_ = Storage::full;
+  Index inputs_ = 0;
+  Index units_ = 0;
+  std::uint64_t version_ = 0;
+  bool use_bias_ = false;
+  std::variant<Panels<float>, Panels<double>> panels_;
+};
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,136 @@
+#include <algorithm>
+
+#include "lstm.h"
+
+namespace fusedlstm {
+
+template <class T>
+LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride,
+                          const T* recurrent_kernel, Index recurrent_stride, const T* bias, Storage storage)
+    : set_(&fusedlstm::kernels()), inputs_(inputs), units_(units), storage_(storage) {
+  const Range all{0, gate_panels()};
+  const Index row = gate_panels() * columns();
+  const Index input_size = row * inputs;
+  const Index size = row * (inputs + units);
+  Buffer<T> full(size);
+  kernels().pack_gates(kernel, kernel_stride, inputs, units, all, full.data());
+  kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, all, full.data() + input_size);
+  columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row : row);
+  if (bias != nullptr) {
+    kernels().pack_gates(bias, 0, 1, units, all, columns_.data());
+  } else {
+    std::fill_n(columns_.data(), row, T(0));
+  }
+  switch (storage) {
+    case Storage::full:
+      weights_ = std::move(full).template as<char>();
+      break;
+    case Storage::bfloat16: {
+      Buffer<BFloat16> narrow(size);
+      kernels().round_to_bfloat16(full.data(), size, narrow.data());
+      weights_ = std::move(narrow).template as<char>();
+      break;
+    }
+    case Storage::int8: {
+      Buffer<std::int8_t> narrow(size);
+      kernels().round_to_int8(full.data(), inputs, all, narrow.data(), columns_.data() + row);
+      kernels().round_to_int8(full.data() + input_size, units, all, narrow.data() + input_size,
+                              columns_.data() + 2 * row);
+      weights_ = std::move(narrow).template as<char>();
+      break;
+    }
+  }
+}
+
+template <class T>
+LstmPanels<T>::~LstmPanels() {
+  if (T* transposed = transposed_.load(); transposed != nullptr) give_memory(transposed);
+}
+
+template <class T>
+Index LstmPanels<T>::gate_panels() const {
+  return (units_ + kernels().width - 1) / kernels().width;
+}
+
+template <class T>
+template <class W>
+GatePanels<T, W> LstmPanels<T>::view() const {
+  const Index row = gate_panels() * columns();
+  const W* weights = reinterpret_cast<const W*>(weights_.data());
+  const T* per_column = columns_.data();
+  return {weights, weights + row * inputs_, per_column, per_column + row, per_column + 2 * row};
+}
+
+template <class T>
+void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
+                            const Worker& worker) const {
+  switch (storage_) {
+    case Storage::full:
+      return kernels().forward(problem, view<T>(), share, scratch, worker);
+    case Storage::bfloat16:
+      return kernels().forward_bfloat16(problem, view<BFloat16>(), share, scratch, worker);
+    case Storage::int8:
+      return kernels().forward_int8(problem, view<std::int8_t>(), share, scratch, worker);
+  }
+}
+
+template <class T>
+TransposedPanels<T> LstmPanels<T>::transposed() const {
+  const Range input_panels{0, (inputs_ + columns() - 1) / columns()};
+  const Range recurrent_panels{0, (units_ + columns() - 1) / columns()};
+  const Index recurrent_size = recurrent_panels.size() * columns() * 4 * units_;
+  T* data = transposed_.load(std::memory_order_acquire);
+  if (data == nullptr) {
+    const Index size = recurrent_size + input_panels.size() * columns() * 4 * units_;
+    T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
+    const GatePanels<T> gates = view<T>();
+    kernels().transpose_gates(gates.recurrent, units_, units_, recurrent_panels, fresh);
+    kernels().transpose_gates(gates.input, inputs_, units_, input_panels, fresh + recurrent_size);
+    // Two threads may come here at once; both copies are the same, and one is kept.
+    if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
+      data = fresh;
+    } else {
+      give_memory(fresh);
+    }
+  }
+  return {data + recurrent_size, data};
+}
+
+template <class T>
+void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel) const {
+  const Index width = kernels().width;
+  const auto unpack_panels = [&](const auto& value, const T* scale, Index K, T* out) {
+    for (Index k = 0; k < K; ++k) {
+      for (Index gate = 0; gate < 4; ++gate) {
+        for (Index unit = 0; unit < units_; ++unit) {
+          const Index panel = unit / width;
+          const Index column = gate * width + unit % width;
+          const T factor = scale != nullptr ? scale[panel * columns() + column] : T(1);
+          *out++ = value((panel * K + k) * columns() + column) * factor;
+        }
+      }
+    }
+  };
+  const auto unpack_both = [&](const auto& gates, const auto& widen) {
+    const bool scaled = storage_ == Storage::int8;
+    unpack_panels([&](Index i) { return widen(gates.input[i]); }, scaled ? gates.input_scale : nullptr,
+                  inputs_, kernel);
+    unpack_panels([&](Index i) { return widen(gates.recurrent[i]); },
+                  scaled ? gates.recurrent_scale : nullptr, units_, recurrent_kernel);
+  };
+  switch (storage_) {
+    case Storage::full:
+      return unpack_both(view<T>(), [](T value) { return value; });
+    case Storage::bfloat16:
+      return unpack_both(view<BFloat16>(), [](BFloat16 value) {
+        return static_cast<T>(__builtin_bit_cast(float, std::uint32_t{value.bits} << 16));
+      });
+    case Storage::int8:
+      return unpack_both(view<std::int8_t>(), [](std::int8_t value) { return static_cast<T>(value); });
+  }
+}
+
+template class LstmPanels<float>;
+template class LstmPanels<double>;
+
+}  // namespace fusedlstm
