@@ -21,7 +21,7 @@ test: $(VENV)/installed-test
 lint: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
-bench: $(VENV)/installed-cli
+bench: $(VENV)/installed-bench
 	$(BIN)/fusedlstm bench $(ARGS)
 
 # Every compiler that is here, warnings as errors.

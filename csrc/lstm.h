@@ -110,7 +110,8 @@ struct BFloat16 {
 //   input (panels, I, 4, width), recurrent (panels, H, 4, width), bias (panels, 4, width),
 // zero beyond H, so that a register tile meets i, f, g and o of the same units together. For inference W may
 // be narrower than T: BFloat16, or int8 with a factor per column, input_scale and recurrent_scale
-// (panels, 4, width).
+// (panels, 4, width). Narrow rows are interleaved, so that one load of whole words serves several gates:
+// pairs (i, f) and (g, o) of BFloat16, (width, 2); all four of int8, (width, 4).
 template <class T, class W = T>
 struct GatePanels {
   const W* input;
@@ -119,6 +120,19 @@ struct GatePanels {
   const T* input_scale = nullptr;
   const T* recurrent_scale = nullptr;
 };
+
+// Where a panel's row keeps one gate of one of its units.
+template <class W>
+FUSEDLSTM_INLINE constexpr Index place_in_row(Index gate, Index unit, Index width) {
+  switch (sizeof(W)) {
+    case 1:
+      return 4 * unit + gate;
+    case 2:
+      return 2 * ((gate / 2) * width + unit) + gate % 2;
+    default:
+      return gate * width + unit;
+  }
+}
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of
 //   recurrent^T (panels, G, 4 width) and input^T (panels, G, 4 width), zero beyond H and I.

@@ -56,13 +56,30 @@ Number number_type(const char* name, const py::handle& object) {
   raise_type(name, expected, "an array of " + py::cast<std::string>(py::str(dtype)));
 }
 
-py::array checked(const char* name, const py::handle& object, Number number,
-                  std::initializer_list<Dim> shape) {
+namespace {
+
+py::array of_number(const char* name, const py::handle& object, Number number) {
   if (number_type(name, object) != number) {
     raise_type(name, std::string("dtype ") + name_of(number) + " like the other arrays",
                number == Number::f64 ? "float32" : "float64");
   }
-  py::array array = py::reinterpret_borrow<py::array>(object);
+  return py::reinterpret_borrow<py::array>(object);
+}
+
+bool direct(const py::array& array) {
+  return (array.flags() & py::array::c_style) != 0 && aligned_elements(array);
+}
+
+void check_direct(const char* name, const py::array& array, bool written) {
+  if (!direct(array)) raise_value(name, "an aligned C-contiguous array", "one of another layout");
+  if (written && !array.writeable()) raise_value(name, "a writable array", "a read-only one");
+}
+
+}  // namespace
+
+py::array checked(const char* name, const py::handle& object, Number number,
+                  std::initializer_list<Dim> shape) {
+  py::array array = of_number(name, object, number);
   bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
   py::ssize_t i = 0;
   for (const Dim& dim : shape) {
@@ -77,25 +94,42 @@ py::array readable(const char* name, const py::handle& object, Number number,
                    std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
-  const bool direct = array.strides(last) == array.itemsize() || array.shape(last) <= 1;
-  return direct && aligned_elements(array) ? array : c_order_copy(array);
+  const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1;
+  return rows && aligned_elements(array) ? array : c_order_copy(array);
 }
 
 py::array contiguous(const char* name, const py::handle& object, Number number,
                      std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
-  const bool direct = (array.flags() & py::array::c_style) != 0;
-  return direct && aligned_elements(array) ? array : c_order_copy(array);
+  return direct(array) ? array : c_order_copy(array);
 }
 
 py::array writable(const char* name, const py::handle& object, Number number,
                    std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
-  if ((array.flags() & py::array::c_style) == 0 || !aligned_elements(array)) {
-    raise_value(name, "a C-contiguous array to write to", "one with other strides");
-  }
-  if (!array.writeable()) raise_value(name, "a writable array", "a read-only one");
+  check_direct(name, array, true);
   return array;
+}
+
+py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
+  py::array array = of_number(name, object, number);
+  return direct(array) ? array : c_order_copy(array);
+}
+
+py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                      bool written) {
+  py::array array = of_number(name, object, number);
+  if (shape_text(array) != shape_text(like)) {
+    raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
+  }
+  check_direct(name, array, written);
+  return array;
+}
+
+bool overlap(const py::array& a, const py::array& b) {
+  const char* first = static_cast<const char*>(a.data());
+  const char* second = static_cast<const char*>(b.data());
+  return first < second + b.nbytes() && second < first + a.nbytes();
 }
 
 }  // namespace fusedlstm::bindings

@@ -61,6 +61,16 @@ py::array contiguous(const char* name, const py::handle& object, Number number,
 py::array writable(const char* name, const py::handle& object, Number number,
                    std::initializer_list<Dim> shape);
 
+// As `contiguous` for an array of any shape.
+py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number);
+
+// An array of the number type and of this shape, in C order and never copied; `written`: one that can be.
+py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                      bool written);
+
+// Whether two C-contiguous arrays share memory.
+bool overlap(const py::array& a, const py::array& b);
+
 template <class T>
 const T* data_of(const py::array& array) {
   return static_cast<const T*>(array.data());

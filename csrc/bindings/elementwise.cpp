@@ -79,12 +79,10 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   if (given.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
   if (share_steps && given.ndim() != 3)
     raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
-  if (number_type("out", y) != number) raise_type("out", std::string("dtype ") + name_of(number), "another");
-  const auto target = py::reinterpret_borrow<py::array>(y);
-  if (shape_text(target) != shape_text(given))
-    raise_value("out", "shape " + shape_text(given), shape_text(target));
-  if ((target.flags() & py::array::c_style) == 0 || !target.writeable()) {
-    raise_value("out", "a writable C-contiguous array", "another kind");
+  const py::array input = contiguous_of_any_shape("x", x, number);
+  const py::array target = direct_like("out", y, number, given, true);
+  if (overlap(target, input) && target.data() != input.data()) {
+    raise_value("out", "x itself or an array apart from it", "one that overlaps x");
   }
   const Index features = given.shape(given.ndim() - 1);
   const Index steps = share_steps ? given.shape(1) : 1;
@@ -92,9 +90,6 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   const Index rows = given.size() / per_row;
   if (features > std::numeric_limits<std::uint32_t>::max())
     raise_value("x", "fewer than 2^32 features", "more");
-  const py::array input = (given.flags() & py::array::c_style) != 0
-                              ? given
-                              : py::array(py::module_::import("numpy").attr("ascontiguousarray")(given));
   with_number(number, [&](auto zero) {
     using T = decltype(zero);
     const auto threshold = static_cast<std::uint32_t>(std::min(rate * 0x1p32, 0x1p32 - 1));
@@ -110,7 +105,7 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   });
 }
 
-// The arrays of an optimizer update: same dtype and shape, C order, written in place.
+// The arrays of an optimizer update: of one dtype and shape, all but the gradient written in place.
 struct Slots {
   Number number;
   py::array param;
@@ -118,27 +113,14 @@ struct Slots {
 
   Slots(const py::object& param_object, const py::object& grad_object)
       : number(number_type("param", param_object)), param(py::reinterpret_borrow<py::array>(param_object)) {
-    slot("param", param_object, true);
-    grad = slot("grad", grad_object, false);
-  }
-
-  py::array slot(const char* name, const py::object& object, bool written) const {
-    if (number_type(name, object) != number)
-      raise_type(name, std::string("dtype ") + name_of(number), "another");
-    py::array array = py::reinterpret_borrow<py::array>(object);
-    if (shape_text(array) != shape_text(param)) {
-      raise_value(name, "shape " + shape_text(param) + " like param", "shape " + shape_text(array));
-    }
-    if ((array.flags() & py::array::c_style) == 0)
-      raise_value(name, "a C-contiguous array", "one with other strides");
-    if (written && !array.writeable()) raise_value(name, "a writable array", "a read-only one");
-    return array;
+    direct_like("param", param_object, number, param, true);
+    grad = direct_like("grad", grad_object, number, param, false);
   }
 
   // Null for None.
   template <class T>
   T* optional(const char* name, const py::object& object) const {
-    return object.is_none() ? nullptr : mutable_data<T>(slot(name, object, true));
+    return object.is_none() ? nullptr : mutable_data<T>(direct_like(name, object, number, param, true));
   }
 
   template <class T>
@@ -191,7 +173,8 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
     const UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
-    const RmspropRule<T> rule{base, static_cast<T>(rho), static_cast<T>(momentum), static_cast<T>(epsilon)};
+    const RmspropRule<T> rule{base, static_cast<T>(rho), static_cast<T>(1.0 - rho), static_cast<T>(momentum),
+                              static_cast<T>(epsilon)};
     T* square = slots.required<T>("mean_square", mean_square);
     T* mean = slots.optional<T>("mean_grad", mean_grad);
     T* v = slots.optional<T>("velocity", velocity);
@@ -212,7 +195,8 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
     const double t = static_cast<double>(step);
     const double correction = std::sqrt(1.0 - std::pow(beta_2, t)) / (1.0 - std::pow(beta_1, t));
     base.learning_rate = static_cast<T>(learning_rate * correction);
-    const AdamRule<T> rule{base, static_cast<T>(beta_1), static_cast<T>(beta_2), static_cast<T>(epsilon)};
+    const AdamRule<T> rule{base, static_cast<T>(1.0 - beta_1), static_cast<T>(1.0 - beta_2),
+                           static_cast<T>(epsilon)};
     T* first = slots.required<T>("m", m);
     T* second = slots.required<T>("v", v);
     T* largest = slots.optional<T>("vhat", vhat);
@@ -224,10 +208,7 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
 
 double squared_norm(const py::object& a) {
   const Number number = number_type("a", a);
-  const auto given = py::reinterpret_borrow<py::array>(a);
-  const py::array values = (given.flags() & py::array::c_style) != 0
-                               ? given
-                               : py::array(py::module_::import("numpy").attr("ascontiguousarray")(given));
+  const py::array values = contiguous_of_any_shape("a", a, number);
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     const py::gil_scoped_release nogil;

@@ -281,12 +281,6 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
   });
 }
 
-bool overlap(const py::array& a, const py::array& b) {
-  const char* first = static_cast<const char*>(a.data());
-  const char* second = static_cast<const char*>(b.data());
-  return first < second + b.nbytes() && second < first + a.nbytes();
-}
-
 template <class T>
 void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c,
           const py::array& h_out, const py::array& c_out) {
@@ -306,7 +300,9 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   const T* c_prev = data_of<T>(c);
   const py::gil_scoped_release nogil;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
-  note_run(run_forward(*panels, p));
+  KernelRun run = run_forward(*panels, p);
+  run.operation = "lstm_step";
+  note_run(run);
   if (in_place) std::copy_n(fresh.data(), states, h_target);
 }
 

@@ -55,14 +55,13 @@ class Cache {
       kept_.reserve(made_ + 1);
       ++made_;
     }
-    const std::size_t capacity = (bytes + alignment - 1) / alignment * alignment;
-    void* memory = std::aligned_alloc(alignment, sizeof(Header) + capacity);
+    void* memory = std::aligned_alloc(alignment, sizeof(Header) + bytes);
     if (memory == nullptr) {
       const std::lock_guard lock(mutex_);
       --made_;
       throw std::bad_alloc();
     }
-    return new (memory) Header{capacity};
+    return new (memory) Header{bytes};
   }
 
   // A child process must not inherit the lock from a thread that it does not have.
@@ -88,7 +87,7 @@ Cache& cache() {
 }  // namespace
 
 void* take_memory(std::size_t bytes) {
-  bytes = std::max<std::size_t>(bytes, 1);
+  bytes = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
   Header* header = cache().take(bytes);
   if (header == nullptr) header = cache().make(bytes);
   return header + 1;

@@ -158,7 +158,7 @@ void rmsprop(const RmspropRule<T>& rule, Range range, T* param, const T* grad, T
   const FlushDenormals flush;
   const V rate(rule.learning_rate);
   const V rho(rule.rho);
-  const V rest(T(1) - rule.rho);
+  const V rest(rule.rest);
   const V momentum(rule.momentum);
   const V epsilon(rule.epsilon);
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
@@ -186,8 +186,8 @@ void adam(const AdamRule<T>& rule, Range range, T* param, const T* grad, T* m, T
   using V = Vec<T>;
   const FlushDenormals flush;
   const V rate(rule.learning_rate);
-  const V rest_1(T(1) - rule.beta_1);
-  const V rest_2(T(1) - rule.beta_2);
+  const V rest_1(rule.rest_1);
+  const V rest_2(rule.rest_2);
   const V epsilon(rule.epsilon);
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
     const V p = decayed(rule, V::load(param + i, lanes));

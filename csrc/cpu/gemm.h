@@ -53,7 +53,7 @@ template <int R, int P, class T, class Left, class W>
     V a[R];
     for (int r = 0; r < R; ++r) a[r] = V(left(r, k));
     for (int j = 0; j < P * vectors; ++j) {
-      V b = V::load(panel + (j / vectors) * stride + (j % vectors) * V::width);
+      V b = V::load_part(panel + (j / vectors) * stride, j % vectors);
       // As a memory operand of each multiply-add it would be loaded R times, and loads would be the limit.
       if constexpr (R > 1) keep_in_register(b);
       for (int r = 0; r < R; ++r) sum[r][j] = fma(a[r], b, sum[r][j]);
@@ -128,6 +128,14 @@ template <class T, int R>
   }
 }
 
+// multiply_add as a function of its own, for loops whose sums lost their registers to the epilogues around
+// them when they were inlined: a sum that goes through memory waits for it at every k.
+template <int R, int P, class T, class Left, class W>
+[[gnu::noinline]] void multiply_add_apart(Vec<T> (&acc)[R][P * Tile<T>::vectors], const Left& left,
+                                          const W* panel, Index stride, Index k_count) {
+  multiply_add<R, P, T>(acc, left, panel, stride, k_count);
+}
+
 // For every row in [0, rows) and every panel in `range`:
 //   start(acc, first_row, panel)    fills a tile (R rows, four vectors) with what its sums start from
 //   finish(acc, first_row, panel)   takes the finished tile, and may use it up
@@ -144,22 +152,15 @@ template <class T, class Row, class W, class Start, class Finish>
   // A single row reuses nothing, and four sums do not cover the latency of an addition: two panels at a time.
   if (rows == 1) {
     for (; panel + 2 <= range.end; panel += 2) {
-      Accumulators<T, 1> left_half;
-      Accumulators<T, 1> right_half;
-      start(left_half, 0, panel);
-      start(right_half, 0, panel + 1);
+      Accumulators<T, 1> halves[2];
+      start(halves[0], 0, panel);
+      start(halves[1], 0, panel + 1);
       Vec<T> acc[1][2 * vectors];
-      for (int j = 0; j < vectors; ++j) {
-        acc[0][j] = left_half[0][j];
-        acc[0][vectors + j] = right_half[0][j];
-      }
-      multiply_add<1, 2, T>(acc, RowPointers<1, T>{{row(0)}}, panels + panel * stride, stride, K);
-      for (int j = 0; j < vectors; ++j) {
-        left_half[0][j] = acc[0][j];
-        right_half[0][j] = acc[0][vectors + j];
-      }
-      finish(left_half, 0, panel);
-      finish(right_half, 0, panel + 1);
+      for (int j = 0; j < 2 * vectors; ++j) acc[0][j] = halves[j / vectors][0][j % vectors];
+      multiply_add_apart<1, 2, T>(acc, RowPointers<1, T>{{row(0)}}, panels + panel * stride, stride, K);
+      for (int j = 0; j < 2 * vectors; ++j) halves[j / vectors][0][j % vectors] = acc[0][j];
+      finish(halves[0], 0, panel);
+      finish(halves[1], 0, panel + 1);
     }
   }
 
@@ -179,7 +180,11 @@ template <class T, class Row, class W, class Start, class Finish>
         }
         RowPointers<R, T> left;
         for (int r = 0; r < R; ++r) left.p[r] = row(first + r) + k;
-        multiply_add<R, 1, T>(acc, left, block_panel, 0, count);
+        if constexpr (sizeof(W) == sizeof(T)) {
+          multiply_add<R, 1, T>(acc, left, block_panel, 0, count);
+        } else {
+          multiply_add_apart<R, 1, T>(acc, left, block_panel, 0, count);
+        }
         if (k + count == K) {
           finish(acc, first, panel);
         } else {

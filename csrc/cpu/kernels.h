@@ -92,14 +92,15 @@ struct SgdRule : UpdateRule<T> {
 template <class T>
 struct RmspropRule : UpdateRule<T> {
   T rho;
+  T rest;  // 1 - rho, before it was rounded to T
   T momentum;
   T epsilon;
 };
 
 template <class T>
 struct AdamRule : UpdateRule<T> {
-  T beta_1;
-  T beta_2;
+  T rest_1;  // 1 - beta_1 and 1 - beta_2, before those were rounded to T
+  T rest_2;
   T epsilon;
 };
 
@@ -115,7 +116,7 @@ struct Kernels {
   void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
   // Gate panels (panels, K, 4, width) in fewer bits; int8 with the factors (panels, 4, width) that give them
   // back. Float only.
-  void (*round_to_bfloat16)(const T* panels, Index count, BFloat16* out) = nullptr;
+  void (*round_to_bfloat16)(const T* panels, Index rows, BFloat16* out) = nullptr;
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 

@@ -49,18 +49,29 @@ void transpose_gates(const T* gate_panels, Index K, Index units, Range range, T*
   return {static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16)};
 }
 
+// The panels' rows, `rows` of them.
 template <class T>
-void round_to_bfloat16(const T* panels, Index count, BFloat16* out) {
-  for (Index i = 0; i < count; ++i) out[i] = rounded(panels[i]);
+void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
+  constexpr Index width = Vec<T>::width;
+  for (Index row = 0; row < rows; ++row, panels += Tile<T>::columns, out += Tile<T>::columns) {
+    for (Index gate = 0; gate < 4; ++gate) {
+      for (Index unit = 0; unit < width; ++unit) {
+        out[place_in_row<BFloat16>(gate, unit, width)] = rounded(panels[gate * width + unit]);
+      }
+    }
+  }
 }
 
 // Each column of each panel gets the factor that takes its largest weight to 127. Weights are finite.
 template <class T>
 void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* scale) {
+  constexpr Index width = Vec<T>::width;
   constexpr Index columns = Tile<T>::columns;
   for (Index panel = range.begin; panel < range.end; ++panel) {
     for (Index j = 0; j < columns; ++j) {
       const T* column = panels + panel * K * columns + j;
+      std::int8_t* target =
+          out + panel * K * columns + place_in_row<std::int8_t>(j / width, j % width, width);
       T largest(0);
       for (Index k = 0; k < K; ++k) {
         const T size = __builtin_fabsf(column[k * columns]);
@@ -70,8 +81,7 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
       const T factor = largest > T(0) ? T(127) / largest : T(0);
       for (Index k = 0; k < K; ++k) {
         const T value = column[k * columns] * factor;
-        out[(panel * K + k) * columns + j] =
-            static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
+        target[k * columns] = static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
       }
     }
   }

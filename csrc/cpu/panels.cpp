@@ -27,7 +27,7 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kern
       break;
     case Storage::bfloat16: {
       Buffer<BFloat16> narrow(size);
-      kernels().round_to_bfloat16(full.data(), size, narrow.data());
+      kernels().round_to_bfloat16(full.data(), size / columns(), narrow.data());
       weights_ = std::move(narrow).template as<char>();
       break;
     }
@@ -99,24 +99,23 @@ TransposedPanels<T> LstmPanels<T>::transposed() const {
 template <class T>
 void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel) const {
   const Index width = kernels().width;
-  const auto unpack_panels = [&](const auto& value, const T* scale, Index K, T* out) {
+  const auto unpack_panels = [&]<class W>(const W* panels, const T* scale, Index K, T* out,
+                                          const auto& widen) {
     for (Index k = 0; k < K; ++k) {
       for (Index gate = 0; gate < 4; ++gate) {
         for (Index unit = 0; unit < units_; ++unit) {
           const Index panel = unit / width;
-          const Index column = gate * width + unit % width;
-          const T factor = scale != nullptr ? scale[panel * columns() + column] : T(1);
-          *out++ = value((panel * K + k) * columns() + column) * factor;
+          const W* row = panels + (panel * K + k) * columns();
+          const T factor = scale != nullptr ? scale[panel * columns() + gate * width + unit % width] : T(1);
+          *out++ = widen(row[place_in_row<W>(gate, unit % width, width)]) * factor;
         }
       }
     }
   };
   const auto unpack_both = [&](const auto& gates, const auto& widen) {
     const bool scaled = storage_ == Storage::int8;
-    unpack_panels([&](Index i) { return widen(gates.input[i]); }, scaled ? gates.input_scale : nullptr,
-                  inputs_, kernel);
-    unpack_panels([&](Index i) { return widen(gates.recurrent[i]); },
-                  scaled ? gates.recurrent_scale : nullptr, units_, recurrent_kernel);
+    unpack_panels(gates.input, scaled ? gates.input_scale : nullptr, inputs_, kernel, widen);
+    unpack_panels(gates.recurrent, scaled ? gates.recurrent_scale : nullptr, units_, recurrent_kernel, widen);
   };
   switch (storage_) {
     case Storage::full:

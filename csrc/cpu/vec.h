@@ -4,7 +4,8 @@
 //   Vec(s)                        every lane = s            Vec::width, Vec::registers
 //   load(p), load(p, n)           n < width: the lanes beyond n are zero and memory beyond n untouched
 //   store(p), store(p, n)
-//   load(BFloat16*), load(int8_t*)      Vec<float>: widened
+//   load_part(row, j)                   the j-th vector of a panel's row; Vec<float> also widens BFloat16 and
+//                                       int8 rows, which place_in_row() interleaves
 //   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
 //   min(a, b), max(a, b)          b where either is NaN
 //   abs(a), copysign(a, s), sqrt(a), sum(a)

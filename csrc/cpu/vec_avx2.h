@@ -24,13 +24,16 @@ struct Vec<float> {
   }
   static Vec load(const float* p) { return _mm256_loadu_ps(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
-  static Vec load(const BFloat16* p) {
-    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  static Vec load_part(const float* row, int j) { return load(row + j * width); }
+  static Vec load_part(const BFloat16* row, int j) {
+    const __m256i pair = load_words(row + j / 2 * 2 * width);
+    return _mm256_castsi256_ps(j % 2 == 0 ? _mm256_slli_epi32(pair, 16)
+                                          : _mm256_and_si256(pair, _mm256_set1_epi32(-65536)));
   }
-  static Vec load(const std::int8_t* p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  static Vec load_part(const std::int8_t* row, int j) {
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(load_words(row), 24 - 8 * j), 24));
   }
+  static __m256i load_words(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static Vec load(const float* p, Index n) {
     return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n)));
   }
@@ -74,6 +77,7 @@ struct Vec<double> {
   }
   static Vec load(const double* p) { return _mm256_loadu_pd(p); }
   static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load_part(const double* row, int j) { return load(row + j * width); }
   static Vec load(const double* p, Index n) {
     return n >= width ? load(p) : Vec(_mm256_maskload_pd(p, mask(n)));
   }

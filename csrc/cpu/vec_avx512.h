@@ -18,12 +18,15 @@ struct Vec<float> {
   static __mmask16 mask(Index n) { return static_cast<__mmask16>(n >= width ? 0xffffU : (1U << n) - 1U); }
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
-  static Vec load(const BFloat16* p) {
-    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+  static Vec load_part(const float* row, int j) { return load(row + j * width); }
+  static Vec load_part(const BFloat16* row, int j) {
+    const __m512i pair = _mm512_loadu_si512(row + j / 2 * 2 * width);
+    return _mm512_castsi512_ps(j % 2 == 0 ? _mm512_slli_epi32(pair, 16)
+                                          : _mm512_and_si512(pair, _mm512_set1_epi32(-65536)));
   }
-  static Vec load(const std::int8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  static Vec load_part(const std::int8_t* row, int j) {
+    const __m512i four = _mm512_slli_epi32(_mm512_loadu_si512(row), static_cast<unsigned>(24 - 8 * j));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(four, 24));
   }
   static Vec load(const float* p, Index n) { return _mm512_maskz_loadu_ps(mask(n), p); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
@@ -64,6 +67,7 @@ struct Vec<double> {
   static __mmask8 mask(Index n) { return static_cast<__mmask8>(n >= width ? 0xffU : (1U << n) - 1U); }
   static Vec load(const double* p) { return _mm512_loadu_pd(p); }
   static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load_part(const double* row, int j) { return load(row + j * width); }
   static Vec load(const double* p, Index n) { return _mm512_maskz_loadu_pd(mask(n), p); }
   void store(double* p) const { _mm512_storeu_pd(p, v); }
   void store(double* p, AllLanes) const { store(p); }

@@ -32,12 +32,15 @@ struct Vec<float> {
 
   static Vec load(const float* p) { return vld1q_f32(p); }
   static Vec load(const float* p, AllLanes) { return load(p); }
-  static Vec load(const BFloat16* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(&p->bits), 16)); }
-  static Vec load(const std::int8_t* p) {
-    std::uint32_t four;
-    __builtin_memcpy(&four, p, sizeof(four));
-    const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
-    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+  static Vec load_part(const float* row, int j) { return load(row + j * width); }
+  static Vec load_part(const BFloat16* row, int j) {
+    const uint32x4_t pair = vreinterpretq_u32_u16(vld1q_u16(&row[j / 2 * 2 * width].bits));
+    return vreinterpretq_f32_u32(j % 2 == 0 ? vshlq_n_u32(pair, 16)
+                                            : vandq_u32(pair, vdupq_n_u32(0xffff0000U)));
+  }
+  static Vec load_part(const std::int8_t* row, int j) {
+    const int32x4_t four = vshlq_s32(vreinterpretq_s32_s8(vld1q_s8(row)), vdupq_n_s32(24 - 8 * j));
+    return vcvtq_f32_s32(vshrq_n_s32(four, 24));
   }
   static Vec load(const float* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
   void store(float* p) const { vst1q_f32(p, v); }
@@ -75,6 +78,7 @@ struct Vec<double> {
 
   static Vec load(const double* p) { return vld1q_f64(p); }
   static Vec load(const double* p, AllLanes) { return load(p); }
+  static Vec load_part(const double* row, int j) { return load(row + j * width); }
   static Vec load(const double* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
   void store(double* p) const { vst1q_f64(p, v); }
   void store(double* p, AllLanes) const { store(p); }

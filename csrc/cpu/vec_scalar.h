@@ -15,8 +15,11 @@ struct Vec {
 
   static Vec load(const T* p) { return Vec(*p); }
   static Vec load(const T* p, AllLanes) { return load(p); }
-  static Vec load(const BFloat16* p) { return Vec(__builtin_bit_cast(float, std::uint32_t{p->bits} << 16)); }
-  static Vec load(const std::int8_t* p) { return Vec(static_cast<T>(*p)); }
+  static Vec load_part(const T* row, int j) { return load(row + j); }
+  static Vec load_part(const BFloat16* row, int j) {
+    return Vec(__builtin_bit_cast(float, std::uint32_t{row[j].bits} << 16));
+  }
+  static Vec load_part(const std::int8_t* row, int j) { return Vec(static_cast<T>(row[j])); }
   static Vec load(const T* p, Index n) { return n > 0 ? load(p) : Vec(0); }
   void store(T* p) const { *p = v; }
   void store(T* p, AllLanes) const { store(p); }

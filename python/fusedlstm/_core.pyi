@@ -17,13 +17,14 @@ class LSTMWeights:
     bias : array (4H,), optional
     storage : {None, "bfloat16", "int8"}
         Keep float32 weights in fewer bits, for inference: a small batch takes as long as reading them does.
-        bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight in
-        its column. Sums are float32 all the same. `unpack` returns the rounded weights.
+        bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight
+        in its column. Sums are float32 all the same. `unpack` returns the rounded weights.
 
     Raises
     ------
     TypeError, ValueError
-        A dtype or shape does not fit, `storage` is unknown or given for float64, or int8 weights are not finite.
+        A dtype or shape does not fit, `storage` is unknown or given for float64, or int8 weights are not
+        finite.
     """
 
     def __init__(

@@ -31,6 +31,7 @@ _EXTRAS = {
     "data": ("pooch", "tqdm"),
     "io": ("safetensors",),
     "report": ("matplotlib",),
+    "bench": ("onnxruntime", "keras", "jax"),
 }
 
 _INTERRUPTED = 130  # the shell's exit code for a program that SIGINT ended

@@ -73,8 +73,8 @@ class LSTMResult(NamedTuple):
         Hidden and cell state after the last step.
     tape : Tape or None
         What `lstm_backward` needs; only with ``training=True``. It holds ``5 B T H + B H`` numbers
-        (``tape.nbytes``), fewer with checkpoints, and keeps ``x`` and ``y`` alive, which must not be written
-        to before it is used.
+        (``tape.nbytes``), fewer with checkpoints, and keeps ``x``, ``h0`` and ``y`` alive, which must not be
+        written to before it is used.
     """
 
     y: Array | None
@@ -379,7 +379,7 @@ def dropout(
         For ``x (B, T, I)``: one mask per row and feature, the same at every step (the input dropout of
         Keras's recurrent layers).
     out : array, optional
-        C-contiguous array of x's shape and dtype to write to; it may be `x`.
+        C-contiguous array of x's shape and dtype to write to: `x` itself, or one apart from it.
 
     Returns
     -------
@@ -449,8 +449,8 @@ def rmsprop_update(
     Parameters
     ----------
     param, grad, mean_square, mean_grad, velocity : array
-        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered, `velocity` without
-        momentum.
+        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered,
+        `velocity` without momentum.
     learning_rate, rho, momentum, epsilon
         ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of
         the mean gradient.

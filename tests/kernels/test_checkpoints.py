@@ -26,19 +26,23 @@ def run(p: Problem, states: bool, **options: Any) -> tuple[ops.LSTMResult, ops.L
     return result, ops.lstm_backward(result.tape, dy, p.dh, p.dc), size
 
 
-@pytest.mark.parametrize("states", [True, False])
-@pytest.mark.parametrize("every", [1, 7, 64, 10_000])
-@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
-@pytest.mark.parametrize("variant", ["plain", "lengths", "go_backwards", "last"])
-def test_same_bits(variant: str, shape: Shape, every: int, states: bool, dtype: Number) -> None:
-    p = make_problem(shape, dtype)
-    B, T = shape[:2]
-    options: dict[str, Any] = {
+def variants(B: int, T: int) -> dict[str, dict[str, Any]]:
+    return {
         "plain": {},
         "lengths": {"lengths": np.random.default_rng(B).integers(0, T + 1, B)},
         "go_backwards": {"go_backwards": True},
         "last": {"return_sequences": False},
-    }[variant]
+    }
+
+
+@pytest.mark.parametrize("states", [True, False])
+@pytest.mark.parametrize("every", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+@pytest.mark.parametrize("variant", variants(1, 1))
+def test_same_bits(variant: str, shape: Shape, every: int, states: bool, dtype: Number) -> None:
+    p = make_problem(shape, dtype)
+    B, T = shape[:2]
+    options = variants(B, T)[variant]
     result, gradients, size = run(p, states, checkpoint_every=every, **options)
     expected, expected_gradients, whole = run(p, states, **options)
     for got, want in (

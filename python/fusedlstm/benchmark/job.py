@@ -1,0 +1,101 @@
+"""What a contender makes of a workload, and the clock that times it. Runs inside a worker."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusedlstm.benchmark.workloads import Array, Workload
+
+__all__ = ["Contender", "Job", "Turn", "take_turn", "warm_up"]
+
+# Seconds. A sample is the mean over as many calls as last this long, far above the clock's resolution.
+SAMPLE_SECONDS = 1e-3
+WARM_UP_SECONDS = 0.25
+WARM_UP_CALLS = 3
+LONG_CALL = 0.2
+
+
+@dataclass
+class Job:
+    """A workload ready to run.
+
+    Attributes
+    ----------
+    run : callable
+        What is timed. It returns when the results are in memory.
+    check : callable
+        Computes the results once through the same code and returns them as NumPy arrays under the names and
+        in the layouts of `fusedlstm.benchmark.verify`.
+    steps : int
+        How many calls of the workload a `run` stands for; times are divided by it.
+    first : callable, optional
+        One call of the workload, where `run` stands for several; timed once, compiling included.
+    """
+
+    run: Callable[[], object]
+    check: Callable[[], dict[str, Array]]
+    steps: int = 1
+    first: Callable[[], object] | None = None
+
+
+class Contender(Protocol):
+    """One of those who are timed: this library or a peer."""
+
+    def version(self) -> str:
+        """Return the version to report."""
+
+    def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
+        """Convert weights and inputs to the layout this contender likes best; none of it is timed."""
+
+
+@dataclass
+class Turn:
+    """What one turn measured: seconds per call of each sample, and cores kept busy on average."""
+
+    samples: list[float]
+    cores: float
+
+
+def warm_up(run: Callable[[], object]) -> float:
+    """Call until caches are warm and compilers are done; return the seconds of the shortest call."""
+    begin = time.perf_counter()
+    usual, calls = float("inf"), 0
+    while calls < WARM_UP_CALLS or time.perf_counter() - begin < WARM_UP_SECONDS:
+        start = time.perf_counter()
+        run()
+        usual = min(usual, time.perf_counter() - start)
+        calls += 1
+    return usual
+
+
+def take_turn(run: Callable[[], object], usual: float, seconds: float) -> Turn:
+    """Time calls for about the given seconds, one sample at the least.
+
+    Parameters
+    ----------
+    run
+        The call.
+    usual
+        Seconds it takes, as `warm_up` found.
+    seconds
+        How long the turn should last. Calls for a tenth of it are not timed before: they bring back caches
+        and threads that the other contenders' turns have pushed out or put to sleep. Calls that take longer
+        than `LONG_CALL` need none, since that is a small part of them.
+    """
+    calls = max(1, round(SAMPLE_SECONDS / usual))
+    count = max(1, round(seconds / (calls * usual)))
+    for _ in range(0 if usual > LONG_CALL else max(1, round(0.1 * seconds / usual))):
+        run()
+    samples = []
+    begin, busy = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        samples.append((time.perf_counter() - start) / calls)
+    return Turn(samples, (time.process_time() - busy) / (time.perf_counter() - begin))

@@ -1,0 +1,132 @@
+"""Who takes part: this library and its peers, each imported only inside its own process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fusedlstm.benchmark.job import Contender
+    from fusedlstm.benchmark.workloads import Workload
+
+__all__ = ["OURS", "PEERS", "PeerInfo", "installed", "make_contender"]
+
+OURS = "fusedlstm"
+
+
+@dataclass(frozen=True)
+class PeerInfo:
+    """What is known about a peer without importing it.
+
+    Attributes
+    ----------
+    label : str
+        Its name in tables.
+    modules : tuple of str
+        What must be installed.
+    kinds : tuple of str
+        Kinds of workload it offers.
+    dtypes : tuple of str
+        Number types it offers.
+    install : str
+        How to get it.
+    environment : dict of str
+        Environment variables its process needs.
+    """
+
+    label: str
+    modules: tuple[str, ...]
+    kinds: tuple[str, ...]
+    install: str
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def offers(self, workload: Workload, dtype: str) -> bool:
+        """Tell whether the peer takes part in a workload."""
+        return workload.kind in self.kinds and dtype in self.dtypes
+
+
+_KERAS_KINDS = ("forward", "training", "mnist")
+_BENCH_EXTRA = 'pip install "fusedlstm[bench]"'
+# Processors only: a graphics card that a framework may find is another benchmark.
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+
+PEERS: dict[str, PeerInfo] = {
+    "torch": PeerInfo(
+        "PyTorch",
+        ("torch",),
+        ("forward", "training", "step", "mnist"),
+        "pip install torch",
+        environment=_NO_GPU,
+    ),
+    "torch-cell": PeerInfo(
+        "PyTorch LSTMCell", ("torch",), ("step",), "pip install torch", environment=_NO_GPU
+    ),
+    "onnxruntime": PeerInfo(
+        "ONNX Runtime",
+        ("onnxruntime", "onnx"),
+        ("forward", "step"),
+        _BENCH_EXTRA,
+        dtypes=("float32",),
+        environment=_NO_GPU,
+    ),
+    "keras-jax": PeerInfo(
+        "Keras on JAX",
+        ("keras", "jax"),
+        _KERAS_KINDS,
+        _BENCH_EXTRA,
+        # Keras 3.15's tanh on JAX has the precision of float32 whatever the type: float64 would be refused.
+        dtypes=("float32",),
+        environment={**_NO_GPU, "KERAS_BACKEND": "jax"},
+    ),
+    "keras-tensorflow": PeerInfo(
+        "Keras on TensorFlow",
+        ("keras", "tensorflow"),
+        _KERAS_KINDS,
+        "pip install tensorflow",
+        environment={**_NO_GPU, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"},
+    ),
+}
+
+
+def installed(name: str) -> bool:
+    """Tell whether all modules of a peer can be found."""
+    return all(importlib.util.find_spec(module) is not None for module in PEERS[name].modules)
+
+
+def make_contender(name: str, threads: int, dtype: str) -> Contender:
+    """Import and set up a contender. To be called once in a process.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name == OURS:
+        from fusedlstm.benchmark.peers.ours import Ours
+
+        return Ours(threads, dtype)
+    if name in ("torch", "torch-cell"):
+        from fusedlstm.benchmark.peers.torch import Torch
+
+        return Torch(threads, dtype, cell=name == "torch-cell")
+    if name == "onnxruntime":
+        from fusedlstm.benchmark.peers.onnxruntime import OnnxRuntime
+
+        return OnnxRuntime(threads)
+    if name == "keras-jax":
+        from fusedlstm.benchmark.peers.keras_jax import KerasJax
+
+        return KerasJax()
+    if name == "keras-tensorflow":
+        from fusedlstm.benchmark.peers.keras_tensorflow import KerasTensorflow
+
+        return KerasTensorflow(threads, dtype)
+    raise ValueError(f"name: expected {OURS!r} or one of {list(PEERS)}, got {name!r}")
+
+
+def versions(modules: tuple[str, ...]) -> str:
+    """Return ``"name 1.2, other 3.4"`` for installed modules."""
+    return ", ".join(f"{module} {importlib.metadata.version(module)}" for module in modules)

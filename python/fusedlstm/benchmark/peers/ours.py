@@ -1,0 +1,109 @@
+"""fusedlstm as a contender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import fusedlstm
+from fusedlstm import ops
+from fusedlstm.benchmark.job import Job
+
+if TYPE_CHECKING:
+    from fusedlstm.benchmark.workloads import Array, Workload
+
+__all__ = ["Ours"]
+
+
+class Ours:
+    """Inference with weights packed beforehand; training packs them each time, as they change each time."""
+
+    def __init__(self, threads: int, dtype: str) -> None:
+        ops.set_num_threads(threads)
+        self.dtype = dtype
+
+    def version(self) -> str:
+        """Return version and instruction set."""
+        return f"fusedlstm {fusedlstm.__version__} ({ops.get_instruction_set()})"
+
+    def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
+        """Make the job; see `Contender`."""
+        if workload.kind == "mnist":
+            return self._mnist(arrays)
+        parts = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
+        weights = ops.LSTMWeights(*parts)
+        x = arrays["x"]
+        if workload.kind == "step":
+            return _step(x, arrays["h0"], arrays["c0"], weights)
+        if workload.kind == "forward":
+            return Job(
+                lambda: ops.lstm_forward(x, weights),
+                lambda: {key: _array(ops.lstm_forward(x, weights), key) for key in ("y", "h", "c")},
+            )
+        dy = arrays["dy"]
+
+        def train() -> ops.LSTMGradients:
+            weights.update(*parts)
+            tape = ops.lstm_forward(x, weights, training=True).tape
+            assert tape is not None
+            return ops.lstm_backward(tape, dy)
+
+        names = ("dx", "dkernel", "drecurrent_kernel", "dbias")
+
+        def check() -> dict[str, Array]:
+            gradients = train()
+            return {name: _array(gradients, name) for name in names}
+
+        return Job(train, check)
+
+    def _mnist(self, arrays: dict[str, Array]) -> Job:
+        fusedlstm.config.set_floatx(self.dtype)
+        start = [arrays[f"w{index}"] for index in range(10)]
+        x, labels = arrays["x"], arrays["labels"]
+
+        def build(dropout: float) -> fusedlstm.Sequential:
+            layers = fusedlstm.layers
+            model = fusedlstm.Sequential(
+                [
+                    layers.Input(x.shape[1:]),
+                    layers.LSTM(128, return_sequences=True),
+                    layers.Dropout(dropout),
+                    layers.LSTM(128),
+                    layers.Dropout(dropout),
+                    layers.Dense(32, activation="relu"),
+                    layers.Dropout(dropout),
+                    layers.Dense(10, activation="softmax"),
+                ]
+            )
+            model.set_weights(start)
+            model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+            return model
+
+        def check() -> dict[str, Array]:
+            model = build(0.0)
+            losses = [model.train_on_batch(x, labels)[0]]
+            weights = model.get_weights()
+            losses += [model.train_on_batch(x, labels)[0] for _ in range(2)]
+            return {"losses": np.array(losses), **{f"w{i}": array for i, array in enumerate(weights)}}
+
+        model = build(0.2)
+        return Job(lambda: model.train_on_batch(x, labels), check)
+
+
+def _step(x: Array, h: Array, c: Array, weights: ops.LSTMWeights) -> Job:
+    out = (np.empty_like(h), np.empty_like(c))
+
+    def run() -> object:
+        return ops.lstm_step(x, h, c, weights, out=out)
+
+    def check() -> dict[str, Array]:
+        run()
+        return {"h": out[0], "c": out[1]}
+
+    return Job(run, check)
+
+
+def _array(result: object, name: str) -> Array:
+    array: Array = getattr(result, name)
+    return array

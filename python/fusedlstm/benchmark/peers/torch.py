@@ -1,0 +1,166 @@
+"""PyTorch as a contender: ``torch.nn.LSTM`` in its own layout (T, B, I), ``LSTMCell`` for single steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fusedlstm.benchmark.job import Job
+
+if TYPE_CHECKING:
+    from fusedlstm.benchmark.workloads import Array, Workload
+
+__all__ = ["Torch"]
+
+
+class Torch:
+    """Eager PyTorch. Its gates come in the order i, f, c~, o, as here; its weights are transposed."""
+
+    def __init__(self, threads: int, dtype: str, *, cell: bool) -> None:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(getattr(torch, dtype))
+        self.cell = cell
+
+    def version(self) -> str:
+        """Return the version."""
+        return f"torch {torch.__version__}"
+
+    def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
+        """Make the job; see `Contender`."""
+        if workload.kind == "mnist":
+            return _mnist(arrays)
+        if workload.kind == "step" and self.cell:
+            return _cell_step(workload, arrays)
+        lstm = torch.nn.LSTM(workload.I, workload.H)
+        _set_lstm(lstm, arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
+        if workload.kind == "training":
+            return _training(lstm, arrays)
+        x = _steps_first(arrays["x"][:, None] if workload.kind == "step" else arrays["x"])
+        states = None
+        if workload.kind == "step":
+            states = (torch.from_numpy(arrays["h0"])[None], torch.from_numpy(arrays["c0"])[None])
+        lstm.eval()
+
+        def run() -> Any:
+            with torch.inference_mode():
+                return lstm(x, states)
+
+        def check() -> dict[str, Array]:
+            y, (h, c) = run()
+            result = {"h": h[0].numpy(), "c": c[0].numpy()}
+            if workload.kind == "forward":
+                result["y"] = _rows_first(y)
+            return result
+
+        return Job(run, check)
+
+
+def _steps_first(x: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.swapaxes(x, 0, 1)))
+
+
+def _rows_first(tensor: torch.Tensor) -> Array:
+    return np.ascontiguousarray(np.swapaxes(tensor.detach().numpy(), 0, 1))
+
+
+def _set_lstm(module: Any, kernel: Array, recurrent_kernel: Array, bias: Array) -> None:
+    """Fill an ``LSTM`` or ``LSTMCell``, which adds two biases; the second becomes zero."""
+    values = (kernel.T, recurrent_kernel.T, bias, np.zeros_like(bias))
+    with torch.no_grad():
+        for parameter, value in zip(module.parameters(), values, strict=True):
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+
+def _cell_step(workload: Workload, arrays: dict[str, Array]) -> Job:
+    cell = torch.nn.LSTMCell(workload.I, workload.H)
+    _set_lstm(cell, arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
+    x, h, c = (torch.from_numpy(arrays[name]) for name in ("x", "h0", "c0"))
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return cell(x, (h, c))
+
+    def check() -> dict[str, Array]:
+        h_new, c_new = run()
+        return {"h": h_new.numpy(), "c": c_new.numpy()}
+
+    return Job(run, check)
+
+
+def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array]) -> Job:
+    x = _steps_first(arrays["x"]).requires_grad_()
+    dy = _steps_first(arrays["dy"])
+    wanted = [x, *list(lstm.parameters())[:3]]
+
+    def run() -> Any:
+        y, _ = lstm(x)
+        return torch.autograd.grad(y, wanted, dy)
+
+    def check() -> dict[str, Array]:
+        dx, dkernel, drecurrent, dbias = run()
+        return {
+            "dx": _rows_first(dx),
+            "dkernel": dkernel.numpy().T.copy(),
+            "drecurrent_kernel": drecurrent.numpy().T.copy(),
+            "dbias": dbias.numpy(),
+        }
+
+    return Job(run, check)
+
+
+def _mnist(arrays: dict[str, Array]) -> Job:
+    x, labels = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["labels"])
+
+    def build(dropout: float) -> tuple[Any, Any]:
+        w = [arrays[f"w{index}"] for index in range(10)]
+        model = torch.nn.ModuleDict(
+            {
+                "lstm1": torch.nn.LSTM(28, 128, batch_first=True),
+                "lstm2": torch.nn.LSTM(128, 128, batch_first=True),
+                "dense1": torch.nn.Linear(128, 32),
+                "dense2": torch.nn.Linear(32, 10),
+                "dropout": torch.nn.Dropout(dropout),
+            }
+        )
+        _set_lstm(model["lstm1"], *w[:3])
+        _set_lstm(model["lstm2"], *w[3:6])
+        with torch.no_grad():
+            for dense, kernel, bias in ((model["dense1"], w[6], w[7]), (model["dense2"], w[8], w[9])):
+                dense.weight.copy_(torch.from_numpy(kernel.T.copy()))
+                dense.bias.copy_(torch.from_numpy(bias))
+        # The second biases stay zero: here they are no parameters of the model.
+        trained = [p for name, p in model.named_parameters() if not name.endswith("bias_hh_l0")]
+        return model, torch.optim.Adam(trained, lr=1e-3, eps=1e-7)
+
+    def logits_of(model: Any) -> Any:
+        """Run the model up to the logits; the softmax is part of the loss, as usual in PyTorch."""
+        dropout = model["dropout"]
+        sequence = dropout(model["lstm1"](x)[0])
+        state = dropout(model["lstm2"](sequence)[0][:, -1])
+        return model["dense2"](dropout(torch.relu(model["dense1"](state))))
+
+    def step(model: Any, optimizer: Any) -> tuple[float, float]:
+        optimizer.zero_grad()
+        logits = logits_of(model)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return loss.item(), accuracy.item()
+
+    def check() -> dict[str, Array]:
+        model, optimizer = build(0.0)
+        losses = [step(model, optimizer)[0]]
+        weights: list[Any] = []
+        for lstm in (model["lstm1"], model["lstm2"]):
+            kernel, recurrent, bias, _ = (p.detach().numpy().copy() for p in lstm.parameters())
+            weights += [kernel.T, recurrent.T, bias]
+        for dense in (model["dense1"], model["dense2"]):
+            weights += [dense.weight.detach().numpy().T.copy(), dense.bias.detach().numpy().copy()]
+        losses += [step(model, optimizer)[0] for _ in range(2)]
+        return {"losses": np.array(losses), **{f"w{i}": array for i, array in enumerate(weights)}}
+
+    model, optimizer = build(0.2)
+    return Job(lambda: step(model, optimizer), check)
