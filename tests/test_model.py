@@ -497,6 +497,7 @@ def test_compile_first() -> None:
         ({"metrics": ["acc", "acc"]}, "metrics: expected different names, got 'acc' twice"),
         ({"metrics": [metrics.Mean("loss")]}, "metrics: expected different names, got 'loss' twice"),
         ({"loss": losses.MeanSquaredError("none")}, "loss: expected a reduction to one number"),
+        ({"loss_weights": [1.0]}, "loss_weights: expected None for a model with one output"),
     ],
 )
 def test_compile_refuses(settings: dict[str, Any], message: str) -> None:

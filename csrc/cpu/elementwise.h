@@ -111,9 +111,12 @@ void dropout(Range rows, Index steps, Index features, bool share_steps, std::uin
                                     mix(static_cast<std::uint32_t>(run >> 32) + seed_low);
       const T* in = x.at(b, t);
       T* out = y + (b * steps + t) * features;
+      // in and out are the same or apart, so elements do not depend on each other.
+#pragma GCC ivdep
       for (Index j = 0; j < features; ++j) {
         const std::uint32_t word = mix(mix(static_cast<std::uint32_t>(j) + run_key) ^ seed_high);
-        out[j] = word >= threshold ? in[j] * scale : T(0);
+        const T kept = in[j] * scale;
+        out[j] = word >= threshold ? kept : T(0);
       }
     }
   }

@@ -84,6 +84,11 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
       V sums[Tile<T>::vectors] = {V(0), V(0), V(0), V(0)};
       for (Index k = 0; k < depth; ++k) {
         const T* source = right_rows[k] + panel * columns;
+        // The next panel's part of this row, too far from the last row's for the hardware to foresee.
+        if (panel + 1 < panels) {
+          __builtin_prefetch(source + columns, 0, 2);
+          __builtin_prefetch(source + 2 * columns - 1, 0, 2);
+        }
         for (int j = 0; j < Tile<T>::vectors; ++j) {
           const Index lanes = width - j * V::width;
           const V value = lanes > 0 ? V::load(source + j * V::width, lanes) : V(0);

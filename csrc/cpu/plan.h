@@ -22,38 +22,53 @@ struct SequencePlan {
   Index chunk = 1;
 };
 
-// A thread with less than a tile of rows would read all weights for little work; it takes a share of the
-// units instead, unless there are even fewer panels of them than rows.
-inline bool splits_units(const Sizes& n, Index tile_rows, Index panels, Index threads) {
-  return threads > 1 && n.batch < threads * tile_rows &&
+// Weights beyond this are read from a cache that threads share, or from memory, at every step.
+inline constexpr Index large_weights = Index{2} << 20;
+
+inline bool has_large_weights(const Sizes& n, Index element) {
+  return 4 * n.units * n.units * element > large_weights;
+}
+
+// Rows that a thread wants: a tile, or enough to hide the reading of large weights behind arithmetic.
+inline Index wanted_rows(const Sizes& n, Index element, Index tile_rows) {
+  constexpr Index rows_for_large_weights = 24;
+  return has_large_weights(n, element) ? rows_for_large_weights : tile_rows;
+}
+
+// A thread with fewer rows takes a share of the units instead, so that all threads together read the weights
+// once; unless there are even fewer panels of them than rows.
+inline bool splits_units(const Sizes& n, Index element, Index tile_rows, Index panels, Index threads) {
+  return threads > 1 && n.batch < threads * wanted_rows(n, element, tile_rows) &&
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
 // How many of `limit` threads a sequence with that many real (row, step) pairs is worth. `panels` are what
 // threads can split when they split units.
-inline int useful_threads(const Sizes& n, Index real_steps, Index tile_rows, Index panels, int limit) {
+inline int useful_threads(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
+                          int limit) {
   const Index operations = 8 * n.units * (n.inputs + n.units) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
-  if (!splits_units(n, tile_rows, panels, count))
+  if (!splits_units(n, element, tile_rows, panels, count)) {
     return static_cast<int>(std::clamp<Index>(n.batch, 1, count));
+  }
   const Index by_step = step_operations / step_operations_per_thread;
   return static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count));
 }
 
-inline SequencePlan plan_sequence(const Sizes& n, Index tile_rows, Index panels, int threads) {
+inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows, Index panels, int threads) {
   SequencePlan plan;
-  plan.units_split = splits_units(n, tile_rows, panels, threads);
+  plan.units_split = splits_units(n, element, tile_rows, panels, threads);
   // Rows that run through time together: enough to reuse each panel while it is in L1, few enough that their
   // states and projections stay in L2.
   constexpr Index most_rows = 96;
   const Index rows = plan.units_split ? n.batch : (n.batch + threads - 1) / threads;
   const Index blocks = std::max<Index>(1, (rows + most_rows - 1) / most_rows);
   plan.row_block = std::max<Index>(1, (rows + blocks - 1) / blocks);
-  // Steps projected together, so that the product has rows enough for its tiles.
-  constexpr Index enough_rows = 24;
-  static_assert(enough_rows <= max_chunk);
-  plan.chunk = std::clamp<Index>(enough_rows / plan.row_block, 1, std::max<Index>(1, n.steps));
+  // Steps projected together, so that the product has rows enough for its tiles, and reads large weights
+  // seldom.
+  const Index enough_rows = has_large_weights(n, element) ? 96 : 24;
+  plan.chunk = std::clamp<Index>(enough_rows / plan.row_block, 1, std::clamp<Index>(n.steps, 1, max_chunk));
   return plan;
 }
 

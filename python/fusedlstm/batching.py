@@ -66,7 +66,9 @@ class BatchTrainer(ABC):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers and weights to one file."""
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: None = None, metrics: Any = None
+    ) -> None:
         """Set how the model is trained.
 
         Parameters
@@ -75,6 +77,8 @@ class BatchTrainer(ABC):
             A name or an object of `fusedlstm.optimizers`.
         loss : str or callable or Loss, optional
             A name, function or object of `fusedlstm.losses`; needed for `fit` and `evaluate`.
+        loss_weights : None
+            In Keras's place; a model with one output has nothing to weigh.
         metrics : list of (str or Metric), optional
             Names or objects of `fusedlstm.metrics`.
 
@@ -83,6 +87,8 @@ class BatchTrainer(ABC):
         ValueError
             If a name is unknown, a metric's name occurs twice, or the loss is not reduced to one number.
         """
+        if loss_weights is not None:
+            raise ValueError(f"loss_weights: expected None for a model with one output, got {loss_weights!r}")
         chosen_optimizer = optimizers.get(optimizer)
         chosen_loss = None if loss is None else losses.get(loss)
         if chosen_loss is not None and chosen_loss.reduction == "none":

@@ -1,0 +1,1 @@
+"""``fusedlstm bench``. No test looks at a time."""
