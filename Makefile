@@ -44,10 +44,15 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# One stamp per set of extras; any change of the sources installs again.
-$(VENV)/installed-%: $(SOURCES) | $(BIN)/python
-	$(PIP_INSTALL) ".[$*]"
+# The package is built once per change of its sources; an extra then only adds what it needs.
+$(VENV)/installed: $(SOURCES) | $(BIN)/python
+	$(PIP_INSTALL) .
 	@touch $@
 
+$(VENV)/installed-%: $(VENV)/installed
+	$(PIP_INSTALL) "fusedlstm[$*]"
+	@touch $@
+
+.PRECIOUS: $(VENV)/installed-%
 .PHONY: mnist test lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

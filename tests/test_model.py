@@ -216,7 +216,7 @@ def test_metrics_and_results() -> None:
     model.compile(
         "sgd",
         "sparse_categorical_crossentropy",
-        ["acc", metrics.MeanMetric(losses.get("sparse_categorical_crossentropy"), "ce")],
+        metrics=["acc", metrics.MeanMetric(losses.get("sparse_categorical_crossentropy"), "ce")],
     )
     logs = model.evaluate(X, Y, verbose=0, return_dict=True)
     assert list(logs) == model.metrics_names == ["loss", "acc", "ce"]
@@ -287,7 +287,7 @@ def test_training_resumes_bit_for_bit(optimizer: str) -> None:
     assert first.optimizer is not None
     resumed = type(first.optimizer).from_config(first.optimizer.get_config())
     resumed.set_state(first.optimizer.get_state(), second.trainable_weights)
-    second.compile(resumed, first.loss, ["accuracy"])
+    second.compile(resumed, first.loss, metrics=["accuracy"])
     second.set_weights(first.get_weights())
     for ours, theirs in zip(second.seed_generators, first.seed_generators, strict=True):
         ours.state = theirs.state
@@ -468,7 +468,7 @@ def test_types_that_fit_refuses(x: Any, message: str) -> None:
 
 def test_a_metric_that_does_not_fit_changes_nothing() -> None:
     model = classifier()
-    model.compile("sgd", "sparse_categorical_crossentropy", ["binary_accuracy"])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["binary_accuracy"])
     before = model.get_weights()
     with pytest.raises(ValueError, match="y_true: expected shape"):
         model.fit(*GOOD, verbose=0)

@@ -13,7 +13,7 @@ import click
 from fusedlstm import cli_options, ops
 from fusedlstm.benchmark import kernels, tables
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
-from fusedlstm.benchmark.peers import OURS, PEERS, installed
+from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
@@ -201,10 +201,11 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
             peak, threads, machine["caches"].get("L2"), 0.1 if options["quick"] else 0.5
         )
         tables.print_machine(out, machine, measured, dtype)
-        workers = {OURS: start(OURS, ours)}
-        for name in options["peers"]:
-            if any(PEERS[name].offers(workload, dtype) for workload in options["workloads"]):
-                workers[name] = start(name, PEERS[name].environment)
+        workers = {
+            name: start(name, PEERS[name].environment if name in PEERS else ours)
+            for name in (OURS, *VARIANTS, *options["peers"])
+            if any(offers(name, workload, dtype) for workload in options["workloads"])
+        }
         versions: dict[str, str] = {}
         missing: dict[str, str] = {}
         for name, worker in list(workers.items()):
@@ -212,18 +213,14 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
             try:
                 versions[name] = worker.request("hello")["version"]
             except WorkerError as error:
-                if name == OURS:
+                if name not in PEERS:
                     raise
                 missing[name] = str(error)
                 click.secho(f"LEFT OUT {error}", fg="red", err=True)
                 del workers[name]
         tables.print_versions(out, versions)
         for workload in options["workloads"]:
-            present = {
-                name: worker
-                for name, worker in workers.items()
-                if name == OURS or PEERS[name].offers(workload, dtype)
-            }
+            present = {name: worker for name, worker in workers.items() if offers(name, workload, dtype)}
             try:
                 result = run_workload(
                     workload,

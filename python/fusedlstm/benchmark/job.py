@@ -35,12 +35,15 @@ class Job:
         How many calls of the workload a `run` stands for; times are divided by it.
     first : callable, optional
         One call of the workload, where `run` stands for several; timed once, compiling included.
+    tape_bytes : callable, optional
+        Returns the bytes that training keeps between forward and backward, where that is known.
     """
 
     run: Callable[[], object]
     check: Callable[[], dict[str, Array]]
     steps: int = 1
     first: Callable[[], object] | None = None
+    tape_bytes: Callable[[], int] | None = None
 
 
 class Contender(Protocol):

@@ -20,20 +20,28 @@ __all__ = ["write_plots"]
 # Okabe and Ito's palette, distinguishable for colour-blind readers; markers for those who print in grey.
 _LOOKS = {
     OURS: ("#D55E00", "o"),
+    "fusedlstm-padded": ("#F2B38A", "h"),
+    "fusedlstm-bfloat16": ("#F2B38A", "p"),
+    "fusedlstm-int8": ("#8C3D00", "X"),
+    "fusedlstm-checkpoints": ("#F2B38A", "d"),
     "torch": ("#0072B2", "s"),
     "torch-cell": ("#56B4E9", "D"),
+    "torch-padded": ("#56B4E9", "<"),
     "onnxruntime": ("#009E73", "^"),
     "keras-jax": ("#CC79A7", "v"),
     "keras-tensorflow": ("#E69F00", "P"),
 }
 _BAR_INCHES = 0.23
-# The roofline's axes are about this high; a row of numbers on it takes so much.
-_ROOFLINE_POINTS, _ROW_POINTS = 330, 11
+_LEGEND_COLUMNS = 4
+# The roofline's axes are about this high; a row of numbers on it, or of a legend beside it, takes so much.
+_ROOFLINE_POINTS, _ROW_POINTS, _LEGEND_POINTS = 420, 11, 13.5
 _GROUPS = {
     "forward": "Forward, inference",
     "training": "Forward and backward",
     "single-row": "One row at a time",
     "mnist": "Training step of the MNIST model",
+    "lengths": "Sequences of different lengths, forward and backward",
+    "checkpoint": "Long sequences, forward and backward",
 }
 
 
@@ -150,7 +158,7 @@ def _bars(path: Path, title: str, subtitle: str, results: Sequence[Mapping[str, 
         list(seen.values()),
         [_label(name) for name in seen],
         frameon=False,
-        ncols=len(seen),
+        ncols=min(len(seen), _LEGEND_COLUMNS),
         fontsize=9,
         columnspacing=1.4,
         loc="outside lower center",
@@ -170,7 +178,7 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
     results = content["workloads"]
     threads = str(content["options"]["threads"])
     roofs = content["machine"]["by_threads"][threads]
-    figure = _figure(11, 6.2)
+    figure = _figure(11, 7.4)
     axes = figure.subplots()
     intensity = np.array([result["operations"] / result["bytes"] for result in results])
     left, right = intensity.min() / 2, intensity.max() * 2
@@ -225,11 +233,12 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
         bbox_to_anchor=(1.01, 1.0),
     )
     axes.add_artist(first)
-    axes.legend(
-        handles=roof_handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 0.76)
-    )
+    # Below it the roofs, and below these the workloads' names.
+    top = 1 - _LEGEND_POINTS * (len(order) + 0.7) / _ROOFLINE_POINTS
+    axes.legend(handles=roof_handles, frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.01, top))
+    top -= _LEGEND_POINTS * (len(roof_handles) + 1.2) / _ROOFLINE_POINTS
     key = "\n".join(f"{number:2d}  {result['name']}" for number, result in enumerate(results, 1))
-    axes.text(1.03, 0.6, key, transform=axes.transAxes, va="top", fontsize=8, color="0.2", linespacing=1.3)
+    axes.text(1.03, top, key, transform=axes.transAxes, va="top", fontsize=8, color="0.2", linespacing=1.3)
     return _save(figure, path)
 
 

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fusedlstm.benchmark.peers import OURS, PEERS, installed
-from fusedlstm.benchmark.workloads import CATALOGUE, QUICK
+from fusedlstm.benchmark.remarks import remarks
+from fusedlstm.benchmark.workloads import CATALOGUE, FORMS, QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +80,8 @@ def print_machine(out: Console, machine: Mapping[str, Any], measured: Mapping[st
 
 
 def print_versions(out: Console, versions: Mapping[str, str]) -> None:
-    """Print who takes part."""
-    out.print(f"contenders  {'; '.join(versions.values())}")
+    """Print who takes part, each once although this library and PyTorch are used in several ways."""
+    out.print(f"contenders  {'; '.join(dict.fromkeys(versions.values()))}")
 
 
 def print_result(out: Console, workload: Workload, result: Mapping[str, Any]) -> None:
@@ -119,6 +120,8 @@ def print_result(out: Console, workload: Workload, result: Mapping[str, Any]) ->
             style="bold" if name == OURS else "",
         )
     out.print(table)
+    for remark in remarks(result):
+        out.print(remark)
     for name, reason in result["failed"].items():
         out.print(f"{name} failed: {reason}", style="red")
 
@@ -132,7 +135,7 @@ def print_catalogue(out: Console) -> None:
         table.add_row(workload.name, workload.description, "yes" if workload in QUICK else "")
     out.print(table)
     out.print()
-    out.print("Any other size: forward-BxTxIxH, training-BxTxIxH, step-BxIxH, mnist-B.", style="dim")
+    out.print(f"Any other size: {FORMS}.", style="dim")
     out.print()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("peer", "", "here", "how to get it"):

@@ -17,7 +17,7 @@ from fusedlstm.benchmark.reference_model import ADAM_EPSILON, LEARNING_RATE, tra
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["DisagreementError", "Expected", "compare", "expectations"]
+__all__ = ["DisagreementError", "Expected", "compare", "expectations", "largest_difference"]
 
 _MNIST_CHECKED_STEPS = 3
 
@@ -48,19 +48,15 @@ def expectations(workload: Workload, arrays: dict[str, Array], dtype: str) -> di
     -------
     dict
         ``y`` (B, T, H), ``h`` and ``c`` (B, H) for forward, ``h`` and ``c`` for a step, ``dx`` (B, T, I),
-        ``dkernel``, ``drecurrent_kernel`` and ``dbias`` in Keras's layout for training, ``losses`` and, after
-        the first update, the weights ``w0`` to ``w9`` for the MNIST model.
+        ``dkernel``, ``drecurrent_kernel`` and ``dbias`` in Keras's layout for training of any kind,
+        ``losses`` and, after the first update, the weights ``w0`` to ``w9`` for the MNIST model.
     """
     if workload.kind == "mnist":
         return _mnist(workload, arrays, dtype)
-    B, T, I, H = workload.B, workload.T, workload.I, workload.H  # noqa: E741
+    if workload.kind in ("training", "lengths", "checkpoint"):
+        return _gradients(workload, arrays, dtype)
+    T, I, H = workload.T, workload.I, workload.H  # noqa: E741
     weights = arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"]
-    if workload.kind == "training":
-        gradients = testing.lstm_backward_reference(arrays["x"], *weights, dy=arrays["dy"])
-        tolerance = testing.tolerance(dtype, I + 4 * H + B * T, steps=T)
-        # Sums over all rows and steps have partial sums of about the root of their number.
-        least = {"dx": 0.0, **dict.fromkeys(("dkernel", "drecurrent_kernel", "dbias"), math.sqrt(B * T))}
-        return {name: _relative(getattr(gradients, name), tolerance, least[name]) for name in least}
     tolerance = testing.tolerance(dtype, I + H + 1, steps=T)
     if workload.kind == "step":
         x = arrays["x"][:, None]
@@ -68,6 +64,49 @@ def expectations(workload: Workload, arrays: dict[str, Array], dtype: str) -> di
         return {name: _relative(getattr(result, name), tolerance) for name in ("h", "c")}
     result = testing.lstm_forward_reference(arrays["x"], *weights)
     return {name: _relative(getattr(result, name), tolerance) for name in ("y", "h", "c")}
+
+
+def _gradients(workload: Workload, arrays: dict[str, Array], dtype: str) -> dict[str, Expected]:
+    steps = workload.T
+    if workload.kind == "checkpoint":
+        steps = min(steps, _memory(workload, arrays))
+    tolerance = testing.tolerance(dtype, workload.I + 4 * workload.H + workload.real_steps, steps=steps)
+    # Sums over all rows and steps have partial sums of about the root of their number.
+    root = math.sqrt(workload.real_steps)
+    least = {"dx": 0.0, **dict.fromkeys(("dkernel", "drecurrent_kernel", "dbias"), root)}
+    if workload.kind == "lengths":
+        gradients = _gradients_by_row(workload, arrays)
+    else:
+        weights = arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"]
+        reference = testing.lstm_backward_reference(arrays["x"], *weights, dy=arrays["dy"])
+        gradients = {name: getattr(reference, name) for name in least}
+    return {name: _relative(gradients[name], tolerance, least[name]) for name in least}
+
+
+def _gradients_by_row(workload: Workload, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Run each row by itself, its real steps only: the reference knows nothing of lengths."""
+    weights = arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"]
+    sums = [np.zeros(array.shape) for array in weights]
+    dx = np.zeros(arrays["x"].shape)
+    for row, length in enumerate(workload.lengths):
+        real = slice(row, row + 1), slice(0, length)
+        gradients = testing.lstm_backward_reference(arrays["x"][real], *weights, dy=arrays["dy"][real])
+        dx[real] = gradients.dx
+        parts = gradients.dkernel, gradients.drecurrent_kernel, gradients.dbias
+        for total, part in zip(sums, parts, strict=True):
+            total += part
+    return {"dx": dx, **dict(zip(("dkernel", "drecurrent_kernel", "dbias"), sums, strict=True))}
+
+
+def _memory(workload: Workload, arrays: dict[str, Array]) -> int:
+    """Return how many steps' rounding errors one state holds, for sequences so long that most have faded.
+
+    A forget gate of pre-activation z leaves ``sigmoid(z)`` of an error, so that ``1 / (1 - sigmoid(z)) = 1 +
+    exp(z)`` steps' errors are in the cell state at a time. Taken is the largest bias, and twice the number
+    for what the inputs add to z, whose mean is zero, and for errors that come back through h.
+    """
+    forget = arrays["bias"][workload.H : 2 * workload.H]
+    return math.ceil(2 * (1 + math.exp(float(forget.max()))))
 
 
 def _relative(array: Array, tolerance: float, least: float = 0.0) -> Expected:
@@ -105,6 +144,11 @@ def _mnist(workload: Workload, arrays: dict[str, Array], dtype: str) -> dict[str
     plain = 4 * testing.tolerance(dtype, 2 * H + 1, steps=2 * T)
     result["losses"] = Expected(losses, plain * np.maximum(losses, 1.0) + 2 * steps * drift)
     return result
+
+
+def largest_difference(results: dict[str, Array], expected: dict[str, Expected]) -> float:
+    """Return how far results that `compare` accepts are from the reference's at most, as a number."""
+    return max(float(np.abs(results[name] - want.array).max()) for name, want in expected.items())
 
 
 def compare(results: dict[str, Array], expected: dict[str, Expected]) -> float:

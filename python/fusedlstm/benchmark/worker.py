@@ -90,7 +90,7 @@ class _Server:
 
         assert self.job is not None
         np.savez(request["results"], **self.job.check())  # type: ignore[arg-type]
-        return {}
+        return {"tape_bytes": self.job.tape_bytes() if self.job.tape_bytes else None}
 
     def do_warm_up(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         from fusedlstm.benchmark.job import warm_up

@@ -17,17 +17,33 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CATALOGUE", "KINDS", "QUICK", "Array", "Workload", "make_arrays", "mnist_shapes", "select"]
+__all__ = [
+    "CATALOGUE",
+    "FORMS",
+    "KINDS",
+    "QUICK",
+    "Array",
+    "Workload",
+    "make_arrays",
+    "mnist_shapes",
+    "select",
+]
 
 Array: TypeAlias = npt.NDArray[Any]
 
-KINDS = ("forward", "training", "step", "mnist")
+# Arrays are seeded by a kind's place here.
+KINDS = ("forward", "training", "step", "mnist", "lengths", "checkpoint")
+FORMS = "forward-BxTxIxH, training-BxTxIxH, lengths-BxTxIxH, checkpoint-BxTxIxH, step-BxIxH, mnist-B"
+_SIZES = {"step": 3, "mnist": 1}  # in a name; 4 for the others
 _DESCRIPTIONS = {
     "forward": "forward for inference: y, last h and last c",
     "training": "forward and backward: gradients of x, kernel, recurrent kernel and bias from that of y",
     "step": "one step from given states, called from Python",
     "mnist": "training step of the MNIST model, called from Python: loss, accuracy, dropout, Adam",
+    "lengths": "forward and backward over sequences of different lengths, padded to one",
+    "checkpoint": "forward and backward over a long sequence, with the whole tape or checkpoints",
 }
+_REAL_SHARE = 0.48  # of the padded steps of `lengths`
 MNIST_STEPS, MNIST_INPUTS, MNIST_UNITS, MNIST_HIDDEN, MNIST_CLASSES = 28, 28, 128, 32, 10
 
 
@@ -74,11 +90,9 @@ class Workload:
         """
         kind, _, sizes = name.partition("-")
         numbers = [int(size) for size in sizes.split("x")] if re.fullmatch(r"\d+(x\d+)*", sizes) else []
-        wanted = {"forward": 4, "training": 4, "step": 3, "mnist": 1}.get(kind)
-        if wanted is None or len(numbers) != wanted or min(numbers) < 1:
+        if kind not in KINDS or len(numbers) != _SIZES.get(kind, 4) or min(numbers) < 1:
             raise ValueError(
-                "expected forward-BxTxIxH, training-BxTxIxH, step-BxIxH, mnist-B with positive integers, "
-                f"or a pattern that fits a listed name, got {name!r}"
+                f"expected {FORMS} with positive integers, or a pattern that fits a listed name, got {name!r}"
             )
         if kind == "mnist":
             return cls(kind, numbers[0], MNIST_STEPS, MNIST_INPUTS, MNIST_UNITS)
@@ -87,19 +101,42 @@ class Workload:
         return cls(kind, *numbers)
 
     @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Real steps of each row, (B,): all T, except for the kind `lengths`.
+
+        There one row has T, and the others are spread evenly, in some order, such that the mean is 48 % of T,
+        or a little more where rows would be empty, as none is.
+        """
+        B, T = self.B, self.T
+        if self.kind != "lengths" or B == 1:
+            return np.full(B, T, np.int64)
+        others = 2 * max(_REAL_SHARE * B - 1, 0) * T / (B - 1) ** 2 * (np.arange(B - 1) + 0.5)
+        # Rounding the running sum, not its terms, keeps the mean.
+        rounded = np.diff(np.rint(np.cumsum(others)), prepend=0).astype(np.int64)
+        return np.random.default_rng([B, T]).permutation(np.append(np.maximum(rounded, 1), T))
+
+    @property
+    def real_steps(self) -> int:
+        """Steps of all rows together, without padding."""
+        return int(self.lengths.sum())
+
+    @property
     def operations(self) -> int:
         """Multiplications and additions that the matrix products need; the cells are not counted.
 
         Forward takes ``8 B H (T I + (T - 1) H)``: without initial states the first step has no recurrent
-        product. Backward takes twice that, a product for each of a product's two gradients.
+        product. Backward takes twice that, a product for each of a product's two gradients. What padding
+        takes, or running forward again from checkpoints, is not counted.
         """
         B, T, I, H = self.B, self.T, self.I, self.H  # noqa: E741
         if self.kind == "step":
             return 8 * B * H * (I + H)
         if self.kind == "forward":
             return _forward_operations(B, T, I, H)
-        if self.kind == "training":
+        if self.kind in ("training", "checkpoint"):
             return 3 * _forward_operations(B, T, I, H)
+        if self.kind == "lengths":
+            return 3 * 8 * H * (self.real_steps * I + (self.real_steps - B) * H)
         dense = 2 * B * (H * MNIST_HIDDEN + MNIST_HIDDEN * MNIST_CLASSES)
         forward = _forward_operations(B, T, I, H) + _forward_operations(B, T, H, H) + dense
         return 3 * forward - 8 * B * T * I * H
@@ -111,6 +148,8 @@ class Workload:
             "step": "8 B H (I + H)",
             "forward": "8 B H (T I + (T-1) H)",
             "training": "3 x 8 B H (T I + (T-1) H)",
+            "lengths": f"3 x 8 H (S I + (S-B) H), S = {self.real_steps} real steps",
+            "checkpoint": "3 x 8 B H (T I + (T-1) H)",
             "mnist": "3 x (both LSTMs as for forward + 2 B (128 x 32 + 32 x 10)) - 8 B T I H (no dx)",
         }[self.kind]
 
@@ -125,10 +164,10 @@ class Workload:
             return itemsize * (4 * H * (I + H + 1) + B * (I + 4 * H))
         if self.kind == "forward":
             return itemsize * _forward_numbers(B, T, I, H)
-        if self.kind == "training":
-            return itemsize * _training_numbers(B, T, I, H)
+        if self.kind in ("training", "lengths", "checkpoint"):
+            return itemsize * _training_numbers(self.real_steps, T, I, H)
         parameters = sum(math.prod(shape) for shape in mnist_shapes())
-        layers = _training_numbers(B, T, I, H) + _training_numbers(B, T, H, H)
+        layers = _training_numbers(B * T, T, I, H) + _training_numbers(B * T, T, H, H)
         return itemsize * (layers + 7 * parameters)  # Adam reads four arrays and writes three
 
 
@@ -140,10 +179,11 @@ def _forward_numbers(B: int, T: int, I: int, H: int) -> int:  # noqa: E741
     return T * 4 * H * (I + H) + B * T * (I + H) + 2 * B * H
 
 
-def _training_numbers(B: int, T: int, I: int, H: int) -> int:  # noqa: E741
+def _training_numbers(steps: int, T: int, I: int, H: int) -> int:  # noqa: E741
+    """Count for the given number of steps of all rows together, up to T each."""
     weights = 4 * H * (I + H)
-    tape = 2 * 5 * B * T * H  # gates and cell states, written and read
-    return (2 * T + 1) * weights + tape + B * T * (3 * I + 3 * H)
+    tape = 2 * 5 * steps * H  # gates and cell states, written and read
+    return (2 * T + 1) * weights + tape + steps * (3 * I + 3 * H)
 
 
 def mnist_shapes() -> list[tuple[int, ...]]:
@@ -166,6 +206,8 @@ CATALOGUE = tuple(
     for name in (
         *(f"forward-{shape}" for shape in _SHAPES),
         *(f"training-{shape}" for shape in _SHAPES),
+        "lengths-64x100x128x128",
+        "checkpoint-1x10000x256x256",
         "forward-1x100x128x128",
         "forward-1x100x512x512",
         "step-1x128x128",
@@ -209,8 +251,10 @@ def make_arrays(workload: Workload, dtype: str, seed: int = 0) -> dict[str, Arra
     -------
     dict
         For an LSTM ``x``, ``kernel``, ``recurrent_kernel``, ``bias`` in Keras's layout, and ``dy`` for
-        training or ``h0`` and ``c0`` for a step, whose ``x`` is (B, I). For the MNIST model ``x`` (B, 28, 28)
-        in [0, 1), ``labels`` (B,) and ``w0`` to ``w9``. Floating-point arrays have the given type.
+        training or ``h0`` and ``c0`` for a step, whose ``x`` is (B, I). Sequences of different lengths have
+        ``lengths`` (B,); ``dy`` is zero in the padding, as nobody uses what was computed there, and ``x`` is
+        not. For the MNIST model ``x`` (B, 28, 28) in [0, 1), ``labels`` (B,) and ``w0`` to ``w9``.
+        Floating-point arrays have the given type.
     """
     B, T, I, H = workload.B, workload.T, workload.I, workload.H  # noqa: E741
     random = np.random.default_rng([seed, KINDS.index(workload.kind), B, T, I, H])
@@ -235,8 +279,11 @@ def make_arrays(workload: Workload, dtype: str, seed: int = 0) -> dict[str, Arra
         "recurrent_kernel": normal(H, 4 * H, scale=0.33 / math.sqrt(H)),
         "bias": normal(4 * H),
     }
-    if workload.kind == "training":
+    if workload.kind in ("training", "lengths", "checkpoint"):
         arrays["dy"] = normal(B, T, H)
+    if workload.kind == "lengths":
+        arrays["lengths"] = workload.lengths
+        arrays["dy"][np.arange(T) >= workload.lengths[:, None]] = 0
     if workload.kind == "step":
         arrays |= {"h0": normal(B, H, scale=0.5), "c0": normal(B, H)}
     return arrays

@@ -1,17 +1,20 @@
-"""Who takes part: this library and its peers, each imported only inside its own process."""
+"""Who takes part: this library, other ways to use it, and its peers.
+
+Each is imported only inside its own process.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fusedlstm.benchmark.job import Contender
     from fusedlstm.benchmark.workloads import Workload
 
-__all__ = ["OURS", "PEERS", "PeerInfo", "installed", "make_contender"]
+__all__ = ["OURS", "PEERS", "VARIANTS", "PeerInfo", "Variant", "installed", "make_contender", "offers"]
 
 OURS = "fusedlstm"
 
@@ -48,6 +51,48 @@ class PeerInfo:
         return workload.kind in self.kinds and dtype in self.dtypes
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Another way to use this library, which takes part beside the usual one.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        Kinds of workload it takes part in.
+    single_row : bool
+        Only those with one row.
+    dtypes : tuple of str
+        Number types it offers.
+    storage : str, optional
+        How weights are kept, as `fusedlstm.ops.LSTMWeights` takes it.
+    padded : bool
+        Runs over padding as if it were real steps.
+    checkpoint_every : int
+        As `fusedlstm.ops.lstm_forward` takes it.
+    """
+
+    kinds: tuple[str, ...] = ()
+    single_row: bool = False
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    storage: str | None = None
+    padded: bool = False
+    checkpoint_every: int = 0
+
+    def offers(self, workload: Workload, dtype: str) -> bool:
+        """Tell whether the variant takes part in a workload."""
+        rows = not self.single_row or workload.B == 1
+        return rows and workload.kind in self.kinds and dtype in self.dtypes
+
+
+# Fewer bits pay where the time goes into reading weights: with one row.
+_NARROW = Variant(("forward", "step"), single_row=True, dtypes=("float32",))
+VARIANTS: dict[str, Variant] = {
+    "fusedlstm-padded": Variant(("lengths",), padded=True),
+    "fusedlstm-bfloat16": replace(_NARROW, storage="bfloat16"),
+    "fusedlstm-int8": replace(_NARROW, storage="int8"),
+    "fusedlstm-checkpoints": Variant(("checkpoint",), checkpoint_every=100),
+}
+
 _KERAS_KINDS = ("forward", "training", "mnist")
 _BENCH_EXTRA = 'pip install "fusedlstm[bench]"'
 # Processors only: a graphics card that a framework may find is another benchmark.
@@ -57,12 +102,15 @@ PEERS: dict[str, PeerInfo] = {
     "torch": PeerInfo(
         "PyTorch",
         ("torch",),
-        ("forward", "training", "step", "mnist"),
+        ("forward", "training", "step", "mnist", "lengths"),
         "pip install torch",
         environment=_NO_GPU,
     ),
     "torch-cell": PeerInfo(
         "PyTorch LSTMCell", ("torch",), ("step",), "pip install torch", environment=_NO_GPU
+    ),
+    "torch-padded": PeerInfo(
+        "PyTorch padded", ("torch",), ("lengths",), "pip install torch", environment=_NO_GPU
     ),
     "onnxruntime": PeerInfo(
         "ONNX Runtime",
@@ -96,6 +144,12 @@ def installed(name: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in PEERS[name].modules)
 
 
+def offers(name: str, workload: Workload, dtype: str) -> bool:
+    """Tell whether a contender takes part in a workload. `OURS` always does."""
+    contender = VARIANTS.get(name) or PEERS.get(name)
+    return name == OURS if contender is None else contender.offers(workload, dtype)
+
+
 def make_contender(name: str, threads: int, dtype: str) -> Contender:
     """Import and set up a contender. To be called once in a process.
 
@@ -104,14 +158,14 @@ def make_contender(name: str, threads: int, dtype: str) -> Contender:
     ValueError
         If there is none of that name.
     """
-    if name == OURS:
+    if name == OURS or name in VARIANTS:
         from fusedlstm.benchmark.peers.ours import Ours
 
-        return Ours(threads, dtype)
-    if name in ("torch", "torch-cell"):
+        return Ours(threads, dtype, VARIANTS.get(name, Variant()))
+    if name in ("torch", "torch-cell", "torch-padded"):
         from fusedlstm.benchmark.peers.torch import Torch
 
-        return Torch(threads, dtype, cell=name == "torch-cell")
+        return Torch(threads, dtype, cell=name == "torch-cell", padded=name == "torch-padded")
     if name == "onnxruntime":
         from fusedlstm.benchmark.peers.onnxruntime import OnnxRuntime
 
@@ -124,7 +178,7 @@ def make_contender(name: str, threads: int, dtype: str) -> Contender:
         from fusedlstm.benchmark.peers.keras_tensorflow import KerasTensorflow
 
         return KerasTensorflow(threads, dtype)
-    raise ValueError(f"name: expected {OURS!r} or one of {list(PEERS)}, got {name!r}")
+    raise ValueError(f"name: expected {OURS!r} or one of {[*VARIANTS, *PEERS]}, got {name!r}")
 
 
 def versions(modules: tuple[str, ...]) -> str:

@@ -11,17 +11,22 @@ from fusedlstm import ops
 from fusedlstm.benchmark.job import Job
 
 if TYPE_CHECKING:
+    from fusedlstm.benchmark.peers import Variant
     from fusedlstm.benchmark.workloads import Array, Workload
 
 __all__ = ["Ours"]
 
 
 class Ours:
-    """Inference with weights packed beforehand; training packs them each time, as they change each time."""
+    """Inference with weights packed beforehand; training packs them each time, as they change each time.
 
-    def __init__(self, threads: int, dtype: str) -> None:
+    A variant differs in one option of the calls.
+    """
+
+    def __init__(self, threads: int, dtype: str, variant: Variant) -> None:
         ops.set_num_threads(threads)
         self.dtype = dtype
+        self.variant = variant
 
     def version(self) -> str:
         """Return version and instruction set."""
@@ -32,7 +37,7 @@ class Ours:
         if workload.kind == "mnist":
             return self._mnist(arrays)
         parts = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
-        weights = ops.LSTMWeights(*parts)
+        weights = ops.LSTMWeights(*parts, storage=self.variant.storage)
         x = arrays["x"]
         if workload.kind == "step":
             return _step(x, arrays["h0"], arrays["c0"], weights)
@@ -42,12 +47,17 @@ class Ours:
                 lambda: {key: _array(ops.lstm_forward(x, weights), key) for key in ("y", "h", "c")},
             )
         dy = arrays["dy"]
+        lengths = None if self.variant.padded else arrays.get("lengths")
+        every = self.variant.checkpoint_every
+
+        def forward() -> ops.Tape:
+            weights.update(*parts)
+            result = ops.lstm_forward(x, weights, lengths=lengths, training=True, checkpoint_every=every)
+            assert result.tape is not None
+            return result.tape
 
         def train() -> ops.LSTMGradients:
-            weights.update(*parts)
-            tape = ops.lstm_forward(x, weights, training=True).tape
-            assert tape is not None
-            return ops.lstm_backward(tape, dy)
+            return ops.lstm_backward(forward(), dy)
 
         names = ("dx", "dkernel", "drecurrent_kernel", "dbias")
 
@@ -55,7 +65,7 @@ class Ours:
             gradients = train()
             return {name: _array(gradients, name) for name in names}
 
-        return Job(train, check)
+        return Job(train, check, tape_bytes=lambda: forward().nbytes)
 
     def _mnist(self, arrays: dict[str, Array]) -> Job:
         fusedlstm.config.set_floatx(self.dtype)

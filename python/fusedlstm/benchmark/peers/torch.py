@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from fusedlstm.benchmark.job import Job
 
@@ -18,10 +19,10 @@ __all__ = ["Torch"]
 class Torch:
     """Eager PyTorch. Its gates come in the order i, f, c~, o, as here; its weights are transposed."""
 
-    def __init__(self, threads: int, dtype: str, *, cell: bool) -> None:
+    def __init__(self, threads: int, dtype: str, *, cell: bool, padded: bool) -> None:
         torch.set_num_threads(threads)
         torch.set_default_dtype(getattr(torch, dtype))
-        self.cell = cell
+        self.cell, self.padded = cell, padded
 
     def version(self) -> str:
         """Return the version."""
@@ -35,8 +36,8 @@ class Torch:
             return _cell_step(workload, arrays)
         lstm = torch.nn.LSTM(workload.I, workload.H)
         _set_lstm(lstm, arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
-        if workload.kind == "training":
-            return _training(lstm, arrays)
+        if workload.kind in ("training", "lengths"):
+            return _training(lstm, arrays, None if self.padded else arrays.get("lengths"))
         x = _steps_first(arrays["x"][:, None] if workload.kind == "step" else arrays["x"])
         states = None
         if workload.kind == "step":
@@ -89,14 +90,19 @@ def _cell_step(workload: Workload, arrays: dict[str, Array]) -> Job:
     return Job(run, check)
 
 
-def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array]) -> Job:
+def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array], lengths: Array | None) -> Job:
     x = _steps_first(arrays["x"]).requires_grad_()
     dy = _steps_first(arrays["dy"])
     wanted = [x, *list(lstm.parameters())[:3]]
 
+    def outputs() -> Any:
+        if lengths is None:
+            return lstm(x)[0]
+        packed = pack_padded_sequence(x, torch.from_numpy(lengths), enforce_sorted=False)
+        return pad_packed_sequence(lstm(packed)[0])[0]
+
     def run() -> Any:
-        y, _ = lstm(x)
-        return torch.autograd.grad(y, wanted, dy)
+        return torch.autograd.grad(outputs(), wanted, dy)
 
     def check() -> dict[str, Array]:
         dx, dkernel, drecurrent, dbias = run()
