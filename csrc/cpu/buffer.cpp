@@ -12,7 +12,7 @@ namespace fusedlstm {
 namespace {
 
 constexpr std::size_t alignment = 64;
-constexpr std::size_t most_kept_bytes = std::size_t{64} << 20;
+constexpr std::size_t most_kept_bytes = std::size_t{256} << 20;
 
 // In front of every block, so that giving back needs the pointer alone.
 struct alignas(alignment) Header {

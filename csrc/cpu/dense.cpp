@@ -39,7 +39,7 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   const Index bias_panels = (outputs + columns - 1) / columns;
   const Index grain = operations_per_thread / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
   TeamLease team(static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads())));
-  const Index each = ((tiles / team.count() + 1) * table.tile_rows + columns) * table.block;
+  const Index each = ((tiles / team.count() + 1) * table.tile_rows * gradient_group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
   team.run([&](const Worker& worker) {
     table.weight_gradients(problem, share_of(tiles, worker.id, worker.count),

@@ -27,7 +27,8 @@ template <class T>
 // starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
 // fixed. Both operands of a block are packed, since their rows lie far apart (often by a power of two, which
 // would crowd them into a few sets of the cache): the right one a panel at a time, the left one in tiles
-// (tiles, block, tile rows) of features.
+// (tiles, block, tile rows) of features. A panel takes a group of blocks at a visit, so that its part of the
+// gradients, which may be far larger than the cache, comes from memory once for all of them.
 template <class T>
 void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch) {
   using V = Vec<T>;
@@ -37,90 +38,108 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   const FlushDenormals flush;
   const Index N = p.columns;
   const Index panels = divide_up(N, columns);
+  const Index block_size = tiles.size() * block * R;  // of the packed left operand
   T* right = scratch;
   T* left = scratch + block * columns;
+  const T* right_rows[gradient_group][block];
+  Index depths[gradient_group];
+  Index blocks = 0;
+  bool first = !p.accumulate;
 
-  // Calls body(operand, its features' rows of the block, first feature, features, place in the share) for
-  // every tile of the share.
-  const T* right_rows[block];
-  const T* left_rows[2][block];
+  // Calls body(operand, which, first feature, features, place in the share) for every tile of the share.
   const auto for_each_left_tile = [&](const auto& body) FUSEDLSTM_INLINE {
     Index tile = 0;
     for (int i = 0; i < p.left_count; ++i) {
       for (Index m = 0; m < p.left[i].count; m += R, ++tile) {
         if (tile >= tiles.begin && tile < tiles.end) {
-          body(p.left[i], left_rows[i], m, smaller(R, p.left[i].count - m), tile - tiles.begin);
+          body(p.left[i], i, m, smaller(R, p.left[i].count - m), tile - tiles.begin);
         }
       }
     }
   };
 
-  const auto add_block = [&](Range steps, Range batch_rows, bool first) {
+  const auto pack_left = [&](Range steps, Range batch_rows) {
+    const T* left_rows[2][block];
     Index depth = 0;
     for (Index s = steps.begin; s < steps.end; ++s) {
       for (Index b = batch_rows.begin; b < batch_rows.end; ++b) {
         if (p.timeline.length(b) <= s) continue;
-        right_rows[depth] = p.right + (s * p.batch + b) * N;
+        right_rows[blocks][depth] = p.right + (s * p.batch + b) * N;
         for (int i = 0; i < p.left_count; ++i) left_rows[i][depth] = p.left[i].at(p.timeline, b, s);
         ++depth;
       }
     }
-
-    for_each_left_tile([&](const Features<T>&, const T* const* rows, Index m, Index count, Index index)
-                           FUSEDLSTM_INLINE {
-                             T* out = left + index * block * R;
-                             for (Index k = 0; k < depth; ++k, out += R) {
-                               if (rows[k] != nullptr && count == R) {
-                                 __builtin_memcpy(out, rows[k] + m, R * sizeof(T));
-                               } else {
-                                 for (Index r = 0; r < R; ++r)
-                                   out[r] = rows[k] != nullptr && r < count ? rows[k][m + r] : T(0);
-                               }
-                             }
-                           });
-
-    for (Index panel = 0; panel < panels; ++panel) {
-      const Index width = smaller(columns, N - panel * columns);
-      V sums[Tile<T>::vectors] = {V(0), V(0), V(0), V(0)};
-      for (Index k = 0; k < depth; ++k) {
-        const T* source = right_rows[k] + panel * columns;
-        // The next panel's part of this row, too far from the last row's for the hardware to foresee.
-        if (panel + 1 < panels) {
-          __builtin_prefetch(source + columns, 0, 2);
-          __builtin_prefetch(source + 2 * columns - 1, 0, 2);
-        }
-        for (int j = 0; j < Tile<T>::vectors; ++j) {
-          const Index lanes = width - j * V::width;
-          const V value = lanes > 0 ? V::load(source + j * V::width, lanes) : V(0);
-          value.store(right + k * columns + j * V::width);
-          sums[j] = sums[j] + value;
+    depths[blocks] = depth;
+    for_each_left_tile([&](const Features<T>&, int which, Index m, Index count, Index index) {
+      T* out = left + blocks * block_size + index * block * R;
+      for (Index k = 0; k < depth; ++k, out += R) {
+        const T* row = left_rows[which][k];
+        if (row != nullptr && count == R) {
+          __builtin_memcpy(out, row + m, R * sizeof(T));
+        } else {
+          for (Index r = 0; r < R; ++r) out[r] = row != nullptr && r < count ? row[m + r] : T(0);
         }
       }
-      if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-        add_row(p.bias + panel * columns, sums, width, first);
-      }
+    });
+  };
 
-      for_each_left_tile(
-          [&](const Features<T>& f, const T* const*, Index m, Index count, Index index) FUSEDLSTM_INLINE {
-            Accumulators<T, R> acc;
-            clear_tile<T, R>(acc);
-            multiply_add<R, 1, T>(acc, PackedColumns<T>{left + index * block * R, R}, right, 0, depth);
-            for (int r = 0; r < R; ++r) {
-              if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, first);
-            }
-          });
+  // Packs one panel of a block's right operand; returns its columns' sums.
+  const auto pack_right = [&](Index panel, Index which, V(&sums)[Tile<T>::vectors]) FUSEDLSTM_INLINE {
+    const Index width = smaller(columns, N - panel * columns);
+    for (V& sum : sums) sum = V(0);
+    for (Index k = 0; k < depths[which]; ++k) {
+      const T* source = right_rows[which][k] + panel * columns;
+      // The next panel's part of this row, too far from the last row's for the hardware to foresee.
+      if (panel + 1 < panels) {
+        __builtin_prefetch(source + columns, 0, 2);
+        __builtin_prefetch(source + 2 * columns - 1, 0, 2);
+      }
+      for (int j = 0; j < Tile<T>::vectors; ++j) {
+        const Index lanes = width - j * V::width;
+        const V value = lanes > 0 ? V::load(source + j * V::width, lanes) : V(0);
+        value.store(right + k * columns + j * V::width);
+        sums[j] = sums[j] + value;
+      }
     }
   };
 
+  const auto add_blocks = [&] {
+    for (Index panel = 0; panel < panels; ++panel) {
+      const Index width = smaller(columns, N - panel * columns);
+      for (Index which = 0; which < blocks; ++which) {
+        const bool sets = first && which == 0;
+        V sums[Tile<T>::vectors];
+        pack_right(panel, which, sums);
+        if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
+          add_row(p.bias + panel * columns, sums, width, sets);
+        }
+        for_each_left_tile(
+            [&](const Features<T>& f, int, Index m, Index count, Index index) FUSEDLSTM_INLINE {
+              Accumulators<T, R> acc;
+              clear_tile<T, R>(acc);
+              const T* packed = left + which * block_size + index * block * R;
+              multiply_add<R, 1, T>(acc, PackedColumns<T>{packed, R}, right, 0, depths[which]);
+              for (int r = 0; r < R; ++r) {
+                if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, sets);
+              }
+            });
+      }
+    }
+    first = false;
+    blocks = 0;
+  };
+
   const GradientBlocks size(p.batch, block);
-  bool first = !p.accumulate;
   for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
     for (Index b = 0; b < p.batch; b += size.rows) {
-      add_block({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)}, first);
-      first = false;
+      pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
+      if (++blocks == gradient_group) add_blocks();
     }
   }
-  if (first) add_block({0, 0}, {0, 0}, first);  // Nothing to sum: leaves zeros.
+  if (blocks == 0 && first) {
+    depths[blocks++] = 0;  // Nothing to sum: an empty block leaves zeros.
+  }
+  if (blocks > 0) add_blocks();
 }
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -50,6 +50,9 @@ struct WeightGradientProblem {
   bool accumulate;  // add to the gradients instead of setting them
 };
 
+// Blocks that a weight gradient packs before it adds them.
+inline constexpr Index gradient_group = 4;
+
 // Weight gradients sum blocks of at most `block` (step, row) pairs: whole steps, or an even part of a step's
 // rows. Windows that start at a multiple of `steps` have the same blocks as the whole sequence.
 struct GradientBlocks {
@@ -121,7 +124,8 @@ struct Kernels {
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
   // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, backward chunk row_block
-  // (4 width + 4) + 16, weight gradients (tiles tile_rows + 4 width) block, dense rows 4 width.
+  // (4 width + 4) + 16, weight gradients (tiles tile_rows gradient_group + 4 width) block, dense rows 4
+  // width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
                            T* scratch, const Worker&);

@@ -114,12 +114,12 @@ template <class T>
 KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
-  problem.weights = panels.transposed();
   const Index columns = 4 * kernels.width;
   const Index hidden_panels = panels_of(n.units, columns);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   TeamLease team(useful_threads(n, real_steps, sizeof(T), kernels.tile_rows, hidden_panels, num_threads()));
+  problem.weights = panels.transposed(team);
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, hidden_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
@@ -138,7 +138,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index bias_panels = panels_of(gradients.columns, columns);
 
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16;
-  const Index gradient_scratch = (own_tiles * kernels.tile_rows + columns) * kernels.block;
+  const Index gradient_scratch = (own_tiles * kernels.tile_rows * gradient_group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels);

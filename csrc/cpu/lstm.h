@@ -45,8 +45,8 @@ class LstmPanels {
   void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                const Worker& worker) const;
 
-  // For backward; made when first asked for. Only of full storage.
-  TransposedPanels<T> transposed() const;
+  // For backward; made by the team when first asked for. Only of full storage.
+  TransposedPanels<T> transposed(TeamLease& team) const;
 
   // The weights that the kernels see, rounded as they are stored, as kernel and recurrent_kernel in C order.
   void unpack(T* kernel, T* recurrent_kernel) const;

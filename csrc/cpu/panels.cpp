@@ -1,6 +1,8 @@
 #include <algorithm>
 
+#include "dense.h"
 #include "lstm.h"
+#include "plan.h"
 
 namespace fusedlstm {
 
@@ -13,8 +15,10 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kern
   const Index input_size = row * inputs;
   const Index size = row * (inputs + units);
   Buffer<T> full(size);
-  kernels().pack_gates(kernel, kernel_stride, inputs, units, all, full.data());
-  kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, all, full.data() + input_size);
+  parallel(all.end, elementwise_grain / (columns() * (inputs + units)) + 1, [&](Range range, const Worker&) {
+    kernels().pack_gates(kernel, kernel_stride, inputs, units, range, full.data());
+    kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, range, full.data() + input_size);
+  });
   columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row : row);
   if (bias != nullptr) {
     kernels().pack_gates(bias, 0, 1, units, all, columns_.data());
@@ -75,17 +79,21 @@ void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShar
 }
 
 template <class T>
-TransposedPanels<T> LstmPanels<T>::transposed() const {
-  const Range input_panels{0, (inputs_ + columns() - 1) / columns()};
-  const Range recurrent_panels{0, (units_ + columns() - 1) / columns()};
-  const Index recurrent_size = recurrent_panels.size() * columns() * 4 * units_;
+TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
+  const Index input_panels = (inputs_ + columns() - 1) / columns();
+  const Index recurrent_panels = (units_ + columns() - 1) / columns();
+  const Index recurrent_size = recurrent_panels * columns() * 4 * units_;
   T* data = transposed_.load(std::memory_order_acquire);
   if (data == nullptr) {
-    const Index size = recurrent_size + input_panels.size() * columns() * 4 * units_;
+    const Index size = recurrent_size + input_panels * columns() * 4 * units_;
     T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
     const GatePanels<T> gates = view<T>();
-    kernels().transpose_gates(gates.recurrent, units_, units_, recurrent_panels, fresh);
-    kernels().transpose_gates(gates.input, inputs_, units_, input_panels, fresh + recurrent_size);
+    team.run([&](const Worker& worker) {
+      kernels().transpose_gates(gates.recurrent, units_, units_,
+                                share_of(recurrent_panels, worker.id, worker.count), fresh);
+      kernels().transpose_gates(gates.input, inputs_, units_, share_of(input_panels, worker.id, worker.count),
+                                fresh + recurrent_size);
+    });
     // Two threads may come here at once; both copies are the same, and one is kept.
     if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
       data = fresh;
