@@ -16,7 +16,7 @@ struct Tile {
   static constexpr Index columns = vectors * V::width;  // of one panel
   static constexpr int rows =
       V::registers >= 32 ? 6 : 3;                  // rows * vectors accumulators leave 4 (8) registers
-  static constexpr Index block_bytes = 16 * 1024;  // of a panel, kept in L1 while rows stream past it
+  static constexpr Index block_bytes = 24 * 1024;  // of a panel, kept in L1 while rows stream past it
   static constexpr Index block = block_bytes / (columns * Index{sizeof(T)});
 };
 

@@ -150,7 +150,7 @@ def lstm_forward(
         With `training`: keep only the states before every so many steps on the tape, ``2 B H`` numbers each,
         and let `lstm_backward` run the forward pass again window by window. Gradients have the same bits and
         take about a third longer. The number is rounded up to whole blocks of the weight gradients' sums, at
-        most 1024 rows times steps. 0, the default, keeps everything.
+        most 1536 rows times steps. 0, the default, keeps everything.
 
     Returns
     -------
