@@ -1,7 +1,7 @@
 // Matrix products on a register tile: R rows by P panels of four vectors, with the caller's work on the
 // finished tile done while it is still in registers.
 //
-// Every output is one chain of multiply-adds, started by `init` and continued in ascending k. How rows are
+// Every output is one chain of multiply-adds, started by `start` and continued in ascending k. How rows are
 // grouped into tiles, which thread has them and where the chain pauses in memory never changes its bits.
 #pragma once
 
