@@ -76,7 +76,7 @@ from keras import layers, models
 x = np.arange(12 * 5 * 3, dtype="uint8").reshape(12, 5, 3)
 y = np.arange(12) % 2
 model = models.Sequential([layers.LSTM(4), layers.Dense(1, activation="sigmoid")])
-model.compile("adam", "binary_crossentropy", ["accuracy"])
+model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 model.train_on_batch(x, y)
 model.fit(x, y, verbose=0)
 model.pop()
