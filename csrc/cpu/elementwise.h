@@ -111,8 +111,11 @@ void dropout(Range rows, Index steps, Index features, bool share_steps, std::uin
                                     mix(static_cast<std::uint32_t>(run >> 32) + seed_low);
       const T* in = x.at(b, t);
       T* out = y + (b * steps + t) * features;
-      // in and out are the same or apart, so elements do not depend on each other.
-#pragma GCC ivdep
+      // in and out are the same or apart, so elements do not depend on each other. Clang finds that out as it
+      // runs, and does not know this pragma.
+#if !defined(__clang__)
+  #pragma GCC ivdep
+#endif
       for (Index j = 0; j < features; ++j) {
         const std::uint32_t word = mix(mix(static_cast<std::uint32_t>(j) + run_key) ^ seed_high);
         const T kept = in[j] * scale;
