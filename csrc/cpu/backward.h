@@ -53,6 +53,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   const Index B = p.sizes.batch;
   const Index H = p.sizes.units;
   const Index G = 4 * H;
+  constexpr Index columns = Tile<T>::columns;
   // Where the chunk's gate gradients and dx lie, and sums that wait between blocks of K.
   const Index most_rows = share.chunk * share.row_block;
   const T** gate_rows = reinterpret_cast<const T**>(scratch);
@@ -62,14 +63,12 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   const auto gates_of = [&](Index b, Index s) FUSEDLSTM_INLINE -> const T* {
     return (s < p.timeline.steps ? p.gates + s * B * G : p.next_gates) + b * G;
   };
-  const auto store_rows = [](const auto& acc, Index panel, Index count, const auto& row) FUSEDLSTM_INLINE {
-    for (int r = 0; const auto& vectors : acc) {
-      T* out = row(r++);
-      for_each_vector<T>(panel, count, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
-        vectors[j].store(out + column, lanes);
-      });
-    }
+  const auto store_row = [](const T* sums, Index panel, Index count, T* out) FUSEDLSTM_INLINE {
+    for_each_vector<T>(panel, count, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+      V::load(sums + j * V::width).store(out + column, lanes);
+    });
   };
+  const auto from_zero = [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); };
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
     const Index* rows = share.rows + row0;
@@ -89,21 +88,16 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
         multiply(
             range.size(), last ? 0 : G,
             [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], last ? s : s + 1); },
-            p.weights.recurrent, share.panels, partial,
-            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              clear_tile<T, R>(acc);
+            p.weights.recurrent, share.panels, partial, from_zero,
+            [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
               for (int r = 0; r < R; ++r) {
                 const Index b = own[first + r];
+                const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
                 for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                  if (p.dy) acc[r][j] = V::load(p.dy.at(b, p.timeline.time(b, s)) + unit, lanes);
-                  if (last && p.dh != nullptr) acc[r][j] = acc[r][j] + V::load(p.dh + b * H + unit, lanes);
-                });
-              }
-            },
-            [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              for (int r = 0; r < R; ++r) {
-                for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                  finish_gradients(p, acc[r][j], own[first + r], s, unit, lanes);
+                  V dh = V::load(sums + r * columns + j * V::width);
+                  if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
+                  if (last && p.dh != nullptr) dh = dh + V::load(p.dh + b * H + unit, lanes);
+                  finish_gradients(p, dh, b, s, unit, lanes);
                 });
               }
             });
@@ -121,11 +115,11 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
         if (s % share.chunk == 0) {
           multiply(
               waiting, G, [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; }, p.weights.input,
-              share.input_panels, partial,
-              [&]<int R>(Accumulators<T, R>& acc, Index, Index) FUSEDLSTM_INLINE { clear_tile<T, R>(acc); },
-              [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-                store_rows(acc, panel, p.sizes.inputs,
-                           [&](int r) FUSEDLSTM_INLINE { return dx_rows[first + r]; });
+              share.input_panels, partial, from_zero,
+              [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
+                for (int r = 0; r < R; ++r) {
+                  store_row(sums + r * columns, panel, p.sizes.inputs, dx_rows[first + r]);
+                }
               });
           waiting = 0;
         }
@@ -139,18 +133,16 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       multiply(
           range.size(), empty ? 0 : G,
           [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], 0); }, p.weights.recurrent,
-          share.panels, partial,
-          [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            clear_tile<T, R>(acc);
-            if (!empty || p.dh == nullptr) return;
+          share.panels, partial, from_zero,
+          [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
             for (int r = 0; r < R; ++r) {
+              const Index b = own[first + r];
               for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                acc[r][j] = V::load(p.dh + own[first + r] * H + unit, lanes);
+                V dh = V::load(sums + r * columns + j * V::width);
+                if (empty && p.dh != nullptr) dh = V::load(p.dh + b * H + unit, lanes);
+                dh.store(p.dh0 + b * H + unit, lanes);
               });
             }
-          },
-          [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            store_rows(acc, panel, H, [&](int r) FUSEDLSTM_INLINE { return p.dh0 + own[first + r] * H; });
           });
     };
     if (active > 0) finish_state({0, active}, false);

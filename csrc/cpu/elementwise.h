@@ -67,25 +67,18 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
-  const auto lanes_of = [&](Index panel, int j) { return p.outputs - panel * columns - j * V::width; };
   multiply(
       rows.size(), p.inputs, [&](Index r) { return p.x + (rows.begin + r) * p.x_stride; }, p.panels,
-      Range{0, divide_up(p.outputs, columns)}, scratch,
-      [&]<int R>(Accumulators<T, R>& acc, Index, Index panel) FUSEDLSTM_INLINE {
-        clear_tile<T, R>(acc);
-        if (p.bias == nullptr) return;
-        for (int j = 0; j < Tile<T>::vectors; ++j) {
-          if (lanes_of(panel, j) <= 0) continue;
-          const V bias = V::load(p.bias + panel * columns + j * V::width, lanes_of(panel, j));
-          for (int r = 0; r < R; ++r) acc[r][j] = bias;
-        }
-      },
-      [&]<int R>(const Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-        for (int r = 0; r < R; ++r) {
+      Range{0, divide_up(p.outputs, columns)}, scratch, [](Index, Index) { return zeros<T>(); },
+      [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
+        const Index count = smaller(columns, p.outputs - panel * columns);
+        const T* bias = p.bias != nullptr ? p.bias + panel * columns : nullptr;
+        for (int r = 0; r < R; ++r, sums += columns) {
           T* out = p.y + (rows.begin + first + r) * p.outputs + panel * columns;
-          for (int j = 0; j < Tile<T>::vectors; ++j) {
-            if (lanes_of(panel, j) > 0) acc[r][j].store(out + j * V::width, lanes_of(panel, j));
-          }
+          for_each_vector_in<T>({0, count}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
+            const V sum = V::load(sums + j);
+            (bias != nullptr ? sum + V::load(bias + j, lanes) : sum).store(out + j, lanes);
+          });
         }
       });
 }
@@ -237,8 +230,10 @@ double multiply_adds(Index rounds) {
   using V = Vec<T>;
   constexpr int R = Tile<T>::rows;
   constexpr int unroll = 16;
-  Accumulators<T, R> acc;
-  clear_tile<T, R>(acc);
+  V acc[R][Tile<T>::vectors];
+  for (auto& row : acc) {
+    for (V& sum : row) sum = V(0);
+  }
   V a(T(0.5));
   V b(T(1));
   for (Index i = 0; i < rounds; ++i) {
@@ -250,9 +245,7 @@ double multiply_adds(Index rounds) {
       }
     }
   }
-  T sink[R * Tile<T>::columns];
-  store_tile<T, R>(acc, sink);
-  asm volatile("" : : "m"(sink));
+  asm volatile("" : : "m"(acc));
   return 2.0 * static_cast<double>(rounds) * unroll * R * Tile<T>::columns;
 }
 

@@ -9,17 +9,18 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// The tile's epilogue: pre-activations of R rows in registers to h, c and, on tape, gates of step s.
-template <int R, class T, class Lanes>
-[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Accumulators<T, R>& z,
-                                                const Index* rows, Index s, Index unit, Lanes lanes) {
+// The tile's epilogue: pre-activations of R rows to h, c and, on tape, gates of step s. z(r, gate) is a
+// vector of them.
+template <int R, class T, class Z, class Lanes>
+[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Z& z, const Index* rows,
+                                                Index s, Index unit, Lanes lanes) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
   for (int r = 0; r < R; ++r) {
     const Index b = rows[r];
     const T* c_prev = p.cells + s * p.cells_step + b * H + unit;
     T* c = p.cells + (s + 1) * p.cells_step + b * H + unit;
-    const Gates<V> gates = activate(Gates<V>{z[r][0], z[r][1], z[r][2], z[r][3]});
+    const Gates<V> gates = activate(Gates<V>{z(r, 0), z(r, 1), z(r, 2), z(r, 3)});
     const CellState<V> state = cell_forward(gates, V::load(c_prev, lanes));
     state.c.store(c, lanes);
     state.h.store(p.hidden(b, s) + unit, lanes);
@@ -29,18 +30,6 @@ template <int R, class T, class Lanes>
       gates.f.store(tape + H, lanes);
       gates.g.store(tape + 2 * H, lanes);
       gates.o.store(tape + 3 * H, lanes);
-    }
-  }
-}
-
-// acc = acc * scale + addend, where one row of factors serves all rows and addends lie `stride` apart.
-template <class T, int R>
-[[gnu::always_inline]] inline void scale_and_add(Accumulators<T, R>& acc, const T* scale, const T* addend,
-                                                 Index stride) {
-  using V = Vec<T>;
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < Tile<T>::vectors; ++j) {
-      acc[r][j] = fma(acc[r][j], V::load(scale + j * V::width), V::load(addend + r * stride + j * V::width));
     }
   }
 }
@@ -85,21 +74,23 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
         return projected + ((panel - share.panels.begin) * total + r) * columns;
       };
-      const auto bias_row = [&](Index panel) FUSEDLSTM_INLINE { return weights.bias + panel * columns; };
       multiply(
           total, I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }, weights.input, share.panels, partial,
-          [&]<int R>(Accumulators<T, R>& acc, Index, Index panel) FUSEDLSTM_INLINE {
-            if constexpr (scaled) {
-              clear_tile<T, R>(acc);
-            } else {
-              repeat_row<T, R>(acc, bias_row(panel));
+          [&](Index, Index panel)
+              FUSEDLSTM_INLINE { return scaled ? zeros<T>() : Start<T>{weights.bias + panel * columns, 0}; },
+          [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
+            T* out = projection(first, panel);
+            for (int r = 0; r < R; ++r) {
+              for (int j = 0; j < Tile<T>::vectors; ++j) {
+                const Index at = j * V::width;
+                V sum = V::load(sums + r * columns + at);
+                if constexpr (scaled) {
+                  sum = fma(sum, V::load(weights.input_scale + panel * columns + at),
+                            V::load(weights.bias + panel * columns + at));
+                }
+                sum.store(out + r * columns + at);
+              }
             }
-          },
-          [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-            if constexpr (scaled) {
-              scale_and_add<T, R>(acc, weights.input_scale + panel * columns, bias_row(panel), 0);
-            }
-            store_tile<T, R>(acc, projection(first, panel));
           });
 
       for (Index i = 0; i < chunk; ++i) {
@@ -112,23 +103,22 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         };
         multiply(
             first_of[i + 1] - first_of[i], recurrent, hidden_row, weights.recurrent, share.panels, partial,
-            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              if constexpr (scaled) {
-                clear_tile<T, R>(acc);
-              } else {
-                load_tile<T, R>(acc, projection(first_of[i] + first, panel));
-              }
+            [&](Index first, Index panel) FUSEDLSTM_INLINE {
+              return scaled ? zeros<T>() : Start<T>{projection(first_of[i] + first, panel), columns};
             },
-            [&]<int R>(Accumulators<T, R>& acc, Index first, Index panel) FUSEDLSTM_INLINE {
-              if constexpr (scaled) {
-                scale_and_add<T, R>(acc, weights.recurrent_scale + panel * columns,
-                                    projection(first_of[i] + first, panel), columns);
-              }
+            [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
+              const auto z = [&](int r, int gate) FUSEDLSTM_INLINE {
+                const V sum = V::load(sums + r * columns + gate * V::width);
+                if constexpr (!scaled) return sum;
+                const Index at = gate * V::width;
+                return fma(sum, V::load(weights.recurrent_scale + panel * columns + at),
+                           V::load(projection(first_of[i] + first, panel) + r * columns + at));
+              };
               const Index unit = panel * V::width;
               if (unit + V::width <= H) {
-                finish_cells<R>(p, acc, rows + first, s, unit, AllLanes{});
+                finish_cells<R>(p, z, rows + first, s, unit, AllLanes{});
               } else {
-                finish_cells<R>(p, acc, rows + first, s, unit, H - unit);
+                finish_cells<R>(p, z, rows + first, s, unit, H - unit);
               }
             });
         if (share.together) worker.wait();

@@ -1,5 +1,5 @@
 // Matrix products on a register tile: R rows by P panels of four vectors, with the caller's work on the
-// finished tile done while it is still in registers.
+// finished tile done while it is still in L1.
 //
 // Every output is one chain of multiply-adds, started by `start` and continued in ascending k. How rows are
 // grouped into tiles, which thread has them and where the chain pauses in memory never changes its bits.
@@ -37,21 +37,42 @@ struct PackedColumns {
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[k * step + r]; }
 };
 
-// acc += left (R, K) times the P panels of (K, columns) that lie `stride` apart. Panels of a narrower type W
-// widen as they are loaded.
+// What a tile's sums start from: rows of numbers `stride` apart; a stride of 0 gives every row the same ones.
+template <class T>
+struct Start {
+  const T* rows;
+  Index stride;
+};
+
+template <class T>
+alignas(64) inline constexpr T zero_row[Tile<T>::columns] = {};
+
+template <class T>
+[[gnu::always_inline]] inline Start<T> zeros() {
+  return {zero_row<T>, 0};
+}
+
+// sums (P, R, columns) = start[P] + left (R, K) times the P panels of (K, columns) that lie `stride` apart.
+// Panels of a narrower type W widen as they are loaded.
+//
+// A function of its own, and the epilogue not part of it: inlined between epilogues full of constants, which
+// compilers keep in registers too, the sums of GCC 12 lived in memory (half of the speed with AVX-512).
 template <int R, int P, class T, class Left, class W>
-[[gnu::always_inline]] inline void multiply_add(Vec<T> (&acc)[R][P * Tile<T>::vectors], const Left& left,
-                                                const W* panel, Index stride, Index k_count) {
+[[gnu::noinline]] void multiply_tile(const Start<T> (&start)[P], const Left& left, const W* panel,
+                                     Index stride, Index k_count, T* sums) {
   using V = Vec<T>;
   constexpr int vectors = Tile<T>::vectors;
-  // Sums of the compiler's own, which nothing can point to and which therefore stay in registers.
+  const Left row = left;
   V sum[R][P * vectors];
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < P * vectors; ++j) sum[r][j] = acc[r][j];
+    for (int j = 0; j < P * vectors; ++j) {
+      const Start<T>& from = start[j / vectors];
+      sum[r][j] = V::load(from.rows + r * from.stride + j % vectors * V::width);
+    }
   }
   for (Index k = 0; k < k_count; ++k, panel += Tile<T>::columns) {
     V a[R];
-    for (int r = 0; r < R; ++r) a[r] = V(left(r, k));
+    for (int r = 0; r < R; ++r) a[r] = V(row(r, k));
     for (int j = 0; j < P * vectors; ++j) {
       V b = V::load_part(panel + (j / vectors) * stride, j % vectors);
       // As a memory operand of each multiply-add it would be loaded R times, and loads would be the limit.
@@ -60,7 +81,9 @@ template <int R, int P, class T, class Left, class W>
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < P * vectors; ++j) acc[r][j] = sum[r][j];
+    for (int j = 0; j < P * vectors; ++j) {
+      sum[r][j].store(sums + (j / vectors * R + r) * Tile<T>::columns + j % vectors * V::width);
+    }
   }
 }
 
@@ -92,59 +115,14 @@ template <class T, class Body>
   }
 }
 
-template <class T, int R>
-using Accumulators = Vec<T>[R][Tile<T>::vectors];
-
-template <class T, int R>
-[[gnu::always_inline]] inline void load_tile(Accumulators<T, R>& acc, const T* rows) {
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < Tile<T>::vectors; ++j) {
-      acc[r][j] = Vec<T>::load(rows + r * Tile<T>::columns + j * Vec<T>::width);
-    }
-  }
-}
-
-template <class T, int R>
-[[gnu::always_inline]] inline void store_tile(const Accumulators<T, R>& acc, T* rows) {
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < Tile<T>::vectors; ++j) {
-      acc[r][j].store(rows + r * Tile<T>::columns + j * Vec<T>::width);
-    }
-  }
-}
-
-template <class T, int R>
-[[gnu::always_inline]] inline void clear_tile(Accumulators<T, R>& acc) {
-  for (int r = 0; r < R; ++r) {
-    for (int j = 0; j < Tile<T>::vectors; ++j) acc[r][j] = Vec<T>(0);
-  }
-}
-
-template <class T, int R>
-[[gnu::always_inline]] inline void repeat_row(Accumulators<T, R>& acc, const T* row) {
-  for (int j = 0; j < Tile<T>::vectors; ++j) {
-    const Vec<T> value = Vec<T>::load(row + j * Vec<T>::width);
-    for (int r = 0; r < R; ++r) acc[r][j] = value;
-  }
-}
-
-// multiply_add as a function of its own, for loops whose sums lost their registers to the epilogues around
-// them when they were inlined: a sum that goes through memory waits for it at every k.
-template <int R, int P, class T, class Left, class W>
-[[gnu::noinline]] void multiply_add_apart(Vec<T> (&acc)[R][P * Tile<T>::vectors], const Left& left,
-                                          const W* panel, Index stride, Index k_count) {
-  multiply_add<R, P, T>(acc, left, panel, stride, k_count);
-}
-
 // For every row in [0, rows) and every panel in `range`:
-//   start(acc, first_row, panel)    fills a tile (R rows, four vectors) with what its sums start from
-//   finish(acc, first_row, panel)   takes the finished tile, and may use it up
+//   start(first_row, panel)                   what a tile's sums start from
+//   finish(tile_rows, first_row, panel, sums) takes the finished sums (R, columns)
 // row(r) points to the K contiguous elements of row r; panels are (panels, K, columns); `partial` holds
 // (rows, columns) elements, where sums wait between the blocks of a long K.
-template <class T, class Row, class W, class Start, class Finish>
+template <class T, class Row, class W, class Begin, class Finish>
 [[gnu::always_inline]] inline void multiply(Index rows, Index K, const Row& row, const W* panels, Range range,
-                                            T* partial, const Start& start, const Finish& finish) {
-  constexpr int vectors = Tile<T>::vectors;
+                                            T* partial, const Begin& start, const Finish& finish) {
   constexpr Index columns = Tile<T>::columns;
   const Index stride = K * columns;
   Index panel = range.begin;
@@ -152,15 +130,11 @@ template <class T, class Row, class W, class Start, class Finish>
   // A single row reuses nothing, and four sums do not cover the latency of an addition: two panels at a time.
   if (rows == 1) {
     for (; panel + 2 <= range.end; panel += 2) {
-      Accumulators<T, 1> halves[2];
-      start(halves[0], 0, panel);
-      start(halves[1], 0, panel + 1);
-      Vec<T> acc[1][2 * vectors];
-      for (int j = 0; j < 2 * vectors; ++j) acc[0][j] = halves[j / vectors][0][j % vectors];
-      multiply_add_apart<1, 2, T>(acc, RowPointers<1, T>{{row(0)}}, panels + panel * stride, stride, K);
-      for (int j = 0; j < 2 * vectors; ++j) halves[j / vectors][0][j % vectors] = acc[0][j];
-      finish(halves[0], 0, panel);
-      finish(halves[1], 0, panel + 1);
+      alignas(64) T sums[2 * columns];
+      const Start<T> from[2] = {start(0, panel), start(0, panel + 1)};
+      multiply_tile<1, 2, T>(from, RowPointers<1, T>{{row(0)}}, panels + panel * stride, stride, K, sums);
+      finish(TileRows<1>{}, 0, panel, sums);
+      finish(TileRows<1>{}, 0, panel + 1, sums + columns);
     }
   }
 
@@ -172,24 +146,15 @@ template <class T, class Row, class W, class Start, class Finish>
       const W* block_panel = panels + panel * stride + k * columns;
       for_each_tile<T>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
         constexpr int R = decltype(tile_rows)::value;
-        Accumulators<T, R> acc;
-        if (k == 0) {
-          start(acc, first, panel);
-        } else {
-          load_tile<T, R>(acc, partial + first * columns);
-        }
+        alignas(64) T finished[R * columns];
+        const bool last = k + count == K;
+        const Start<T> from[1] = {k == 0 ? start(first, panel)
+                                         : Start<T>{partial + first * columns, columns}};
         RowPointers<R, T> left;
         for (int r = 0; r < R; ++r) left.p[r] = row(first + r) + k;
-        if constexpr (sizeof(W) == sizeof(T)) {
-          multiply_add<R, 1, T>(acc, left, block_panel, 0, count);
-        } else {
-          multiply_add_apart<R, 1, T>(acc, left, block_panel, 0, count);
-        }
-        if (k + count == K) {
-          finish(acc, first, panel);
-        } else {
-          store_tile<T, R>(acc, partial + first * columns);
-        }
+        multiply_tile<R, 1, T>(from, left, block_panel, 0, count,
+                               last ? finished : partial + first * columns);
+        if (last) finish(tile_rows, first, panel, finished);
       });
       k += count;
     } while (k < K);

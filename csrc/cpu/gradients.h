@@ -9,11 +9,11 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 
 // One block's part of a row of the result: stored by the first block, added by the others.
 template <class T>
-[[gnu::always_inline]] inline void add_row(T* out, const Vec<T> (&part)[Tile<T>::vectors], Index width,
-                                           bool first) {
+[[gnu::always_inline]] inline void add_row(T* out, const T* part, Index width, bool first) {
   using V = Vec<T>;
   const auto add = [&](int j, auto lanes) FUSEDLSTM_INLINE {
-    const V total = first ? part[j] : V::load(out + j * V::width, lanes) + part[j];
+    const V own = V::load(part + j * V::width);
+    const V total = first ? own : V::load(out + j * V::width, lanes) + own;
     total.store(out + j * V::width, lanes);
   };
   if (width == Tile<T>::columns) {
@@ -83,9 +83,10 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     });
   };
 
-  // Packs one panel of a block's right operand; returns its columns' sums.
-  const auto pack_right = [&](Index panel, Index which, V(&sums)[Tile<T>::vectors]) FUSEDLSTM_INLINE {
+  // Packs one panel of a block's right operand; and sums its columns.
+  const auto pack_right = [&](Index panel, Index which, T* column_sums) FUSEDLSTM_INLINE {
     const Index width = smaller(columns, N - panel * columns);
+    V sums[Tile<T>::vectors];
     for (V& sum : sums) sum = V(0);
     for (Index k = 0; k < depths[which]; ++k) {
       const T* source = right_rows[which][k] + panel * columns;
@@ -101,6 +102,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
         sums[j] = sums[j] + value;
       }
     }
+    for (int j = 0; j < Tile<T>::vectors; ++j) sums[j].store(column_sums + j * V::width);
   };
 
   const auto add_blocks = [&] {
@@ -108,19 +110,19 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
       const Index width = smaller(columns, N - panel * columns);
       for (Index which = 0; which < blocks; ++which) {
         const bool sets = first && which == 0;
-        V sums[Tile<T>::vectors];
-        pack_right(panel, which, sums);
+        alignas(64) T column_sums[columns];
+        pack_right(panel, which, column_sums);
         if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-          add_row(p.bias + panel * columns, sums, width, sets);
+          add_row(p.bias + panel * columns, column_sums, width, sets);
         }
         for_each_left_tile(
             [&](const Features<T>& f, int, Index m, Index count, Index index) FUSEDLSTM_INLINE {
-              Accumulators<T, R> acc;
-              clear_tile<T, R>(acc);
+              alignas(64) T sums[R * columns];
               const T* packed = left + which * block_size + index * block * R;
-              multiply_add<R, 1, T>(acc, PackedColumns<T>{packed, R}, right, 0, depths[which]);
-              for (int r = 0; r < R; ++r) {
-                if (r < count) add_row(f.gradient + (m + r) * N + panel * columns, acc[r], width, sets);
+              const Start<T> from[1] = {zeros<T>()};
+              multiply_tile<R, 1, T>(from, PackedColumns<T>{packed, R}, right, 0, depths[which], sums);
+              for (Index r = 0; r < count; ++r) {
+                add_row(f.gradient + (m + r) * N + panel * columns, sums + r * columns, width, sets);
               }
             });
       }
