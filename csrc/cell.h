@@ -15,11 +15,6 @@ struct Gates {
 };
 
 template <class V>
-struct CellState {
-  V h, c;
-};
-
-template <class V>
 struct CellGradients {
   Gates<V> z;  // gradients of the four pre-activations
   V c_prev;
@@ -31,17 +26,27 @@ template <class V>
 }
 
 template <class V>
-[[gnu::always_inline]] inline CellState<V> cell_forward(const Gates<V>& gates, V c_prev) {
-  const V c = fma(gates.f, c_prev, gates.i * gates.g);
-  return {gates.o * tanh(c), c};
+[[gnu::always_inline]] inline V next_cell(const Gates<V>& gates, V c_prev) {
+  return fma(gates.f, c_prev, gates.i * gates.g);
+}
+
+template <class V>
+[[gnu::always_inline]] inline V hidden_state(V o, V c) {
+  return o * tanh(c);
+}
+
+// tanh(c) of a step whose h is known, for a third of its cost: sigmoid is never zero, and where h was too
+// small a number to be kept, so is every gradient that tanh(c) is a factor of.
+template <class V>
+[[gnu::always_inline]] inline V tanh_of_cell(V o, V h) {
+  return h / o;
 }
 
 // `dh` and `dc` are what flows into this step's h and c from everything after it.
 template <class V>
-[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Gates<V>& gates, V c_prev, V c, V dh,
+[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Gates<V>& gates, V c_prev, V tanh_c, V dh,
                                                              V dc) {
   const V one(1);
-  const V tanh_c = tanh(c);
   const V dc_total = fma(dh * gates.o, one - tanh_c * tanh_c, dc);
   return {{dc_total * gates.g * gates.i * (one - gates.i), dc_total * c_prev * gates.f * (one - gates.f),
            dc_total * gates.i * (one - gates.g * gates.g), dh * tanh_c * gates.o * (one - gates.o)},

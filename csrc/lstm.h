@@ -8,10 +8,14 @@
 // data[b * row + t * step + j]: rows and steps may have any strides, features are contiguous.
 //
 // What forward leaves for backward is the tape:
-//   gates (T,B,G)     activated gates; backward overwrites them with the gates' gradients
-//   cells (T+1,B,H)   cell states, slot 0 holding the initial one
-//   y     (B,T,H)     hidden states, which forward has to write anyway
-// that is 4 H + H numbers per row and step besides y. tanh(c) is recomputed.
+//   gates (P,T,B,4,width)  activated gates, in panels of `width` units, the vector width of the instruction
+//   set;
+//                          backward overwrites them with the gates' gradients
+//   cells (T+1,B,H)        cell states, slot 0 holding the initial one
+//   y     (B,T,H)          hidden states, which forward has to write anyway
+// that is 4 P width + H numbers per row and step besides y, with P width the units filled up to whole
+// vectors. tanh(c) is h / o. In this layout a tile writes its gates in one piece, and a panel of gate
+// gradients is the packed operand of a product as it lies there.
 //
 // No structure here owns memory: the caller allocates everything, scratch included, before work starts.
 #pragma once
@@ -93,6 +97,25 @@ struct HiddenStates {
   }
 };
 
+// The gates' tape of so many steps and batch rows: panels of `rows` rows of `columns` = 4 width numbers. A
+// tile reads its rows in every panel at once; were the panels a multiple of 32 KiB or so apart, those pieces
+// would crowd into a few sets of a cache. So long panels get some unused rows, at most 63.
+struct GateTape {
+  Index batch;
+  Index rows;
+  Index columns;
+
+  FUSEDLSTM_INLINE constexpr GateTape(Index steps, Index batch_rows, Index width)
+      : batch(batch_rows), rows(steps * batch_rows), columns(4 * width) {
+    if (rows >= 256) rows += (97 - rows % 64) % 64;
+  }
+  // Elements from the beginning to a row of a panel and step, and in one panel.
+  FUSEDLSTM_INLINE constexpr Index place(Index panel, Index step, Index b) const {
+    return (panel * rows + step * batch + b) * columns;
+  }
+  FUSEDLSTM_INLINE constexpr Index panel_size() const { return rows * columns; }
+};
+
 // Half-open range of rows, panels or tiles: a thread's share of the work.
 struct Range {
   Index begin;
@@ -135,7 +158,8 @@ FUSEDLSTM_INLINE constexpr Index place_in_row(Index gate, Index unit, Index widt
 }
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of
-//   recurrent^T (panels, G, 4 width) and input^T (panels, G, 4 width), zero beyond H and I.
+//   recurrent^T (panels, P 4 width, 4 width) and input^T (panels, P 4 width, 4 width), zero beyond H and I,
+// with rows in the order of the gates' tape.
 template <class T>
 struct TransposedPanels {
   const T* input;
@@ -151,7 +175,7 @@ struct ForwardProblem {
   HiddenStates<T> h;
   T* cells;          // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
   Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;          // (T,B,G) on tape, or null
+  T* gates;          // on tape, or null
 
   FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
 };
@@ -165,17 +189,17 @@ struct BackwardProblem {
   const T* h0;              // (B,H) or null for zeros, as given to forward
   HiddenStates<const T> h;  // from forward
   const T* cells;           // (T+1,B,H), from forward
-  T* gates;                 // (T,B,G): in, activated gates; out, their gradients
-  const T* next_gates;      // (B,G): gate gradients of the step after the window, for rows that go on there
-  Sequence<const T> dy;     // (B,T,H) or null for zeros
-  const T* dh;              // (B,H) gradient of the last hidden state, or null for zeros
-  T* dc;                    // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                   // (B,H), or null when not wanted
-  Sequence<T> dx;           // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;               // (I,G)
-  T* drecurrent_kernel;     // (H,G)
-  T* dbias;                 // (G), or null when not wanted
-  bool accumulate;          // add to the weight gradients instead of setting them
+  T* gates;                 // the tape's: in, activated gates; out, their gradients
+  const T* next_gates;   // (P,B,4,width): gradients of the step after the window, for rows that go on there
+  Sequence<const T> dy;  // (B,T,H) or null for zeros
+  const T* dh;           // (B,H) gradient of the last hidden state, or null for zeros
+  T* dc;                 // (B,H): in, gradient of the last cell state; out, gradient of c0
+  T* dh0;                // (B,H), or null when not wanted
+  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
+  T* dkernel;            // (I,G)
+  T* drecurrent_kernel;  // (H,G)
+  T* dbias;              // (G), or null when not wanted
+  bool accumulate;       // add to the weight gradients instead of setting them
 };
 
 }  // namespace fusedlstm

@@ -30,21 +30,13 @@ struct Tape {
   py::object h0;       // None for zeros
   py::object lengths;  // None where all steps are real
   std::variant<TapeMemory<float>, TapeMemory<double>> memory;
+  Index bytes;
   bool used = false;
 
   void check_unused() const {
     if (used) {
       throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
     }
-  }
-
-  Index bytes() const {
-    return with_number(number, [&](auto zero) {
-      using T = decltype(zero);
-      const TapeMemory<T>& typed = std::get<TapeMemory<T>>(memory);
-      if (typed.checkpoints != nullptr) return typed.checkpoints->bytes();
-      return static_cast<Index>(sizeof(T)) * sizes.units * sizes.batch * (5 * sizes.steps + 1);
-    });
   }
 };
 
@@ -111,11 +103,16 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
   if (whole_y) y = new_array<T>({B, n.steps, H});
   const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * states);
   TapeMemory<T> memory{panels, {}, {}, nullptr};
+  Index tape_bytes = 0;
   if (whole_tape) {
-    memory.gates = Buffer<T>(n.steps * states * 4);
-    memory.cells = Buffer<T>((n.steps + 1) * states);
+    const Index gates = panels->gate_panels() * GateTape(n.steps, B, panels->width()).panel_size();
+    const Index cells = (n.steps + 1) * states;
+    memory.gates = Buffer<T>(gates);
+    memory.cells = Buffer<T>(cells);
+    tape_bytes = (gates + cells) * static_cast<Index>(sizeof(T));
   } else if (options.training) {
     memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, options.checkpoint_every);
+    tape_bytes = memory.checkpoints->bytes();
   }
 
   ForwardProblem<T> p{};
@@ -151,9 +148,9 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
   }
   py::object tape = py::none();
   if (options.training) {
-    tape =
-        py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, options.go_backwards, weights.use_bias(), x,
-                                             whole_tape ? y : py::none(), h0, lengths, std::move(memory)}));
+    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, options.go_backwards, weights.use_bias(), x,
+                                                whole_tape ? y : py::none(), h0, lengths, std::move(memory),
+                                                tape_bytes}));
   }
   return py::make_tuple(options.return_sequences ? y : py::none(), h_last, c_last, tape);
 }
@@ -341,7 +338,7 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
 
 void bind_lstm(py::module_& module) {
   py::class_<Tape>(module, "Tape")
-      .def_property_readonly("nbytes", &Tape::bytes)
+      .def_readonly("nbytes", &Tape::bytes)
       .def_property_readonly("used", [](const Tape& tape) { return tape.used; });
   module.def("lstm_forward", &lstm_forward);
   module.def("lstm_backward", &lstm_backward);

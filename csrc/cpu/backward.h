@@ -25,22 +25,21 @@ template <class T, class Body>
 
 // Gate gradients of one row and one vector of units at step s, in place on the tape, from dh in a register.
 template <class T, class Lanes>
-[[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, Vec<T> dh, Index b, Index s,
-                                                    Index unit, Lanes lanes) {
+[[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, const GateTape& layout,
+                                                    Vec<T> dh, Index b, Index s, Index unit, Lanes lanes) {
   using V = Vec<T>;
-  const Index B = p.sizes.batch;
   const Index H = p.sizes.units;
-  T* tape = p.gates + (s * B + b) * 4 * H + unit;
+  T* tape = p.gates + layout.place(unit / V::width, s, b);
   T* dc = p.dc + b * H + unit;
-  const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
-  const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
-  const Gates<V> gates{V::load(tape, lanes), V::load(tape + H, lanes), V::load(tape + 2 * H, lanes),
-                       V::load(tape + 3 * H, lanes)};
-  const CellGradients<V> d = cell_backward(gates, c_prev, c, dh, V::load(dc, lanes));
-  d.z.i.store(tape, lanes);
-  d.z.f.store(tape + H, lanes);
-  d.z.g.store(tape + 2 * H, lanes);
-  d.z.o.store(tape + 3 * H, lanes);
+  const V c_prev = V::load(p.cells + (s * p.sizes.batch + b) * H + unit, lanes);
+  const V h = V::load(p.h.at(p.timeline, b, s) + unit, lanes);
+  const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
+                       V::load(tape + 3 * V::width)};
+  const CellGradients<V> d = cell_backward(gates, c_prev, tanh_of_cell(gates.o, h), dh, V::load(dc, lanes));
+  d.z.i.store(tape);
+  d.z.f.store(tape + V::width);
+  d.z.g.store(tape + 2 * V::width);
+  d.z.o.store(tape + 3 * V::width);
   d.c_prev.store(dc, lanes);
 }
 
@@ -49,26 +48,28 @@ template <class T, class Lanes>
 template <class T>
 void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
   using V = Vec<T>;
-  const FlushDenormals flush;
-  const Index B = p.sizes.batch;
-  const Index H = p.sizes.units;
-  const Index G = 4 * H;
   constexpr Index columns = Tile<T>::columns;
+  const FlushDenormals flush;
+  const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
+  const GateTape next_layout(1, p.sizes.batch, V::width);
+  const Index H = p.sizes.units;
+  const Index G = divide_up(H, V::width) * columns;  // as on tape, where units fill whole vectors
   // Where the chunk's gate gradients and dx lie, and sums that wait between blocks of K.
   const Index most_rows = share.chunk * share.row_block;
   const T** gate_rows = reinterpret_cast<const T**>(scratch);
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
   T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
+  alignas(64) T finished[Tile<T>::rows * columns];
 
-  const auto gates_of = [&](Index b, Index s) FUSEDLSTM_INLINE -> const T* {
-    return (s < p.timeline.steps ? p.gates + s * B * G : p.next_gates) + b * G;
-  };
-  const auto store_row = [](const T* sums, Index panel, Index count, T* out) FUSEDLSTM_INLINE {
-    for_each_vector<T>(panel, count, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
-      V::load(sums + j * V::width).store(out + column, lanes);
-    });
-  };
   const auto from_zero = [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); };
+  const auto to_finished = [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; };
+  // Gate gradients of batch rows own[] at step s as a left operand: a segment in every gate panel.
+  const auto gates_at = [&](Index s, const Index* own) FUSEDLSTM_INLINE {
+    const bool inside = s < p.timeline.steps;
+    const T* first = inside ? p.gates + layout.place(0, s, 0) : p.next_gates;
+    const auto row = [=](Index r) FUSEDLSTM_INLINE { return first + own[r] * columns; };
+    return LeftRows<decltype(row)>{row, columns, (inside ? layout : next_layout).panel_size()};
+  };
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
     const Index* rows = share.rows + row0;
@@ -85,22 +86,21 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       // Rows [later, active) have their last step here: nothing comes back to them but dh.
       const auto run_step = [&](Range range, bool last) FUSEDLSTM_INLINE {
         const Index* own = rows + range.begin;
-        multiply(
-            range.size(), last ? 0 : G,
-            [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], last ? s : s + 1); },
-            p.weights.recurrent, share.panels, partial, from_zero,
-            [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
-              for (int r = 0; r < R; ++r) {
-                const Index b = own[first + r];
-                const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
-                for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                  V dh = V::load(sums + r * columns + j * V::width);
-                  if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
-                  if (last && p.dh != nullptr) dh = dh + V::load(p.dh + b * H + unit, lanes);
-                  finish_gradients(p, dh, b, s, unit, lanes);
-                });
-              }
-            });
+        multiply(range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
+                 PanelOrder{share.panels, s % 2 != 0}, partial, from_zero, to_finished,
+                 [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                   for (Index r = 0; r < count; ++r, sums += columns) {
+                     const Index b = own[first + r];
+                     const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
+                     const T* dh_last = last && p.dh != nullptr ? p.dh + b * H : nullptr;
+                     for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                       V dh = V::load(sums + j * V::width);
+                       if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
+                       if (dh_last != nullptr) dh = dh + V::load(dh_last + unit, lanes);
+                       finish_gradients(p, layout, dh, b, s, unit, lanes);
+                     });
+                   }
+                 });
       };
       if (later > 0) run_step({0, later}, false);
       if (active > later) run_step({later, active}, true);
@@ -109,18 +109,21 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
 
       if (p.dx) {
         for (Index r = 0; r < active; ++r, ++waiting) {
-          gate_rows[waiting] = gates_of(rows[r], s);
+          gate_rows[waiting] = p.gates + layout.place(0, s, rows[r]);
           dx_rows[waiting] = p.dx.at(rows[r], p.timeline.time(rows[r], s));
         }
         if (s % share.chunk == 0) {
-          multiply(
-              waiting, G, [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; }, p.weights.input,
-              share.input_panels, partial, from_zero,
-              [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
-                for (int r = 0; r < R; ++r) {
-                  store_row(sums + r * columns, panel, p.sizes.inputs, dx_rows[first + r]);
-                }
-              });
+          const auto row = [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; };
+          multiply(waiting, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input,
+                   PanelOrder{share.input_panels}, partial, from_zero, to_finished,
+                   [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                     for (Index r = 0; r < count; ++r, sums += columns) {
+                       for_each_vector<T>(
+                           panel, p.sizes.inputs, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+                             V::load(sums + j * V::width).store(dx_rows[first + r] + column, lanes);
+                           });
+                     }
+                   });
           waiting = 0;
         }
       }
@@ -130,20 +133,18 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
     // Rows without any step pass dh on as it is.
     const auto finish_state = [&](Range range, bool empty) FUSEDLSTM_INLINE {
       const Index* own = rows + range.begin;
-      multiply(
-          range.size(), empty ? 0 : G,
-          [&](Index r) FUSEDLSTM_INLINE -> const T* { return gates_of(own[r], 0); }, p.weights.recurrent,
-          share.panels, partial, from_zero,
-          [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
-            for (int r = 0; r < R; ++r) {
-              const Index b = own[first + r];
-              for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                V dh = V::load(sums + r * columns + j * V::width);
-                if (empty && p.dh != nullptr) dh = V::load(p.dh + b * H + unit, lanes);
-                dh.store(p.dh0 + b * H + unit, lanes);
-              });
-            }
-          });
+      multiply(range.size(), empty ? 0 : G, gates_at(0, own), p.weights.recurrent, PanelOrder{share.panels},
+               partial, from_zero, to_finished,
+               [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                 for (Index r = 0; r < count; ++r, sums += columns) {
+                   const Index b = own[first + r];
+                   for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                     const V dh = empty && p.dh != nullptr ? V::load(p.dh + b * H + unit, lanes)
+                                                           : V::load(sums + j * V::width);
+                     dh.store(p.dh0 + b * H + unit, lanes);
+                   });
+                 }
+               });
     };
     if (active > 0) finish_state({0, active}, false);
     if (all_rows > active) finish_state({active, all_rows}, true);

@@ -55,10 +55,11 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   const Index B = sizes_.batch;
   const Index H = sizes_.units;
   const Index longest = std::min(every_, sizes_.steps);
-  const Buffer<T> gates(longest * B * 4 * H);
+  const GateTape next_layout(1, B, panels.width());
+  const Buffer<T> gates(panels.gate_panels() * GateTape(longest, B, panels.width()).panel_size());
   const Buffer<T> cells((longest + 1) * B * H);
   const Buffer<T> hidden(longest * B * H);
-  const Buffer<T> next_gates(B * 4 * H);
+  const Buffer<T> next_gates(panels.gate_panels() * next_layout.panel_size());
 
   problem.gates = gates.data();
   problem.cells = cells.data();
@@ -67,7 +68,13 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   KernelRun run;
   for (Index window = windows_ - 1; window >= 0; --window) {
     problem.accumulate = window < windows_ - 1;
-    if (problem.accumulate) std::copy_n(gates.data(), B * 4 * H, next_gates.data());
+    if (problem.accumulate) {
+      const GateTape layout(problem.timeline.steps, B, panels.width());
+      for (Index panel = 0; panel < panels.gate_panels(); ++panel) {
+        std::copy_n(gates.data() + layout.place(panel, 0, 0), B * layout.columns,
+                    next_gates.data() + next_layout.place(panel, 0, 0));
+      }
+    }
     problem.timeline = window_of(whole, window);
     problem.sizes.steps = problem.timeline.steps;
     problem.h0 = window > 0 ? h(window) : first_h;

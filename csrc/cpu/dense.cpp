@@ -31,6 +31,7 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   problem.batch = rows;
   problem.timeline = Timeline::whole(1, nullptr);
   problem.columns = outputs;
+  problem.units = 0;
   problem.right = dy;
   problem.left[0] = {{{x, x_stride, 0}, Slots::steps}, inputs, 0, nullptr, dkernel};
   problem.left_count = 1;
@@ -39,7 +40,7 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   const Index bias_panels = (outputs + columns - 1) / columns;
   const Index grain = operations_per_thread / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
   TeamLease team(static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads())));
-  const Index each = ((tiles / team.count() + 1) * table.tile_rows * gradient_group + columns) * table.block;
+  const Index each = ((tiles / team.count() + 1) * table.tile_rows * table.group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
   team.run([&](const Worker& worker) {
     table.weight_gradients(problem, share_of(tiles, worker.id, worker.count),

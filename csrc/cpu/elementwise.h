@@ -27,9 +27,9 @@ void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* 
       const Gates<V> g =
           activate(Gates<V>{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
                             V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)});
-      const CellState<V> state = cell_forward(g, V::load(c_prev + b * units + j, lanes));
-      state.h.store(h + b * units + j, lanes);
-      state.c.store(c + b * units + j, lanes);
+      const V next = next_cell(g, V::load(c_prev + b * units + j, lanes));
+      next.store(c + b * units + j, lanes);
+      hidden_state(g.o, next).store(h + b * units + j, lanes);
       g.i.store(out + j, lanes);
       g.f.store(out + units + j, lanes);
       g.g.store(out + 2 * units + j, lanes);
@@ -51,7 +51,7 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
       const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes),
                        V::load(in + 2 * units + j, lanes), V::load(in + 3 * units + j, lanes)};
       const V dc_in = dc != nullptr ? V::load(dc + at, lanes) : V(0);
-      const CellGradients<V> d = cell_backward(g, V::load(c_prev + at, lanes), V::load(c + at, lanes),
+      const CellGradients<V> d = cell_backward(g, V::load(c_prev + at, lanes), tanh(V::load(c + at, lanes)),
                                                V::load(dh + at, lanes), dc_in);
       d.z.i.store(out + j, lanes);
       d.z.f.store(out + units + j, lanes);
@@ -67,13 +67,16 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
+  alignas(64) T finished[Tile<T>::rows * columns];
   multiply(
-      rows.size(), p.inputs, [&](Index r) { return p.x + (rows.begin + r) * p.x_stride; }, p.panels,
-      Range{0, divide_up(p.outputs, columns)}, scratch, [](Index, Index) { return zeros<T>(); },
-      [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
+      rows.size(), p.inputs,
+      whole_rows(p.inputs, [&](Index r) { return p.x + (rows.begin + r) * p.x_stride; }), p.panels,
+      PanelOrder{{0, divide_up(p.outputs, columns)}}, scratch, [](Index, Index) { return zeros<T>(); },
+      [&](Index, Index, Index i) { return finished + i * columns; },
+      [&](Index first, Index panel, Index tile_rows, const T* sums) {
         const Index count = smaller(columns, p.outputs - panel * columns);
         const T* bias = p.bias != nullptr ? p.bias + panel * columns : nullptr;
-        for (int r = 0; r < R; ++r, sums += columns) {
+        for (Index r = 0; r < tile_rows; ++r, sums += columns) {
           T* out = p.y + (rows.begin + first + r) * p.outputs + panel * columns;
           for_each_vector_in<T>({0, count}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
             const V sum = V::load(sums + j);

@@ -9,27 +9,49 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// The tile's epilogue: pre-activations of R rows to h, c and, on tape, gates of step s. z(r, gate) is a
-// vector of them.
-template <int R, class T, class Z, class Lanes>
-[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, const Z& z, const Index* rows,
-                                                Index s, Index unit, Lanes lanes) {
+// The tile's epilogue: pre-activations z (count, 4, width) of rows[] and the panel's units to h, c and, on
+// tape, gates of step s. Gates and cells of all rows come first and their hidden states after, in two loops:
+// one row's tanh(c) waits for its gates, and the processor would not see far enough ahead to fill the time.
+template <class T, class Lanes>
+[[gnu::noinline]] void finish_cells(const ForwardProblem<T>& p, T* z, const Index* rows, Index count, Index s,
+                                    Index panel, Lanes lanes) {
   using V = Vec<T>;
+  constexpr Index columns = Tile<T>::columns;
   const Index H = p.sizes.units;
-  for (int r = 0; r < R; ++r) {
-    const Index b = rows[r];
-    const T* c_prev = p.cells + s * p.cells_step + b * H + unit;
-    T* c = p.cells + (s + 1) * p.cells_step + b * H + unit;
-    const Gates<V> gates = activate(Gates<V>{z(r, 0), z(r, 1), z(r, 2), z(r, 3)});
-    const CellState<V> state = cell_forward(gates, V::load(c_prev, lanes));
-    state.c.store(c, lanes);
-    state.h.store(p.hidden(b, s) + unit, lanes);
-    if (p.gates != nullptr) {
-      T* tape = p.gates + (s * p.sizes.batch + b) * 4 * H + unit;
-      gates.i.store(tape, lanes);
-      gates.f.store(tape + H, lanes);
-      gates.g.store(tape + 2 * H, lanes);
-      gates.o.store(tape + 3 * H, lanes);
+  const Index unit = panel * V::width;
+  const T* previous = p.cells + s * p.cells_step + unit;
+  T* next = p.cells + (s + 1) * p.cells_step + unit;
+  const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
+  T* tape = p.gates != nullptr ? p.gates + layout.place(panel, s, 0) : nullptr;
+  for (Index r = 0; r < count; ++r) {
+    T* row = z + r * columns;
+    const Gates<V> gates = activate(Gates<V>{V::load(row), V::load(row + V::width),
+                                             V::load(row + 2 * V::width), V::load(row + 3 * V::width)});
+    next_cell(gates, V::load(previous + rows[r] * H, lanes)).store(next + rows[r] * H, lanes);
+    gates.o.store(row);
+    if (tape != nullptr) {
+      T* out = tape + rows[r] * columns;
+      gates.i.store(out);
+      gates.f.store(out + V::width);
+      gates.g.store(out + 2 * V::width);
+      gates.o.store(out + 3 * V::width);
+    }
+  }
+  for (Index r = 0; r < count; ++r) {
+    const V c = V::load(next + rows[r] * H, lanes);
+    hidden_state(V::load(z + r * columns), c).store(p.hidden(rows[r], s) + unit, lanes);
+  }
+}
+
+// sums (count, columns) = sums * scale + addend, where one row of factors serves all rows and addends lie
+// `stride` apart.
+template <class T>
+[[gnu::always_inline]] inline void scale_and_add(T* sums, Index count, const T* scale, const T* addend,
+                                                 Index stride) {
+  using V = Vec<T>;
+  for (Index r = 0; r < count; ++r, sums += Tile<T>::columns, addend += stride) {
+    for (Index j = 0; j < Tile<T>::columns; j += V::width) {
+      fma(V::load(sums + j), V::load(scale + j), V::load(addend + j)).store(sums + j);
     }
   }
 }
@@ -52,6 +74,7 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
   const T** inputs = reinterpret_cast<const T**>(scratch);
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
   T* projected = partial + most_rows * columns;
+  alignas(64) T finished[Tile<T>::rows * columns];
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
     const Index* rows = share.rows + row0;
@@ -75,21 +98,15 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         return projected + ((panel - share.panels.begin) * total + r) * columns;
       };
       multiply(
-          total, I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }, weights.input, share.panels, partial,
+          total, I, whole_rows(I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }), weights.input,
+          PanelOrder{share.panels}, partial,
           [&](Index, Index panel)
               FUSEDLSTM_INLINE { return scaled ? zeros<T>() : Start<T>{weights.bias + panel * columns, 0}; },
-          [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
-            T* out = projection(first, panel);
-            for (int r = 0; r < R; ++r) {
-              for (int j = 0; j < Tile<T>::vectors; ++j) {
-                const Index at = j * V::width;
-                V sum = V::load(sums + r * columns + at);
-                if constexpr (scaled) {
-                  sum = fma(sum, V::load(weights.input_scale + panel * columns + at),
-                            V::load(weights.bias + panel * columns + at));
-                }
-                sum.store(out + r * columns + at);
-              }
+          [&](Index first, Index panel, Index) FUSEDLSTM_INLINE { return projection(first, panel); },
+          [&](Index, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+            if constexpr (scaled) {
+              scale_and_add(sums, count, weights.input_scale + panel * columns,
+                            weights.bias + panel * columns, 0);
             }
           });
 
@@ -102,23 +119,21 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
           return p.h0 != nullptr ? p.h0 + rows[r] * H : p.cells;
         };
         multiply(
-            first_of[i + 1] - first_of[i], recurrent, hidden_row, weights.recurrent, share.panels, partial,
+            first_of[i + 1] - first_of[i], recurrent, whole_rows(recurrent, hidden_row), weights.recurrent,
+            PanelOrder{share.panels, s % 2 != 0}, partial,
             [&](Index first, Index panel) FUSEDLSTM_INLINE {
               return scaled ? zeros<T>() : Start<T>{projection(first_of[i] + first, panel), columns};
             },
-            [&]<int R>(TileRows<R>, Index first, Index panel, const T* sums) FUSEDLSTM_INLINE {
-              const auto z = [&](int r, int gate) FUSEDLSTM_INLINE {
-                const V sum = V::load(sums + r * columns + gate * V::width);
-                if constexpr (!scaled) return sum;
-                const Index at = gate * V::width;
-                return fma(sum, V::load(weights.recurrent_scale + panel * columns + at),
-                           V::load(projection(first_of[i] + first, panel) + r * columns + at));
-              };
-              const Index unit = panel * V::width;
-              if (unit + V::width <= H) {
-                finish_cells<R>(p, z, rows + first, s, unit, AllLanes{});
+            [&](Index, Index, Index tile) FUSEDLSTM_INLINE { return finished + tile * columns; },
+            [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+              if constexpr (scaled) {
+                scale_and_add(sums, count, weights.recurrent_scale + panel * columns,
+                              projection(first_of[i] + first, panel), columns);
+              }
+              if ((panel + 1) * V::width <= H) {
+                finish_cells(p, sums, rows + first, count, s, panel, AllLanes{});
               } else {
-                finish_cells<R>(p, z, rows + first, s, unit, H - unit);
+                finish_cells(p, sums, rows + first, count, s, panel, H - panel * V::width);
               }
             });
         if (share.together) worker.wait();

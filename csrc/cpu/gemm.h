@@ -14,27 +14,49 @@ struct Tile {
   using V = Vec<T>;
   static constexpr int vectors = 4;                     // of one panel; the four gates, in forward
   static constexpr Index columns = vectors * V::width;  // of one panel
-  static constexpr int rows =
-      V::registers >= 32 ? 6 : 3;                  // rows * vectors accumulators leave 4 (8) registers
-  static constexpr Index block_bytes = 24 * 1024;  // of a panel, kept in L1 while rows stream past it
+  static constexpr bool registers_32 = V::registers >= 32;
+  static constexpr int rows = registers_32 ? 6 : 3;  // rows * vectors accumulators leave 4 (8) registers
+  // Of a panel's K, taken at a time. Three rows leave so little arithmetic per number of the panel that it
+  // has to stay in L1 (24 KiB) while all rows pass; six can have it from L2, and pause their sums less often.
+  static constexpr Index block_bytes = registers_32 ? 3 * 1024 * Index{sizeof(V)} : 24 * 1024;
   static constexpr Index block = block_bytes / (columns * Index{sizeof(T)});
 };
 
-// The left operand where each row is contiguous in k.
+// Rows of a left operand: row(r) points to the first element of row r. Their elements lie in segments of
+// `segment` neighbours, whose first elements are `jump` apart.
+template <class Row>
+struct LeftRows {
+  Row row;
+  Index segment;
+  Index jump;
+};
+
+template <class Row>
+[[gnu::always_inline]] inline LeftRows<Row> whole_rows(Index K, const Row& row) {
+  return {row, K, K};
+}
+
+// A tile's part of such rows, from the first element of a segment or within their only one.
 template <int R, class T>
 struct RowPointers {
   const T* p[R];
+  Index segment;
+  Index jump;
 
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[r][k]; }
+  [[gnu::always_inline]] void next_segment() {
+    for (const T*& row : p) row += jump;
+  }
 };
 
 // The left operand packed as (K, step): the rows of one tile lie side by side.
-template <class T>
+template <class T, Index step>
 struct PackedColumns {
   const T* p;
-  Index step;
+  Index segment;
 
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[k * step + r]; }
+  [[gnu::always_inline]] void next_segment() { p += segment * step; }
 };
 
 // What a tile's sums start from: rows of numbers `stride` apart; a stride of 0 gives every row the same ones.
@@ -52,17 +74,17 @@ template <class T>
   return {zero_row<T>, 0};
 }
 
-// sums (P, R, columns) = start[P] + left (R, K) times the P panels of (K, columns) that lie `stride` apart.
+// sums[P] (R, columns) = start[P] + left (R, K) times the P panels of (K, columns) that lie `stride` apart.
 // Panels of a narrower type W widen as they are loaded.
 //
 // A function of its own, and the epilogue not part of it: inlined between epilogues full of constants, which
 // compilers keep in registers too, the sums of GCC 12 lived in memory (half of the speed with AVX-512).
 template <int R, int P, class T, class Left, class W>
-[[gnu::noinline]] void multiply_tile(const Start<T> (&start)[P], const Left& left, const W* panel,
-                                     Index stride, Index k_count, T* sums) {
+[[gnu::noinline]] void multiply_tile(const Start<T> (&start)[P], const Left& given, const W* panel,
+                                     Index stride, Index K, T* const (&sums)[P]) {
   using V = Vec<T>;
   constexpr int vectors = Tile<T>::vectors;
-  const Left row = left;
+  Left left = given;
   V sum[R][P * vectors];
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < P * vectors; ++j) {
@@ -70,19 +92,22 @@ template <int R, int P, class T, class Left, class W>
       sum[r][j] = V::load(from.rows + r * from.stride + j % vectors * V::width);
     }
   }
-  for (Index k = 0; k < k_count; ++k, panel += Tile<T>::columns) {
-    V a[R];
-    for (int r = 0; r < R; ++r) a[r] = V(row(r, k));
-    for (int j = 0; j < P * vectors; ++j) {
-      V b = V::load_part(panel + (j / vectors) * stride, j % vectors);
-      // As a memory operand of each multiply-add it would be loaded R times, and loads would be the limit.
-      if constexpr (R > 1) keep_in_register(b);
-      for (int r = 0; r < R; ++r) sum[r][j] = fma(a[r], b, sum[r][j]);
+  for (Index first = 0; first < K; first += left.segment, left.next_segment()) {
+    const Index count = smaller(left.segment, K - first);
+    for (Index k = 0; k < count; ++k, panel += Tile<T>::columns) {
+      V a[R];
+      for (int r = 0; r < R; ++r) a[r] = V(left(r, k));
+      for (int j = 0; j < P * vectors; ++j) {
+        V b = V::load_part(panel + (j / vectors) * stride, j % vectors);
+        // As a memory operand of each multiply-add it would be loaded R times, and loads would be the limit.
+        if constexpr (R > 1) keep_in_register(b);
+        for (int r = 0; r < R; ++r) sum[r][j] = fma(a[r], b, sum[r][j]);
+      }
     }
   }
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < P * vectors; ++j) {
-      sum[r][j].store(sums + (j / vectors * R + r) * Tile<T>::columns + j % vectors * V::width);
+      sum[r][j].store(sums[j / vectors] + r * Tile<T>::columns + j % vectors * V::width);
     }
   }
 }
@@ -115,48 +140,70 @@ template <class T, class Body>
   }
 }
 
-// For every row in [0, rows) and every panel in `range`:
-//   start(first_row, panel)                   what a tile's sums start from
-//   finish(tile_rows, first_row, panel, sums) takes the finished sums (R, columns)
-// row(r) points to the K contiguous elements of row r; panels are (panels, K, columns); `partial` holds
-// (rows, columns) elements, where sums wait between the blocks of a long K.
-template <class T, class Row, class W, class Begin, class Finish>
-[[gnu::always_inline]] inline void multiply(Index rows, Index K, const Row& row, const W* panels, Range range,
-                                            T* partial, const Begin& start, const Finish& finish) {
+// A range of panels, and whether to visit them from the last to the first: where a thread's weights are
+// larger than a cache, the panels visited last are those that are still in it.
+struct PanelOrder {
+  Range range;
+  bool reversed = false;
+};
+
+// For every row in [0, rows) and every panel of `order`:
+//   start(first_row, panel)         what a tile's sums start from
+//   place(first_row, panel, i)      where its sums (tile rows, columns) go; i tells the tiles of a call apart
+//   finish(first_row, panel, count) sums of `count` rows are complete and in L1
+// Panels are (panels, K, columns); `partial` holds (rows, columns) elements, where sums wait between the
+// blocks of a long K.
+template <class T, class Row, class W, class Begin, class Place, class Finish>
+[[gnu::always_inline]] inline void multiply(Index rows, Index K, const LeftRows<Row>& left, const W* panels,
+                                            PanelOrder order, T* partial, const Begin& start,
+                                            const Place& place, const Finish& finish) {
   constexpr Index columns = Tile<T>::columns;
   const Index stride = K * columns;
-  Index panel = range.begin;
+  const Index count = order.range.size();
+  const auto numbered = [&](Index i) {
+    return order.reversed ? order.range.end - 1 - i : order.range.begin + i;
+  };
+  Index done = 0;
 
   // A single row reuses nothing, and four sums do not cover the latency of an addition: two panels at a time.
   if (rows == 1) {
-    for (; panel + 2 <= range.end; panel += 2) {
-      alignas(64) T sums[2 * columns];
+    for (; done + 2 <= count; done += 2) {
+      const Index panel = smaller(numbered(done), numbered(done + 1));
       const Start<T> from[2] = {start(0, panel), start(0, panel + 1)};
-      multiply_tile<1, 2, T>(from, RowPointers<1, T>{{row(0)}}, panels + panel * stride, stride, K, sums);
-      finish(TileRows<1>{}, 0, panel, sums);
-      finish(TileRows<1>{}, 0, panel + 1, sums + columns);
+      T* const sums[2] = {place(0, panel, 0), place(0, panel + 1, 1)};
+      const RowPointers<1, T> pointers{{left.row(0)}, left.segment, left.jump};
+      multiply_tile<1, 2, T>(from, pointers, panels + panel * stride, stride, K, sums);
+      finish(0, panel, 1, sums[0]);
+      finish(0, panel + 1, 1, sums[1]);
     }
   }
 
-  const Index block = rows > Tile<T>::rows ? Tile<T>::block : K;
-  for (; panel < range.end; ++panel) {
+  // Blocks of equal size, of whole segments where there are several.
+  const bool segments = left.segment < K;
+  const Index blocks = rows > Tile<T>::rows ? divide_up(K, Tile<T>::block) : 1;
+  const Index even = blocks > 1 ? divide_up(K, blocks) : K;
+  const Index block = segments ? divide_up(even, left.segment) * left.segment : even;
+  for (; done < count; ++done) {
+    const Index panel = numbered(done);
     Index k = 0;
     do {
-      const Index count = smaller(block, K - k);
+      const Index depth = smaller(block, K - k);
+      const Index skip = segments ? k / left.segment * left.jump : k;
       const W* block_panel = panels + panel * stride + k * columns;
       for_each_tile<T>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
         constexpr int R = decltype(tile_rows)::value;
-        alignas(64) T finished[R * columns];
-        const bool last = k + count == K;
-        const Start<T> from[1] = {k == 0 ? start(first, panel)
-                                         : Start<T>{partial + first * columns, columns}};
-        RowPointers<R, T> left;
-        for (int r = 0; r < R; ++r) left.p[r] = row(first + r) + k;
-        multiply_tile<R, 1, T>(from, left, block_panel, 0, count,
-                               last ? finished : partial + first * columns);
-        if (last) finish(tile_rows, first, panel, finished);
+        const bool last = k + depth == K;
+        T* paused = partial + first * columns;
+        const Start<T> from[1] = {k == 0 ? start(first, panel) : Start<T>{paused, columns}};
+        T* const sums[1] = {last ? place(first, panel, 0) : paused};
+        RowPointers<R, T> pointers;
+        for (int r = 0; r < R; ++r) pointers.p[r] = left.row(first + r) + skip;
+        pointers.segment = segments ? left.segment : depth;
+        pointers.jump = left.jump;
+        multiply_tile<R, 1, T>(from, pointers, block_panel, 0, depth, sums);
+        if (last) finish(first, panel, R, sums[0]);
       });
-      k += count;
+      k += depth;
     } while (k < K);
   }
 }

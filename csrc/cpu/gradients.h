@@ -7,53 +7,102 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
+// The right operand's panels: where they and their rows lie, and which columns of the gradients they belong
+// to.
+template <class T>
+class RightPanels {
+ public:
+  using V = Vec<T>;
+  static constexpr Index columns = Tile<T>::columns;
+
+  explicit RightPanels(const WeightGradientProblem<T>& p)
+      : p_(p),
+        row_(p.units > 0 ? columns : p.columns),
+        panel_(p.units > 0 ? GateTape(p.timeline.steps, p.batch, V::width).panel_size() : columns) {}
+
+  Index count() const {
+    return p_.units > 0 ? divide_up(p_.units, V::width) : divide_up(p_.columns, columns);
+  }
+  // Whether rows lie as a packed panel has them.
+  bool packed() const { return p_.units > 0 && p_.timeline.lengths == nullptr; }
+  const T* at(Index panel, Index s, Index b) const {
+    return p_.right + panel * panel_ + (s * p_.batch + b) * row_;
+  }
+
+  // Calls body(j, first column, lanes) for the vectors of a panel that are not beyond the gradients' columns.
+  template <class Body>
+  [[gnu::always_inline]] void for_each_vector(Index panel, const Body& body) const {
+    const Index first = p_.units > 0 ? panel * V::width : panel * columns;
+    const Index step = p_.units > 0 ? p_.units : V::width;
+    const Index end = p_.units > 0 ? p_.units : p_.columns;
+    for (Index j = 0; j < Tile<T>::vectors; ++j) {
+      const Index lanes = p_.units > 0 ? end - first : end - first - j * V::width;
+      if (lanes >= V::width) {
+        body(j, first + j * step, AllLanes{});
+      } else if (lanes > 0) {
+        body(j, first + j * step, lanes);
+      }
+    }
+  }
+
+ private:
+  const WeightGradientProblem<T>& p_;
+  Index row_;
+  Index panel_;
+};
+
 // One block's part of a row of the result: stored by the first block, added by the others.
 template <class T>
-[[gnu::always_inline]] inline void add_row(T* out, const T* part, Index width, bool first) {
+[[gnu::always_inline]] inline void add_row(const RightPanels<T>& right, Index panel, const T* part, T* row,
+                                           bool first) {
   using V = Vec<T>;
-  const auto add = [&](int j, auto lanes) FUSEDLSTM_INLINE {
+  right.for_each_vector(panel, [&](Index j, Index column, auto lanes) FUSEDLSTM_INLINE {
     const V own = V::load(part + j * V::width);
-    const V total = first ? own : V::load(out + j * V::width, lanes) + own;
-    total.store(out + j * V::width, lanes);
-  };
-  if (width == Tile<T>::columns) {
-    for (int j = 0; j < Tile<T>::vectors; ++j) add(j, AllLanes{});
-  } else {
-    for (int j = 0; j < Tile<T>::vectors && j * V::width < width; ++j) add(j, width - j * V::width);
-  }
+    const V total = first ? own : V::load(row + column, lanes) + own;
+    total.store(row + column, lanes);
+  });
 }
+
+// Blocks that are packed before they are added: a panel's part of the gradients, which may be far larger than
+// the cache, comes from memory once for all of them.
+template <class T>
+inline constexpr Index gradient_group = Tile<T>::block < 384 ? 4 : 2;
 
 // Rows and steps are taken in blocks, from the last to the first as backward comes to them: each block's sum
 // starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
-// fixed. Both operands of a block are packed, since their rows lie far apart (often by a power of two, which
-// would crowd them into a few sets of the cache): the right one a panel at a time, the left one in tiles
-// (tiles, block, tile rows) of features. A panel takes a group of blocks at a visit, so that its part of the
-// gradients, which may be far larger than the cache, comes from memory once for all of them.
+// fixed. The left operand of a block is packed in tiles (tiles, block, tile rows) of features, since its rows
+// lie far apart (often by a power of two, which would crowd them into a few sets of the cache); so is the
+// right one, a panel at a time, unless it is a tape without padding, whose panels can be used where they are.
 template <class T>
 void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch) {
   using V = Vec<T>;
   constexpr int R = Tile<T>::rows;
   constexpr Index columns = Tile<T>::columns;
   constexpr Index block = Tile<T>::block;
+  constexpr Index group = gradient_group<T>;
   const FlushDenormals flush;
-  const Index N = p.columns;
-  const Index panels = divide_up(N, columns);
+  const RightPanels<T> right(p);
   const Index block_size = tiles.size() * block * R;  // of the packed left operand
-  T* right = scratch;
+  T* packed_right = scratch;
   T* left = scratch + block * columns;
-  const T* right_rows[gradient_group][block];
-  Index depths[gradient_group];
+  struct Pair {
+    Index s, b;
+  };
+  Pair pairs[group][block];  // what a block sums
+  Index depths[group];
   Index blocks = 0;
   bool first = !p.accumulate;
 
-  // Calls body(operand, which, first feature, features, place in the share) for every tile of the share.
+  // Calls body(operand, which, first feature, features, place in the share) for every tile of the share. An
+  // operand's features are dealt to its tiles evenly.
   const auto for_each_left_tile = [&](const auto& body) FUSEDLSTM_INLINE {
     Index tile = 0;
     for (int i = 0; i < p.left_count; ++i) {
-      for (Index m = 0; m < p.left[i].count; m += R, ++tile) {
-        if (tile >= tiles.begin && tile < tiles.end) {
-          body(p.left[i], i, m, smaller(R, p.left[i].count - m), tile - tiles.begin);
-        }
+      const Index count = divide_up(p.left[i].count, R);
+      for (Index own = 0; own < count; ++own, ++tile) {
+        if (tile < tiles.begin || tile >= tiles.end) continue;
+        const Index begin = own * p.left[i].count / count;
+        body(p.left[i], i, begin, (own + 1) * p.left[i].count / count - begin, tile - tiles.begin);
       }
     }
   };
@@ -64,7 +113,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     for (Index s = steps.begin; s < steps.end; ++s) {
       for (Index b = batch_rows.begin; b < batch_rows.end; ++b) {
         if (p.timeline.length(b) <= s) continue;
-        right_rows[blocks][depth] = p.right + (s * p.batch + b) * N;
+        pairs[blocks][depth] = {s, b};
         for (int i = 0; i < p.left_count; ++i) left_rows[i][depth] = p.left[i].at(p.timeline, b, s);
         ++depth;
       }
@@ -83,46 +132,60 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     });
   };
 
-  // Packs one panel of a block's right operand; and sums its columns.
-  const auto pack_right = [&](Index panel, Index which, T* column_sums) FUSEDLSTM_INLINE {
-    const Index width = smaller(columns, N - panel * columns);
-    V sums[Tile<T>::vectors];
-    for (V& sum : sums) sum = V(0);
+  // One panel of a block's right operand (depth, columns).
+  const auto right_panel = [&](Index panel, Index which) -> const T* {
+    if (right.packed()) return right.at(panel, pairs[which][0].s, pairs[which][0].b);
     for (Index k = 0; k < depths[which]; ++k) {
-      const T* source = right_rows[which][k] + panel * columns;
-      // The next panel's part of this row, too far from the last row's for the hardware to foresee.
-      if (panel + 1 < panels) {
-        __builtin_prefetch(source + columns, 0, 2);
-        __builtin_prefetch(source + 2 * columns - 1, 0, 2);
-      }
-      for (int j = 0; j < Tile<T>::vectors; ++j) {
-        const Index lanes = width - j * V::width;
-        const V value = lanes > 0 ? V::load(source + j * V::width, lanes) : V(0);
-        value.store(right + k * columns + j * V::width);
-        sums[j] = sums[j] + value;
+      const T* source = right.at(panel, pairs[which][k].s, pairs[which][k].b);
+      T* target = packed_right + k * columns;
+      if (p.units > 0) {
+        for (Index j = 0; j < columns; j += V::width) V::load(source + j).store(target + j);
+      } else {
+        const Index width = p.columns - panel * columns;
+        for (Index j = 0; j < columns; j += V::width) {
+          (width > j ? V::load(source + j, width - j) : V(0)).store(target + j);
+        }
       }
     }
+    return packed_right;
+  };
+
+  const auto add_bias = [&](Index panel, const T* values, Index depth, bool sets) {
+    V sums[Tile<T>::vectors];
+    for (V& sum : sums) sum = V(0);
+    for (Index k = 0; k < depth; ++k, values += columns) {
+      for (int j = 0; j < Tile<T>::vectors; ++j) sums[j] = sums[j] + V::load(values + j * V::width);
+    }
+    alignas(64) T column_sums[columns];
     for (int j = 0; j < Tile<T>::vectors; ++j) sums[j].store(column_sums + j * V::width);
+    add_row(right, panel, column_sums, p.bias, sets);
   };
 
   const auto add_blocks = [&] {
-    for (Index panel = 0; panel < panels; ++panel) {
-      const Index width = smaller(columns, N - panel * columns);
+    for (Index panel = 0; panel < right.count(); ++panel) {
       for (Index which = 0; which < blocks; ++which) {
         const bool sets = first && which == 0;
-        alignas(64) T column_sums[columns];
-        pack_right(panel, which, column_sums);
+        const T* values = right_panel(panel, which);
         if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-          add_row(p.bias + panel * columns, column_sums, width, sets);
+          add_bias(panel, values, depths[which], sets);
         }
         for_each_left_tile(
             [&](const Features<T>& f, int, Index m, Index count, Index index) FUSEDLSTM_INLINE {
-              alignas(64) T sums[R * columns];
-              const T* packed = left + which * block_size + index * block * R;
-              const Start<T> from[1] = {zeros<T>()};
-              multiply_tile<R, 1, T>(from, PackedColumns<T>{packed, R}, right, 0, depths[which], sums);
+              alignas(64) T finished[R * columns];
+              // The gradients' lines lie far apart, and the product leaves time for them to come.
               for (Index r = 0; r < count; ++r) {
-                add_row(f.gradient + (m + r) * N + panel * columns, sums + r * columns, width, sets);
+                const T* row = f.gradient + (m + r) * p.columns;
+                right.for_each_vector(panel, [&](Index, Index column, auto)
+                                                 FUSEDLSTM_INLINE { __builtin_prefetch(row + column, 1); });
+              }
+              const PackedColumns<T, R> packed{left + which * block_size + index * block * R, depths[which]};
+              with_tile_rows<R>(count, 0, [&](auto tile_rows, Index) FUSEDLSTM_INLINE {
+                const Start<T> from[1] = {zeros<T>()};
+                T* const sums[1] = {finished};
+                multiply_tile<decltype(tile_rows)::value, 1, T>(from, packed, values, 0, depths[which], sums);
+              });
+              for (Index r = 0; r < count; ++r) {
+                add_row(right, panel, finished + r * columns, f.gradient + (m + r) * p.columns, sets);
               }
             });
       }
@@ -135,10 +198,11 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
     for (Index b = 0; b < p.batch; b += size.rows) {
       pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
-      if (++blocks == gradient_group) add_blocks();
+      if (++blocks == group) add_blocks();
     }
   }
   if (blocks == 0 && first) {
+    pairs[0][0] = {0, 0};
     depths[blocks++] = 0;  // Nothing to sum: an empty block leaves zeros.
   }
   if (blocks > 0) add_blocks();

@@ -15,6 +15,7 @@ constexpr Kernels<T> table() {
   Kernels<T> kernels{.width = Vec<T>::width,
                      .tile_rows = Tile<T>::rows,
                      .block = Tile<T>::block,
+                     .group = gradient_group<T>,
                      .pack_gates = pack_gates<T>,
                      .transpose_gates = transpose_gates<T>,
                      .pack_matrix = pack_matrix<T>,

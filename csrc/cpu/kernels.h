@@ -37,21 +37,21 @@ struct Features {
   }
 };
 
-// gradient = sum over real steps and rows of features^T right, for up to two left operands at once.
+// gradient = sum over real steps and rows of features^T right, for up to two left operands at once. `right`
+// is the gates' tape (P, T, B, 4, width) of so many units, or, where units are 0, a plain matrix (T, B,
+// columns).
 template <class T>
 struct WeightGradientProblem {
   Index batch;
   Timeline timeline;
-  Index columns;
-  const T* right;  // (T, B, columns)
+  Index columns;  // of the gradients, 4 units for a tape
+  Index units;
+  const T* right;
   Features<T> left[2];
   int left_count;
   T* bias;          // (columns): sum of `right`, or null
   bool accumulate;  // add to the gradients instead of setting them
 };
-
-// Blocks that a weight gradient packs before it adds them.
-inline constexpr Index gradient_group = 4;
 
 // Weight gradients sum blocks of at most `block` (step, row) pairs: whole steps, or an even part of a step's
 // rows. Windows that start at a multiple of `steps` have the same blocks as the whole sequence.
@@ -111,7 +111,8 @@ template <class T>
 struct Kernels {
   Index width;      // units per gate panel; 4 width columns per panel of anything else
   Index tile_rows;  // rows of the register tile
-  Index block;      // steps and rows that a weight gradient sums before it adds them to the total
+  Index block;      // (step, row) pairs that a weight gradient sums before it adds them to the total
+  Index group;      // blocks that it packs before it adds them
 
   // Panels from weights in Keras's layout, for panels in `range`: (K,G) as gate panels; the transpose of gate
   // panels, as panels of K columns; gate panels in fewer bits; and a plain (K,N) matrix with any strides.
@@ -124,7 +125,7 @@ struct Kernels {
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
   // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, backward chunk row_block
-  // (4 width + 4) + 16, weight gradients (tiles tile_rows gradient_group + 4 width) block, dense rows 4
+  // (4 width + 4) + 16, weight gradients (tiles tile_rows group + 4 width) block, dense rows 4
   // width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,

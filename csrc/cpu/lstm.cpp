@@ -127,6 +127,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.batch = n.batch;
   gradients.timeline = problem.timeline;
   gradients.columns = 4 * n.units;
+  gradients.units = n.units;
   gradients.right = problem.gates;
   gradients.left[0] = {{problem.x, Slots::times}, n.inputs, 0, nullptr, problem.dkernel};
   gradients.left[1] = {problem.h, n.units, 1, problem.h0, problem.drecurrent_kernel};
@@ -135,10 +136,10 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.accumulate = problem.accumulate;
   const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.units, kernels.tile_rows);
   const Index own_tiles = panels_of(tiles, team.count());
-  const Index bias_panels = panels_of(gradients.columns, columns);
+  const Index bias_panels = panels.gate_panels();
 
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16;
-  const Index gradient_scratch = (own_tiles * kernels.tile_rows * gradient_group + columns) * kernels.block;
+  const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels);

@@ -38,6 +38,8 @@ class LstmPanels {
 
   Index inputs() const { return inputs_; }
   Index units() const { return units_; }
+  Index width() const { return kernels().width; }  // units of a gate panel
+  Index gate_panels() const { return (units_ + width() - 1) / width(); }
   Storage storage() const { return storage_; }
   const KernelSet& set() const { return *set_; }
 
@@ -53,7 +55,6 @@ class LstmPanels {
 
  private:
   const Kernels<T>& kernels() const { return set_->of<T>(); }
-  Index gate_panels() const;
   Index columns() const { return 4 * kernels().width; }
   template <class W>
   GatePanels<T, W> view() const;

@@ -21,22 +21,20 @@ void pack_gates(const T* source, Index row_stride, Index K, Index units, Range r
   }
 }
 
-// (panels, K, 4, width) to (panels', G, 4 width): the transpose, as panels of K columns. Rows keep the order
-// i, f, g, o of a row of gate gradients, which is what they will be multiplied with.
+// (P, K, 4, width) to (panels', P 4 width, 4 width): the transpose, as panels of K columns.
 template <class T>
 void transpose_gates(const T* gate_panels, Index K, Index units, Range range, T* panels) {
-  using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
+  const Index count = divide_up(units, Vec<T>::width);
+  T* out = panels + range.begin * count * columns * columns;
   for (Index panel = range.begin; panel < range.end; ++panel) {
     const Index first = panel * columns;
-    const Index count = smaller(columns, K - first);
-    T* out = panels + panel * 4 * units * columns;
-    for (Index gate = 0; gate < 4; ++gate) {
-      for (Index unit = 0; unit < units; ++unit, out += columns) {
-        const T* in =
-            gate_panels + ((unit / V::width) * K + first) * columns + gate * V::width + unit % V::width;
-        for (Index j = 0; j < count; ++j) out[j] = in[j * columns];
-        for (Index j = count; j < columns; ++j) out[j] = T(0);
+    const Index given = smaller(columns, K - first);
+    for (Index gates = 0; gates < count; ++gates) {
+      const T* in = gate_panels + (gates * K + first) * columns;
+      for (Index row = 0; row < columns; ++row, out += columns) {
+        for (Index j = 0; j < given; ++j) out[j] = in[j * columns + row];
+        for (Index j = given; j < columns; ++j) out[j] = T(0);
       }
     }
   }

@@ -52,11 +52,6 @@ LstmPanels<T>::~LstmPanels() {
 }
 
 template <class T>
-Index LstmPanels<T>::gate_panels() const {
-  return (units_ + kernels().width - 1) / kernels().width;
-}
-
-template <class T>
 template <class W>
 GatePanels<T, W> LstmPanels<T>::view() const {
   const Index row = gate_panels() * columns();
@@ -82,10 +77,11 @@ template <class T>
 TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
   const Index input_panels = (inputs_ + columns() - 1) / columns();
   const Index recurrent_panels = (units_ + columns() - 1) / columns();
-  const Index recurrent_size = recurrent_panels * columns() * 4 * units_;
+  const Index panel_size = gate_panels() * columns() * columns();
+  const Index recurrent_size = recurrent_panels * panel_size;
   T* data = transposed_.load(std::memory_order_acquire);
   if (data == nullptr) {
-    const Index size = recurrent_size + input_panels * columns() * 4 * units_;
+    const Index size = recurrent_size + input_panels * panel_size;
     T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
     const GatePanels<T> gates = view<T>();
     team.run([&](const Worker& worker) {

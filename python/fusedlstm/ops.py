@@ -72,9 +72,10 @@ class LSTMResult(NamedTuple):
     h, c : array (B, H)
         Hidden and cell state after the last step.
     tape : Tape or None
-        What `lstm_backward` needs; only with ``training=True``. It holds ``5 B T H + B H`` numbers
-        (``tape.nbytes``), fewer with checkpoints, and keeps ``x``, ``h0`` and ``y`` alive, which must not be
-        written to before it is used.
+        What `lstm_backward` needs; only with ``training=True``. It holds ``B T (4 P + H) + B H`` numbers
+        (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
+        or 8 float64 with AVX-512), fewer with checkpoints, and keeps ``x``, ``h0`` and ``y`` alive, which
+        must not be written to before it is used.
     """
 
     y: Array | None
