@@ -37,7 +37,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
   const py::gil_scoped_release nogil;
   using Clock = std::chrono::steady_clock;
   constexpr Index rounds = 20'000;
-  TeamLease team(threads);
+  TeamLease team({.threads = threads});
   double best = 0.0;
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   do {

@@ -13,7 +13,7 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
   const Buffer<T> packed(panels * columns * inputs);
   table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, packed.data());
   const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
-  const Index grain = operations_per_thread / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
+  const Index grain = dense_grain / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
   const Buffer<T> partial(rows * columns);
   const int threads = parallel(rows, grain, [&](Range range, const Worker&) {
     table.dense(problem, range, partial.data() + range.begin * columns);
@@ -38,8 +38,8 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   problem.bias = dbias;
   const Index tiles = (inputs + table.tile_rows - 1) / table.tile_rows;
   const Index bias_panels = (outputs + columns - 1) / columns;
-  const Index grain = operations_per_thread / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
-  TeamLease team(static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads())));
+  const Index grain = dense_grain / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
+  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads()))});
   const Index each = ((tiles / team.count() + 1) * table.tile_rows * table.group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
   team.run([&](const Worker& worker) {

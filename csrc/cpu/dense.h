@@ -11,13 +11,16 @@ namespace fusedlstm {
 // Calls body(range, worker) on shares of [0, total); small work, less than two `grain`s, stays on one thread.
 template <class Body>
 int parallel(Index total, Index grain, const Body& body) {
-  TeamLease team(static_cast<int>(std::clamp<Index>(total / std::max<Index>(grain, 1), 1, num_threads())));
+  TeamLease team(
+      {.threads = static_cast<int>(std::clamp<Index>(total / std::max<Index>(grain, 1), 1, num_threads()))});
   team.run([&](const Worker& worker) { body(share_of(total, worker.id, worker.count), worker); });
   return team.count();
 }
 
 // Elements below which one thread is faster.
 inline constexpr Index elementwise_grain = 32'768;
+// Operations of a product below which it is.
+inline constexpr Index dense_grain = 400'000;
 
 // y (rows, outputs) = x (rows, inputs) kernel + bias, where kernel element (k,n) lies at
 // kernel[k * row_stride + n * column_stride] and rows of x are x_stride apart. bias may be null.

@@ -95,7 +95,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& prob
   const Sizes& n = problem.sizes;
   const Index gate_panels = panels_of(n.units, kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(useful_threads(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
+  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
@@ -118,7 +118,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index hidden_panels = panels_of(n.units, columns);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(useful_threads(n, real_steps, sizeof(T), kernels.tile_rows, hidden_panels, num_threads()));
+  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, hidden_panels, num_threads()));
   problem.weights = panels.transposed(team);
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, hidden_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());

@@ -11,10 +11,14 @@ inline Range share_of(Index total, int id, int count) {
   return {total * id / count, total * (id + 1) / count};
 }
 
-// Below this many operations in a call a second thread costs more than it brings, since waking it takes as
-// long as some 2e5 operations; and below this many in a step, the barrier of a step does.
-inline constexpr Index operations_per_thread = 400'000;
-inline constexpr Index step_operations_per_thread = 100'000;
+// A second thread that is awake takes about a quarter of a microsecond to join a call and to leave it, and a
+// tenth to meet at a barrier: less work than this per thread, in a call and in a step, it does not repay.
+inline constexpr Index operations_per_thread = 80'000;
+inline constexpr Index step_operations_per_thread = 20'000;
+// Calls of fewer operations are over before a sleeping thread is awake.
+inline constexpr Index small_operations = 2'000'000;
+// Steps of fewer are much shorter than the time that other processes hold a core for.
+inline constexpr Index short_step_operations = 8'000'000;
 
 struct SequencePlan {
   bool units_split = false;  // else the batch is
@@ -42,18 +46,20 @@ inline bool splits_units(const Sizes& n, Index element, Index tile_rows, Index p
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
-// How many of `limit` threads a sequence with that many real (row, step) pairs is worth. `panels` are what
+// What a sequence with that many real (row, step) pairs is worth, of `limit` threads. `panels` are what
 // threads can split when they split units.
-inline int useful_threads(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
-                          int limit) {
+inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
+                        int limit) {
   const Index operations = 8 * n.units * (n.inputs + n.units) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
+  const bool small = operations < small_operations;
   if (!splits_units(n, element, tile_rows, panels, count)) {
-    return static_cast<int>(std::clamp<Index>(n.batch, 1, count));
+    return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), small, false};
   }
   const Index by_step = step_operations / step_operations_per_thread;
-  return static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count));
+  return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), small,
+          step_operations < short_step_operations};
 }
 
 inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows, Index panels, int threads) {

@@ -3,7 +3,9 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <system_error>
@@ -25,28 +27,35 @@ inline void pause_briefly() {
 // other processes have the core, and an idle worker sleeps.
 constexpr int spins = 2000;
 
+using Clock = std::chrono::steady_clock;
+
+// Returns for how long it yielded.
 template <class Done>
-void spin_then_yield(const Done& done) {
-  for (int i = 0; !done(); ++i) {
-    if (i < spins) {
-      pause_briefly();
-    } else {
-      sched_yield();
-    }
+Clock::duration spin_then_yield(const Done& done) {
+  for (int i = 0; i < spins; ++i) {
+    if (done()) return {};
+    pause_briefly();
   }
+  const Clock::time_point start = Clock::now();
+  while (!done()) sched_yield();
+  return Clock::now() - start;
 }
+
+// Longer than a sleeping thread takes to wake: who has waited so long at a barrier waits for a core.
+constexpr Clock::duration long_wait = std::chrono::microseconds(500);
 
 struct Barrier {
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<std::uint32_t> phase{0};
+  std::atomic<bool> waited_long{false};  // in this job
 
   void wait(int count) {
     const std::uint32_t now = phase.load(std::memory_order_relaxed);
     if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
       arrived.store(0, std::memory_order_relaxed);
       phase.store(now + 1, std::memory_order_release);
-    } else {
-      spin_then_yield([&] { return phase.load(std::memory_order_acquire) != now; });
+    } else if (spin_then_yield([&] { return phase.load(std::memory_order_acquire) != now; }) > long_wait) {
+      waited_long.store(true, std::memory_order_relaxed);
     }
   }
 };
@@ -72,15 +81,38 @@ class Team {
     return size() < wanted ? size() : wanted;
   }
 
+  // How many of `count` threads are awake, the caller included. A small job that comes soon after another one
+  // wakes the others, which is too late for itself, but not for the next.
+  int awake(int count) {
+    int ready = 1;
+    while (ready < count && seat(ready).awake.load(std::memory_order_relaxed)) ++ready;
+    if (ready < count && Clock::now() - last_small_ < often) {
+      for (int id = ready; id < count; ++id) seat(id).wake();
+    }
+    return ready;
+  }
+  void end_small() { last_small_ = Clock::now(); }
+
+  // Threads that waited long at a barrier lack a core that another process holds. Jobs that meet often then
+  // run alone for a while, which doubles each time that it was too short.
+  bool crowded() const { return crowded_for_ > Clock::duration::zero() && Clock::now() < crowded_until_; }
+  void look_at_barrier() {
+    if (!barrier_.waited_long.load(std::memory_order_relaxed)) return;
+    const Clock::time_point now = Clock::now();
+    const bool again = now < crowded_until_ + crowded_for_;
+    crowded_for_ = again ? std::min(2 * crowded_for_, longest_crowded) : shortest_crowded;
+    crowded_until_ = now + crowded_for_;
+  }
+
   void run(int count, Function function, const void* context) {
     function_ = function;
     context_ = context;
     count_ = count;
+    barrier_.waited_long.store(false, std::memory_order_relaxed);
     running_.store(count - 1, std::memory_order_relaxed);
-    for (int i = 0; i + 1 < count; ++i) {
-      Seat& seat = *seats_[static_cast<std::size_t>(i)];
-      seat.job.fetch_add(1, std::memory_order_release);
-      seat.job.notify_one();
+    for (int id = 1; id < count; ++id) {
+      seat(id).has_job.store(true, std::memory_order_release);
+      seat(id).wake();
     }
     function(context, Worker{0, count, &barrier_});
     spin_then_yield([&] { return running_.load(std::memory_order_acquire) == 0; });
@@ -89,15 +121,32 @@ class Team {
  private:
   // Each worker waits at a seat of its own, so that a small job wakes only the workers it needs.
   struct alignas(64) Seat {
-    std::atomic<std::uint32_t> job{0};
+    std::atomic<std::uint32_t> calls{0};
+    std::atomic<bool> has_job{false};
+    std::atomic<bool> awake{false};
+
+    void wake() {
+      calls.fetch_add(1, std::memory_order_release);
+      calls.notify_one();
+    }
   };
 
+  static constexpr Clock::duration often = std::chrono::microseconds(30);
+  static constexpr Clock::duration shortest_crowded = std::chrono::milliseconds(5);
+  static constexpr Clock::duration longest_crowded = std::chrono::milliseconds(200);
+
   int size() const { return static_cast<int>(seats_.size()) + 1; }
+  Seat& seat(int id) { return *seats_[static_cast<std::size_t>(id - 1)]; }
 
   void work(int id, Seat* seat) {
     for (std::uint32_t seen = 0;; ++seen) {
-      for (int i = 0; i < spins && seat->job.load(std::memory_order_acquire) == seen; ++i) pause_briefly();
-      seat->job.wait(seen, std::memory_order_acquire);
+      seat->awake.store(true, std::memory_order_relaxed);
+      for (int i = 0; i < spins && seat->calls.load(std::memory_order_acquire) == seen; ++i) pause_briefly();
+      if (seat->calls.load(std::memory_order_acquire) == seen) {
+        seat->awake.store(false, std::memory_order_relaxed);
+        seat->calls.wait(seen, std::memory_order_acquire);
+      }
+      if (!seat->has_job.exchange(false, std::memory_order_acquire)) continue;
       function_(context_, Worker{id, count_, &barrier_});
       running_.fetch_sub(1, std::memory_order_release);
     }
@@ -110,6 +159,9 @@ class Team {
   Function function_ = nullptr;
   const void* context_ = nullptr;
   int count_ = 1;
+  Clock::time_point last_small_{};
+  Clock::time_point crowded_until_{};
+  Clock::duration crowded_for_{};
 };
 
 // Never destroyed: its workers sleep until the process ends. After a fork the child has no workers, so it
@@ -136,16 +188,22 @@ void Worker::wait() const {
   if (count > 1) static_cast<Barrier*>(barrier)->wait(count);
 }
 
-TeamLease::TeamLease(int wanted) {
-  if (wanted <= 1) return;
+TeamLease::TeamLease(const Job& job) : small_(job.small), meets_often_(job.meets_often) {
+  if (job.threads <= 1) return;
   Team& shared = team();
   if (!shared.try_acquire()) return;
   team_ = &shared;
-  count_ = shared.grow(wanted);
+  if (job.meets_often && shared.crowded()) return;
+  count_ = shared.grow(job.threads);
+  if (job.small) count_ = shared.awake(count_);
 }
 
 TeamLease::~TeamLease() {
-  if (team_ != nullptr) static_cast<Team*>(team_)->release();
+  if (team_ == nullptr) return;
+  Team& shared = *static_cast<Team*>(team_);
+  if (meets_often_ && count_ > 1) shared.look_at_barrier();
+  if (small_) shared.end_small();
+  shared.release();
 }
 
 void TeamLease::run_erased(Function function, const void* context) {

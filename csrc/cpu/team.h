@@ -13,11 +13,19 @@ struct Worker {
   void wait() const;
 };
 
+// What a call is worth. A sleeping worker takes longer to wake than a small job takes to do; and a job whose
+// threads meet every few microseconds needs all their cores at once.
+struct Job {
+  int threads = 1;           // at most
+  bool small = false;        // use only workers that are awake
+  bool meets_often = false;  // one thread while other processes hold the cores
+};
+
 // Borrows the team for the duration of a call. When another thread has it, the lease is the caller alone:
 // results do not depend on the number of threads.
 class TeamLease {
  public:
-  explicit TeamLease(int wanted);
+  explicit TeamLease(const Job& job);
   ~TeamLease();
   TeamLease(const TeamLease&) = delete;
   TeamLease& operator=(const TeamLease&) = delete;
@@ -39,6 +47,8 @@ class TeamLease {
 
   void* team_ = nullptr;
   int count_ = 1;
+  bool small_ = false;
+  bool meets_often_ = false;
 };
 
 // The most threads a call may use; by default the processor cores this process may run on.
