@@ -132,9 +132,9 @@ struct BFloat16 {
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
 //   input (panels, I, 4, width), recurrent (panels, H, 4, width), bias (panels, 4, width),
 // zero beyond H, so that a register tile meets i, f, g and o of the same units together. For inference W may
-// be narrower than T: BFloat16, or int8 with a factor per column, input_scale and recurrent_scale
-// (panels, 4, width). Narrow rows are interleaved, so that one load of whole words serves several gates:
-// pairs (i, f) and (g, o) of BFloat16, (width, 2); all four of int8, (width, 4).
+// be narrower than T: BFloat16, whose rows interleave pairs of gates (i, f) and (g, o), (width, 2), so that
+// one load of whole words serves two; or int8, whose panels (K / 2 rounded up, 4, width, 2) interleave pairs
+// of rows, with a factor per column, input_scale and recurrent_scale (panels, 4, width).
 template <class T, class W = T>
 struct GatePanels {
   const W* input;
@@ -144,17 +144,23 @@ struct GatePanels {
   const T* recurrent_scale = nullptr;
 };
 
-// Where a panel's row keeps one gate of one of its units.
+// Where a panel keeps a weight of row k and one of its units.
 template <class W>
-FUSEDLSTM_INLINE constexpr Index place_in_row(Index gate, Index unit, Index width) {
+FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit, Index width) {
   switch (sizeof(W)) {
     case 1:
-      return 4 * unit + gate;
+      return ((k / 2 * 4 + gate) * width + unit) * 2 + k % 2;
     case 2:
-      return 2 * ((gate / 2) * width + unit) + gate % 2;
+      return 4 * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
     default:
-      return gate * width + unit;
+      return (4 * k + gate) * width + unit;
   }
+}
+
+// Rows that a panel keeps for K of them.
+template <class W>
+FUSEDLSTM_INLINE constexpr Index panel_rows(Index K) {
+  return sizeof(W) == 1 ? K + K % 2 : K;
 }
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of

@@ -34,8 +34,8 @@ namespace {
 std::vector<const KernelSet*> usable_sets() {
   std::vector<const KernelSet*> sets;
 #if defined(FUSEDLSTM_HAS_AVX512)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl")) {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
     sets.push_back(&avx512::kernel_set());
   }
 #endif

@@ -4,6 +4,7 @@
 #include "../cell.h"
 #include "denormals.h"
 #include "gemm.h"
+#include "integer.h"
 #include "kernels.h"
 #include "vec_math.h"
 
@@ -43,37 +44,50 @@ template <class T, class Lanes>
   }
 }
 
-// sums (count, columns) = sums * scale + addend, where one row of factors serves all rows and addends lie
+// Sums of integers (count, columns) get the scales of their rows and columns and what they are added to, rows
 // `stride` apart.
 template <class T>
-[[gnu::always_inline]] inline void scale_and_add(T* sums, Index count, const T* scale, const T* addend,
-                                                 Index stride) {
+[[gnu::always_inline]] inline void scale_and_add(T* sums, Index count, const T* row_scales, const T* scale,
+                                                 const T* addend, Index stride) {
   using V = Vec<T>;
   for (Index r = 0; r < count; ++r, sums += Tile<T>::columns, addend += stride) {
     for (Index j = 0; j < Tile<T>::columns; j += V::width) {
-      fma(V::load(sums + j), V::load(scale + j), V::load(addend + j)).store(sums + j);
+      const V factor = V(row_scales[r]) * V::load(scale + j);
+      fma(V::load(sums + j), factor, V::load(addend + j)).store(sums + j);
     }
   }
 }
 
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
-// fill the tile; then each step adds U h and runs the cell while the sums are in registers. With weights of
-// integers the sums start at zero and are scaled when they are complete.
+// fill the tile; then each step adds U h and runs the cell while the sums are in L1.
 template <class T, class W>
 void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const SequenceShare& share,
              T* scratch, const Worker& worker) {
   using V = Vec<T>;
-  constexpr bool scaled = sizeof(W) == 1;
+  constexpr bool integers = sizeof(W) == 1;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
-  // Where the chunk's inputs lie, sums that wait between blocks of K, and the projections
-  // (panels, chunk rows, columns).
+  // Where the chunk's inputs lie; sums that wait between blocks of K, or else rows rounded to integers, of
+  // inputs and states; and the projections (panels, chunk rows, columns).
   const Index most_rows = share.chunk * share.row_block;
   const T** inputs = reinterpret_cast<const T**>(scratch);
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
   T* projected = partial + most_rows * columns;
+  [[maybe_unused]] IntegerRows rounded_inputs{};
+  [[maybe_unused]] IntegerRows rounded_states{};
+  if constexpr (integers) {
+    const auto take = [&](Index count, Index K) {
+      const IntegerRows taken{reinterpret_cast<std::int16_t*>(projected), integer_stride(K),
+                              projected + count * integer_stride(K) / 2};
+      projected = taken.scales + divide_up(count, 16) * 16;
+      return taken;
+    };
+    projected = partial;
+    rounded_inputs = take(most_rows, I);
+    rounded_states = take(share.row_block, H);
+  }
   alignas(64) T finished[Tile<T>::rows * columns];
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
@@ -97,45 +111,58 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
         return projected + ((panel - share.panels.begin) * total + r) * columns;
       };
-      multiply(
-          total, I, whole_rows(I, [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; }), weights.input,
-          PanelOrder{share.panels}, partial,
-          [&](Index, Index panel)
-              FUSEDLSTM_INLINE { return scaled ? zeros<T>() : Start<T>{weights.bias + panel * columns, 0}; },
-          [&](Index first, Index panel, Index) FUSEDLSTM_INLINE { return projection(first, panel); },
-          [&](Index, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-            if constexpr (scaled) {
-              scale_and_add(sums, count, weights.input_scale + panel * columns,
-                            weights.bias + panel * columns, 0);
-            }
-          });
+      const auto input_row = [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; };
+      const auto to_projection = [&](Index first, Index panel, Index)
+                                     FUSEDLSTM_INLINE { return projection(first, panel); };
+      if constexpr (integers) {
+        round_rows(total, I, input_row, rounded_inputs);
+        multiply(total, I, rounded_inputs, weights.input, PanelOrder{share.panels}, to_projection,
+                 [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                   scale_and_add(sums, count, rounded_inputs.scales + first,
+                                 weights.input_scale + panel * columns, weights.bias + panel * columns, 0);
+                 });
+      } else {
+        multiply(
+            total, I, whole_rows(I, input_row), weights.input, PanelOrder{share.panels}, partial,
+            [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{weights.bias + panel * columns, 0}; },
+            to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+      }
 
       for (Index i = 0; i < chunk; ++i) {
         const Index s = s0 + i;
         // Without an initial state the first step has no recurrent part at all.
         const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : H;
+        const Index active_now = first_of[i + 1] - first_of[i];
         const auto hidden_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
           if (s > 0) return p.hidden(rows[r], s - 1);
           return p.h0 != nullptr ? p.h0 + rows[r] * H : p.cells;
         };
-        multiply(
-            first_of[i + 1] - first_of[i], recurrent, whole_rows(recurrent, hidden_row), weights.recurrent,
-            PanelOrder{share.panels, s % 2 != 0}, partial,
-            [&](Index first, Index panel) FUSEDLSTM_INLINE {
-              return scaled ? zeros<T>() : Start<T>{projection(first_of[i] + first, panel), columns};
-            },
-            [&](Index, Index, Index tile) FUSEDLSTM_INLINE { return finished + tile * columns; },
-            [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-              if constexpr (scaled) {
-                scale_and_add(sums, count, weights.recurrent_scale + panel * columns,
-                              projection(first_of[i] + first, panel), columns);
-              }
-              if ((panel + 1) * V::width <= H) {
-                finish_cells(p, sums, rows + first, count, s, panel, AllLanes{});
-              } else {
-                finish_cells(p, sums, rows + first, count, s, panel, H - panel * V::width);
-              }
-            });
+        const auto to_finished = [&](Index, Index, Index tile)
+                                     FUSEDLSTM_INLINE { return finished + tile * columns; };
+        const auto finish = [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+          if ((panel + 1) * V::width <= H) {
+            finish_cells(p, sums, rows + first, count, s, panel, AllLanes{});
+          } else {
+            finish_cells(p, sums, rows + first, count, s, panel, H - panel * V::width);
+          }
+        };
+        const PanelOrder order{share.panels, s % 2 != 0};
+        if constexpr (integers) {
+          round_rows(active_now, recurrent, hidden_row, rounded_states);
+          multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
+                   [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                     scale_and_add(sums, count, rounded_states.scales + first,
+                                   weights.recurrent_scale + panel * columns,
+                                   projection(first_of[i] + first, panel), columns);
+                     finish(first, panel, count, sums);
+                   });
+        } else {
+          multiply(
+              active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order, partial,
+              [&](Index first, Index panel)
+                  FUSEDLSTM_INLINE { return Start<T>{projection(first_of[i] + first, panel), columns}; },
+              to_finished, finish);
+        }
         if (share.together) worker.wait();
       }
     }

@@ -145,6 +145,8 @@ template <class T, class Body>
 struct PanelOrder {
   Range range;
   bool reversed = false;
+
+  [[gnu::always_inline]] Index at(Index i) const { return reversed ? range.end - 1 - i : range.begin + i; }
 };
 
 // For every row in [0, rows) and every panel of `order`:
@@ -160,15 +162,12 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
   constexpr Index columns = Tile<T>::columns;
   const Index stride = K * columns;
   const Index count = order.range.size();
-  const auto numbered = [&](Index i) {
-    return order.reversed ? order.range.end - 1 - i : order.range.begin + i;
-  };
   Index done = 0;
 
   // A single row reuses nothing, and four sums do not cover the latency of an addition: two panels at a time.
   if (rows == 1) {
     for (; done + 2 <= count; done += 2) {
-      const Index panel = smaller(numbered(done), numbered(done + 1));
+      const Index panel = smaller(order.at(done), order.at(done + 1));
       const Start<T> from[2] = {start(0, panel), start(0, panel + 1)};
       T* const sums[2] = {place(0, panel, 0), place(0, panel + 1, 1)};
       const RowPointers<1, T> pointers{{left.row(0)}, left.segment, left.jump};
@@ -184,7 +183,7 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
   const Index even = blocks > 1 ? divide_up(K, blocks) : K;
   const Index block = segments ? divide_up(even, left.segment) * left.segment : even;
   for (; done < count; ++done) {
-    const Index panel = numbered(done);
+    const Index panel = order.at(done);
     Index k = 0;
     do {
       const Index depth = smaller(block, K - k);

@@ -124,9 +124,9 @@ struct Kernels {
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
-  // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, backward chunk row_block
-  // (4 width + 4) + 16, weight gradients (tiles tile_rows group + 4 width) block, dense rows 4
-  // width.
+  // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, and for int8 weights
+  // row_block ((units + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block (4 width + 4)
+  // + 16; weight gradients (tiles tile_rows group + 4 width) block; dense rows 4 width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
                            T* scratch, const Worker&);

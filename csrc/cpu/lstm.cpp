@@ -99,8 +99,11 @@ KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& prob
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
-  const Scratch<T> scratch(team.count(),
-                           plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16);
+  Index scratch_size = plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16;
+  if (panels.storage() == Storage::int8) {
+    scratch_size += plan.row_block * ((n.units + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
+  }
+  const Scratch<T> scratch(team.count(), scratch_size);
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0);
     panels.forward(problem, share, scratch.of(worker), worker);

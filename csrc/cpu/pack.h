@@ -54,7 +54,7 @@ void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
   for (Index row = 0; row < rows; ++row, panels += Tile<T>::columns, out += Tile<T>::columns) {
     for (Index gate = 0; gate < 4; ++gate) {
       for (Index unit = 0; unit < width; ++unit) {
-        out[place_in_row<BFloat16>(gate, unit, width)] = rounded(panels[gate * width + unit]);
+        out[place_in_panel<BFloat16>(0, gate, unit, width)] = rounded(panels[gate * width + unit]);
       }
     }
   }
@@ -66,10 +66,9 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
   constexpr Index width = Vec<T>::width;
   constexpr Index columns = Tile<T>::columns;
   for (Index panel = range.begin; panel < range.end; ++panel) {
+    std::int8_t* target = out + panel * panel_rows<std::int8_t>(K) * columns;
     for (Index j = 0; j < columns; ++j) {
       const T* column = panels + panel * K * columns + j;
-      std::int8_t* target =
-          out + panel * K * columns + place_in_row<std::int8_t>(j / width, j % width, width);
       T largest(0);
       for (Index k = 0; k < K; ++k) {
         const T size = __builtin_fabsf(column[k * columns]);
@@ -77,9 +76,10 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
       }
       scale[panel * columns + j] = largest / T(127);
       const T factor = largest > T(0) ? T(127) / largest : T(0);
-      for (Index k = 0; k < K; ++k) {
-        const T value = column[k * columns] * factor;
-        target[k * columns] = static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
+      for (Index k = 0; k < panel_rows<std::int8_t>(K); ++k) {
+        const T value = k < K ? column[k * columns] * factor : T(0);
+        target[place_in_panel<std::int8_t>(k, j / width, j % width, width)] =
+            static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
       }
     }
   }

@@ -36,9 +36,10 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kern
       break;
     }
     case Storage::int8: {
-      Buffer<std::int8_t> narrow(size);
+      const Index input_end = row * panel_rows<std::int8_t>(inputs);
+      Buffer<std::int8_t> narrow(input_end + row * panel_rows<std::int8_t>(units));
       kernels().round_to_int8(full.data(), inputs, all, narrow.data(), columns_.data() + row);
-      kernels().round_to_int8(full.data() + input_size, units, all, narrow.data() + input_size,
+      kernels().round_to_int8(full.data() + input_size, units, all, narrow.data() + input_end,
                               columns_.data() + 2 * row);
       weights_ = std::move(narrow).template as<char>();
       break;
@@ -57,7 +58,8 @@ GatePanels<T, W> LstmPanels<T>::view() const {
   const Index row = gate_panels() * columns();
   const W* weights = reinterpret_cast<const W*>(weights_.data());
   const T* per_column = columns_.data();
-  return {weights, weights + row * inputs_, per_column, per_column + row, per_column + 2 * row};
+  return {weights, weights + row * panel_rows<W>(inputs_), per_column, per_column + row,
+          per_column + 2 * row};
 }
 
 template <class T>
@@ -109,9 +111,9 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel) const {
       for (Index gate = 0; gate < 4; ++gate) {
         for (Index unit = 0; unit < units_; ++unit) {
           const Index panel = unit / width;
-          const W* row = panels + (panel * K + k) * columns();
+          const W* of_panel = panels + panel * panel_rows<W>(K) * columns();
           const T factor = scale != nullptr ? scale[panel * columns() + gate * width + unit % width] : T(1);
-          *out++ = widen(row[place_in_row<W>(gate, unit % width, width)]) * factor;
+          *out++ = widen(of_panel[place_in_panel<W>(k, gate, unit % width, width)]) * factor;
         }
       }
     }

@@ -4,14 +4,19 @@
 //   Vec(s)                        every lane = s            Vec::width, Vec::registers
 //   load(p), load(p, n)           n < width: the lanes beyond n are zero and memory beyond n untouched
 //   store(p), store(p, n)
-//   load_part(row, j)                   the j-th vector of a panel's row; Vec<float> also widens BFloat16 and
-//                                       int8 rows, which place_in_row() interleaves
+//   load_part(row, j)                   the j-th vector of a panel's row; Vec<float> also widens BFloat16
+//   rows,
+//                                       which place_in_panel() interleaves
 //   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
 //   min(a, b), max(a, b)          b where either is NaN
 //   abs(a), copysign(a, s), sqrt(a), sum(a)
 //   keep_in_register(a)                 stops the compiler from loading `a` again at each use
 //   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
 //                                 integer n into t's lowest bits
+//   store_low_halves(p)                 Vec<float>: the lower 16 bits of each lane
+//   Integers                            Vec<float>: 32-bit sums, to which add() adds pairs of products of
+//   16-bit
+//                                       numbers and 8-bit weights (width, 2); total() converts them
 //
 // All of a kernel's code lives in that namespace and nothing from the standard library is instantiated
 // in it: the linker keeps one copy of an inline function for the whole library, and it might keep the one
@@ -50,6 +55,13 @@ struct FloatFormat<double> {
   static constexpr std::uint64_t one_bits = 0x3ff0000000000000U;
   static constexpr double shift = 0x1.8p52;
 };
+
+// Two 16-bit numbers as one word, to be repeated in all lanes.
+[[gnu::always_inline]] inline std::int32_t word_at(const std::int16_t* p) {
+  std::int32_t word;
+  __builtin_memcpy(&word, p, sizeof word);
+  return word;
+}
 
 [[gnu::always_inline]] inline Index smaller(Index a, Index b) { return a < b ? a : b; }
 [[gnu::always_inline]] inline Index divide_up(Index a, Index b) { return (a + b - 1) / b; }

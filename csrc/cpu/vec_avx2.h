@@ -30,9 +30,6 @@ struct Vec<float> {
     return _mm256_castsi256_ps(j % 2 == 0 ? _mm256_slli_epi32(pair, 16)
                                           : _mm256_and_si256(pair, _mm256_set1_epi32(-65536)));
   }
-  static Vec load_part(const std::int8_t* row, int j) {
-    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(load_words(row), 24 - 8 * j), 24));
-  }
   static __m256i load_words(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static Vec load(const float* p, Index n) {
     return n >= width ? load(p) : Vec(_mm256_maskload_ps(p, mask(n)));
@@ -60,6 +57,27 @@ struct Vec<float> {
     const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t.v), F::mantissa_bits);
     return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(F::one_bits)));
   }
+
+  void store_low_halves(std::int16_t* p) const {
+    const __m256i halves = _mm256_shuffle_epi8(
+        _mm256_castps_si256(v),
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm256_castsi256_si128(_mm256_permute4x64_epi64(halves, 0b1000)));
+  }
+
+  struct Integers {
+    using Pair = __m256i;
+    __m256i v;
+
+    static Integers zero() { return {_mm256_setzero_si256()}; }
+    static Pair repeat(const std::int16_t* p) { return _mm256_set1_epi32(word_at(p)); }
+    static __m256i widen(const std::int8_t* p) {
+      return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    void add(Pair a, __m256i b) { v = _mm256_add_epi32(v, _mm256_madd_epi16(a, b)); }
+    Vec total() const { return _mm256_cvtepi32_ps(v); }
+  };
 };
 
 template <>

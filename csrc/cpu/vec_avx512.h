@@ -1,4 +1,4 @@
-// AVX-512 (F and DQ): 16 floats or 8 doubles, 32 registers, tails by mask registers.
+// AVX-512 (F, BW and DQ): 16 floats or 8 doubles, 32 registers, tails by mask registers.
 #pragma once
 
 #include <immintrin.h>
@@ -24,10 +24,6 @@ struct Vec<float> {
     return _mm512_castsi512_ps(j % 2 == 0 ? _mm512_slli_epi32(pair, 16)
                                           : _mm512_and_si512(pair, _mm512_set1_epi32(-65536)));
   }
-  static Vec load_part(const std::int8_t* row, int j) {
-    const __m512i four = _mm512_slli_epi32(_mm512_loadu_si512(row), static_cast<unsigned>(24 - 8 * j));
-    return _mm512_cvtepi32_ps(_mm512_srai_epi32(four, 24));
-  }
   static Vec load(const float* p, Index n) { return _mm512_maskz_loadu_ps(mask(n), p); }
   void store(float* p) const { _mm512_storeu_ps(p, v); }
   void store(float* p, AllLanes) const { store(p); }
@@ -52,6 +48,23 @@ struct Vec<float> {
     const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t.v), F::mantissa_bits);
     return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(F::one_bits)));
   }
+
+  void store_low_halves(std::int16_t* p) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_castps_si512(v)));
+  }
+
+  struct Integers {
+    using Pair = __m512i;
+    __m512i v;
+
+    static Integers zero() { return {_mm512_setzero_si512()}; }
+    static Pair repeat(const std::int16_t* p) { return _mm512_set1_epi32(word_at(p)); }
+    static __m512i widen(const std::int8_t* p) {
+      return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    }
+    void add(Pair a, __m512i b) { v = _mm512_add_epi32(v, _mm512_madd_epi16(a, b)); }
+    Vec total() const { return _mm512_cvtepi32_ps(v); }
+  };
 };
 
 template <>

@@ -38,10 +38,6 @@ struct Vec<float> {
     return vreinterpretq_f32_u32(j % 2 == 0 ? vshlq_n_u32(pair, 16)
                                             : vandq_u32(pair, vdupq_n_u32(0xffff0000U)));
   }
-  static Vec load_part(const std::int8_t* row, int j) {
-    const int32x4_t four = vshlq_s32(vreinterpretq_s32_s8(vld1q_s8(row)), vdupq_n_s32(24 - 8 * j));
-    return vcvtq_f32_s32(vshrq_n_s32(four, 24));
-  }
   static Vec load(const float* p, Index n) { return n >= width ? load(p) : load_lanes<Vec>(p, n); }
   void store(float* p) const { vst1q_f32(p, v); }
   void store(float* p, AllLanes) const { store(p); }
@@ -64,6 +60,23 @@ struct Vec<float> {
     const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(t.v), F::mantissa_bits);
     return vreinterpretq_f32_u32(vaddq_u32(n, vdupq_n_u32(F::one_bits)));
   }
+
+  void store_low_halves(std::int16_t* p) const { vst1_s16(p, vmovn_s32(vreinterpretq_s32_f32(v))); }
+
+  // Products of two units' pairs in each half; they meet when the sums are complete.
+  struct Integers {
+    using Pair = int16x4_t;
+    int32x4_t low, high;
+
+    static Integers zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+    static Pair repeat(const std::int16_t* p) { return vreinterpret_s16_s32(vdup_n_s32(word_at(p))); }
+    static int16x8_t widen(const std::int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+    void add(Pair a, int16x8_t b) {
+      low = vmlal_s16(low, vget_low_s16(b), a);
+      high = vmlal_s16(high, vget_high_s16(b), a);
+    }
+    Vec total() const { return vcvtq_f32_s32(vpaddq_s32(low, high)); }
+  };
 };
 
 template <>

@@ -19,7 +19,6 @@ struct Vec {
   static Vec load_part(const BFloat16* row, int j) {
     return Vec(__builtin_bit_cast(float, std::uint32_t{row[j].bits} << 16));
   }
-  static Vec load_part(const std::int8_t* row, int j) { return Vec(static_cast<T>(row[j])); }
   static Vec load(const T* p, Index n) { return n > 0 ? load(p) : Vec(0); }
   void store(T* p) const { *p = v; }
   void store(T* p, AllLanes) const { store(p); }
@@ -49,6 +48,19 @@ struct Vec {
   friend Vec exp2_from_shifted(Vec t) {
     return from_bits((bits(t) << FloatFormat<T>::mantissa_bits) + FloatFormat<T>::one_bits);
   }
+
+  void store_low_halves(std::int16_t* p) const { *p = static_cast<std::int16_t>(bits(*this) & 0xffffU); }
+
+  struct Integers {
+    using Pair = const std::int16_t*;
+    std::int32_t v;
+
+    static Integers zero() { return {0}; }
+    static Pair repeat(const std::int16_t* p) { return p; }
+    static const std::int8_t* widen(const std::int8_t* p) { return p; }
+    void add(Pair a, const std::int8_t* b) { v += a[0] * b[0] + a[1] * b[1]; }
+    Vec total() const { return Vec(static_cast<T>(v)); }
+  };
 
  private:
   using U = decltype(+FloatFormat<T>::one_bits);

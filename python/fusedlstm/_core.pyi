@@ -18,7 +18,9 @@ class LSTMWeights:
     storage : {None, "bfloat16", "int8"}
         Keep float32 weights in fewer bits, for inference: a small batch takes as long as reading them does.
         bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight
-        in its column. Sums are float32 all the same. `unpack` returns the rounded weights.
+        in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
+        element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
+        else is float32. `unpack` returns the rounded weights.
 
     Raises
     ------

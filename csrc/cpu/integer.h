@@ -1,0 +1,126 @@
+// Products with weights of 8 bits. The left operand's rows are rounded to 16 bits, each row at each step to
+// multiples of 1/32767 of its largest element, so that the products are integers: exact sums of pairs, two
+// products to an instruction, in a quarter of the bytes.
+#pragma once
+
+#include "gemm.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// Rows rounded to 16 bits; row r is values + r * stride times scales[r].
+struct IntegerRows {
+  std::int16_t* values;
+  Index stride;  // even, and filled up with zeros
+  float* scales;
+};
+
+// A whole number of vectors, and of pairs.
+[[gnu::always_inline]] inline Index integer_stride(Index K) {
+  constexpr Index step = Vec<float>::width > 2 ? Vec<float>::width : 2;
+  return divide_up(K, step) * step;
+}
+
+// Rows with NaN or infinity get the scale NaN, which is what they have to come to.
+template <class Row>
+[[gnu::always_inline]] inline void round_rows(Index rows, Index K, const Row& row, const IntegerRows& out) {
+  using V = Vec<float>;
+  constexpr float steps = 32767.0F;
+  constexpr float negligible = 1e-30F;  // below it, the factor would overflow
+  for (Index r = 0; r < rows; ++r) {
+    const float* in = row(r);
+    V largest(0);
+    V poison(0);
+    for (Index k = 0; k < K; k += V::width) {
+      const V value = V::load(in + k, K - k);
+      largest = max(abs(value), largest);
+      poison = fma(value, V(0), poison);
+    }
+    float lanes[V::width];
+    largest.store(lanes);
+    float top = 0.0F;
+    for (const float lane : lanes) top = lane > top ? lane : top;
+    poison.store(lanes);
+    float nan = 0.0F;
+    for (const float lane : lanes) nan += lane;
+    out.scales[r] = top / steps + nan;
+    // Added to a number of which the lowest bit counts ones, a factor times an element is rounded to the
+    // integer that stands in the lowest bits.
+    const V factor(top > negligible ? steps / top : 0.0F);
+    const V shift(FloatFormat<float>::shift);
+    std::int16_t* target = out.values + r * out.stride;
+    for (Index k = 0; k < K; k += V::width) {
+      fma(V::load(in + k, K - k), factor, shift).store_low_halves(target + k);
+    }
+    for (Index k = divide_up(K, V::width) * V::width; k < out.stride; ++k) target[k] = 0;
+  }
+}
+
+// As multiply_tile: sums[P] (R, columns) = rows (R, 2 pairs) times P panels of (pairs, 4, width, 2), without
+// the scales.
+template <int R, int P>
+[[gnu::noinline]] void multiply_integer_tile(const std::int16_t* rows, Index row_stride,
+                                             const std::int8_t* panel, Index stride, Index pairs,
+                                             float* const (&sums)[P]) {
+  using V = Vec<float>;
+  using Integers = V::Integers;
+  constexpr int vectors = Tile<float>::vectors;
+  // A pair of products is below 2^23, so that 2^8 of them fit 32 bits; whole blocks are added as floats.
+  constexpr Index most = 256;
+  Index first = 0;
+  do {
+    const Index count = smaller(most, pairs - first);
+    Integers sum[R][P * vectors];
+    for (auto& row : sum) {
+      for (Integers& each : row) each = Integers::zero();
+    }
+    const std::int16_t* left = rows + 2 * first;
+    for (Index k = 0; k < count; ++k, left += 2, panel += 2 * Tile<float>::columns) {
+      typename Integers::Pair a[R];
+      for (int r = 0; r < R; ++r) a[r] = Integers::repeat(left + r * row_stride);
+      for (int j = 0; j < P * vectors; ++j) {
+        const auto b = Integers::widen(panel + (j / vectors) * stride + j % vectors * 2 * V::width);
+        for (int r = 0; r < R; ++r) sum[r][j].add(a[r], b);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int j = 0; j < P * vectors; ++j) {
+        float* out = sums[j / vectors] + r * Tile<float>::columns + j % vectors * V::width;
+        const V part = sum[r][j].total();
+        (first == 0 ? part : V::load(out) + part).store(out);
+      }
+    }
+    first += count;
+  } while (first < pairs);
+}
+
+// As multiply, for panels of integers.
+template <class Place, class Finish>
+[[gnu::always_inline]] inline void multiply(Index rows, Index K, const IntegerRows& left,
+                                            const std::int8_t* panels, PanelOrder order, const Place& place,
+                                            const Finish& finish) {
+  const Index pairs = divide_up(K, 2);
+  const Index stride = pairs * 2 * Tile<float>::columns;
+  const Index count = order.range.size();
+  Index done = 0;
+  if (rows == 1) {
+    for (; done + 2 <= count; done += 2) {
+      const Index panel = smaller(order.at(done), order.at(done + 1));
+      float* const sums[2] = {place(0, panel, 0), place(0, panel + 1, 1)};
+      multiply_integer_tile<1, 2>(left.values, left.stride, panels + panel * stride, stride, pairs, sums);
+      finish(0, panel, 1, sums[0]);
+      finish(0, panel + 1, 1, sums[1]);
+    }
+  }
+  for (; done < count; ++done) {
+    const Index panel = order.at(done);
+    for_each_tile<float>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
+      constexpr int R = decltype(tile_rows)::value;
+      float* const sums[1] = {place(first, panel, 0)};
+      multiply_integer_tile<R, 1>(left.values + first * left.stride, left.stride, panels + panel * stride, 0,
+                                  pairs, sums);
+      finish(first, panel, R, sums[0]);
+    });
+  }
+}
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA
