@@ -5,10 +5,12 @@
 #include <pybind11/pybind11.h>
 
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "../cpu/buffer.h"
 #include "../lstm.h"
 
 namespace fusedlstm::bindings {
@@ -87,9 +89,25 @@ T* mutable_data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
 }
 
+// Arrays from this size on take their memory from the cache of buffers: NumPy would get fresh pages from the
+// system for each, which a call of a few milliseconds notices.
+inline constexpr Index large_array_bytes = Index{1} << 20;
+
 template <class T>
 py::array new_array(std::vector<py::ssize_t> shape) {
-  return py::array_t<T>(std::move(shape));
+  Index count = 1;
+  bool overflow = false;
+  for (const py::ssize_t length : shape) overflow = __builtin_mul_overflow(count, length, &count) || overflow;
+  // What is too large is NumPy's to refuse.
+  constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(T)};
+  if (overflow || count > most || count < large_array_bytes / Index{sizeof(T)}) {
+    return py::array_t<T>(std::move(shape));
+  }
+  auto memory = std::make_unique<Buffer<T>>(count);
+  T* data = memory->data();
+  const py::capsule owner(memory.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
+  static_cast<void>(memory.release());
+  return py::array_t<T>(std::move(shape), data, owner);
 }
 
 // Elements between neighbours of a dimension.

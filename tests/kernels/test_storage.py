@@ -35,15 +35,17 @@ def bfloat16(array: Array) -> Array:
 
 
 def activation_rounding(p: Problem, kernel: Array, recurrent_kernel: Array, cells: Array) -> float:
-    """The largest error that rounding the left operand of int8 products explains.
+    """Return the largest error that rounding the left operand of int8 products explains.
 
-    Rows become multiples of 1/32767 of their largest element: errors of a standard deviation of that step over
-    sqrt(12), eight of which no sum of their products exceeds in practice. Each step adds such an error to those
-    before it, and a cell hands it on at most max(1, |c|) times as large.
+    Rows become multiples of 1/32767 of their largest element: errors of a standard deviation of that step
+    over sqrt(12), eight of which no sum of their products exceeds in practice. Each step adds such an error
+    to those before it, and a cell hands it on at most max(1, |c|) times as large.
     """
 
     def largest(rows: Array, weights: Array) -> float:
-        return float(np.abs(rows).max(initial=0) * np.linalg.norm(weights.astype(np.float64), axis=0).max(initial=0))
+        return float(
+            np.abs(rows).max(initial=0) * np.linalg.norm(weights.astype(np.float64), axis=0).max(initial=0)
+        )
 
     states = max(1.0, float(np.abs(p.h0).max(initial=0)))
     step = largest(p.x, kernel) + states * largest(np.ones(1), recurrent_kernel)
@@ -69,14 +71,15 @@ def test_reference_with_rounded_weights(storage: str, shape: Shape) -> None:
             dtype=np.float32,
             terms=p.terms,
             steps=shape[1],
-            scale=np.abs(want).max(initial=0) + slack / testing.tolerance(np.float32, p.terms, steps=shape[1]),
+            scale=np.abs(want).max(initial=0)
+            + slack / testing.tolerance(np.float32, p.terms, steps=shape[1]),
             name=name,
         )
     assert f", {storage} weights" in ops.last_kernel()
 
 
 def test_int8_sums_are_exact() -> None:
-    """Inputs that are whole sixteen-bit steps, weights that are whole eight-bit ones, sums beyond a block of 512."""
+    """Inputs of whole 16-bit steps, weights of whole 8-bit ones, sums longer than a block of 512."""
     rng = np.random.default_rng(5)
     inputs, units = 1301, 21
     steps = rng.integers(-32767, 32768, (1, 1, inputs))
