@@ -91,7 +91,7 @@ T* mutable_data(const py::array& array) {
 
 // Arrays from this size on take their memory from the cache of buffers: NumPy would get fresh pages from the
 // system for each, which a call of a few milliseconds notices.
-inline constexpr Index large_array_bytes = Index{1} << 20;
+inline constexpr Index large_array_bytes = Index{1} << 16;
 
 template <class T>
 py::array new_array(std::vector<py::ssize_t> shape) {

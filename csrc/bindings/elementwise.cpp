@@ -72,7 +72,8 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
 }
 
 // x and y as (rows, steps, features): 2-D and other arrays have one step.
-void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_steps, const py::object& y) {
+py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool share_steps,
+                  const py::object& out_or_none) {
   const Number number = number_type("x", x);
   const auto given = py::reinterpret_borrow<py::array>(x);
   if (!(rate >= 0.0 && rate < 1.0)) raise_value("rate", "a number in [0, 1)", std::to_string(rate));
@@ -80,7 +81,12 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
   if (share_steps && given.ndim() != 3)
     raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
   const py::array input = contiguous_of_any_shape("x", x, number);
-  const py::array target = direct_like("out", y, number, given, true);
+  const py::array target =
+      !out_or_none.is_none()
+          ? direct_like("out", out_or_none, number, given, true)
+          : with_number(number, [&](auto zero) {
+              return new_array<decltype(zero)>({given.shape(), given.shape() + given.ndim()});
+            });
   if (overlap(target, input) && target.data() != input.data()) {
     raise_value("out", "x itself or an array apart from it", "one that overlaps x");
   }
@@ -103,6 +109,7 @@ void dropout(const py::object& x, double rate, std::uint64_t seed, bool share_st
     });
     note_run(run_of("dropout", number, threads));
   });
+  return target;
 }
 
 // The arrays of an optimizer update: of one dtype and shape, all but the gradient written in place.

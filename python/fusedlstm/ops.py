@@ -15,8 +15,6 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from fusedlstm import _core
 from fusedlstm._core import (
     LSTMWeights,
@@ -32,6 +30,7 @@ from fusedlstm._core import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -391,10 +390,7 @@ def dropout(
     TypeError, ValueError
         A dtype, a shape or the rate does not fit.
     """
-    if out is None:
-        out = np.empty(np.shape(x), x.dtype if isinstance(x, np.ndarray) else None)
-    _core.dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
-    return out
+    return _core.dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
 
 
 def sgd_update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,8 @@ def activation_rounding(p: Problem, kernel: Array, recurrent_kernel: Array, cell
 
     states = max(1.0, float(np.abs(p.h0).max(initial=0)))
     step = largest(p.x, kernel) + states * largest(np.ones(1), recurrent_kernel)
-    return 8 / (32767 * 12**0.5) * step * p.x.shape[1] * max(1.0, float(np.abs(cells).max(initial=0)))
+    cell = max(1.0, float(np.abs(cells).max(initial=0)))
+    return 8 / (32767 * math.sqrt(12)) * step * p.x.shape[1] * cell
 
 
 @pytest.mark.parametrize("storage", STORAGES)
