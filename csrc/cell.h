@@ -4,8 +4,11 @@
 //   i = sigmoid(z_i)   f = sigmoid(z_f)   g = tanh(z_g)   o = sigmoid(z_o)
 //   c = f c_prev + i g                    h = o tanh(c)
 //
-// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.)
+// (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.) What options
+// change in them is said by a `Cell`: PlainCell, at no cost, or OptionCell.
 #pragma once
+
+#include "lstm.h"
 
 namespace fusedlstm {
 
@@ -15,42 +18,142 @@ struct Gates {
 };
 
 template <class V>
+struct CellValues {
+  Gates<V> gates;
+  V c;
+};
+
+template <class V>
 struct CellGradients {
   Gates<V> z;  // gradients of the four pre-activations
   V c_prev;
 };
 
-template <class V>
-[[gnu::always_inline]] inline Gates<V> activate(const Gates<V>& z) {
-  return {sigmoid(z.i), sigmoid(z.f), tanh(z.g), sigmoid(z.o)};
+// The equations as they stand above.
+struct PlainCell {
+  template <class V>
+  FUSEDLSTM_INLINE V gate(V z) const {
+    return sigmoid(z);
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V candidate(V z) const {
+    return tanh(z);
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V output(V c) const {
+    return tanh(c);
+  }
+  // tanh(c) of a step whose h is known, for a third of its cost: sigmoid is never zero, and where h was too
+  // small a number to be kept, so is every gradient that tanh(c) is a factor of.
+  template <class V>
+  FUSEDLSTM_INLINE V output_of_step(V, V o, V h) const {
+    return h / o;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V gate_slope(V y) const {
+    return y * (V(1) - y);
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V candidate_slope(V y) const {
+    return V(1) - y * y;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V output_slope(V y) const {
+    return V(1) - y * y;
+  }
+
+  // What the cell's state adds to the pre-activation of a gate, and what comes back from it.
+  template <class V>
+  FUSEDLSTM_INLINE V see(int, V z, V) const {
+    return z;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V seen(int, V, V dc) const {
+    return dc;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V forget(V, V z) const {
+    return gate(z);
+  }
+  template <class V>
+  FUSEDLSTM_INLINE Gates<V> through_update(const Gates<V>& gates, V c_prev, V dc) const {
+    return {dc * gates.g, dc * c_prev, dc * gates.i, V(0)};
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V clip(V c) const {
+    return c;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V through_clip(V, V dc) const {
+    return dc;
+  }
+};
+
+// With options:
+//   z_i += p_i c_prev   z_f += p_f c_prev   z_o += p_o c       peepholes (Gers and Schmidhuber 2000)
+//   f = 1 - i                                                   coupled gates (Greff et al. 2017)
+//   c within [-clip, clip]                                      (Sak, Senior and Beaufays 2014)
+// and other activations. `peepholes` are those of the vector's units.
+template <class V, class T>
+struct OptionCell {
+  const CellOptions<T>& options;
+  V peepholes[3];  // zeros where there are none
+
+  FUSEDLSTM_INLINE V gate(V z) const { return apply(options.gate, z); }
+  FUSEDLSTM_INLINE V candidate(V z) const { return apply(options.candidate, z); }
+  FUSEDLSTM_INLINE V output(V c) const { return apply(options.output, c); }
+  FUSEDLSTM_INLINE V output_of_step(V c, V, V) const { return output(c); }
+  FUSEDLSTM_INLINE V gate_slope(V y) const { return slope(options.gate, y); }
+  FUSEDLSTM_INLINE V candidate_slope(V y) const { return slope(options.candidate, y); }
+  FUSEDLSTM_INLINE V output_slope(V y) const { return slope(options.output, y); }
+
+  FUSEDLSTM_INLINE V see(int which, V z, V c) const {
+    return options.peepholes != nullptr ? fma(peepholes[which], c, z) : z;
+  }
+  FUSEDLSTM_INLINE V seen(int which, V dz, V dc) const {
+    return options.peepholes != nullptr ? fma(peepholes[which], dz, dc) : dc;
+  }
+  FUSEDLSTM_INLINE V forget(V i, V z) const { return options.coupled ? V(1) - i : gate(z); }
+  FUSEDLSTM_INLINE Gates<V> through_update(const Gates<V>& gates, V c_prev, V dc) const {
+    if (options.coupled) return {dc * (gates.g - c_prev), V(0), dc * gates.i, V(0)};
+    return {dc * gates.g, dc * c_prev, dc * gates.i, V(0)};
+  }
+  FUSEDLSTM_INLINE V clip(V c) const {
+    const V limit(options.cell_clip);
+    return options.cell_clip > T(0) ? min(limit, max(V(0) - limit, c)) : c;
+  }
+  // Where the clip holds c, nothing passes.
+  FUSEDLSTM_INLINE V through_clip(V c, V dc) const {
+    return options.cell_clip > T(0) ? where_less(abs(c), V(options.cell_clip), dc, V(0)) : dc;
+  }
+};
+
+template <class V, class Cell>
+[[gnu::always_inline]] inline CellValues<V> cell_forward(const Cell& cell, const Gates<V>& z, V c_prev) {
+  const V i = cell.gate(cell.see(0, z.i, c_prev));
+  const V f = cell.forget(i, cell.see(1, z.f, c_prev));
+  const V g = cell.candidate(z.g);
+  const V c = cell.clip(fma(f, c_prev, i * g));
+  return {{i, f, g, cell.gate(cell.see(2, z.o, c))}, c};
 }
 
-template <class V>
-[[gnu::always_inline]] inline V next_cell(const Gates<V>& gates, V c_prev) {
-  return fma(gates.f, c_prev, gates.i * gates.g);
+template <class V, class Cell>
+[[gnu::always_inline]] inline V hidden_state(const Cell& cell, V o, V c) {
+  return o * cell.output(c);
 }
 
-template <class V>
-[[gnu::always_inline]] inline V hidden_state(V o, V c) {
-  return o * tanh(c);
-}
-
-// tanh(c) of a step whose h is known, for a third of its cost: sigmoid is never zero, and where h was too
-// small a number to be kept, so is every gradient that tanh(c) is a factor of.
-template <class V>
-[[gnu::always_inline]] inline V tanh_of_cell(V o, V h) {
-  return h / o;
-}
-
-// `dh` and `dc` are what flows into this step's h and c from everything after it.
-template <class V>
-[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Gates<V>& gates, V c_prev, V tanh_c, V dh,
-                                                             V dc) {
-  const V one(1);
-  const V dc_total = fma(dh * gates.o, one - tanh_c * tanh_c, dc);
-  return {{dc_total * gates.g * gates.i * (one - gates.i), dc_total * c_prev * gates.f * (one - gates.f),
-           dc_total * gates.i * (one - gates.g * gates.g), dh * tanh_c * gates.o * (one - gates.o)},
-          dc_total * gates.f};
+// `dh` and `dc` are what flows into this step's h and c from everything after it; `output` is the activation
+// of c that made h.
+template <class V, class Cell>
+[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Cell& cell, const Gates<V>& gates,
+                                                             V c_prev, V c, V output, V dh, V dc) {
+  const V d_o = dh * output * cell.gate_slope(gates.o);
+  const V inner = fma(dh * gates.o, cell.output_slope(output), dc);
+  const V dc_total = cell.through_clip(c, cell.seen(2, d_o, inner));
+  const Gates<V> d = cell.through_update(gates, c_prev, dc_total);
+  const Gates<V> z{d.i * cell.gate_slope(gates.i), d.f * cell.gate_slope(gates.f),
+                   d.g * cell.candidate_slope(gates.g), d_o};
+  return {z, cell.seen(0, z.i, cell.seen(1, z.f, dc_total * gates.f))};
 }
 
 }  // namespace fusedlstm

@@ -22,6 +22,8 @@
 
 #include <cstdint>
 
+#include "activation.h"
+
 // For members of the structures that kernels share with the rest: a copy that is not inlined would be one
 // symbol for all instruction sets, and the linker might keep the one for a set that this machine lacks. And
 // for lambdas that handle a tile: inlined, they find it in registers.
@@ -172,6 +174,17 @@ struct TransposedPanels {
   const T* recurrent;
 };
 
+// What a cell does differently from the equations at the top of cell.h.
+template <class T>
+struct CellOptions {
+  Activation<T> gate;       // of i, f and o
+  Activation<T> candidate;  // of g
+  Activation<T> output;     // of c, where it becomes h
+  const T* peepholes;       // (3,H): how much of c_prev i and f see, and o of c; or null
+  T cell_clip;              // c stays within [-cell_clip, cell_clip]; 0 for no limit
+  bool coupled;             // f = 1 - i, whatever z_f is
+};
+
 template <class T>
 struct ForwardProblem {
   Sizes sizes;
@@ -179,11 +192,21 @@ struct ForwardProblem {
   Sequence<const T> x;  // (B,T,I)
   const T* h0;          // (B,H) or null for zeros
   HiddenStates<T> h;
-  T* cells;          // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
-  Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;          // on tape, or null
+  T* cells;                       // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
+  Index cells_step;               // B * H on tape, 0 to update one (B,H) buffer in place
+  T* gates;                       // on tape, or null
+  const CellOptions<T>* options;  // or null for the plain cell
+  // (B,H) factors of the hidden state on its way into the next step, or null; the products are kept in
+  // `dropped`, where h is kept in `h`, and that of h0 in `dropped_h0`, null where h0 is.
+  const T* recurrent_mask;
+  HiddenStates<T> dropped;
+  const T* dropped_h0;
 
   FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
+  // What the recurrent product of step s + 1 reads.
+  FUSEDLSTM_INLINE const T* recurrent(Index b, Index s) const {
+    return (recurrent_mask != nullptr ? dropped : h).at(timeline, b, s);
+  }
 };
 
 template <class T>
@@ -196,16 +219,21 @@ struct BackwardProblem {
   HiddenStates<const T> h;  // from forward
   const T* cells;           // (T+1,B,H), from forward
   T* gates;                 // the tape's: in, activated gates; out, their gradients
-  const T* next_gates;   // (P,B,4,width): gradients of the step after the window, for rows that go on there
-  Sequence<const T> dy;  // (B,T,H) or null for zeros
-  const T* dh;           // (B,H) gradient of the last hidden state, or null for zeros
-  T* dc;                 // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                // (B,H), or null when not wanted
-  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;            // (I,G)
-  T* drecurrent_kernel;  // (H,G)
-  T* dbias;              // (G), or null when not wanted
-  bool accumulate;       // add to the weight gradients instead of setting them
+  const T* next_gates;  // (P,B,4,width): gradients of the step after the window, for rows that go on there
+  const CellOptions<T>* options;  // as given to forward
+  const T* recurrent_mask;        // as given to forward
+  HiddenStates<const T> dropped;  // from forward
+  const T* dropped_h0;            // as given to forward
+  Sequence<const T> dy;           // (B,T,H) or null for zeros
+  const T* dh;                    // (B,H) gradient of the last hidden state, or null for zeros
+  T* dc;                          // (B,H): in, gradient of the last cell state; out, gradient of c0
+  T* dh0;                         // (B,H), or null when not wanted
+  Sequence<T> dx;                 // (B,T,I), or null when not wanted; only real steps are written
+  T* dkernel;                     // (I,G)
+  T* drecurrent_kernel;           // (H,G)
+  T* dbias;                       // (G), or null when not wanted
+  T* dpeepholes;                  // (3,H), or null when there are none
+  bool accumulate;                // add to the weight gradients instead of setting them
 };
 
 }  // namespace fusedlstm

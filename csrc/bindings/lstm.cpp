@@ -4,8 +4,10 @@
 #include <algorithm>
 
 #include "../cpu/checkpoint.h"
+#include "cell_options.h"
 #include "checks.h"
 #include "module.h"
+#include "real_steps.h"
 #include "weights.h"
 
 namespace fusedlstm::bindings {
@@ -17,6 +19,7 @@ struct TapeMemory {
   Panels<T> panels;
   Buffer<T> gates;
   Buffer<T> cells;
+  Buffer<T> dropped;  // (B,T,H) what the recurrent product read, where there is a recurrent mask
   std::unique_ptr<Checkpoints<T>> checkpoints;
 };
 
@@ -26,9 +29,11 @@ struct Tape {
   bool go_backwards;
   bool use_bias;
   py::array x;
-  py::object y;        // None with checkpoints
-  py::object h0;       // None for zeros
-  py::object lengths;  // None where all steps are real
+  py::object y;   // None with checkpoints
+  py::object h0;  // None for zeros
+  RealSteps real;
+  GivenOptions options;
+  py::object recurrent_mask;  // (B,H) or None
   std::variant<TapeMemory<float>, TapeMemory<double>> memory;
   Index bytes;
   bool used = false;
@@ -39,10 +44,6 @@ struct Tape {
     }
   }
 };
-
-Timeline timeline_of(Index steps, const py::object& lengths) {
-  return Timeline::whole(steps, data_or_null<Index>(lengths));
-}
 
 // States after each row's last real step; c (B,H) only where it is not null.
 template <class T>
@@ -60,15 +61,6 @@ void copy_last_states(const ForwardProblem<T>& p, T* h, T* c) {
   }
 }
 
-// The (B,T,features) array's steps that are not real become zero.
-template <class T>
-void clear_padding(T* data, Index batch, Index features, const Timeline& timeline) {
-  for (Index b = 0; b < batch; ++b) {
-    T* row = data + b * timeline.steps * features;
-    std::fill(row + timeline.length(b) * features, row + timeline.steps * features, T(0));
-  }
-}
-
 template <class T>
 Sequence<const T> sequence_of(const py::array& array, bool backwards) {
   Sequence<const T> view{data_of<T>(array), stride_of<T>(array, 0), stride_of<T>(array, 1)};
@@ -79,7 +71,13 @@ Sequence<const T> sequence_of(const py::array& array, bool backwards) {
   return view;
 }
 
-struct ForwardOptions {
+// The arguments of forward besides x and the weights, checked.
+struct ForwardCall {
+  RealSteps real;
+  py::object h0;
+  py::object c0;
+  GivenOptions options;
+  py::object recurrent_mask;
   bool training;
   bool return_sequences;
   bool go_backwards;
@@ -87,45 +85,53 @@ struct ForwardOptions {
 };
 
 template <class T>
-py::tuple forward(const Weights& weights, const py::array& x, const py::object& lengths, const py::object& h0,
-                  const py::object& c0, const ForwardOptions& options) {
+py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall& call) {
   const Panels<T> panels = weights.panels<T>();
   const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
   const Index B = n.batch;
   const Index H = n.units;
   const Index states = B * H;
-  const bool whole_tape = options.training && options.checkpoint_every == 0;
-  const bool whole_y = whole_tape || options.return_sequences;
+  const bool whole_tape = call.training && call.checkpoint_every == 0;
+  const bool whole_y = whole_tape || call.return_sequences;
 
   py::array h_last = new_array<T>({B, H});
   py::array c_last = new_array<T>({B, H});
   py::object y = py::none();
   if (whole_y) y = new_array<T>({B, n.steps, H});
   const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * states);
-  TapeMemory<T> memory{panels, {}, {}, nullptr};
+  TapeMemory<T> memory{panels, {}, {}, {}, nullptr};
+  const bool dropping = !call.recurrent_mask.is_none();
   Index tape_bytes = 0;
   if (whole_tape) {
     const Index gates = panels->gate_panels() * GateTape(n.steps, B, panels->width()).panel_size();
     const Index cells = (n.steps + 1) * states;
     memory.gates = Buffer<T>(gates);
     memory.cells = Buffer<T>(cells);
-    tape_bytes = (gates + cells) * static_cast<Index>(sizeof(T));
-  } else if (options.training) {
-    memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, options.checkpoint_every);
+    const Index dropped = dropping ? n.steps * states : 0;
+    if (dropping) memory.dropped = Buffer<T>(dropped);
+    tape_bytes = (gates + cells + dropped) * static_cast<Index>(sizeof(T));
+  } else if (call.training) {
+    memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, call.checkpoint_every);
     tape_bytes = memory.checkpoints->bytes();
   }
 
   ForwardProblem<T> p{};
   p.sizes = n;
-  p.timeline = timeline_of(n.steps, lengths);
-  p.x = sequence_of<T>(x, options.go_backwards);
-  p.h0 = data_or_null<T>(h0);
+  p.timeline = call.real.timeline(n.steps);
+  p.x = sequence_of<T>(x, call.go_backwards);
+  p.h0 = data_or_null<T>(call.h0);
+  const CellOptions<T> options = call.options.template typed<T>();
+  p.options = call.options ? &options : nullptr;
+  p.recurrent_mask = data_or_null<T>(call.recurrent_mask);
+  const Buffer<T> two_dropped = dropping && !whole_tape ? Buffer<T>(2 * states) : Buffer<T>();
+  p.dropped = whole_tape ? HiddenStates<T>{{memory.dropped.data(), n.steps * H, H}, Slots::steps}
+                         : HiddenStates<T>{{two_dropped.data(), H, states}, Slots::two};
   if (whole_y) {
     p.h = {{mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H}, Slots::times};
   } else {
     p.h = {{hidden.data(), H, states}, Slots::two};
   }
-  const T* first_c = data_or_null<T>(c0);
+  const T* first_c = data_or_null<T>(call.c0);
   T* h_out = mutable_data<T>(h_last);
   T* c_out = mutable_data<T>(c_last);
   p.cells = whole_tape ? memory.cells.data() : c_out;
@@ -144,15 +150,17 @@ py::tuple forward(const Weights& weights, const py::array& x, const py::object& 
       note_run(run_forward(*panels, p));
       copy_last_states(p, h_out, whole_tape ? c_out : nullptr);
     }
-    if (whole_y && p.timeline.lengths != nullptr) clear_padding(p.h.states.data, B, H, p.timeline);
+    if (call.return_sequences && !call.real.all()) {
+      call.real.fill_outputs(p.h.states.data, p.h0, B, n.steps, H);
+    }
   }
   py::object tape = py::none();
-  if (options.training) {
-    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, options.go_backwards, weights.use_bias(), x,
-                                                whole_tape ? y : py::none(), h0, lengths, std::move(memory),
-                                                tape_bytes}));
+  if (call.training) {
+    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, call.go_backwards, weights.use_bias(), x,
+                                                whole_tape ? y : py::none(), call.h0, call.real, call.options,
+                                                call.recurrent_mask, std::move(memory), tape_bytes}));
   }
-  return py::make_tuple(options.return_sequences ? y : py::none(), h_last, c_last, tape);
+  return py::make_tuple(call.return_sequences ? y : py::none(), h_last, c_last, tape);
 }
 
 py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
@@ -161,51 +169,27 @@ py::object optional_state(const char* name, const py::object& state, Number numb
   return contiguous(name, state, number, {{"B", batch}, {"H", units}});
 }
 
-// None, or the number of real steps of each row as a contiguous array of Index.
-py::object checked_lengths(const py::object& lengths, Index batch, Index steps) {
-  if (lengths.is_none()) return lengths;
-  const char* expected = "an array of integers";
-  if (!py::isinstance<py::array>(lengths)) raise_type("lengths", expected, type_name(lengths));
-  const auto given = py::reinterpret_borrow<py::array>(lengths);
-  if (given.dtype().kind() != 'i' && given.dtype().kind() != 'u') {
-    raise_type("lengths", expected, "an array of " + py::cast<std::string>(py::str(given.dtype())));
-  }
-  if (given.ndim() != 1 || given.shape(0) != batch) {
-    raise_value("lengths", "shape (B=" + std::to_string(batch) + ",)", "shape " + shape_text(given));
-  }
-  // A copy: the tape must not see later changes.
-  py::array_t<Index> copy = given.attr("astype")("int64");
-  for (Index b = 0; b < batch; ++b) {
-    const Index length = copy.at(b);
-    if (length < 0 || length > steps) {
-      raise_value("lengths", "numbers from 0 to T=" + std::to_string(steps), std::to_string(length));
-    }
-  }
-  return copy;
-}
-
 py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths,
-                       const py::object& h0, const py::object& c0, bool training, bool return_sequences,
-                       bool go_backwards, Index checkpoint_every) {
+                       const py::object& mask, bool zero_output_for_mask, const py::object& h0,
+                       const py::object& c0, const py::object& options, const py::object& recurrent_mask,
+                       bool training, bool return_sequences, bool go_backwards, Index checkpoint_every) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   if (training && weights.storage() != Storage::full) {
     raise_value("weights", "full storage for training", std::string(name_of(weights.storage())));
   }
   const Index B = input.shape(0);
-  const py::object h = optional_state("h0", h0, number, B, weights.units());
-  const py::object c = optional_state("c0", c0, number, B, weights.units());
-  const py::object real = checked_lengths(lengths, B, input.shape(1));
-  if (go_backwards && !real.is_none()) {
-    raise_value("go_backwards", "False together with lengths, whose padding is on the right", "True");
-  }
+  const Index H = weights.units();
+  const py::object h = optional_state("h0", h0, number, B, H);
+  const py::object c = optional_state("c0", c0, number, B, H);
+  const RealSteps real(lengths, mask, zero_output_for_mask, go_backwards, B, input.shape(1));
+  const py::object dropping = optional_state("recurrent_mask", recurrent_mask, number, B, H);
   if (checkpoint_every < 0) {
     raise_value("checkpoint_every", "0 or a positive number of steps", std::to_string(checkpoint_every));
   }
-  return with_number(number, [&](auto zero) {
-    return forward<decltype(zero)>(weights, input, real, h, c,
-                                   {training, return_sequences, go_backwards, checkpoint_every});
-  });
+  const ForwardCall call{
+      real, h, c, {options, number, H}, dropping, training, return_sequences, go_backwards, checkpoint_every};
+  return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
 }
 
 template <class T>
@@ -226,11 +210,20 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
 
   BackwardProblem<T> p{};
   p.sizes = n;
-  p.timeline = timeline_of(n.steps, tape.lengths);
+  p.timeline = tape.real.timeline(n.steps);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
   p.h0 = data_or_null<T>(tape.h0);
   TapeMemory<T> memory = std::move(std::get<TapeMemory<T>>(tape.memory));
   tape.used = true;
+  const CellOptions<T> options = tape.options.typed<T>();
+  p.options = tape.options ? &options : nullptr;
+  p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
+  p.dropped = {{memory.dropped.data(), n.steps * H, H}, Slots::steps};
+  py::object dpeepholes = py::none();
+  if (tape.options.has_peepholes()) {
+    dpeepholes = new_array<T>({3, H});
+    p.dpeepholes = mutable_data<T>(py::reinterpret_borrow<py::array>(dpeepholes));
+  }
   if (!tape.y.is_none()) {
     p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
   }
@@ -249,8 +242,17 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.drecurrent_kernel = mutable_data<T>(drecurrent);
   if (tape.use_bias) p.dbias = mutable_data<T>(py::reinterpret_borrow<py::array>(dbias));
   const T* last_dc = data_or_null<T>(dc);
+  // Outputs that repeat a state hand their gradients on to it.
+  const bool repeats = tape.real.repeats() && p.dy;
+  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * states) : Buffer<T>();
+  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(states) : Buffer<T>();
   {
     const py::gil_scoped_release nogil;
+    if (repeats) {
+      std::fill_n(repeated_h0.data(), states, T(0));
+      tape.real.gather_gradients(p.dy, gathered.data(), repeated_h0.data(), B, n.steps, H);
+      p.dy = {gathered.data(), n.steps * H, H};
+    }
     if (last_dc != nullptr) {
       std::copy_n(last_dc, states, p.dc);
     } else {
@@ -258,9 +260,12 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     }
     note_run(memory.checkpoints != nullptr ? memory.checkpoints->backward(*memory.panels, p)
                                            : run_backward(*memory.panels, p));
-    if (need_dx && p.timeline.lengths != nullptr) clear_padding(dx_data, B, n.inputs, p.timeline);
+    if (need_dx && !tape.real.all()) {
+      tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
+    }
+    for (Index i = 0; repeats && i < states; ++i) p.dh0[i] += repeated_h0.data()[i];
   }
-  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes);
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
@@ -280,7 +285,7 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
 
 template <class T>
 void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c,
-          const py::array& h_out, const py::array& c_out) {
+          const GivenOptions& given, const py::array& h_out, const py::array& c_out) {
   const Panels<T> panels = weights.panels<T>();  // A share: update() may come meanwhile.
   ForwardProblem<T> p{};
   p.sizes = {x.shape(0), 1, weights.inputs(), weights.units()};
@@ -294,6 +299,8 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   const Buffer<T> fresh = in_place ? Buffer<T>(states) : Buffer<T>();
   p.h = {{in_place ? fresh.data() : h_target, p.sizes.units, 0}, Slots::steps};
   p.timeline = Timeline::whole(1, nullptr);
+  const CellOptions<T> options = given.typed<T>();
+  p.options = given ? &options : nullptr;
   const T* c_prev = data_of<T>(c);
   const py::gil_scoped_release nogil;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
@@ -304,18 +311,19 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
 }
 
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
-                    const py::object& out) {
+                    const py::object& options, const py::object& out) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
   const Index H = weights.units();
   const py::array h_in = contiguous("h", h, number, {{"B", B}, {"H", H}});
   const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
+  const GivenOptions given(options, number, H);
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     if (out.is_none()) {
       const py::tuple fresh = py::make_tuple(new_array<T>({B, H}), new_array<T>({B, H}));
-      step<T>(weights, input, h_in, c_in, fresh[0], fresh[1]);
+      step<T>(weights, input, h_in, c_in, given, fresh[0], fresh[1]);
       return fresh;
     }
     if (!py::isinstance<py::tuple>(out) || py::len(out) != 2) {
@@ -329,7 +337,7 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
       raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
                   "overlapping ones");
     }
-    step<T>(weights, input, h_in, c_in, h_new, c_new);
+    step<T>(weights, input, h_in, c_in, given, h_new, c_new);
     return pair;
   });
 }

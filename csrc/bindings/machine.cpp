@@ -20,6 +20,7 @@ std::string last_kernel() {
                      (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
                      std::to_string(last_run.threads) + (last_run.threads == 1 ? " thread" : " threads");
   if (last_run.storage != Storage::full) text += std::string(", ") + name_of(last_run.storage) + " weights";
+  if (last_run.options) text += ", cell with options";
   if (last_run.threads > 1) text += last_run.units_split ? ", unit split" : ", batch split";
   return text;
 }

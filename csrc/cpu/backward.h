@@ -3,6 +3,7 @@
 
 #include "../cell.h"
 #include "denormals.h"
+#include "forward.h"
 #include "gemm.h"
 #include "kernels.h"
 #include "vec_math.h"
@@ -24,23 +25,53 @@ template <class T, class Body>
 }
 
 // Gate gradients of one row and one vector of units at step s, in place on the tape, from dh in a register.
-template <class T, class Lanes>
+template <class T, class Cell, class Lanes>
 [[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, const GateTape& layout,
-                                                    Vec<T> dh, Index b, Index s, Index unit, Lanes lanes) {
+                                                    const Cell& cell, Vec<T> dh, Index b, Index s, Index unit,
+                                                    Lanes lanes) {
   using V = Vec<T>;
+  const Index B = p.sizes.batch;
   const Index H = p.sizes.units;
   T* tape = p.gates + layout.place(unit / V::width, s, b);
   T* dc = p.dc + b * H + unit;
-  const V c_prev = V::load(p.cells + (s * p.sizes.batch + b) * H + unit, lanes);
+  const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
+  const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
   const V h = V::load(p.h.at(p.timeline, b, s) + unit, lanes);
   const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
                        V::load(tape + 3 * V::width)};
-  const CellGradients<V> d = cell_backward(gates, c_prev, tanh_of_cell(gates.o, h), dh, V::load(dc, lanes));
+  const CellGradients<V> d =
+      cell_backward(cell, gates, c_prev, c, cell.output_of_step(c, gates.o, h), dh, V::load(dc, lanes));
   d.z.i.store(tape);
   d.z.f.store(tape + V::width);
   d.z.g.store(tape + 2 * V::width);
   d.z.o.store(tape + 3 * V::width);
   d.c_prev.store(dc, lanes);
+}
+
+// The epilogue of a tile of dh: what comes back through the recurrence, the step's own gradient, and the
+// cell.
+template <bool with_options, class T>
+[[gnu::noinline]] void run_gradients(const BackwardProblem<T>& p, const GateTape& layout, const T* sums,
+                                     const Index* rows, Index count, Index s, Index panel, bool last) {
+  using V = Vec<T>;
+  const Index H = p.sizes.units;
+  for (Index r = 0; r < count; ++r, sums += Tile<T>::columns) {
+    const Index b = rows[r];
+    const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
+    const T* dh_last = last && p.dh != nullptr ? p.dh + b * H : nullptr;
+    const T* mask = p.recurrent_mask != nullptr ? p.recurrent_mask + b * H : nullptr;
+    for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+      V dh = V::load(sums + j * V::width);
+      if (mask != nullptr) dh = dh * V::load(mask + unit, lanes);
+      if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
+      if (dh_last != nullptr) dh = dh + V::load(dh_last + unit, lanes);
+      if constexpr (with_options) {
+        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes), dh, b, s, unit, lanes);
+      } else {
+        finish_gradients(p, layout, PlainCell{}, dh, b, s, unit, lanes);
+      }
+    });
+  }
 }
 
 // dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
@@ -89,16 +120,10 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
         multiply(range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
                  PanelOrder{share.panels, s % 2 != 0}, partial, from_zero, to_finished,
                  [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                   for (Index r = 0; r < count; ++r, sums += columns) {
-                     const Index b = own[first + r];
-                     const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
-                     const T* dh_last = last && p.dh != nullptr ? p.dh + b * H : nullptr;
-                     for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                       V dh = V::load(sums + j * V::width);
-                       if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
-                       if (dh_last != nullptr) dh = dh + V::load(dh_last + unit, lanes);
-                       finish_gradients(p, layout, dh, b, s, unit, lanes);
-                     });
+                   if (p.options == nullptr) {
+                     run_gradients<false>(p, layout, sums, own + first, count, s, panel, last);
+                   } else {
+                     run_gradients<true>(p, layout, sums, own + first, count, s, panel, last);
                    }
                  });
       };
@@ -139,8 +164,11 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
                  for (Index r = 0; r < count; ++r, sums += columns) {
                    const Index b = own[first + r];
                    for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                     const V dh = empty && p.dh != nullptr ? V::load(p.dh + b * H + unit, lanes)
-                                                           : V::load(sums + j * V::width);
+                     V dh = V::load(sums + j * V::width);
+                     if (p.recurrent_mask != nullptr) {
+                       dh = dh * V::load(p.recurrent_mask + b * H + unit, lanes);
+                     }
+                     if (empty && p.dh != nullptr) dh = V::load(p.dh + b * H + unit, lanes);
                      dh.store(p.dh0 + b * H + unit, lanes);
                    });
                  }

@@ -59,12 +59,14 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   const Buffer<T> gates(panels.gate_panels() * GateTape(longest, B, panels.width()).panel_size());
   const Buffer<T> cells((longest + 1) * B * H);
   const Buffer<T> hidden(longest * B * H);
+  const Buffer<T> dropped(problem.recurrent_mask != nullptr ? longest * B * H : 0);
   const Buffer<T> next_gates(panels.gate_panels() * next_layout.panel_size());
 
   problem.gates = gates.data();
   problem.cells = cells.data();
   problem.next_gates = next_gates.data();
   problem.h = {{hidden.data(), H, B * H}, Slots::steps};
+  problem.dropped = {{dropped.data(), H, B * H}, Slots::steps};
   KernelRun run;
   for (Index window = windows_ - 1; window >= 0; --window) {
     problem.accumulate = window < windows_ - 1;
@@ -89,6 +91,9 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
     again.cells = cells.data();
     again.cells_step = B * H;
     again.gates = gates.data();
+    again.options = problem.options;
+    again.recurrent_mask = problem.recurrent_mask;
+    again.dropped = {{dropped.data(), H, B * H}, Slots::steps};
     std::copy_n(c(window), B * H, cells.data());
     run_forward(panels, again);
     run = run_backward(panels, problem);

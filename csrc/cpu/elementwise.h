@@ -19,21 +19,21 @@ template <class T, class Body>
 template <class T>
 void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates) {
   using V = Vec<T>;
+  const PlainCell cell;
   const FlushDenormals flush;
   for (Index b = rows.begin; b < rows.end; ++b) {
     const T* zb = z + b * 4 * units;
     T* out = gates + b * 4 * units;
     for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
-      const Gates<V> g =
-          activate(Gates<V>{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
-                            V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)});
-      const V next = next_cell(g, V::load(c_prev + b * units + j, lanes));
-      next.store(c + b * units + j, lanes);
-      hidden_state(g.o, next).store(h + b * units + j, lanes);
-      g.i.store(out + j, lanes);
-      g.f.store(out + units + j, lanes);
-      g.g.store(out + 2 * units + j, lanes);
-      g.o.store(out + 3 * units + j, lanes);
+      const Gates<V> given{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
+                           V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)};
+      const CellValues<V> values = cell_forward(cell, given, V::load(c_prev + b * units + j, lanes));
+      values.c.store(c + b * units + j, lanes);
+      hidden_state(cell, values.gates.o, values.c).store(h + b * units + j, lanes);
+      values.gates.i.store(out + j, lanes);
+      values.gates.f.store(out + units + j, lanes);
+      values.gates.g.store(out + 2 * units + j, lanes);
+      values.gates.o.store(out + 3 * units + j, lanes);
     });
   }
 }
@@ -42,6 +42,7 @@ template <class T>
 void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev, const T* c, const T* dh,
                         const T* dc, T* dz, T* dc_prev) {
   using V = Vec<T>;
+  const PlainCell cell;
   const FlushDenormals flush;
   for (Index b = rows.begin; b < rows.end; ++b) {
     const T* in = gates + b * 4 * units;
@@ -51,8 +52,9 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
       const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes),
                        V::load(in + 2 * units + j, lanes), V::load(in + 3 * units + j, lanes)};
       const V dc_in = dc != nullptr ? V::load(dc + at, lanes) : V(0);
-      const CellGradients<V> d = cell_backward(g, V::load(c_prev + at, lanes), tanh(V::load(c + at, lanes)),
-                                               V::load(dh + at, lanes), dc_in);
+      const V c_now = V::load(c + at, lanes);
+      const CellGradients<V> d = cell_backward(cell, g, V::load(c_prev + at, lanes), c_now,
+                                               cell.output(c_now), V::load(dh + at, lanes), dc_in);
       d.z.i.store(out + j, lanes);
       d.z.f.store(out + units + j, lanes);
       d.z.g.store(out + 2 * units + j, lanes);

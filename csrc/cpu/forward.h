@@ -10,12 +10,25 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
+// The cell's options for the panel's units.
+template <class T, class Lanes>
+[[gnu::always_inline]] inline OptionCell<Vec<T>, T> option_cell(const CellOptions<T>& options, Index units,
+                                                                Index unit, Lanes lanes) {
+  OptionCell<Vec<T>, T> cell{options, {}};
+  for (int i = 0; i < 3; ++i) {
+    const T* own = options.peepholes != nullptr ? options.peepholes + i * units + unit : nullptr;
+    cell.peepholes[i] = own != nullptr ? Vec<T>::load(own, lanes) : Vec<T>(0);
+  }
+  return cell;
+}
+
 // The tile's epilogue: pre-activations z (count, 4, width) of rows[] and the panel's units to h, c and, on
 // tape, gates of step s. Gates and cells of all rows come first and their hidden states after, in two loops:
 // one row's tanh(c) waits for its gates, and the processor would not see far enough ahead to fill the time.
-template <class T, class Lanes>
-[[gnu::noinline]] void finish_cells(const ForwardProblem<T>& p, T* z, const Index* rows, Index count, Index s,
-                                    Index panel, Lanes lanes) {
+template <class T, class Cell, class Lanes>
+[[gnu::always_inline]] inline void run_cells(const ForwardProblem<T>& p, const Cell& cell, T* z,
+                                             const Index* rows, Index count, Index s, Index panel,
+                                             Lanes lanes) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const Index H = p.sizes.units;
@@ -26,21 +39,51 @@ template <class T, class Lanes>
   T* tape = p.gates != nullptr ? p.gates + layout.place(panel, s, 0) : nullptr;
   for (Index r = 0; r < count; ++r) {
     T* row = z + r * columns;
-    const Gates<V> gates = activate(Gates<V>{V::load(row), V::load(row + V::width),
-                                             V::load(row + 2 * V::width), V::load(row + 3 * V::width)});
-    next_cell(gates, V::load(previous + rows[r] * H, lanes)).store(next + rows[r] * H, lanes);
-    gates.o.store(row);
+    const Gates<V> given{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
+                         V::load(row + 3 * V::width)};
+    const CellValues<V> values = cell_forward(cell, given, V::load(previous + rows[r] * H, lanes));
+    values.c.store(next + rows[r] * H, lanes);
+    values.gates.o.store(row);
     if (tape != nullptr) {
       T* out = tape + rows[r] * columns;
-      gates.i.store(out);
-      gates.f.store(out + V::width);
-      gates.g.store(out + 2 * V::width);
-      gates.o.store(out + 3 * V::width);
+      values.gates.i.store(out);
+      values.gates.f.store(out + V::width);
+      values.gates.g.store(out + 2 * V::width);
+      values.gates.o.store(out + 3 * V::width);
     }
   }
   for (Index r = 0; r < count; ++r) {
-    const V c = V::load(next + rows[r] * H, lanes);
-    hidden_state(V::load(z + r * columns), c).store(p.hidden(rows[r], s) + unit, lanes);
+    const Index b = rows[r];
+    const V h = hidden_state(cell, V::load(z + r * columns), V::load(next + b * H, lanes));
+    h.store(p.hidden(b, s) + unit, lanes);
+    if (p.recurrent_mask != nullptr) {
+      const V mask = V::load(p.recurrent_mask + b * H + unit, lanes);
+      (h * mask).store(p.dropped.at(p.timeline, b, s) + unit, lanes);
+    }
+  }
+}
+
+// Each a function of its own, for the reason that multiply_tile is one.
+template <class T, class Lanes>
+[[gnu::noinline]] void run_plain_cells(const ForwardProblem<T>& p, T* z, const Index* rows, Index count,
+                                       Index s, Index panel, Lanes lanes) {
+  run_cells(p, PlainCell{}, z, rows, count, s, panel, lanes);
+}
+
+template <class T, class Lanes>
+[[gnu::noinline]] void run_option_cells(const ForwardProblem<T>& p, T* z, const Index* rows, Index count,
+                                        Index s, Index panel, Lanes lanes) {
+  const auto cell = option_cell(*p.options, p.sizes.units, panel * Vec<T>::width, lanes);
+  run_cells(p, cell, z, rows, count, s, panel, lanes);
+}
+
+template <class T, class Lanes>
+[[gnu::always_inline]] inline void finish_cells(const ForwardProblem<T>& p, T* z, const Index* rows,
+                                                Index count, Index s, Index panel, Lanes lanes) {
+  if (p.options == nullptr) {
+    run_plain_cells(p, z, rows, count, s, panel, lanes);
+  } else {
+    run_option_cells(p, z, rows, count, s, panel, lanes);
   }
 }
 
@@ -134,8 +177,9 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : H;
         const Index active_now = first_of[i + 1] - first_of[i];
         const auto hidden_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
-          if (s > 0) return p.hidden(rows[r], s - 1);
-          return p.h0 != nullptr ? p.h0 + rows[r] * H : p.cells;
+          if (s > 0) return p.recurrent(rows[r], s - 1);
+          const T* first = p.recurrent_mask != nullptr ? p.dropped_h0 : p.h0;
+          return first != nullptr ? first + rows[r] * H : p.cells;
         };
         const auto to_finished = [&](Index, Index, Index tile)
                                      FUSEDLSTM_INLINE { return finished + tile * columns; };

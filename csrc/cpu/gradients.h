@@ -208,4 +208,37 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   if (blocks > 0) add_blocks();
 }
 
+// dp_i = sum dz_i c_prev, dp_f = sum dz_f c_prev, dp_o = sum dz_o c over all real steps and rows: the rows of
+// a step first, then the steps from the last to the first.
+template <class T>
+void peephole_gradients(const BackwardProblem<T>& p, Range panels) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  const Index B = p.sizes.batch;
+  const Index H = p.sizes.units;
+  const GateTape layout(p.timeline.steps, B, V::width);
+  for (Index panel = panels.begin; panel < panels.end; ++panel) {
+    const Index unit = panel * V::width;
+    const Index lanes = H - unit;
+    V total[3];
+    for (int i = 0; i < 3; ++i) {
+      total[i] = p.accumulate ? V::load(p.dpeepholes + i * H + unit, lanes) : V(0);
+    }
+    for (Index s = p.timeline.steps - 1; s >= 0; --s) {
+      V sum[3] = {V(0), V(0), V(0)};
+      for (Index b = 0; b < B; ++b) {
+        if (p.timeline.length(b) <= s) continue;
+        const T* dz = p.gates + layout.place(panel, s, b);
+        const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
+        const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
+        sum[0] = fma(V::load(dz), c_prev, sum[0]);
+        sum[1] = fma(V::load(dz + V::width), c_prev, sum[1]);
+        sum[2] = fma(V::load(dz + 3 * V::width), c, sum[2]);
+      }
+      for (int i = 0; i < 3; ++i) total[i] = total[i] + sum[i];
+    }
+    for (int i = 0; i < 3; ++i) total[i].store(p.dpeepholes + i * H + unit, lanes);
+  }
+}
+
 }  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -22,6 +22,7 @@ constexpr Kernels<T> table() {
                      .forward = forward<T, T>,
                      .backward = backward<T>,
                      .weight_gradients = weight_gradients<T>,
+                     .peephole_gradients = peephole_gradients<T>,
                      .dense = dense<T>,
                      .cell_forward = cell_forward_rows<T>,
                      .cell_backward = cell_backward_rows<T>,

@@ -135,6 +135,8 @@ struct Kernels {
   Forward<std::int8_t> forward_int8 = nullptr;   // float only
   void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch);
+  // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
+  void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
 
   // The cell alone, on rows of (B,G) and (B,H) arrays.

@@ -1,6 +1,7 @@
 #include "lstm.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "plan.h"
@@ -82,6 +83,15 @@ SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, co
           plan.units_split};
 }
 
+// h0 as the first step's recurrent product reads it.
+template <class T>
+Buffer<T> drop(const T* h0, const T* mask, Index count) {
+  if (h0 == nullptr || mask == nullptr) return {};
+  Buffer<T> dropped(count);
+  std::transform(h0, h0 + count, mask, dropped.data(), std::multiplies<T>());
+  return dropped;
+}
+
 template <class T>
 KernelRun describe(const char* operation, const KernelSet& set, int threads, bool units_split) {
   return {operation, set.name, sizeof(T) == sizeof(double), threads, units_split};
@@ -90,7 +100,7 @@ KernelRun describe(const char* operation, const KernelSet& set, int threads, boo
 }  // namespace
 
 template <class T>
-KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& problem) {
+KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
   const Index gate_panels = panels_of(n.units, kernels.width);
@@ -104,12 +114,15 @@ KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& prob
     scratch_size += plan.row_block * ((n.units + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
   }
   const Scratch<T> scratch(team.count(), scratch_size);
+  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.units);
+  problem.dropped_h0 = dropped_h0.data();
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0);
     panels.forward(problem, share, scratch.of(worker), worker);
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
+  run.options = problem.options != nullptr;
   return run;
 }
 
@@ -126,6 +139,10 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, hidden_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
+  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.units);
+  problem.dropped_h0 = dropped_h0.data();
+  const bool dropping = problem.recurrent_mask != nullptr;
+
   WeightGradientProblem<T> gradients{};
   gradients.batch = n.batch;
   gradients.timeline = problem.timeline;
@@ -133,7 +150,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.units = n.units;
   gradients.right = problem.gates;
   gradients.left[0] = {{problem.x, Slots::times}, n.inputs, 0, nullptr, problem.dkernel};
-  gradients.left[1] = {problem.h, n.units, 1, problem.h0, problem.drecurrent_kernel};
+  gradients.left[1] = {dropping ? problem.dropped : problem.h, n.units, 1,
+                       dropping ? problem.dropped_h0 : problem.h0, problem.drecurrent_kernel};
   gradients.left_count = 2;
   gradients.bias = problem.dbias;
   gradients.accumulate = problem.accumulate;
@@ -150,12 +168,17 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
     worker.wait();
     kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
                              share_of(bias_panels, worker.id, worker.count), scratch.of(worker));
+    if (problem.dpeepholes != nullptr) {
+      kernels.peephole_gradients(problem, share_of(panels.gate_panels(), worker.id, worker.count));
+    }
   });
-  return describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
+  KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
+  run.options = problem.options != nullptr;
+  return run;
 }
 
-template KernelRun run_forward(const LstmPanels<float>&, const ForwardProblem<float>&);
-template KernelRun run_forward(const LstmPanels<double>&, const ForwardProblem<double>&);
+template KernelRun run_forward(const LstmPanels<float>&, ForwardProblem<float>);
+template KernelRun run_forward(const LstmPanels<double>&, ForwardProblem<double>);
 template KernelRun run_backward(const LstmPanels<float>&, BackwardProblem<float>);
 template KernelRun run_backward(const LstmPanels<double>&, BackwardProblem<double>);
 

@@ -21,6 +21,7 @@ struct KernelRun {
   int threads = 1;
   bool units_split = false;  // else the batch is
   Storage storage = Storage::full;
+  bool options = false;  // the cell has some
 };
 
 // An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that
@@ -68,11 +69,11 @@ class LstmPanels {
   mutable std::atomic<T*> transposed_{nullptr};
 };
 
-// Runs the problem.
+// Fills in dropped_h0 and runs the problem.
 template <class T>
-KernelRun run_forward(const LstmPanels<T>& panels, const ForwardProblem<T>& problem);
+KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem);
 
-// Fills in the problem's weights, runs it, and computes the weight gradients.
+// Fills in the problem's weights and dropped_h0, runs it, and computes the weight gradients.
 template <class T>
 KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem);
 

@@ -9,7 +9,8 @@
 //                                       which place_in_panel() interleaves
 //   + - * /  fma(a, b, c)         a b + c, rounded once where the hardware can (scalar: twice)
 //   min(a, b), max(a, b)          b where either is NaN
-//   abs(a), copysign(a, s), sqrt(a), sum(a)
+//   where_less(a, b, x, y)              x where a < b, y elsewhere and where either is NaN
+//   abs(a), copysign(a, s), sqrt(a)
 //   keep_in_register(a)                 stops the compiler from loading `a` again at each use
 //   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
 //                                 integer n into t's lowest bits

@@ -46,6 +46,9 @@ struct Vec<float> {
   friend Vec min(Vec a, Vec b) { return _mm256_min_ps(a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_ps(a.v, b.v); }
   friend Vec sqrt(Vec a) { return _mm256_sqrt_ps(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) {
+    return _mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ));
+  }
   friend Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a.v); }
   friend Vec copysign(Vec a, Vec s) {
     const __m256 sign = _mm256_set1_ps(-0.0F);
@@ -111,6 +114,9 @@ struct Vec<double> {
   friend Vec min(Vec a, Vec b) { return _mm256_min_pd(a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return _mm256_max_pd(a.v, b.v); }
   friend Vec sqrt(Vec a) { return _mm256_sqrt_pd(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) {
+    return _mm256_blendv_pd(y.v, x.v, _mm256_cmp_pd(a.v, b.v, _CMP_LT_OQ));
+  }
   friend Vec abs(Vec a) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a.v); }
   friend Vec copysign(Vec a, Vec s) {
     const __m256d sign = _mm256_set1_pd(-0.0);

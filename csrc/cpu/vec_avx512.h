@@ -37,6 +37,9 @@ struct Vec<float> {
   friend Vec min(Vec a, Vec b) { return _mm512_min_ps(a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_ps(a.v, b.v); }
   friend Vec sqrt(Vec a) { return _mm512_sqrt_ps(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v);
+  }
   friend Vec abs(Vec a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0F), a.v); }
   friend Vec copysign(Vec a, Vec s) {
     const __m512 sign = _mm512_set1_ps(-0.0F);
@@ -94,6 +97,9 @@ struct Vec<double> {
   friend Vec min(Vec a, Vec b) { return _mm512_min_pd(a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return _mm512_max_pd(a.v, b.v); }
   friend Vec sqrt(Vec a) { return _mm512_sqrt_pd(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) {
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v);
+  }
   friend Vec abs(Vec a) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), a.v); }
   friend Vec copysign(Vec a, Vec s) {
     const __m512d sign = _mm512_set1_pd(-0.0);

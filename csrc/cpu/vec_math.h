@@ -76,4 +76,34 @@ template <class T>
   return copysign(m / (V(2) + m), x);
 }
 
+// exp(x): at most 2.5 ulp between -reach and reach, where it saturates. NaN stays NaN.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> exponential(Vec<T> x) {
+  using V = Vec<T>;
+  const V reach(ExpTraits<T>::reach);
+  const SplitExp<V> e = split_exp(min(reach, max(V(0) - reach, x)));
+  return fma(e.scale, e.m, e.scale);
+}
+
+// exp(x) - 1 for x <= 0: at most 2 ulp.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> expm1_of_negative(Vec<T> x) {
+  using V = Vec<T>;
+  const SplitExp<V> e = split_exp(max(V(T(-2) * ExpTraits<T>::tanh_reach), x));
+  return fma(e.scale, e.m, e.scale - V(1));
+}
+
+// log(1 + u) for u in [0, 1]: with s = u / (2 + u), it is 2 atanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...), and
+// s^2 <= 1/9. At most 3 ulp.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> log1p_of_unit(Vec<T> u) {
+  using V = Vec<T>;
+  constexpr int terms = sizeof(T) == sizeof(float) ? 8 : 17;
+  const V s = u / (V(2) + u);
+  const V square = s * s;
+  V sum(T(1) / T(2 * terms - 1));
+  for (int n = terms - 2; n >= 0; --n) sum = fma(sum, square, V(T(1) / T(2 * n + 1)));
+  return V(2) * s * sum;
+}
+
 }  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -52,6 +52,7 @@ struct Vec<float> {
   friend Vec min(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a.v, b.v), a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a.v, b.v), a.v, b.v); }
   friend Vec sqrt(Vec a) { return vsqrtq_f32(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return vbslq_f32(vcltq_f32(a.v, b.v), x.v, y.v); }
   friend Vec abs(Vec a) { return vabsq_f32(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f32(vdupq_n_u32(0x80000000U), s.v, a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
@@ -105,6 +106,7 @@ struct Vec<double> {
   friend Vec min(Vec a, Vec b) { return vbslq_f64(vcltq_f64(a.v, b.v), a.v, b.v); }
   friend Vec max(Vec a, Vec b) { return vbslq_f64(vcgtq_f64(a.v, b.v), a.v, b.v); }
   friend Vec sqrt(Vec a) { return vsqrtq_f64(a.v); }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return vbslq_f64(vcltq_f64(a.v, b.v), x.v, y.v); }
   friend Vec abs(Vec a) { return vabsq_f64(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f64(vdupq_n_u64(0x8000000000000000U), s.v, a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }

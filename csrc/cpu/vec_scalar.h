@@ -42,6 +42,7 @@ struct Vec {
       return Vec(__builtin_sqrt(a.v));
     }
   }
+  friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return a.v < b.v ? x : y; }
   friend Vec abs(Vec a) { return from_bits(bits(a) & ~sign_bit); }
   friend Vec copysign(Vec a, Vec s) { return from_bits((bits(a) & ~sign_bit) | (bits(s) & sign_bit)); }
   friend void keep_in_register(Vec&) {}

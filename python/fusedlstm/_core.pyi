@@ -62,8 +62,12 @@ def lstm_forward(
     weights: LSTMWeights,
     x: Array,
     lengths: NDArray[np.integer[Any]] | None,
+    mask: NDArray[np.bool_] | None,
+    zero_output_for_mask: bool,
     h0: Array | None,
     c0: Array | None,
+    options: tuple[object, ...] | None,
+    recurrent_mask: Array | None,
     training: bool,
     return_sequences: bool,
     go_backwards: bool,
@@ -71,9 +75,14 @@ def lstm_forward(
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
     tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
-) -> tuple[Array | None, Array, Array, Array | None, Array, Array]: ...
+) -> tuple[Array | None, Array, Array, Array | None, Array, Array, Array | None]: ...
 def lstm_step(
-    weights: LSTMWeights, x: Array, h: Array, c: Array, out: tuple[Array, Array] | None
+    weights: LSTMWeights,
+    x: Array,
+    h: Array,
+    c: Array,
+    options: tuple[object, ...] | None,
+    out: tuple[Array, Array] | None,
 ) -> tuple[Array, Array]: ...
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]: ...
 def cell_backward(

@@ -26,6 +26,7 @@ from fusedlstm._core import (
     set_instruction_set,
     set_num_threads,
 )
+from fusedlstm.cell_options import ACTIVATIONS, CellOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 __all__ = [
+    "ACTIVATIONS",
+    "CellOptions",
     "LSTMGradients",
     "LSTMResult",
     "LSTMWeights",
@@ -95,6 +98,8 @@ class LSTMGradients(NamedTuple):
     dbias : array (4H,) or None
         None when there was no bias.
     dh0, dc0 : array (B, H)
+    dpeepholes : array (3, H) or None
+        None without peepholes.
     """
 
     dx: Array | None
@@ -103,6 +108,7 @@ class LSTMGradients(NamedTuple):
     dbias: Array | None
     dh0: Array
     dc0: Array
+    dpeepholes: Array | None
 
 
 def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
@@ -114,6 +120,14 @@ def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
     return LSTMWeights(*weights)
 
 
+def _given(options: CellOptions | None) -> tuple[object, ...] | None:
+    if options is None:
+        return None
+    if not isinstance(options, CellOptions):
+        raise TypeError(f"options: expected CellOptions or None, got {type(options).__name__}")
+    return options.given
+
+
 def lstm_forward(
     x: Array,
     weights: LSTMWeights | Sequence[Array | None],
@@ -121,6 +135,10 @@ def lstm_forward(
     c0: Array | None = None,
     *,
     lengths: NDArray[np.integer[Any]] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    zero_output_for_mask: bool = False,
+    options: CellOptions | None = None,
+    recurrent_mask: Array | None = None,
     training: bool = False,
     return_sequences: bool = True,
     go_backwards: bool = False,
@@ -138,8 +156,17 @@ def lstm_forward(
         Initial states; zeros by default.
     lengths : integer array (B,), optional
         Real steps of each row, 0 to T; the rest is padding, which costs nothing: it is not read, ``y`` is
-        zero there, and ``h`` and ``c`` are the states after the row's last real step. Not with
-        `go_backwards`.
+        zero there, and ``h`` and ``c`` are the states after the row's last real step.
+    mask : bool array (B, T), optional
+        Which steps are real, anywhere in a row, instead of `lengths`. Other steps cost nothing but their
+        output: the states pass them unchanged, and ``y`` repeats the last hidden state there, first of all
+        ``h0``, as Keras's layers do.
+    zero_output_for_mask : bool
+        ``y`` is zero instead where `mask` is False.
+    options : CellOptions, optional
+        Other activations, peepholes, coupled gates, a limit on the cell state.
+    recurrent_mask : array (B, H), optional
+        Factors of the hidden state on its way into the next step, the same at all steps: recurrent dropout.
     training : bool
         Also return the tape for `lstm_backward`.
     return_sequences : bool
@@ -177,8 +204,12 @@ def lstm_forward(
             _packed(weights),
             x,
             lengths,
+            mask,
+            zero_output_for_mask,
             h0,
             c0,
+            _given(options),
+            recurrent_mask,
             training,
             return_sequences,
             go_backwards,
@@ -212,7 +243,7 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0)``.
+        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes)``.
 
     Raises
     ------
@@ -234,6 +265,7 @@ def lstm_step(
     c: Array,
     weights: LSTMWeights | Sequence[Array | None],
     *,
+    options: CellOptions | None = None,
     out: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Advance the states by one step, with the same bits as `lstm_forward` over the whole sequence.
@@ -245,6 +277,8 @@ def lstm_step(
     h, c : array (B, H)
         States before it.
     weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias])
+    options : CellOptions, optional
+        As in `lstm_forward`.
     out : tuple of two arrays (B, H), optional
         C-contiguous arrays to write the new states to; they may be `h` and `c` themselves.
 
@@ -258,7 +292,7 @@ def lstm_step(
     TypeError, ValueError
         An argument's dtype or shape does not fit, or `out` overlaps other arguments.
     """
-    return _core.lstm_step(_packed(weights), x, h, c, out)
+    return _core.lstm_step(_packed(weights), x, h, c, _given(options), out)
 
 
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:

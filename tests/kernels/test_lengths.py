@@ -168,9 +168,3 @@ def test_wrong_lengths(lengths: Any, error: type[Exception], text: str) -> None:
     p = make_problem((3, 4, 5, 6), np.float32)
     with pytest.raises(error, match=text):
         ops.lstm_forward(p.x, p.weights, lengths=lengths)
-
-
-def test_lengths_and_go_backwards() -> None:
-    p = make_problem((3, 4, 5, 6), np.float32)
-    with pytest.raises(ValueError, match=r"^go_backwards: expected False together with lengths"):
-        ops.lstm_forward(p.x, p.weights, lengths=np.array([1, 2, 3]), go_backwards=True)

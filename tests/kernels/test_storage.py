@@ -51,7 +51,8 @@ def activation_rounding(p: Problem, kernel: Array, recurrent_kernel: Array, cell
     states = max(1.0, float(np.abs(p.h0).max(initial=0)))
     step = largest(p.x, kernel) + states * largest(np.ones(1), recurrent_kernel)
     cell = max(1.0, float(np.abs(cells).max(initial=0)))
-    return 8 / (32767 * math.sqrt(12)) * step * p.x.shape[1] * cell
+    steps: int = p.x.shape[1]
+    return 8 / (32767 * math.sqrt(12)) * step * steps * cell
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -29,11 +29,13 @@ from fusedlstm.testing.reference import (
     lstm_forward_reference,
 )
 from fusedlstm.testing.tolerances import assert_close, tolerance
+from fusedlstm.testing.variants import activation_reference, lstm_variant_reference
 
 __all__ = [
     "GradientCheck",
     "LSTMReference",
     "LSTMReferenceGradients",
+    "activation_reference",
     "assert_close",
     "cell_backward_reference",
     "cell_forward_reference",
@@ -42,5 +44,6 @@ __all__ = [
     "dense_forward_reference",
     "lstm_backward_reference",
     "lstm_forward_reference",
+    "lstm_variant_reference",
     "tolerance",
 ]

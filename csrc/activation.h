@@ -1,0 +1,89 @@
+// The activations that a cell may have instead of sigmoid and tanh, on any number type `V` with the
+// operations of cpu/vec.h and cpu/vec_math.h. Slopes are functions of the activation's value, so that nothing
+// but values needs to be kept for backward.
+#pragma once
+
+#include <cstdint>
+
+namespace fusedlstm {
+
+enum class ActivationKind : std::int32_t {
+  tanh,
+  sigmoid,
+  hard_sigmoid,  // alpha x + beta within [0, 1]
+  relu,          // x where positive, alpha x elsewhere
+  elu,           // x where positive, alpha (exp(x) - 1) elsewhere; alpha > 0
+  softsign,      // x / (1 + |x|)
+  softplus,      // log(1 + exp(x))
+  linear,        // alpha x + beta
+  exponential,
+};
+
+template <class T>
+struct Activation {
+  ActivationKind kind;
+  T alpha;
+  T beta;
+};
+
+template <class V, class T>
+[[gnu::always_inline]] inline V apply(const Activation<T>& f, V x) {
+  const V alpha(f.alpha);
+  switch (f.kind) {
+    case ActivationKind::tanh:
+      return tanh(x);
+    case ActivationKind::sigmoid:
+      return sigmoid(x);
+    case ActivationKind::hard_sigmoid:
+      return min(V(1), max(V(0), fma(alpha, x, V(f.beta))));
+    case ActivationKind::relu:
+      return f.alpha == T(0) ? max(V(0), x) : where_less(V(0), x, x, alpha * x);
+    case ActivationKind::elu:
+      return where_less(V(0), x, x, alpha * expm1_of_negative(min(V(0), x)));
+    case ActivationKind::softsign: {
+      // Beyond 2^64 the quotient is 1, and infinity over infinity would not be.
+      const V bounded = min(V(T(0x1p64)), max(V(T(-0x1p64)), x));
+      return bounded / (V(1) + abs(bounded));
+    }
+    case ActivationKind::softplus:
+      return max(V(0), x) + log1p_of_unit(V(1) + expm1_of_negative(V(0) - abs(x)));
+    case ActivationKind::linear:
+      return fma(alpha, x, V(f.beta));
+    case ActivationKind::exponential:
+      break;
+  }
+  return exponential(x);
+}
+
+// The derivative where the activation's value is y.
+template <class V, class T>
+[[gnu::always_inline]] inline V slope(const Activation<T>& f, V y) {
+  const V zero(0);
+  const V one(1);
+  const V alpha(f.alpha);
+  switch (f.kind) {
+    case ActivationKind::tanh:
+      return one - y * y;
+    case ActivationKind::sigmoid:
+      return y * (one - y);
+    case ActivationKind::hard_sigmoid:
+      return where_less(zero, y, where_less(y, one, alpha, zero), zero);
+    case ActivationKind::relu:
+      return where_less(zero, y, one, alpha);
+    case ActivationKind::elu:
+      return where_less(zero, y, one, y + alpha);
+    case ActivationKind::softsign: {
+      const V rest = one - abs(y);
+      return rest * rest;
+    }
+    case ActivationKind::softplus:
+      return zero - expm1_of_negative(zero - y);
+    case ActivationKind::linear:
+      return alpha;
+    case ActivationKind::exponential:
+      break;
+  }
+  return y;
+}
+
+}  // namespace fusedlstm

@@ -1,0 +1,108 @@
+"""`CellOptions`: what a cell does differently from the plain LSTM."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+
+__all__ = ["ACTIVATIONS", "Activation", "CellOptions"]
+
+# The kernels' numbers of activations (csrc/activation.h), and the parameters that their names stand for.
+ACTIVATIONS: dict[str, tuple[int, float, float]] = {
+    "tanh": (0, 0.0, 0.0),
+    "sigmoid": (1, 0.0, 0.0),
+    "hard_sigmoid": (2, 1 / 6, 0.5),
+    "relu": (3, 0.0, 0.0),
+    "leaky_relu": (3, 0.2, 0.0),
+    "elu": (4, 1.0, 0.0),
+    "softsign": (5, 0.0, 0.0),
+    "softplus": (6, 0.0, 0.0),
+    "linear": (7, 1.0, 0.0),
+    "exponential": (8, 0.0, 0.0),
+}
+_PARAMETERS = {"hard_sigmoid": 2, "linear": 2, "relu": 1, "leaky_relu": 1, "elu": 1}  # 0 for the others
+
+Activation: TypeAlias = "str | tuple[str, float] | tuple[str, float, float]"
+
+
+@dataclass(frozen=True)
+class CellOptions:
+    """Options of the cell. All run in the same kernels, forward and backward.
+
+    An activation is a name, or ``(name, alpha)`` or ``(name, alpha, beta)``:
+
+    - ``"tanh"``, ``"sigmoid"``, ``"softsign"``, ``"softplus"``, ``"exponential"``;
+    - ``"hard_sigmoid"``: ``alpha x + beta`` within [0, 1], by default x / 6 + 1 / 2 (Keras 3; ONNX has 0.2);
+    - ``"relu"``: ``alpha x`` where x is negative, by default 0 (``"leaky_relu"``: 0.2);
+    - ``"elu"``: ``alpha (exp(x) - 1)`` where x is negative, alpha = 1 by default;
+    - ``"linear"``: ``alpha x + beta``, by default x.
+
+    Parameters
+    ----------
+    recurrent_activation : str or tuple
+        Of the gates i, f and o.
+    activation : str or tuple
+        Of the candidate c~.
+    output_activation : str or tuple, optional
+        Of c, where it becomes h; `activation` by default.
+    peepholes : array (3, H), optional
+        How much of the cell state the gates i and f (of the one before) and o (of the new one) see (Gers and
+        Schmidhuber 2000).
+    cell_clip : float, optional
+        The cell state stays within ``[-cell_clip, cell_clip]``; where the limit holds it, no gradient passes.
+    coupled : bool
+        ``f = 1 - i``; the forget gate's weights have no effect and no gradient.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An activation is unknown or its parameters do not fit, or `cell_clip` is not positive.
+    """
+
+    recurrent_activation: Activation = "sigmoid"
+    activation: Activation = "tanh"
+    output_activation: Activation | None = None
+    peepholes: Any = None
+    cell_clip: float | None = None
+    coupled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cell_clip is not None and not (0 < float(self.cell_clip) < math.inf):
+            raise ValueError(f"cell_clip: expected a positive number or None, got {self.cell_clip!r}")
+        if self.peepholes is not None and not isinstance(self.peepholes, np.ndarray):
+            raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
+        _ = self.given  # Bad activations are refused here, not at the first call.
+
+    @cached_property
+    def given(self) -> tuple[object, ...]:
+        """What the kernels take."""
+        activation = _numbers(self.activation, "activation")
+        output = self.output_activation
+        return (
+            _numbers(self.recurrent_activation, "recurrent_activation"),
+            activation,
+            activation if output is None else _numbers(output, "output_activation"),
+            self.peepholes,
+            0.0 if self.cell_clip is None else float(self.cell_clip),
+            bool(self.coupled),
+        )
+
+
+def _numbers(activation: Activation, argument: str) -> tuple[int, float, float]:
+    name, *parameters = (activation,) if isinstance(activation, str) else activation
+    if name not in ACTIVATIONS:
+        raise ValueError(f"{argument}: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    kind, *usual = ACTIVATIONS[name]
+    most = _PARAMETERS.get(name, 0)
+    if len(parameters) > most:
+        raise ValueError(f"{argument}: expected at most {most} parameters for {name}, got {parameters}")
+    if not all(math.isfinite(value) for value in parameters):
+        raise ValueError(f"{argument}: expected finite parameters, got {parameters}")
+    if name == "elu" and parameters and parameters[0] <= 0:
+        raise ValueError(f"{argument}: expected a positive alpha for elu, got {parameters[0]}")
+    alpha, beta = [float(value) for value in parameters] + usual[len(parameters) :]
+    return kind, alpha, beta

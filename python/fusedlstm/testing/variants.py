@@ -1,0 +1,129 @@
+"""The LSTM with options, in float64 or complex128 NumPy, step by step and row by row.
+
+With complex numbers its derivatives are exact: a function that is computed at ``x + i h v`` with a tiny ``h``
+has the derivative along ``v`` in its imaginary part, without cancellation (W. Squire and G. Trapp, "Using
+Complex Variables to Estimate Derivatives of Real Functions", SIAM Review 40(1), 1998). Comparisons are those
+of real parts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.testing.reference import LSTMReference
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fusedlstm.cell_options import CellOptions
+
+_USUAL: dict[str, tuple[float, ...]] = {
+    "hard_sigmoid": (1 / 6, 0.5),
+    "relu": (0.0,),
+    "leaky_relu": (0.2,),
+    "elu": (1.0,),
+    "linear": (1.0, 0.0),
+}
+
+
+def activation_reference(activation: Any, x: npt.ArrayLike) -> Any:
+    """Apply an activation as `fusedlstm.ops.CellOptions` names it, in float64 or complex128.
+
+    Parameters
+    ----------
+    activation : str or tuple
+        A name, or a name and parameters.
+    x : array_like
+        Any shape.
+
+    Returns
+    -------
+    ndarray
+    """
+    name, *given = (activation,) if isinstance(activation, str) else activation
+    parameters = (*given, *_USUAL.get(name, ())[len(given) :])
+    z = np.asarray(x) * 1.0
+    positive = z.real > 0
+    size = np.where(z.real < 0, -z, z)
+    if name == "tanh":
+        return np.tanh(z)
+    if name == "sigmoid":
+        e = np.exp(-size)
+        return np.where(positive, 1.0, e) / (1.0 + e)
+    if name == "hard_sigmoid":
+        y = parameters[0] * z + parameters[1]
+        return np.where(y.real <= 0, 0.0, np.where(y.real >= 1, 1.0, y))
+    if name in ("relu", "leaky_relu"):
+        return np.where(positive, z, parameters[0] * z)
+    if name == "elu":
+        return np.where(positive, z, parameters[0] * (np.exp(np.where(positive, 0.0, z)) - 1.0))
+    if name == "softsign":
+        return z / (1.0 + size)
+    if name == "softplus":
+        return np.where(positive, z, 0.0) + np.log(1.0 + np.exp(-size))
+    if name == "linear":
+        return parameters[0] * z + parameters[1]
+    if name == "exponential":
+        return np.exp(z)
+    raise ValueError(f"activation: expected a name that CellOptions knows, got {name!r}")
+
+
+def lstm_variant_reference(
+    x: npt.ArrayLike,
+    kernel: npt.ArrayLike,
+    recurrent_kernel: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    h0: npt.ArrayLike,
+    c0: npt.ArrayLike,
+    *,
+    options: CellOptions,
+    peepholes: npt.ArrayLike | None = None,
+    mask: npt.NDArray[np.bool_] | None = None,
+    zero_output_for_mask: bool = False,
+    recurrent_mask: npt.ArrayLike | None = None,
+) -> LSTMReference:
+    """Run an LSTM with options over a batch of sequences.
+
+    Parameters
+    ----------
+    x : array_like (B, T, I)
+    kernel, recurrent_kernel, bias : array_like (I, 4H), (H, 4H), (4H,)
+    h0, c0 : array_like (B, H)
+    options : CellOptions
+        Its peepholes are not looked at.
+    peepholes : array_like (3, H), optional
+    mask : bool array (B, T), optional
+        As for `fusedlstm.ops.lstm_forward`.
+    zero_output_for_mask : bool
+    recurrent_mask : array_like (B, H), optional
+
+    Returns
+    -------
+    LSTMReference
+        ``(y, h, c)``, complex where an argument is.
+    """
+    x, kernel, recurrent_kernel = np.asarray(x), np.asarray(kernel), np.asarray(recurrent_kernel)
+    bias, h, c = np.asarray(bias), np.asarray(h0) * 1.0, np.asarray(c0) * 1.0
+    p = np.zeros((3, h.shape[1])) if peepholes is None else np.asarray(peepholes)
+    dropping = np.ones(h.shape) if recurrent_mask is None else np.asarray(recurrent_mask)
+    gate, candidate = options.recurrent_activation, options.activation
+    output = candidate if options.output_activation is None else options.output_activation
+    outputs = []
+    for t in range(x.shape[1]):
+        z = x[:, t] @ kernel + (h * dropping) @ recurrent_kernel + bias
+        z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
+        i = activation_reference(gate, z_i + p[0] * c)
+        f = 1.0 - i if options.coupled else activation_reference(gate, z_f + p[1] * c)
+        new_c = f * c + i * activation_reference(candidate, z_g)
+        if options.cell_clip is not None:
+            limit = options.cell_clip
+            new_c = np.where(new_c.real > limit, limit, np.where(new_c.real < -limit, -limit, new_c))
+        o = activation_reference(gate, z_o + p[2] * new_c)
+        new_h = o * activation_reference(output, new_c)
+        real = np.ones((len(x), 1), bool) if mask is None else mask[:, t, None]
+        h, c = np.where(real, new_h, h), np.where(real, new_c, c)
+        outputs.append(np.where(real, h, 0.0) if zero_output_for_mask else h)
+    y = np.stack(outputs, axis=1) if outputs else np.zeros((*x.shape[:2], h.shape[1]))
+    return LSTMReference(y, h, c)
