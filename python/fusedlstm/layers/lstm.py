@@ -33,10 +33,11 @@ class LSTM(Layer):
     ----------
     units : int
         Number of units H.
-    activation : {"tanh"}
-        Activation of c~ and c.
-    recurrent_activation : {"sigmoid"}
-        Activation of the gates.
+    activation : str or callable
+        Activation of c~ and c: tanh, relu, leaky_relu, elu, softsign, softplus, hard_sigmoid, exponential or
+        linear, which all run in the kernel.
+    recurrent_activation : str or callable
+        Activation of the gates, one of the same or sigmoid.
     use_bias : bool
         Whether there is a bias.
     kernel_initializer, recurrent_initializer, bias_initializer : str or Initializer
@@ -46,14 +47,22 @@ class LSTM(Layer):
     dropout : float
         Share of inputs dropped in training, in [0, 1). One mask per sample and feature, the same at each
         step.
+    recurrent_dropout : float
+        Share of the hidden state's units that a step does not see in training, in [0, 1). One mask per sample
+        and unit, the same at each step and for all gates.
     seed : int, optional
-        Seed of the dropout.
+        Seed of both dropouts.
     return_sequences : bool
         Whether the output of all steps is returned.
     return_state : bool
         Whether a call returns ``[output, h, c]``, h and c (B, H) being the last states.
     go_backwards : bool
         Whether the input is read from the last step to the first. Outputs are in the order of processing.
+    stateful : bool
+        Whether each sample of a batch starts from the last states of the same sample in the batch before,
+        until `reset_state`. Gradients stop between batches.
+    zero_output_for_mask : bool
+        Whether the output of masked steps is zero; by default it repeats the hidden state.
     **kwargs
         As in `Layer`. ``unroll`` and ``use_cudnn`` are accepted and change nothing.
 
@@ -70,9 +79,7 @@ class LSTM(Layer):
         "kernel_constraint": (None,),
         "kernel_regularizer": (None,),
         "recurrent_constraint": (None,),
-        "recurrent_dropout": (0.0, 0),
         "recurrent_regularizer": (None,),
-        "stateful": (False,),
         "unroll": (False, True),
         "use_cudnn": ("auto", False, True),
     }
@@ -89,16 +96,20 @@ class LSTM(Layer):
         unit_forget_bias: bool = True,
         *,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
         self.units = checks.positive_int(units, "units")
-        _only(activation, "activation", activations.tanh)
-        _only(recurrent_activation, "recurrent_activation", activations.sigmoid)
+        self.activation = _in_kernel(activation, "activation")
+        self.recurrent_activation = _in_kernel(recurrent_activation, "recurrent_activation")
         self.dropout = checks.rate(dropout, "dropout")
+        self.recurrent_dropout = checks.rate(recurrent_dropout, "recurrent_dropout")
         super().__init__(**kwargs)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
@@ -108,12 +119,19 @@ class LSTM(Layer):
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
         self.seed = seed
+        plain = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
+        self._options: ops.CellOptions | None = None
+        if not plain:
+            self._options = ops.CellOptions(self.recurrent_activation.__name__, self.activation.__name__)
+        self._last_states: tuple[Array, Array] | None = None
         self._seeds = SeedGenerator(seed)
         self._packed: ops.LSTMWeights | None = None
         self._packed_version = -1
         self._packing = threading.Lock()
-        self._kept: tuple[ops.Tape, int | None] | None = None
+        self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
         self.state_gradients: tuple[Array, Array] | None = None
 
     def build(self, input_shape: Shape) -> None:
@@ -143,6 +161,7 @@ class LSTM(Layer):
         x: npt.ArrayLike,
         *,
         initial_state: Sequence[npt.ArrayLike] | None = None,
+        mask: npt.ArrayLike | None = None,
         training: bool = False,
     ) -> Any:
         """Compute the layer's output, building it first if need be.
@@ -152,7 +171,9 @@ class LSTM(Layer):
         x : array_like, shape (B, T, I)
             Input, converted to the layer's dtype.
         initial_state : pair of array_like, shape (B, H) each, optional
-            Start values of h and c; zeros by default.
+            Start values of h and c; by default zeros, or the last ones of a stateful layer.
+        mask : array_like of bool, shape (B, T), optional
+            Which steps are real. Others cost nothing: the states pass them unchanged.
         training : bool
             Whether dropout is on and `backward` may follow.
 
@@ -167,29 +188,51 @@ class LSTM(Layer):
             If dtype or shape is wrong.
         """
         array = self.prepare(x)
-        return self.forward(array, training, self._states(initial_state, array.shape[0]))
+        real = None if mask is None else np.ascontiguousarray(mask, bool)
+        return self.forward(array, training, self._states(initial_state, array.shape[0]), real)
 
     def forward(
-        self, x: Array, training: bool = False, initial_state: tuple[Array, Array] | None = None
+        self,
+        x: Array,
+        training: bool = False,
+        initial_state: tuple[Array, Array] | None = None,
+        mask: npt.NDArray[np.bool_] | None = None,
     ) -> Any:
-        """Compute the output; see `Layer.forward`."""
+        """Compute the output; see `Layer.forward` and `__call__`."""
         seed = None
         if training and self.dropout:
             seed = self._seeds.next()
             x = ops.dropout(x, self.dropout, seed, share_steps=True)
+        recurrent_mask = None
+        if training and self.recurrent_dropout:
+            ones = np.ones((len(x), self.units), x.dtype)
+            recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
+        if self.stateful and initial_state is None:
+            initial_state = self._continued(len(x))
         h0, c0 = initial_state or (None, None)
         result = ops.lstm_forward(
             x,
             self._weights(),
             h0,
             c0,
+            mask=mask,
+            zero_output_for_mask=self.zero_output_for_mask,
+            options=self._options,
+            recurrent_mask=recurrent_mask,
             training=training,
             return_sequences=self.return_sequences,
             go_backwards=self.go_backwards,
         )
-        if result.tape is not None:
-            self._kept = (result.tape, seed)
+        if self.stateful:
+            self._last_states = (result.h, result.c)
+        ends = None
         output = result.h if result.y is None else result.y
+        if result.y is None and self.zero_output_for_mask and mask is not None and mask.shape[1]:
+            # The output of the last step, which may be a masked one.
+            ends = mask[:, 0 if self.go_backwards else -1, None].astype(x.dtype)
+            output = result.h * ends
+        if result.tape is not None:
+            self._kept = (result.tape, seed, ends)
         return [output, result.h, result.c] if self.return_state else output
 
     def backward(
@@ -215,9 +258,10 @@ class LSTM(Layer):
             raise RuntimeError(
                 f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
             )
-        (tape, seed), self._kept = self._kept, None
+        (tape, seed, ends), self._kept = self._kept, None
         dh, dc = dstates or (None, None)
         if not self.return_sequences and dy is not None:
+            dy = dy if ends is None else dy * ends
             dh = dy if dh is None else dh + dy
             dy = None
         grads = ops.lstm_backward(tape, dy, dh, dc, need_dx=need_dx)
@@ -229,6 +273,12 @@ class LSTM(Layer):
             return grads.dx
         return ops.dropout(grads.dx, self.dropout, seed, share_steps=True)
 
+    def reset_state(self) -> None:
+        """Let a stateful layer start from zeros again."""
+        self._last_states = None
+
+    reset_states = reset_state  # Keras 2's name
+
     @property
     def seed_generators(self) -> list[SeedGenerator]:
         """The random streams whose state a resumed training needs."""
@@ -236,11 +286,22 @@ class LSTM(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
-        flags = ("use_bias", "unit_forget_bias", "return_sequences", "return_state", "go_backwards")
+        flags = (
+            "use_bias",
+            "unit_forget_bias",
+            "return_sequences",
+            "return_state",
+            "go_backwards",
+            "stateful",
+            "zero_output_for_mask",
+        )
         return {
             **super().get_config(),
             "units": self.units,
+            "activation": activations.serialize(self.activation),
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
             "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
             "seed": self.seed,
             **{key: getattr(self, key) for key in flags},
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
@@ -260,6 +321,15 @@ class LSTM(Layer):
             self._packed_version = version
             return self._packed
 
+    def _continued(self, batch: int) -> tuple[Array, Array] | None:
+        """Return the last states of a stateful layer."""
+        if self._last_states is not None and len(self._last_states[0]) != batch:
+            raise ValueError(
+                f"x: expected {len(self._last_states[0])} samples like the batch before, as {self.name} is "
+                f"stateful, got {batch}; reset_state() starts anew"
+            )
+        return self._last_states
+
     def _states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> tuple[Array, Array] | None:
         if given is None:
             return None
@@ -272,6 +342,9 @@ class LSTM(Layer):
         return np.ascontiguousarray(h), np.ascontiguousarray(c)
 
 
-def _only(value: object, name: str, supported: activations.Activation) -> None:
-    if value is not supported and value != supported.__name__:
-        raise ValueError(f"{name}: expected {supported.__name__!r} (LSTM has no other yet), got {value!r}")
+def _in_kernel(given: object, name: str) -> activations.Activation:
+    activation = activations.get(given, name)
+    if activation.__name__ not in ops.ACTIVATIONS:
+        choices = ", ".join(ops.ACTIVATIONS)
+        raise ValueError(f"{name}: expected one of {choices} for an LSTM, got {activation.__name__!r}")
+    return activation

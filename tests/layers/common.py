@@ -1,0 +1,38 @@
+"""Sizes, inputs and the gradient check that the tests of layers share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.testing import check_gradients
+
+if TYPE_CHECKING:
+    from fusedlstm import layers
+
+B, T, I, H = 3, 4, 5, 6  # noqa: E741
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(B, T, I))
+
+
+def gradient_check(layer: layers.Layer, x: Any, terms: int, **call: Any) -> None:
+    """Compare a float64 layer's backward pass with finite differences by its input and all weights."""
+    layer(x)
+    names = [v.name for v in layer.weights]
+
+    def set_all(weights: dict[str, Any]) -> None:
+        layer.set_weights([weights[name] for name in names])
+
+    def function(x: Any, **weights: Any) -> Any:
+        set_all(weights)
+        return np.array(layer.forward(x, **call))
+
+    def gradient(dy: Any, x: Any, **weights: Any) -> Any:
+        set_all(weights)
+        layer.forward(x, training=True, **call)
+        dx = layer.backward(dy[0])
+        return {"x": dx, **{v.name: v.grad for v in layer.weights}}
+
+    arrays = {"x": x, **{v.name: v.numpy() for v in layer.weights}}
+    check_gradients(function, gradient, arrays, terms=terms, steps=T)
