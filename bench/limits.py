@@ -1,6 +1,6 @@
-"""Measure what is not a race: threads, denormal numbers, memory, the time to import.
+"""Measure what is not a race: threads, denormal numbers, options, memory, the time to import.
 
-    python bench/limits.py [threads] [denormals] [memory] [import]
+    python bench/limits.py [threads] [denormals] [options] [memory] [import]
 
 All parts by default, each a table on standard output. Times are medians of calls that take turns; one thread
 and all threads have the same bits, which is checked first.
@@ -65,15 +65,15 @@ def forward(shape: tuple[int, int, int, int], scale: float = 1.0) -> Callable[[]
     return run
 
 
-def training(shape: tuple[int, int, int, int], scale: float = 1.0) -> Callable[[], list[Any]]:
+def training(shape: tuple[int, int, int, int], scale: float = 1.0, **options: Any) -> Callable[[], list[Any]]:
     """Make a call of the forward and backward pass that returns the gradients."""
     x, parts, dy = arrays(shape, scale)
     weights = ops.LSTMWeights(*parts)
 
     def run() -> list[Any]:
-        tape = ops.lstm_forward(x, weights, training=True).tape
+        tape = ops.lstm_forward(x, weights, training=True, **options).tape
         assert tape is not None
-        return list(ops.lstm_backward(tape, dy))
+        return [gradient for gradient in ops.lstm_backward(tape, dy) if gradient is not None]
 
     return run
 
@@ -132,6 +132,35 @@ def show_denormals(seconds: float) -> None:
             times = take_turns([normal, denormal], seconds)
             cells += [f"{times[0] * 1e3:.3f} ms", f"{times[1] / times[0]:.2f}"]
         click.echo("| " + " | ".join(cells) + " |")
+
+
+def show_options(seconds: float) -> None:
+    """Compare training with options of the cell, masks and recurrent dropout with the plain one."""
+    shape = B, T, _, H = 64, 100, 128, 128
+    rng = np.random.default_rng(1)
+    holes = np.ones((B, T), bool)
+    holes[:, ::9] = False
+    peepholes = rng.normal(size=(3, H), scale=0.1).astype("f")
+    kept = (rng.random((B, H)) < 0.8).astype("f") / np.float32(0.8)
+    cells: dict[str, dict[str, Any]] = {
+        **{f"activation {name}": {"activation": name} for name in ("relu", "elu", "softsign", "softplus")},
+        "recurrent activation hard_sigmoid": {"recurrent_activation": "hard_sigmoid"},
+        "peepholes": {"peepholes": peepholes},
+        "coupled gates": {"coupled": True},
+        "limit on the cell state": {"cell_clip": 3.0},
+    }
+    cases: dict[str, dict[str, Any]] = {
+        "plain": {},
+        **{name: {"options": ops.CellOptions(**cell)} for name, cell in cells.items()},
+        "recurrent dropout": {"recurrent_mask": kept},
+        "mask without one step in nine": {"mask": holes},
+        "mask of the first half": {"mask": np.broadcast_to(np.arange(T) < T // 2, (B, T))},
+    }
+    times = take_turns([training(shape, **options) for options in cases.values()], seconds * len(cases))
+    click.echo("| option | training | of the plain time |")
+    click.echo("| --- | --- | --- |")
+    for name, own in zip(cases, times, strict=True):
+        click.echo(f"| {name} | {own * 1e3:.2f} ms | {own / times[0]:.2f} |")
 
 
 def training_bytes(shape: tuple[int, int, int, int], threads: int) -> int:
@@ -213,7 +242,7 @@ def show_import() -> None:
     click.echo(f"installed: {sum(path.stat().st_size for path in files) / 1e6:.2f} MB")
 
 
-PARTS = ("threads", "denormals", "memory", "import")
+PARTS = ("threads", "denormals", "options", "memory", "import")
 
 
 @click.command(help=__doc__)
@@ -229,6 +258,8 @@ def main(parts: tuple[str, ...], seconds: float) -> None:
             show_threads(seconds)
         elif part == "denormals":
             show_denormals(seconds)
+        elif part == "options":
+            show_options(seconds)
         elif part == "memory":
             show_memory()
         else:
