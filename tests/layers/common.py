@@ -19,7 +19,7 @@ X = RANDOM.normal(size=(B, T, I))
 def gradient_check(layer: layers.Layer, x: Any, terms: int, **call: Any) -> None:
     """Compare a float64 layer's backward pass with finite differences by its input and all weights."""
     layer(x)
-    names = [v.name for v in layer.weights]
+    names = [v.path for v in layer.weights]
 
     def set_all(weights: dict[str, Any]) -> None:
         layer.set_weights([weights[name] for name in names])
@@ -32,7 +32,7 @@ def gradient_check(layer: layers.Layer, x: Any, terms: int, **call: Any) -> None
         set_all(weights)
         layer.forward(x, training=True, **call)
         dx = layer.backward(dy[0])
-        return {"x": dx, **{v.name: v.grad for v in layer.weights}}
+        return {"x": dx, **{v.path: v.grad for v in layer.weights}}
 
-    arrays = {"x": x, **{v.name: v.numpy() for v in layer.weights}}
+    arrays = {"x": x, **{v.path: v.numpy() for v in layer.weights}}
     check_gradients(function, gradient, arrays, terms=terms, steps=T)

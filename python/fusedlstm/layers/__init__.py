@@ -6,6 +6,7 @@ from typing import Any
 
 from fusedlstm import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.lstm import LSTM
@@ -14,6 +15,7 @@ __all__ = [
     "LSTM",
     "ActivatedLayer",
     "Activation",
+    "Bidirectional",
     "Dense",
     "Dropout",
     "Flatten",
@@ -24,7 +26,9 @@ __all__ = [
     "serialize",
 ]
 
-_CLASSES: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, Activation, Dense, Dropout, Flatten)}
+_CLASSES: dict[str, type[Layer]] = {
+    cls.__name__: cls for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten)
+}
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class LSTM(Layer):
         If an argument is unknown, out of range or not supported.
     """
 
+    takes_mask = True
+
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
         **Layer.only_values,
         "bias_constraint": (None,),
@@ -189,7 +191,7 @@ class LSTM(Layer):
         """
         array = self.prepare(x)
         real = None if mask is None else np.ascontiguousarray(mask, bool)
-        return self.forward(array, training, self._states(initial_state, array.shape[0]), real)
+        return self.forward(array, training, self.checked_states(initial_state, array.shape[0]), real)
 
     def forward(
         self,
@@ -330,7 +332,8 @@ class LSTM(Layer):
             )
         return self._last_states
 
-    def _states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> tuple[Array, Array] | None:
+    def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> tuple[Array, Array] | None:
+        """Check and convert initial states h and c (B, H); None stays None."""
         if given is None:
             return None
         if not isinstance(given, list | tuple) or len(given) != 2:

@@ -1,0 +1,234 @@
+"""`Bidirectional`: two LSTMs, one of which reads the input backwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.layers.base import Layer
+from fusedlstm.layers.lstm import LSTM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from fusedlstm.utils import SeedGenerator
+    from fusedlstm.variable import Array, Shape, Variable
+
+_MODES = ("concat", "sum", "mul", "ave", None)
+
+
+class Bidirectional(Layer):
+    """Runs an LSTM over the input and another one over the reversed input, and merges their outputs.
+
+    Input is (B, T, I). With ``concat`` the output has 2 H features, otherwise H. Outputs of all steps are in
+    the order of the input: the backward layer's are reversed.
+
+    Parameters
+    ----------
+    layer : LSTM
+        The forward layer; it must not have been used yet.
+    merge_mode : {"concat", "sum", "mul", "ave", None}
+        How outputs are merged; with None a call returns both, ``[forward, backward]``.
+    backward_layer : LSTM, optional
+        The other layer, which must differ in ``go_backwards`` only as far as shapes go; by default one like
+        `layer`.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of another type, or the two layers do not fit each other.
+    """
+
+    takes_mask = True
+
+    def __init__(
+        self,
+        layer: LSTM,
+        merge_mode: str | None = "concat",
+        *,
+        backward_layer: LSTM | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name, given in (("layer", layer), ("backward_layer", backward_layer)):
+            if not isinstance(given, LSTM) and not (name == "backward_layer" and given is None):
+                raise TypeError(f"{name}: expected an LSTM, got {type(given).__name__}")
+        if merge_mode not in _MODES:
+            expected = ", ".join(repr(mode) for mode in _MODES)
+            raise ValueError(f"merge_mode: expected one of {expected}, got {merge_mode!r}")
+        super().__init__(**{"dtype": layer.dtype, **kwargs})
+        self.merge_mode = merge_mode
+        self.forward_layer = LSTM.from_config(_renamed(layer, "forward", layer.go_backwards))
+        other = layer if backward_layer is None else backward_layer
+        self.backward_layer = LSTM.from_config(_renamed(other, "backward", not layer.go_backwards))
+        for name in ("units", "return_sequences", "return_state", "stateful", "dtype"):
+            one, two = getattr(self.forward_layer, name), getattr(self.backward_layer, name)
+            if one != two:
+                raise ValueError(f"backward_layer: expected {name}={one!r} like the layer, got {two!r}")
+        self._separate = backward_layer is not None
+        self._outputs: tuple[Array, Array] | None = None
+
+    @property
+    def _layers(self) -> tuple[LSTM, LSTM]:
+        return self.forward_layer, self.backward_layer
+
+    @property
+    def return_state(self) -> bool:
+        """Whether a call returns ``[output, h, c, h, c]``, the forward layer's states first."""
+        return self.forward_layer.return_state
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights of both layers; see `Layer.build`."""
+        for layer in self._layers:
+            layer.build(input_shape)
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the merged output; see `Layer.compute_output_shape`."""
+        shape = self.forward_layer.compute_output_shape(input_shape)
+        return (*shape[:-1], 2 * self.forward_layer.units) if self.merge_mode == "concat" else shape
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        *,
+        initial_state: Sequence[npt.ArrayLike] | None = None,
+        mask: npt.ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        """Compute the layer's output, building it first if need be.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, T, I)
+            Input, converted to the layer's dtype.
+        initial_state : list of four array_like, shape (B, H) each, optional
+            h and c of the forward layer, h and c of the backward layer; zeros by default.
+        mask : array_like of bool, shape (B, T), optional
+            Which steps are real.
+        training : bool
+            Whether dropout is on and `backward` may follow.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            The merged output, or both with ``merge_mode=None``; with ``return_state`` a list, the four last
+            states following.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong.
+        """
+        array = self.prepare(x)
+        if initial_state is not None and len(initial_state) != 4:
+            raise ValueError(f"initial_state: expected 4 arrays, got {len(initial_state)}")
+        states = None
+        if initial_state is not None:
+            pairs = (initial_state[:2], initial_state[2:])
+            states = [
+                layer.checked_states(pair, len(array))
+                for layer, pair in zip(self._layers, pairs, strict=True)
+            ]
+        return self.forward(array, training, states, None if mask is None else np.asarray(mask, bool))
+
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,
+        initial_state: Any = None,
+        mask: npt.NDArray[np.bool_] | None = None,
+    ) -> Any:
+        """Compute the output; see `Layer.forward` and `__call__`."""
+        outputs: list[Array] = []
+        states: list[Array] = []
+        for layer, own in zip(self._layers, initial_state or (None, None), strict=True):
+            result = layer.forward(x, training, own, mask)
+            if self.return_state:
+                result, *last = result
+                states += last
+            outputs.append(result)
+        if self.forward_layer.return_sequences:
+            outputs[1] = outputs[1][:, ::-1]
+        if training:
+            self._outputs = (outputs[0], outputs[1])
+        merged = self._merge(*outputs)
+        if not self.return_state:
+            return merged
+        return [*(merged if self.merge_mode is None else [merged]), *states]
+
+    def backward(self, dy: Any, need_dx: bool = True) -> Array | None:
+        """Compute gradients; see `Layer.backward`. With ``merge_mode=None``, dy is a list of two."""
+        if self._outputs is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        (one, two), self._outputs = self._outputs, None
+        units = self.forward_layer.units
+        if self.merge_mode == "concat":
+            gradients = [dy[..., :units], dy[..., units:]]
+        elif self.merge_mode == "mul":
+            gradients = [dy * two, dy * one]
+        elif self.merge_mode is None:
+            gradients = list(dy)
+        else:
+            gradients = [dy if self.merge_mode == "sum" else dy / np.asarray(2, dy.dtype)] * 2
+        if self.forward_layer.return_sequences:
+            gradients[1] = gradients[1][:, ::-1]
+        parts = [layer.backward(own, need_dx) for layer, own in zip(self._layers, gradients, strict=True)]
+        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
+
+    def reset_state(self) -> None:
+        """Let both layers start from zeros again."""
+        for layer in self._layers:
+            layer.reset_state()
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, the forward layer's first."""
+        return [variable for layer in self._layers for variable in layer.weights]
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        return [seeds for layer in self._layers for seeds in layer.seed_generators]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        return {
+            **super().get_config(),
+            "merge_mode": self.merge_mode,
+            "layer": self.forward_layer.get_config(),
+            "backward_layer": self.backward_layer.get_config() if self._separate else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make a layer from `get_config`'s result."""
+        arguments = dict(config)
+        layer, backward_layer = arguments.pop("layer"), arguments.pop("backward_layer")
+        return cls(
+            LSTM.from_config(layer),
+            backward_layer=None if backward_layer is None else LSTM.from_config(backward_layer),
+            **arguments,
+        )
+
+    def _merge(self, one: Array, two: Array) -> Any:
+        if self.merge_mode == "concat":
+            return np.concatenate([one, two], axis=-1)
+        if self.merge_mode is None:
+            return [one, two]
+        if self.merge_mode == "mul":
+            return one * two
+        return one + two if self.merge_mode == "sum" else (one + two) / np.asarray(2, one.dtype)
+
+
+def _renamed(layer: LSTM, direction: str, go_backwards: bool) -> dict[str, Any]:
+    # A layer that comes from a description has its direction's name already.
+    name = layer.name.removeprefix("forward_").removeprefix("backward_")
+    return {**layer.get_config(), "name": f"{direction}_{name}", "go_backwards": go_backwards}
