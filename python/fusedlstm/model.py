@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.streaming import Stream
     from fusedlstm.variable import Array, Shape, Variable
 
 
@@ -250,6 +251,25 @@ class Sequential(Trainer):
         if config.get("build_shape") is not None:
             model.build(config["build_shape"])
         return model
+
+    def stream(self, batch: int = 1, *, storage: str | None = None) -> Stream:
+        """Return a session that takes sequences a step at a time, with the same bits as whole ones.
+
+        Parameters
+        ----------
+        batch : int
+            Sequences that run side by side.
+        storage : {None, "bfloat16", "int8"}
+            Keep the LSTMs' weights in fewer bits.
+
+        Raises
+        ------
+        ValueError
+            If the model is not built, or a layer needs later steps.
+        """
+        from fusedlstm.streaming import Stream
+
+        return Stream(self, batch, storage=storage)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers and weights to one file, which `fusedlstm.load_model` reads.

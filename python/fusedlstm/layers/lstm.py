@@ -125,9 +125,9 @@ class LSTM(Layer):
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.seed = seed
         plain = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
-        self._options: ops.CellOptions | None = None
+        self.options: ops.CellOptions | None = None
         if not plain:
-            self._options = ops.CellOptions(self.recurrent_activation.__name__, self.activation.__name__)
+            self.options = ops.CellOptions(self.recurrent_activation.__name__, self.activation.__name__)
         self._last_states: tuple[Array, Array] | None = None
         self._seeds = SeedGenerator(seed)
         self._packed: ops.LSTMWeights | None = None
@@ -214,12 +214,12 @@ class LSTM(Layer):
         h0, c0 = initial_state or (None, None)
         result = ops.lstm_forward(
             x,
-            self._weights(),
+            self.packed(),
             h0,
             c0,
             mask=mask,
             zero_output_for_mask=self.zero_output_for_mask,
-            options=self._options,
+            options=self.options,
             recurrent_mask=recurrent_mask,
             training=training,
             return_sequences=self.return_sequences,
@@ -311,7 +311,7 @@ class LSTM(Layer):
             "bias_initializer": initializers.serialize(self.bias_initializer),
         }
 
-    def _weights(self) -> ops.LSTMWeights:
+    def packed(self) -> ops.LSTMWeights:
         """Return the packed weights, packed anew if a variable changed. Several threads may ask at once."""
         bias = None if self.bias is None else self.bias.value
         with self._packing:

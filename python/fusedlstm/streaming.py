@@ -1,0 +1,165 @@
+"""`Stream`: a model that takes its sequences a step at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusedlstm import checks, ops
+from fusedlstm.layers.core import Activation, Dropout
+from fusedlstm.layers.dense import Dense
+from fusedlstm.layers.lstm import LSTM
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from fusedlstm.layers.base import Layer
+    from fusedlstm.model import Sequential
+    from fusedlstm.variable import Array
+
+
+class Stream:
+    """Steps through sequences; what `step` returns is the whole sequence's result, bit for bit.
+
+    After each step the output is that of a sequence which ends there. Made by `Sequential.stream`. The
+    weights are the model's own: training in between is seen at the next step, or, with `storage`, rounded
+    anew.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built, with layers that know no later steps: LSTM forwards in time, Dense, Activation, Dropout.
+    batch : int
+        Sequences that run side by side, B.
+    storage : {None, "bfloat16", "int8"}
+        Keep the LSTMs' weights in fewer bits, as `fusedlstm.ops.LSTMWeights` does.
+
+    Raises
+    ------
+    ValueError
+        If the model is not built, or a layer needs later steps or is of another kind.
+    """
+
+    def __init__(self, model: Sequential, batch: int = 1, *, storage: str | None = None) -> None:
+        if not model.built:
+            raise ValueError("model: expected a built model, this one has no weights yet")
+        self.batch = checks.positive_int(batch, "batch")
+        self.dtype = model.dtype
+        features = model.input_shape[-1] if model.input_shape is not None else None
+        self._features = features
+        self._parts = [_part(layer, self.batch, storage) for layer in _checked(model.layers)]
+
+    def step(self, x: npt.ArrayLike) -> Array:
+        """Take the next element of each sequence.
+
+        Parameters
+        ----------
+        x : array_like (B, I)
+            Converted to the model's dtype.
+
+        Returns
+        -------
+        array (B, ...)
+            The model's output for the sequences so far. It may be written to by the next step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong; the states are unchanged then.
+        """
+        array: Array = checks.numeric(x, "x").astype(self.dtype, copy=False)
+        if array.ndim != 2 or len(array) != self.batch or array.shape[1] not in (self._features, None):
+            raise ValueError(f"x: expected shape ({self.batch}, {self._features}), got {array.shape}")
+        for part in self._parts:
+            array = part.step(array)
+        return array
+
+    def reset(self) -> None:
+        """Start new sequences: all states become zero."""
+        for part in self._parts:
+            part.reset()
+
+    @property
+    def states(self) -> list[tuple[Array, Array]]:
+        """Copies of h and c (B, H) of each LSTM; assign such a list to go on from there."""
+        return [(part.h.copy(), part.c.copy()) for part in self._parts if isinstance(part, _Recurrent)]
+
+    @states.setter
+    def states(self, states: list[tuple[npt.ArrayLike, npt.ArrayLike]]) -> None:
+        parts = [part for part in self._parts if isinstance(part, _Recurrent)]
+        if len(states) != len(parts):
+            raise ValueError(f"states: expected {len(parts)} pairs (h, c), got {len(states)}")
+        checked = [
+            part.layer.checked_states(pair, self.batch) for part, pair in zip(parts, states, strict=True)
+        ]
+        for part, pair in zip(parts, checked, strict=True):
+            assert pair is not None
+            part.h[...], part.c[...] = pair
+
+
+class _Pointwise:
+    """A layer without memory."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    def step(self, x: Array) -> Array:
+        output: Array = self.layer.forward(x)
+        return output
+
+    def reset(self) -> None:
+        pass
+
+
+class _Recurrent:
+    """An LSTM with its states."""
+
+    def __init__(self, layer: LSTM, batch: int, storage: str | None) -> None:
+        self.layer = layer
+        self.h = np.zeros((batch, layer.units), layer.dtype)
+        self.c = np.zeros_like(self.h)
+        self._storage = storage
+        self._narrow: ops.LSTMWeights | None = None
+        self._version = -1
+
+    def _weights(self) -> ops.LSTMWeights:
+        if self._storage is None:
+            return self.layer.packed()
+        version = sum(variable.version for variable in self.layer.weights)
+        if self._narrow is None or version != self._version:
+            values = [variable.value for variable in self.layer.weights]
+            self._narrow = ops.LSTMWeights(*values, storage=self._storage)
+            self._version = version
+        return self._narrow
+
+    def step(self, x: Array) -> Array:
+        state = (self.h, self.c)
+        ops.lstm_step(x, self.h, self.c, self._weights(), options=self.layer.options, out=state)
+        return self.h
+
+    def reset(self) -> None:
+        self.h[...] = 0
+        self.c[...] = 0
+
+
+def _checked(layers: list[Layer]) -> list[Layer]:
+    """Refuse layers whose output at a step depends on later ones, or on all."""
+    ended: str | None = None
+    for layer in layers:
+        if isinstance(layer, LSTM):
+            if layer.go_backwards:
+                raise ValueError(f"model: expected LSTMs that read forwards, {layer.name} reads backwards")
+            if ended is not None:
+                raise ValueError(f"model: expected no LSTM after {ended}, which returns its last state only")
+            ended = None if layer.return_sequences else layer.name
+        elif not isinstance(layer, Dense | Activation | Dropout):
+            kind = type(layer).__name__
+            raise ValueError(
+                f"model: expected LSTM, Dense, Activation and Dropout, got {layer.name}, a {kind}"
+            )
+    return layers
+
+
+def _part(layer: Layer, batch: int, storage: str | None) -> _Pointwise | _Recurrent:
+    return _Recurrent(layer, batch, storage) if isinstance(layer, LSTM) else _Pointwise(layer)
