@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusedlstm import (
     activations,
@@ -24,9 +24,8 @@ from fusedlstm.models import Sequential, load_model
 from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from fusedlstm import datasets, io, testing
+    from fusedlstm import datasets, exchange, io, testing
+    from fusedlstm.exchange import from_torch, to_torch
 
 __version__ = "0.1.0"
 
@@ -40,6 +39,8 @@ __all__ = [
     "callbacks",
     "config",
     "datasets",
+    "exchange",
+    "from_torch",
     "initializers",
     "io",
     "layers",
@@ -50,18 +51,22 @@ __all__ = [
     "ops",
     "optimizers",
     "testing",
+    "to_torch",
     "utils",
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
-_LAZY = ("datasets", "io", "testing")
+_LAZY = ("datasets", "exchange", "io", "testing")
+_EXCHANGE = ("from_torch", "to_torch")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fusedlstm.{name}")
+    if name in _EXCHANGE:
+        return getattr(importlib.import_module("fusedlstm.exchange"), name)
     raise AttributeError(f"module 'fusedlstm' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_EXCHANGE})

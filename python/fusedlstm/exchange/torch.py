@@ -1,0 +1,213 @@
+"""Stacks of LSTM layers as ``torch.nn.LSTM`` and its state_dict have them.
+
+PyTorch's gates come in the order i, f, c~, o, as here; its matrices are transposed, and it has two biases for
+each layer, which add up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.layers import LSTM, Dropout, InputLayer
+from fusedlstm.model import Sequential
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusedlstm.layers import Layer
+    from fusedlstm.variable import Array
+
+__all__ = ["from_torch", "to_torch"]
+
+_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)_l(0|[1-9]\d*)")
+
+
+def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
+    """Make a model of LSTM layers with the weights of a ``torch.nn.LSTM``.
+
+    Parameters
+    ----------
+    source : torch.nn.LSTM or mapping of str to tensor
+        The module, or its state_dict; arrays do as well as tensors. It is copied.
+    prefix : str
+        What the LSTM's keys begin with in the state_dict of a larger module, such as ``"encoder.lstm."``;
+        other keys are left alone.
+    return_sequences : bool
+        Whether the last layer returns all steps, as PyTorch does.
+
+    Returns
+    -------
+    Sequential
+        From (B, T, I) to (B, T, H), or (B, H), in the weights' dtype. Between layers there is a `Dropout` if
+        `source` is a module with dropout. The two biases of a layer are summed.
+
+    Raises
+    ------
+    TypeError
+        If `source` or one of its values is of a wrong type, or not float32 or float64.
+    ValueError
+        If it is bidirectional or has projections, or a key or shape is not that of a ``torch.nn.LSTM``.
+    """
+    tensors = source.state_dict() if hasattr(source, "state_dict") else source
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
+    arrays = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
+    dtype, inputs = weights[0][0].dtype, weights[0][0].shape[0]
+    for number, (kernel, recurrent_kernel, *_) in enumerate(weights):
+        name = f"{prefix}weight_ih_l{number}"
+        wanted = inputs if number == 0 else weights[number - 1][1].shape[0]
+        if kernel.dtype != dtype or recurrent_kernel.dtype != dtype:
+            raise TypeError(f"{name}: expected dtype {dtype} like the others, got {kernel.dtype}")
+        if kernel.shape[0] != wanted:
+            raise ValueError(f"{name}: expected {wanted} inputs, got shape {kernel.T.shape}")
+    rate = float(getattr(source, "dropout", 0.0)) if not isinstance(source, Mapping) else 0.0
+    layers: list[Layer] = [InputLayer((None, inputs))]
+    for number, (_, recurrent_kernel, *bias) in enumerate(weights):
+        if number and rate:
+            layers.append(Dropout(rate, dtype=dtype))
+        layers.append(
+            LSTM(
+                recurrent_kernel.shape[0],
+                use_bias=bool(bias),
+                return_sequences=return_sequences or number + 1 < len(weights),
+                dtype=dtype,
+            )
+        )
+    model = Sequential(layers)
+    model.set_weights([array for layer in weights for array in layer])
+    return model
+
+
+def to_torch(source: Sequential | LSTM | Sequence[Layer]) -> dict[str, Any]:
+    """Return the weights of LSTM layers as the state_dict of a ``torch.nn.LSTM``.
+
+    Parameters
+    ----------
+    source : Sequential, LSTM or list of layers
+        Built LSTM layers of one number of units, each over the output of the one before; `Dropout` layers
+        between them have no weights and are passed over.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        Copies, for ``torch.nn.LSTM(I, H, num_layers)`` or `fusedlstm.torch.LSTM`: the bias is ``bias_ih``,
+        and ``bias_hh`` is zero. Load it into a module with ``bias=False`` if there is none.
+
+    Raises
+    ------
+    ImportError
+        When PyTorch is not installed.
+    TypeError, ValueError
+        If something else is among the layers, or they are not of a form that ``torch.nn.LSTM`` has.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError('to_torch needs PyTorch: pip install "fusedlstm[torch]"') from error
+    result: dict[str, Any] = {}
+    for number, layer in enumerate(_lstm_layers(source)):
+        kernel, recurrent_kernel, *bias = (variable.value for variable in layer.weights)
+        result[f"weight_ih_l{number}"] = torch.from_numpy(kernel.T.copy(order="C"))
+        result[f"weight_hh_l{number}"] = torch.from_numpy(recurrent_kernel.T.copy(order="C"))
+        for array in bias:
+            result[f"bias_ih_l{number}"] = torch.from_numpy(array.copy())
+            result[f"bias_hh_l{number}"] = torch.zeros(len(array), dtype=result[f"bias_ih_l{number}"].dtype)
+    return result
+
+
+def _by_layer(tensors: Mapping[str, Any], prefix: str) -> list[dict[str, Array]]:
+    """Sort tensors by layer and convert them; all layers have the same names."""
+    layers: dict[int, dict[str, Array]] = {}
+    for key, value in tensors.items():
+        found = _KEY.fullmatch(key)
+        if found is None:
+            reason = (
+                ": layers of both directions are not supported"
+                if key.endswith("_reverse")
+                else ": projections are not supported"
+                if key.startswith("weight_hr")
+                else "; prefix says where in a larger state_dict the LSTM is"
+            )
+            raise ValueError(
+                f"{prefix}{key}: expected weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 and so on, "
+                f"got this key{reason}"
+            )
+        layers.setdefault(int(found[2]), {})[found[1]] = _array(value, prefix + key)
+    if not layers:
+        raise ValueError(f"source: expected the weights of an LSTM, got no key that begins with {prefix!r}")
+    names = ["weight_ih", "weight_hh"]
+    if any("bias_ih" in layer or "bias_hh" in layer for layer in layers.values()):
+        names += ["bias_ih", "bias_hh"]
+    for number in range(max(layers) + 1):
+        for name in names:
+            if name not in layers.get(number, {}):
+                raise ValueError(f"{prefix}{name}_l{number}: expected a tensor, got none of this name")
+    return [layers[number] for number in range(len(layers))]
+
+
+def _array(value: Any, key: str) -> Array:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        # NumPy has no bfloat16, so the type is asked for before the array.
+        if str(value.dtype) in ("torch.float32", "torch.float64"):
+            value = value.numpy()
+    dtype = getattr(value, "dtype", type(value).__name__)
+    if not isinstance(value, np.ndarray) or dtype not in (np.float32, np.float64):
+        raise TypeError(f"{key}: expected a tensor of dtype float32 or float64, got {dtype}")
+    return value
+
+
+def _keras_weights(layer: Mapping[str, Array], number: int) -> list[Array]:
+    """Return kernel (I, 4H), recurrent_kernel (H, 4H) and, if there are biases, their sum (4H,)."""
+    w_ih, w_hh = layer["weight_ih"], layer["weight_hh"]
+    if w_hh.ndim != 2 or w_hh.shape[0] != 4 * w_hh.shape[1] or w_hh.size == 0:
+        raise ValueError(f"weight_hh_l{number}: expected shape (4H, H), got {w_hh.shape}")
+    gates = w_hh.shape[0]
+    if w_ih.ndim != 2 or w_ih.shape[0] != gates or w_ih.size == 0:
+        raise ValueError(f"weight_ih_l{number}: expected shape ({gates}, I), got {w_ih.shape}")
+    if "bias_ih" not in layer:
+        return [w_ih.T, w_hh.T]
+    for name in ("bias_ih", "bias_hh"):
+        if layer[name].shape != (gates,):
+            raise ValueError(f"{name}_l{number}: expected shape ({gates},), got {layer[name].shape}")
+    return [w_ih.T, w_hh.T, layer["bias_ih"] + layer["bias_hh"]]
+
+
+def _lstm_layers(source: Sequential | LSTM | Sequence[Layer]) -> list[LSTM]:
+    given = (
+        source.layers if isinstance(source, Sequential) else [source] if isinstance(source, LSTM) else source
+    )
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"source: expected a Sequential, an LSTM or a list of layers, got {given!r}")
+    layers = []
+    for layer in given:
+        if isinstance(layer, LSTM):
+            layers.append(layer)
+        elif not isinstance(layer, Dropout):
+            raise ValueError(f"source: expected LSTM and Dropout layers only, got {layer!r}")
+    if not layers:
+        raise ValueError("source: expected at least one LSTM layer, got none")
+    first = layers[0]
+    for layer in layers:
+        if not layer.built:
+            raise ValueError(f"source: expected built layers, {layer.name} has no weights yet")
+        if layer.go_backwards:
+            raise ValueError(
+                f"source: expected layers that read forwards, {layer.name} has go_backwards=True"
+            )
+        if (layer.units, layer.use_bias, layer.dtype) != (first.units, first.use_bias, first.dtype):
+            raise ValueError(
+                f"source: expected layers like {first.name} (units={first.units}, use_bias={first.use_bias}, "
+                f"{first.dtype}), got {layer.name} (units={layer.units}, use_bias={layer.use_bias}, "
+                f"{layer.dtype})"
+            )
+        if layer is not first and layer.kernel.shape[0] != first.units:
+            raise ValueError(
+                f"source: expected {first.units} inputs for {layer.name}, got {layer.kernel.shape[0]}"
+            )
+    return layers
