@@ -130,6 +130,11 @@ def built(*items: layers.Layer) -> fusedlstm.Sequential:
         (lambda: layers.LSTM(3, name="a"), ValueError, "source: expected built layers, a has no weights"),
         (lambda: built(layers.LSTM(3, go_backwards=True)), ValueError, "read forwards, lstm.* has go_backw"),
         (
+            lambda: built(layers.LSTM(3, activation="relu")),
+            ValueError,
+            "tanh and sigmoid, lstm.* has relu and",
+        ),
+        (
             lambda: built(layers.LSTM(3, return_sequences=True), layers.LSTM(4)),
             ValueError,
             r"source: expected layers like lstm.* \(units=3, .*got lstm.* \(units=4",
