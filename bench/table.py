@@ -1,4 +1,4 @@
-"""Print the README's table from the JSON file of `fusedlstm bench --json FILE`.
+"""Print the README's tables from the JSON file of `fusedlstm bench --json FILE`.
 
 python bench/table.py bench.json
 """
@@ -51,16 +51,36 @@ def row(workload: dict[str, Any]) -> list[str]:
     return cells
 
 
+def narrow_row(workload: dict[str, Any]) -> list[str]:
+    """Make the cells of one workload with one row: times with weights in fewer bits, and ONNX Runtime's."""
+    sizes, contenders = workload["sizes"], workload["contenders"]
+    what = "one step" if workload["kind"] == "step" else f"{sizes['T']} steps"
+    names = ("fusedlstm", "fusedlstm-bfloat16", "fusedlstm-int8", "onnxruntime")
+    times = [contenders.get(name) for name in names]
+    return [
+        f"{what}, H = {sizes['H']}",
+        *("" if time is None else seconds_text(time["seconds"]["median"]) for time in times),
+    ]
+
+
+def show(header: list[str], rows: list[list[str]]) -> None:
+    """Print a table in Markdown."""
+    for cells in (header, ["---"] * len(header), *rows):
+        click.echo("| " + " | ".join(cells) + " |")
+
+
 @click.command(help=__doc__)
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def main(path: Path) -> None:
-    """Print the table."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """Print the tables."""
+    workloads = json.loads(path.read_text(encoding="utf-8"))["workloads"]
     header = ["work (B,T,I,H)", "fusedlstm", "of peak", *PEERS.values()]
-    lines = [header, ["---"] * len(header)]
-    lines += [row(workload) for workload in content["workloads"] if workload["kind"] in TITLES]
-    for cells in lines:
-        click.echo("| " + " | ".join(cells) + " |")
+    show(header, [row(workload) for workload in workloads if workload["kind"] in TITLES])
+    single = [w for w in workloads if w["kind"] in ("forward", "step") and w["sizes"]["B"] == 1]
+    if single:
+        click.echo()
+        header = ["one row, weights in", "float32", "bfloat16", "int8", "ONNX Runtime, float32"]
+        show(header, [narrow_row(workload) for workload in single])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.callbacks import History
     from fusedlstm.losses import Loss
-    from fusedlstm.variable import Array, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape, Variable
 
 Logs = dict[str, float]
 
@@ -133,13 +133,16 @@ class BatchTrainer(ABC):
     # One batch.
 
     def _forward(self, x: Array, training: bool = False, logits: bool = False) -> Array:
-        """Run all layers; with ``logits`` the last one without its activation."""
+        """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
+        mask: Mask | None = None
         for layer in self.layers[:-1]:
-            x = layer.forward(x, training)
+            inputs = x
+            x = layer.forward(x, training, **_given(layer, mask))
+            mask = layer.compute_mask(inputs, mask)
         head = self.layers[-1]
         if logits and isinstance(head, ActivatedLayer):
             return head.forward_logits(x, training)
-        output: Array = head.forward(x, training)
+        output: Array = head.forward(x, training, **_given(head, mask))
         return output
 
     def _backward(self, dy: Array, logits: bool) -> None:
@@ -219,6 +222,11 @@ class BatchTrainer(ABC):
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
         self._inputs(inputs, f"{prefix}x")
         return Samples(inputs, labels, weights)
+
+
+def _given(layer: Layer, mask: Mask | None) -> dict[str, Any]:
+    """Return the mask as an argument of layers that take one."""
+    return {"mask": mask} if layer.takes_mask else {}
 
 
 def _metric_list(given: Any) -> list[metrics.Metric]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Shape: TypeAlias = tuple[int | None, ...]
+Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Variable:

@@ -7,7 +7,7 @@ from typing import Any
 from fusedlstm import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.layers.bidirectional import Bidirectional
-from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer
+from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer, Masking
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.lstm import LSTM
 
@@ -22,12 +22,13 @@ __all__ = [
     "Input",
     "InputLayer",
     "Layer",
+    "Masking",
     "deserialize",
     "serialize",
 ]
 
 _CLASSES: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten)
+    cls.__name__: cls for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking)
 }
 
 

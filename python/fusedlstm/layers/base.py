@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import activations, checks, config, initializers
 from fusedlstm.utils import SeedGenerator, auto_name
-from fusedlstm.variable import Array, Shape, Variable
+from fusedlstm.variable import Array, Mask, Shape, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +42,9 @@ class Layer:
     ValueError
         If a value is out of range or not supported.
     """
+
+    # Whether `forward` takes ``mask``, which steps of x are real: (B, T) or None.
+    takes_mask: ClassVar[bool] = False
 
     # Keras's arguments that only change how Keras computes, or are off at this value.
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {"activity_regularizer": (None,)}
@@ -90,6 +93,14 @@ class Layer:
             If the layer cannot take inputs of ``input_shape``.
         """
         return input_shape
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return which steps of the output are real, given those of the input x: (B, T) or None for all.
+
+        By default they are the same ones. Losses do not look at masks.
+        """
+        del x
+        return mask
 
     def forward(self, x: Array, training: bool = False) -> Any:
         """Compute the output of checked input; with ``training``, keep what `backward` needs."""

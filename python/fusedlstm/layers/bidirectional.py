@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fusedlstm.utils import SeedGenerator
-    from fusedlstm.variable import Array, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape, Variable
 
 _MODES = ("concat", "sum", "mul", "ave", None)
 
@@ -45,7 +45,7 @@ class Bidirectional(Layer):
         If an argument is of another type, or the two layers do not fit each other.
     """
 
-    takes_mask = True
+    takes_mask: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -92,6 +92,10 @@ class Bidirectional(Layer):
         """Return the shape of the merged output; see `Layer.compute_output_shape`."""
         shape = self.forward_layer.compute_output_shape(input_shape)
         return (*shape[:-1], 2 * self.forward_layer.units) if self.merge_mode == "concat" else shape
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return the mask where the output has steps; see `Layer.compute_mask`."""
+        return self.forward_layer.compute_mask(x, mask)
 
     def __call__(
         self,
@@ -142,7 +146,7 @@ class Bidirectional(Layer):
         x: Array,
         training: bool = False,
         initial_state: Any = None,
-        mask: npt.NDArray[np.bool_] | None = None,
+        mask: Mask | None = None,
     ) -> Any:
         """Compute the output; see `Layer.forward` and `__call__`."""
         outputs: list[Array] = []

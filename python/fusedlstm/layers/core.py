@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fusedlstm import activations, checks, ops
-from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.variable import Array, Shape
+    from fusedlstm.variable import Array, Mask, Shape
 
 
 class InputLayer(Layer):
@@ -156,6 +156,11 @@ class Flatten(Layer):
         sizes = [size for size in input_shape[1:] if size is not None]
         return (input_shape[0], math.prod(sizes) if len(sizes) == len(input_shape) - 1 else None)
 
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return None, as the output has no steps; see `Layer.compute_mask`."""
+        del x, mask
+        return None
+
     def forward(self, x: Array, training: bool = False) -> Array:
         """Reshape; see `Layer.forward`."""
         if training:
@@ -170,3 +175,62 @@ class Flatten(Layer):
             )
         shape, self._shape = self._shape, None
         return dy.reshape(shape) if need_dx else None
+
+
+class Masking(Layer):
+    """Masks the steps whose features all equal ``mask_value``, and sets them to zero.
+
+    Input and output are (B, T, I). Layers after it that know masks leave those steps out, at no cost: an
+    LSTM's states pass them unchanged.
+
+    Parameters
+    ----------
+    mask_value : float
+        What the features of a step that is not real are.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError
+        If `mask_value` is not a number.
+    """
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.number):
+            raise TypeError(f"mask_value: expected a number, got {type(mask_value).__name__}")
+        super().__init__(**kwargs)
+        self.mask_value = float(mask_value)
+        self._real: Mask | None = None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the input's shape; see `Layer.compute_output_shape`."""
+        feature_count(self, input_shape, 3, None)
+        return input_shape
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return where any feature differs from `mask_value`; see `Layer.compute_mask`."""
+        del mask
+        real: Mask = (x != np.asarray(self.mask_value, x.dtype)).any(axis=-1)
+        return real
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Clear the masked steps; see `Layer.forward`."""
+        real = self.compute_mask(x, None)
+        assert real is not None
+        if training:
+            self._real = real
+        return np.where(real[..., None], x, np.asarray(0, x.dtype))
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Clear the masked steps' gradient; see `Layer.backward`."""
+        if self._real is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        real, self._real = self._real, None
+        return np.where(real[..., None], dy, np.asarray(0, dy.dtype)) if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "mask_value": self.mask_value}

@@ -15,7 +15,7 @@ from fusedlstm.utils import SeedGenerator
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.variable import Array, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape, Variable
 
 
 class LSTM(Layer):
@@ -72,7 +72,7 @@ class LSTM(Layer):
         If an argument is unknown, out of range or not supported.
     """
 
-    takes_mask = True
+    takes_mask: ClassVar[bool] = True
 
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
         **Layer.only_values,
@@ -158,6 +158,10 @@ class LSTM(Layer):
         batch, steps, _ = input_shape
         return (batch, steps, self.units) if self.return_sequences else (batch, self.units)
 
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return the mask where the output has steps; see `Layer.compute_mask`."""
+        return super().compute_mask(x, mask) if self.return_sequences else None
+
     def __call__(
         self,
         x: npt.ArrayLike,
@@ -198,7 +202,7 @@ class LSTM(Layer):
         x: Array,
         training: bool = False,
         initial_state: tuple[Array, Array] | None = None,
-        mask: npt.NDArray[np.bool_] | None = None,
+        mask: Mask | None = None,
     ) -> Any:
         """Compute the output; see `Layer.forward` and `__call__`."""
         seed = None

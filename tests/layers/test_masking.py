@@ -1,0 +1,114 @@
+"""Masking, and masks on their way through a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import fusedlstm
+from fusedlstm import layers
+from fusedlstm.testing import check_gradients
+
+from .common import RANDOM, H, I, T
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LENGTHS = (4, 2, 0, 3)
+
+
+def padded(value: float = 0.0) -> Any:
+    """Make sequences of several lengths, padded on the right."""
+    x = RANDOM.normal(size=(len(LENGTHS), T, I))
+    for row, length in zip(x, LENGTHS, strict=True):
+        row[length:] = value
+    return x
+
+
+def make_model(*stack: layers.Layer, value: float = 0.0) -> fusedlstm.Sequential:
+    return fusedlstm.Sequential([layers.Input((None, I)), layers.Masking(value, dtype="float64"), *stack])
+
+
+def test_values_and_mask() -> None:
+    layer = layers.Masking(-1.0, dtype="float64")
+    x = padded(-1.0)
+    y = layer(x)
+    mask = layer.compute_mask(x, None)
+    assert mask is not None
+    np.testing.assert_array_equal(mask, np.arange(T) < np.array(LENGTHS)[:, None])
+    np.testing.assert_array_equal(y, np.where(mask[..., None], x, 0))
+    layer(x, training=True)
+    np.testing.assert_array_equal(layer.backward(np.ones_like(x)), mask[..., None] * np.ones(I))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_rows_as_if_alone(value: float) -> None:
+    """Through two LSTMs and what lies between them, each row gives what its real steps give alone."""
+    fusedlstm.utils.set_random_seed(2)
+    stack = [
+        layers.LSTM(H, return_sequences=True, dtype="float64"),
+        layers.Dropout(0.3, dtype="float64"),
+        layers.Dense(3, activation="tanh", dtype="float64"),
+        layers.Bidirectional(layers.LSTM(H, dtype="float64")),
+        layers.Dense(2, dtype="float64"),
+    ]
+    model = make_model(*stack, value=value)
+    x = padded(value)
+    got = model.predict(x, verbose=0)
+    for row, length, output in zip(x, LENGTHS, got, strict=True):
+        alone = fusedlstm.Sequential([layers.Input((None, I)), *stack])
+        if length:
+            np.testing.assert_array_equal(alone(row[None, :length])[0], output)
+
+
+def test_gradients() -> None:
+    """Through a masked model, by finite differences of its input and weights."""
+    model = make_model(
+        layers.LSTM(H, return_sequences=True, dtype="float64"),
+        layers.LSTM(H, dtype="float64"),
+        layers.Dense(2, dtype="float64"),
+    )
+    x = padded()
+    real = np.arange(T) < np.array(LENGTHS)[:, None]
+    names = [weight.path for weight in model.weights]
+
+    def set_all(weights: dict[str, Any]) -> None:
+        model.set_weights([weights[name] for name in names])
+
+    def function(x: Any, **weights: Any) -> Any:
+        set_all(weights)
+        return model._forward(np.where(real[..., None], x, 0))
+
+    def gradient(dy: Any, x: Any, **weights: Any) -> Any:
+        set_all(weights)
+        model._forward(np.where(real[..., None], x, 0), training=True)
+        for layer in reversed(model.layers):
+            dy = [layer.backward(dy[0])]
+        return {"x": dy[0], **{weight.path: weight.grad for weight in model.weights}}
+
+    arrays = {"x": x, **{weight.path: weight.numpy() for weight in model.weights}}
+    check_gradients(function, gradient, arrays, terms=2 * (I + H), steps=2 * T)
+
+
+def test_flatten_ends_a_mask() -> None:
+    model = make_model(layers.Flatten(dtype="float64"))
+    assert model.predict(padded(), verbose=0).shape == (len(LENGTHS), T * I)
+    assert model.layers[-1].compute_mask(padded(), np.ones((4, T), bool)) is None
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    model = make_model(layers.LSTM(H, dtype="float64"), value=-2.0)
+    model.save(tmp_path / "model.safetensors")
+    again = fusedlstm.load_model(tmp_path / "model.safetensors")
+    x = padded(-2.0)
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_errors() -> None:
+    masking: Any = layers.Masking
+    with pytest.raises(TypeError, match="mask_value: expected a number, got str"):
+        masking("0")
+    with pytest.raises(ValueError, match=r"x: expected 3 axes \(batch, steps, features\)"):
+        layers.Masking()(np.ones((3, 4)))
