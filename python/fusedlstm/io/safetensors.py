@@ -7,17 +7,17 @@ read the tensors; nothing in such a file is ever executed.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.io.atomic import write_file
+
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
@@ -79,8 +79,7 @@ def write_tensors(
     ValueError
         When the name does not end in ``.safetensors`` or an array has another dtype.
     """
-    # A link is followed, so that its target is replaced and not the link.
-    target = Path(os.path.realpath(check_path(path)))
+    target = check_path(path)
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES.values():
             known = ", ".join(np.dtype(dtype).name for dtype in _DTYPES.values())
@@ -89,19 +88,7 @@ def write_tensors(
     complete["sha256"] = _checksum(tensors, complete)
     # np.ascontiguousarray would turn a scalar into a vector.
     arrays = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    content = _sort_header(target, _library().numpy.save(arrays, metadata=complete))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.writelines(content)
-            file.flush()
-            # Without this, a power cut could leave the new name on an empty file.
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    write_file(target, _sort_header(target, _library().numpy.save(arrays, metadata=complete)))
 
 
 def _sort_header(path: Path, content: bytes) -> tuple[bytes, memoryview]:
