@@ -25,7 +25,7 @@ from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
     from fusedlstm import datasets, exchange, io, testing
-    from fusedlstm.exchange import from_torch, to_torch
+    from fusedlstm.exchange import from_keras, from_torch, to_keras, to_torch
 
 __version__ = "0.1.0"
 
@@ -40,6 +40,7 @@ __all__ = [
     "config",
     "datasets",
     "exchange",
+    "from_keras",
     "from_torch",
     "initializers",
     "io",
@@ -51,13 +52,14 @@ __all__ = [
     "ops",
     "optimizers",
     "testing",
+    "to_keras",
     "to_torch",
     "utils",
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
 _LAZY = ("datasets", "exchange", "io", "testing")
-_EXCHANGE = ("from_torch", "to_torch")
+_EXCHANGE = ("from_keras", "from_torch", "to_keras", "to_torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -277,11 +277,24 @@ class Sequential(Trainer):
         Parameters
         ----------
         path : path-like
-            File to write; it appears only when complete.
+            File to write, ending in ``.safetensors``, or in ``.keras`` for Keras 3; it appears only when
+            complete.
         """
         from fusedlstm import io
 
         io.save_model(self, path)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to a ``.weights.h5`` file; see `exchange.save_keras_weights`."""
+        from fusedlstm import exchange
+
+        exchange.save_keras_weights(self, path)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Read the weights from a ``.weights.h5`` file; see `exchange.load_keras_weights`."""
+        from fusedlstm import exchange
+
+        exchange.load_keras_weights(self, path)
 
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, layers={len(self.layers)}, built={self.built}>"

@@ -13,7 +13,7 @@ __all__ = ["Sequential", "load_model"]
 
 
 def load_model(path: str | os.PathLike[str]) -> Sequential:
-    """Load a model that `Sequential.save` wrote.
+    """Load a model that `Sequential.save` or, ending in ``.keras``, Keras 3 wrote.
 
     Parameters
     ----------

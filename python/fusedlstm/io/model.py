@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "save_model"]
 
 _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_KERAS = ".keras"
 
 
 def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
@@ -37,20 +38,26 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     model
         A built model of this package's layers.
     path
-        The file, ending in ``.safetensors``. One that exists is replaced only by a complete new one.
+        The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads, with layers and
+        weights only. One that exists is replaced only by a complete new one.
     include_optimizer
         False leaves out what is only needed for training.
 
     Raises
     ------
     ImportError
-        When safetensors is not installed.
+        When safetensors, or h5py for ``.keras``, is not installed.
     OSError
         When the file cannot be written.
     ValueError
         When the model is not built or holds classes of another origin, which a file cannot restore, or the
         name ends in something else. Nothing is written then.
     """
+    if Path(path).suffix == _KERAS:
+        from fusedlstm.exchange import keras_files
+
+        keras_files.save_keras(model, path)
+        return
     check_path(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
@@ -80,7 +87,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     Parameters
     ----------
     path
-        A file that `save_model` wrote.
+        A file that `save_model` wrote, or a ``.keras`` file of Keras 3.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     Raises
     ------
     ImportError
-        When safetensors is not installed.
+        When safetensors, or h5py for ``.keras``, is not installed.
     OSError
         When the file is not there or cannot be read.
     ValueError
@@ -98,6 +105,10 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         describes what this version cannot make.
     """
     path = Path(path)
+    if path.suffix == _KERAS:
+        from fusedlstm.exchange import keras_files
+
+        return keras_files.load_keras(path)
     tensors, metadata = read_tensors(path)
     try:
         return _make(tensors, metadata)
