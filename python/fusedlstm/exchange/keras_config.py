@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import checks
-from fusedlstm.layers import LSTM, Activation, Dense, Dropout, Flatten, InputLayer
+from fusedlstm.layers import LSTM, Activation, Dense, Dropout, Flatten, InputLayer, Masking
 from fusedlstm.model import Sequential
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["config_of", "model_from_config"]
 
 _LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LSTM, Activation, Dense, Dropout, Flatten, InputLayer)
+    cls.__name__: cls for cls in (LSTM, Activation, Dense, Dropout, Flatten, InputLayer, Masking)
 }
 # Arguments of Keras that the classes here do not have, with the value that switches them off.
 _OFF: Mapping[str, object] = {
@@ -27,7 +27,6 @@ _OFF: Mapping[str, object] = {
     "quantization_config": None,
     "ragged": False,
     "sparse": False,
-    "zero_output_for_mask": False,
 }
 # The same for initializers: axes by which to count a shape's inputs and outputs.
 _INITIALIZER_OFF = ("input_axes", "output_axes")
@@ -75,7 +74,7 @@ def config_of(model: Sequential) -> dict[str, Any]:
     layers = [first]
     for layer in model.layers:
         if _LAYERS.get(type(layer).__name__) is not type(layer):
-            raise ValueError(f"model: expected layers that Keras has too, got {layer!r}")
+            raise ValueError(f"model: expected layers of the classes {list(_LAYERS)}, got {layer!r}")
         config = layer.get_config()
         for key, value in config.items():
             if key.endswith("_initializer"):
