@@ -84,12 +84,15 @@ RealSteps::RealSteps(const py::object& lengths, const py::object& mask, bool zer
   }
   if (whole) return;
   lengths_ = counts;
-  if (!left) times_ = times;
+  length_data_ = count;
+  if (left) return;
+  times_ = times;
+  time_data_ = time;
 }
 
 Timeline RealSteps::timeline(Index steps) const {
-  Timeline timeline = Timeline::whole(steps, data_or_null<Index>(lengths_));
-  timeline.times = data_or_null<std::int32_t>(times_);
+  Timeline timeline = Timeline::whole(steps, length_data_);
+  timeline.times = time_data_;
   return timeline;
 }
 
@@ -108,11 +111,11 @@ void RealSteps::for_each_other(Index b, Index steps, const Body& body) const {
 
 template <class T>
 void RealSteps::fill_outputs(T* y, const T* h0, Index batch, Index steps, Index units) const {
+  if (!repeats_) return clear_others(y, batch, steps, units, false);
   for (Index b = 0; b < batch; ++b) {
     for_each_other(b, steps, [&](Index t, Index s) {
       T* out = y + (b * steps + t) * units;
-      const bool known = repeats_ && (s > 0 || h0 != nullptr);
-      if (!known) {
+      if (s == 0 && h0 == nullptr) {
         std::fill_n(out, units, T(0));
       } else {
         // The output before has the same state; that before the first one is h0.
@@ -141,9 +144,16 @@ void RealSteps::gather_gradients(const Sequence<const T>& dy, T* sums, T* dh0, I
 
 template <class T>
 void RealSteps::clear_others(T* data, Index batch, Index steps, Index features, bool backwards) const {
+  const bool on_the_right = time_data_ == nullptr && !backwards;
+  const Timeline line = timeline(steps);
   for (Index b = 0; b < batch; ++b) {
+    T* row = data + b * steps * features;
+    if (on_the_right) {
+      std::fill(row + line.length(b) * features, row + steps * features, T(0));
+      continue;
+    }
     for_each_other(b, steps, [&](Index t, Index) {
-      std::fill_n(data + (b * steps + (backwards ? steps - 1 - t : t)) * features, features, T(0));
+      std::fill_n(row + (backwards ? steps - 1 - t : t) * features, features, T(0));
     });
   }
 }

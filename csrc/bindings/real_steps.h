@@ -16,7 +16,7 @@ class RealSteps {
   RealSteps(const py::object& lengths, const py::object& mask, bool zero_output_for_mask, bool go_backwards,
             Index batch, Index steps);
 
-  bool all() const { return lengths_.is_none(); }
+  bool all() const { return length_data_ == nullptr; }
   Timeline timeline(Index steps) const;
 
   // y (B,T,H) where no step is real: the state that the row has there (h0, zeros where it is null), or zeros.
@@ -43,7 +43,10 @@ class RealSteps {
 
   py::object lengths_ = py::none();  // (B,) real steps, or None: all
   py::object times_ = py::none();    // (B,T) where they are, or None: on the left
-  bool repeats_ = false;             // outputs repeat the state where no step is real
+  // Their elements, for those who run without the interpreter's lock.
+  const Index* length_data_ = nullptr;
+  const std::int32_t* time_data_ = nullptr;
+  bool repeats_ = false;  // outputs repeat the state where no step is real
 };
 
 }  // namespace fusedlstm::bindings

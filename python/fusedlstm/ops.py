@@ -76,8 +76,8 @@ class LSTMResult(NamedTuple):
     tape : Tape or None
         What `lstm_backward` needs; only with ``training=True``. It holds ``B T (4 P + H) + B H`` numbers
         (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
-        or 8 float64 with AVX-512), fewer with checkpoints, and keeps ``x``, ``h0`` and ``y`` alive, which
-        must not be written to before it is used.
+        or 8 float64 with AVX-512), fewer with checkpoints, ``B T H`` more with a recurrent mask. It keeps
+        ``x``, ``h0``, ``y`` and the recurrent mask alive, which must not be written to before it is used.
     """
 
     y: Array | None
