@@ -48,6 +48,33 @@ template <class T, class Cell, class Lanes>
   d.c_prev.store(dc, lanes);
 }
 
+// Asks for what the epilogue of a tile will read of the tape and of dy, before the tile's product, which leaves
+// time for it to come: steps lie megabytes apart, and caches do not hold all of them until backward is there.
+template <class T>
+[[gnu::always_inline]] inline void prefetch_tape(const BackwardProblem<T>& p, const GateTape& layout,
+                                                 const Index* rows, Index count, Index s, Index panel) {
+  using V = Vec<T>;
+  constexpr Index line = 64 / Index{sizeof(T)};
+  const Index H = p.sizes.units;
+  const Index begin = panel * Tile<T>::columns;
+  const Index end = smaller(begin + Tile<T>::columns, H);
+  for (Index r = 0; r < count; ++r) {
+    const Index b = rows[r];
+    for (Index unit = begin; unit < end; unit += V::width) {
+      const T* gates = p.gates + layout.place(unit / V::width, s, b);
+      for (Index i = 0; i < layout.columns; i += line) __builtin_prefetch(gates + i, 1, 2);
+    }
+    const T* cells = p.cells + (s * p.sizes.batch + b) * H;
+    const T* h = p.h.at(p.timeline, b, s);
+    const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : h;
+    for (Index unit = begin; unit < end; unit += line) {
+      __builtin_prefetch(cells + unit, 0, 2);
+      __builtin_prefetch(h + unit, 0, 2);
+      __builtin_prefetch(dy + unit, 0, 2);
+    }
+  }
+}
+
 // The epilogue of a tile of dh: what comes back through the recurrence, the step's own gradient, and the
 // cell.
 template <bool with_options, class T>
@@ -117,8 +144,13 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       // Rows [later, active) have their last step here: nothing comes back to them but dh.
       const auto run_step = [&](Range range, bool last) FUSEDLSTM_INLINE {
         const Index* own = rows + range.begin;
+        const auto from_zero_soon = [&](Index first, Index panel) FUSEDLSTM_INLINE {
+          const Index count = smaller(Tile<T>::rows, range.size() - first);
+          prefetch_tape(p, layout, own + first, count, s, panel);
+          return zeros<T>();
+        };
         multiply(range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
-                 PanelOrder{share.panels, s % 2 != 0}, partial, from_zero, to_finished,
+                 PanelOrder{share.panels, s % 2 != 0}, partial, from_zero_soon, to_finished,
                  [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
                    if (p.options == nullptr) {
                      run_gradients<false>(p, layout, sums, own + first, count, s, panel, last);
