@@ -132,8 +132,9 @@ def built(*items: layers.Layer) -> fusedlstm.Sequential:
         (
             lambda: built(layers.LSTM(3, activation="relu")),
             ValueError,
-            "tanh and sigmoid, lstm.* has relu and",
+            "source: expected activation='tanh' like torch.nn.LSTM, lstm.* has 'relu'",
         ),
+        (lambda: built(layers.LSTM(3, coupled=True)), ValueError, "expected coupled=False like .* has True"),
         (
             lambda: built(layers.LSTM(3, return_sequences=True), layers.LSTM(4)),
             ValueError,

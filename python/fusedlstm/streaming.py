@@ -126,11 +126,9 @@ class _Recurrent:
     def _weights(self) -> ops.LSTMWeights:
         if self._storage is None:
             return self.layer.packed()
-        version = sum(variable.version for variable in self.layer.weights)
+        version = self.layer.pack_version
         if self._narrow is None or version != self._version:
-            values = [variable.value for variable in self.layer.weights]
-            self._narrow = ops.LSTMWeights(*values, storage=self._storage)
-            self._version = version
+            self._narrow, self._version = self.layer.pack(self._storage), version
         return self._narrow
 
     def step(self, x: Array) -> Array:

@@ -62,7 +62,7 @@ def to_keras(model: Sequential) -> Any:
     ImportError
         When Keras 3 is not installed.
     ValueError
-        If it is not built or holds layers of another origin.
+        If it is not built, or holds layers of another origin or with options that Keras does not have.
     """
     description = config_of(model)
     try:

@@ -65,7 +65,7 @@ def config_of(model: Sequential) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is not built or holds layers of another origin.
+        If it is not built, or holds layers of another origin or with options that Keras does not have.
     """
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
@@ -75,7 +75,8 @@ def config_of(model: Sequential) -> dict[str, Any]:
     for layer in model.layers:
         if _LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"model: expected layers of the classes {list(_LAYERS)}, got {layer!r}")
-        config = layer.get_config()
+        check_in_keras(layer)
+        config = {key: value for key, value in layer.get_config().items() if key not in layer.beyond_keras}
         for key, value in config.items():
             if key.endswith("_initializer"):
                 config[key] = {"module": "keras.initializers", **value, "registered_name": None}
@@ -93,6 +94,17 @@ def config_of(model: Sequential) -> dict[str, Any]:
         "registered_name": None,
         "build_config": {"input_shape": shape},
     }
+
+
+def check_in_keras(layer: Layer) -> None:
+    """Raise `ValueError` if a layer has an option that Keras's class of this name does not have."""
+    for key, off in layer.beyond_keras.items():
+        value = getattr(layer, key)
+        if off and value not in off:
+            raise ValueError(
+                f"layer {layer.name!r} ({type(layer).__name__}): {key}: expected {off[0]}, as Keras has no "
+                f"such option, got {value!r}"
+            )
 
 
 def _described(class_name: str, config: dict[str, Any]) -> dict[str, Any]:

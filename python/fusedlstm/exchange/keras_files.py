@@ -96,7 +96,8 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     OSError
         When the file cannot be written.
     ValueError
-        When the model is not built or holds layers of another origin, or the name ends in something else.
+        When the model is not built, or holds layers of another origin or with options that Keras does not
+        have, or the name ends in something else.
     """
     _check_name(path, ".keras")
     parts = {
@@ -158,7 +159,8 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     OSError
         When the file cannot be written.
     ValueError
-        When the model is not built, or the name ends in something else.
+        When the model is not built, a layer has options that Keras does not have, or the name ends in
+        something else.
     """
     _check_name(path, ".weights.h5")
     write_file(path, [write_weights(model)])

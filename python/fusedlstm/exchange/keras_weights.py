@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.exchange.keras_config import check_in_keras
 from fusedlstm.layers import LSTM
 
 if TYPE_CHECKING:
@@ -51,10 +52,12 @@ def write_weights(model: Sequential) -> bytes:
     ImportError
         When h5py is not installed.
     ValueError
-        When the model is not built.
+        When the model is not built, or a layer has options that Keras does not have.
     """
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    for layer in model.layers:
+        check_in_keras(layer)
     memory = io.BytesIO()
     with _library().File(memory, "w") as file:
         file.create_group("vars").attrs["name"] = model.name

@@ -200,11 +200,14 @@ def _lstm_layers(source: Sequential | LSTM | Sequence[Layer]) -> list[LSTM]:
             raise ValueError(
                 f"source: expected layers that read forwards, {layer.name} has go_backwards=True"
             )
-        if layer.options is not None:
-            raise ValueError(
-                f"source: expected the activations tanh and sigmoid, {layer.name} has "
-                f"{layer.activation.__name__} and {layer.recurrent_activation.__name__}"
-            )
+        plain = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",), **layer.beyond_keras}
+        config = layer.get_config()
+        for key, values in plain.items():
+            if values and config[key] not in values:
+                raise ValueError(
+                    f"source: expected {key}={values[0]!r} like torch.nn.LSTM, "
+                    f"{layer.name} has {config[key]!r}"
+                )
         if (layer.units, layer.use_bias, layer.dtype) != (first.units, first.use_bias, first.dtype):
             raise ValueError(
                 f"source: expected layers like {first.name} (units={first.units}, use_bias={first.use_bias}, "

@@ -49,6 +49,9 @@ class Layer:
     # Keras's arguments that only change how Keras computes, or are off at this value.
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {"activity_regularizer": (None,)}
 
+    # Arguments that Keras's class lacks, with the values that switch them off; () where others decide that.
+    beyond_keras: ClassVar[Mapping[str, tuple[object, ...]]] = {}
+
     def __init__(
         self,
         *,

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import activations, checks, initializers, ops
-from fusedlstm.layers.base import Layer, feature_count
-from fusedlstm.utils import SeedGenerator
+from fusedlstm import checks, ops
+from fusedlstm.layers.base import feature_count
+from fusedlstm.layers.lstm_base import LSTMBase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from fusedlstm.variable import Array, Mask, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape
 
 
-class LSTM(Layer):
+class LSTM(LSTMBase):
     """Long short-term memory (Hochreiter and Schmidhuber 1997, with a forget gate: Gers et al. 2000).
 
     For each step, with gates in the order i, f, c~, o along the last axis of the weights::
@@ -27,7 +26,7 @@ class LSTM(Layer):
         c = f c + i c~                        h = o tanh(c)
 
     Input is (B, T, I); output (B, H), or (B, T, H) with ``return_sequences``. The weights are ``kernel``
-    (I, 4H), ``recurrent_kernel`` (H, 4H) and ``bias`` (4H,).
+    (I, 4H), ``recurrent_kernel`` (H, 4H), ``bias`` (4H,) and, with ``use_peepholes``, ``peepholes`` (3, H).
 
     Parameters
     ----------
@@ -44,6 +43,17 @@ class LSTM(Layer):
         Start values.
     unit_forget_bias : bool
         Whether the forget gate's bias starts at 1.
+    use_peepholes : bool
+        Whether the gates see the cell state (Gers and Schmidhuber 2000): i and f the one before, o the new
+        one, each unit its own, by the rows of ``peepholes``.
+    peephole_initializer : str or Initializer
+        Start values of ``peepholes``. At zero they change nothing yet.
+    coupled : bool
+        Whether ``f = 1 - i`` (Greff et al. 2017). The forget gate's columns of the weights stay in place,
+        without effect or gradient.
+    cell_clip : float, optional
+        Limit on the cell state, which stays within ``[-cell_clip, cell_clip]`` (Sak, Senior and Beaufays
+        2014).
     dropout : float
         Share of inputs dropped in training, in [0, 1). One mask per sample and feature, the same at each
         step.
@@ -71,86 +81,6 @@ class LSTM(Layer):
     TypeError, ValueError
         If an argument is unknown, out of range or not supported.
     """
-
-    takes_mask: ClassVar[bool] = True
-
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "bias_constraint": (None,),
-        "bias_regularizer": (None,),
-        "kernel_constraint": (None,),
-        "kernel_regularizer": (None,),
-        "recurrent_constraint": (None,),
-        "recurrent_regularizer": (None,),
-        "unroll": (False, True),
-        "use_cudnn": ("auto", False, True),
-    }
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        *,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        seed: int | None = None,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        stateful: bool = False,
-        zero_output_for_mask: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.units = checks.positive_int(units, "units")
-        self.activation = _in_kernel(activation, "activation")
-        self.recurrent_activation = _in_kernel(recurrent_activation, "recurrent_activation")
-        self.dropout = checks.rate(dropout, "dropout")
-        self.recurrent_dropout = checks.rate(recurrent_dropout, "recurrent_dropout")
-        super().__init__(**kwargs)
-        self.use_bias = bool(use_bias)
-        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
-        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
-        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self.unit_forget_bias = bool(unit_forget_bias)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.seed = seed
-        plain = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
-        self.options: ops.CellOptions | None = None
-        if not plain:
-            self.options = ops.CellOptions(self.recurrent_activation.__name__, self.activation.__name__)
-        self._last_states: tuple[Array, Array] | None = None
-        self._seeds = SeedGenerator(seed)
-        self._packed: ops.LSTMWeights | None = None
-        self._packed_version = -1
-        self._packing = threading.Lock()
-        self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
-        self.state_gradients: tuple[Array, Array] | None = None
-
-    def build(self, input_shape: Shape) -> None:
-        """Make the weights for inputs (B, T, I); see `Layer.build`."""
-        features, units = feature_count(self, input_shape, 3, None), self.units
-        self.kernel = self.add_weight((features, 4 * units), self.kernel_initializer, "kernel")
-        self.recurrent_kernel = self.add_weight(
-            (units, 4 * units), self.recurrent_initializer, "recurrent_kernel"
-        )
-        self.bias: Variable | None = None
-        if self.use_bias:
-            self.bias = self.add_weight((4 * units,), self.bias_initializer, "bias")
-            if self.unit_forget_bias:
-                bias = self.bias.numpy()
-                bias[units : 2 * units] = 1
-                self.bias.assign(bias)
-        super().build(input_shape)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, T, H) or (B, H); see `Layer.compute_output_shape`."""
@@ -271,9 +201,7 @@ class LSTM(Layer):
             dh = dy if dh is None else dh + dy
             dy = None
         grads = ops.lstm_backward(tape, dy, dh, dc, need_dx=need_dx)
-        self.kernel.grad, self.recurrent_kernel.grad = grads.dkernel, grads.drecurrent_kernel
-        if self.bias is not None:
-            self.bias.grad = grads.dbias
+        self._take_gradients(grads)
         self.state_gradients = (grads.dh0, grads.dc0)
         if grads.dx is None or seed is None:
             return grads.dx
@@ -284,48 +212,6 @@ class LSTM(Layer):
         self._last_states = None
 
     reset_states = reset_state  # Keras 2's name
-
-    @property
-    def seed_generators(self) -> list[SeedGenerator]:
-        """The random streams whose state a resumed training needs."""
-        return [self._seeds]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer, without its weights."""
-        flags = (
-            "use_bias",
-            "unit_forget_bias",
-            "return_sequences",
-            "return_state",
-            "go_backwards",
-            "stateful",
-            "zero_output_for_mask",
-        )
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "recurrent_activation": activations.serialize(self.recurrent_activation),
-            "dropout": self.dropout,
-            "recurrent_dropout": self.recurrent_dropout,
-            "seed": self.seed,
-            **{key: getattr(self, key) for key in flags},
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "recurrent_initializer": initializers.serialize(self.recurrent_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-        }
-
-    def packed(self) -> ops.LSTMWeights:
-        """Return the packed weights, packed anew if a variable changed. Several threads may ask at once."""
-        bias = None if self.bias is None else self.bias.value
-        with self._packing:
-            version = sum(variable.version for variable in self.weights)
-            if self._packed is None:
-                self._packed = ops.LSTMWeights(self.kernel.value, self.recurrent_kernel.value, bias)
-            elif version != self._packed_version:
-                self._packed.update(self.kernel.value, self.recurrent_kernel.value, bias)
-            self._packed_version = version
-            return self._packed
 
     def _continued(self, batch: int) -> tuple[Array, Array] | None:
         """Return the last states of a stateful layer."""
@@ -347,11 +233,3 @@ class LSTM(Layer):
             if state.shape != (batch, self.units):
                 raise ValueError(f"initial_state: expected shape {(batch, self.units)}, got {state.shape}")
         return np.ascontiguousarray(h), np.ascontiguousarray(c)
-
-
-def _in_kernel(given: object, name: str) -> activations.Activation:
-    activation = activations.get(given, name)
-    if activation.__name__ not in ops.ACTIVATIONS:
-        choices = ", ".join(ops.ACTIVATIONS)
-        raise ValueError(f"{name}: expected one of {choices} for an LSTM, got {activation.__name__!r}")
-    return activation

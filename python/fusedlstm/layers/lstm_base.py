@@ -1,0 +1,216 @@
+"""`LSTMBase`: what an LSTM layer is made of. What it does is in `fusedlstm.layers.lstm`."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fusedlstm import activations, checks, initializers, ops
+from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.utils import SeedGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusedlstm.variable import Array, Shape, Variable
+
+# Weights that are packed for the kernels, and those that go with the cell's options.
+_MATRICES = ("kernel", "recurrent_kernel", "bias")
+_OPTION_WEIGHTS = ("peepholes",)
+
+
+class LSTMBase(Layer):
+    """Arguments of `LSTM`, its weights, and both in the forms that the kernels take.
+
+    An option of the cell is an argument here, an entry of `beyond_keras` where Keras does not have it, a
+    name in `get_config` and a line of `_cell_options`. Weights that it has are made in `build` and named in
+    `_OPTION_WEIGHTS`, as in `ops.CellOptions`, and in `ops.LSTMGradients` behind a ``d``.
+    """
+
+    takes_mask: ClassVar[bool] = True
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **Layer.only_values,
+        "bias_constraint": (None,),
+        "bias_regularizer": (None,),
+        "kernel_constraint": (None,),
+        "kernel_regularizer": (None,),
+        "recurrent_constraint": (None,),
+        "recurrent_regularizer": (None,),
+        "unroll": (False, True),
+        "use_cudnn": ("auto", False, True),
+    }
+
+    beyond_keras: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "use_peepholes": (False,),
+        "peephole_initializer": (),
+        "coupled": (False,),
+        "cell_clip": (None,),
+    }
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        *,
+        use_peepholes: bool = False,
+        peephole_initializer: Any = "zeros",
+        coupled: bool = False,
+        cell_clip: float | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.units = checks.positive_int(units, "units")
+        self.activation = _in_kernel(activation, "activation")
+        self.recurrent_activation = _in_kernel(recurrent_activation, "recurrent_activation")
+        self.use_peepholes = bool(use_peepholes)
+        self.coupled = bool(coupled)
+        self.cell_clip = None if cell_clip is None else checks.number(cell_clip, "cell_clip")
+        self.dropout = checks.rate(dropout, "dropout")
+        self.recurrent_dropout = checks.rate(recurrent_dropout, "recurrent_dropout")
+        super().__init__(**kwargs)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
+        self.peephole_initializer = initializers.get(peephole_initializer, "peephole_initializer")
+        self.unit_forget_bias = bool(unit_forget_bias)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.seed = seed
+        # Made here for its checks; `build` adds the weights.
+        self.options = self._cell_options()
+        self._seeds = SeedGenerator(seed)
+        self._packed: ops.LSTMWeights | None = None
+        self._packed_version = -1
+        self._packing = threading.Lock()
+        # What calls leave: for a stateful layer, for `backward`, and from it.
+        self._last_states: tuple[Array, Array] | None = None
+        self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
+        self.state_gradients: tuple[Array, Array] | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights for inputs (B, T, I); see `Layer.build`."""
+        features, units = feature_count(self, input_shape, 3, None), self.units
+        self.kernel = self.add_weight((features, 4 * units), self.kernel_initializer, "kernel")
+        self.recurrent_kernel = self.add_weight(
+            (units, 4 * units), self.recurrent_initializer, "recurrent_kernel"
+        )
+        self.bias: Variable | None = None
+        if self.use_bias:
+            self.bias = self.add_weight((4 * units,), self.bias_initializer, "bias")
+            if self.unit_forget_bias:
+                bias = self.bias.numpy()
+                bias[units : 2 * units] = 1
+                self.bias.assign(bias)
+        self.peepholes: Variable | None = None
+        if self.use_peepholes:
+            self.peepholes = self.add_weight((3, units), self.peephole_initializer, "peepholes")
+        self.options = self._cell_options()
+        super().build(input_shape)
+
+    def _cell_options(self) -> ops.CellOptions | None:
+        """Return the cell's options, or None for the plain cell."""
+        options = ops.CellOptions(
+            self.recurrent_activation.__name__,
+            self.activation.__name__,
+            cell_clip=self.cell_clip,
+            coupled=self.coupled,
+        )
+        # Views of the variables: the options follow their changes.
+        weights: dict[str, Any] = {
+            name: v.value for name, v in self._variables.items() if name in _OPTION_WEIGHTS
+        }
+        if options == ops.CellOptions() and not weights:
+            return None
+        return dataclasses.replace(options, **weights)
+
+    def _matrices(self) -> list[Variable]:
+        return [variable for name, variable in self._variables.items() if name in _MATRICES]
+
+    def pack(self, storage: str | None = None) -> ops.LSTMWeights:
+        """Return newly packed weights; `storage` as for `ops.LSTMWeights`."""
+        return ops.LSTMWeights(*(v.value for v in self._matrices()), storage=storage)
+
+    @property
+    def pack_version(self) -> int:
+        """Grows whenever weights that `pack` reads change."""
+        return sum(variable.version for variable in self._matrices())
+
+    def packed(self) -> ops.LSTMWeights:
+        """Return the packed weights, packed anew if a variable changed. Several threads may ask at once."""
+        with self._packing:
+            version = self.pack_version
+            if self._packed is None:
+                self._packed = self.pack()
+            elif version != self._packed_version:
+                self._packed.update(*(v.value for v in self._matrices()))
+            self._packed_version = version
+            return self._packed
+
+    def _take_gradients(self, gradients: ops.LSTMGradients) -> None:
+        """Hand each weight its gradient."""
+        for field, gradient in gradients._asdict().items():
+            variable = self._variables.get(field.removeprefix("d"))
+            if variable is not None:
+                variable.grad = gradient
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        return [self._seeds]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        as_they_are = (
+            "units",
+            "use_bias",
+            "unit_forget_bias",
+            "use_peepholes",
+            "coupled",
+            "cell_clip",
+            "dropout",
+            "recurrent_dropout",
+            "seed",
+            "return_sequences",
+            "return_state",
+            "go_backwards",
+            "stateful",
+            "zero_output_for_mask",
+        )
+        of_weights = ("kernel", "recurrent", "bias", "peephole")
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in as_they_are},
+            "activation": activations.serialize(self.activation),
+            "recurrent_activation": activations.serialize(self.recurrent_activation),
+            **{
+                f"{name}_initializer": initializers.serialize(getattr(self, f"{name}_initializer"))
+                for name in of_weights
+            },
+        }
+
+
+def _in_kernel(given: object, name: str) -> activations.Activation:
+    activation = activations.get(given, name)
+    if activation.__name__ not in ops.ACTIVATIONS:
+        choices = ", ".join(ops.ACTIVATIONS)
+        raise ValueError(f"{name}: expected one of {choices} for an LSTM, got {activation.__name__!r}")
+    return activation
