@@ -27,6 +27,13 @@ from fusedlstm._core import (
     set_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions
+from fusedlstm.stack import (
+    LSTMStackGradients,
+    LSTMStackResult,
+    StackTape,
+    lstm_stack_backward,
+    lstm_stack_forward,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +48,10 @@ __all__ = [
     "CellOptions",
     "LSTMGradients",
     "LSTMResult",
+    "LSTMStackGradients",
+    "LSTMStackResult",
     "LSTMWeights",
+    "StackTape",
     "Tape",
     "adam_update",
     "cell_backward",
@@ -55,6 +65,8 @@ __all__ = [
     "last_kernel",
     "lstm_backward",
     "lstm_forward",
+    "lstm_stack_backward",
+    "lstm_stack_forward",
     "lstm_step",
     "rmsprop_update",
     "set_instruction_set",

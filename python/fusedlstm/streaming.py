@@ -10,6 +10,7 @@ from fusedlstm import checks, ops
 from fusedlstm.layers.core import Activation, Dropout
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.stacked import unstacked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,7 +30,8 @@ class Stream:
     Parameters
     ----------
     model : Sequential
-        Built, with layers that know no later steps: LSTM forwards in time, Dense, Activation, Dropout.
+        Built, with layers that know no later steps: LSTM and StackedLSTM forwards in time, Dense, Activation,
+        Dropout.
     batch : int
         Sequences that run side by side, B.
     storage : {None, "bfloat16", "int8"}
@@ -48,7 +50,8 @@ class Stream:
         self.dtype = model.dtype
         features = model.input_shape[-1] if model.input_shape is not None else None
         self._features = features
-        self._parts = [_part(layer, self.batch, storage) for layer in _checked(model.layers)]
+        # What stacks drop between their layers in training is not dropped here.
+        self._parts = [_part(layer, self.batch, storage) for layer in _checked(unstacked(model.layers))]
 
     def step(self, x: npt.ArrayLike) -> Array:
         """Take the next element of each sequence.

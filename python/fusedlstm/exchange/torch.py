@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm.layers import LSTM, Dropout, InputLayer
+from fusedlstm.layers.stacked import StackedLSTM, unstacked
 from fusedlstm.model import Sequential
 
 if TYPE_CHECKING:
@@ -83,14 +84,14 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     return model
 
 
-def to_torch(source: Sequential | LSTM | Sequence[Layer]) -> dict[str, Any]:
+def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[str, Any]:
     """Return the weights of LSTM layers as the state_dict of a ``torch.nn.LSTM``.
 
     Parameters
     ----------
-    source : Sequential, LSTM or list of layers
-        Built LSTM layers of one number of units, each over the output of the one before; `Dropout` layers
-        between them have no weights and are passed over.
+    source : Sequential, LSTM, StackedLSTM or list of layers
+        Built LSTM layers, on their own or stacked, of one number of units, each over the output of the one
+        before; `Dropout` layers between them have no weights and are passed over.
 
     Returns
     -------
@@ -178,14 +179,13 @@ def _keras_weights(layer: Mapping[str, Array], number: int) -> list[Array]:
     return [w_ih.T, w_hh.T, layer["bias_ih"] + layer["bias_hh"]]
 
 
-def _lstm_layers(source: Sequential | LSTM | Sequence[Layer]) -> list[LSTM]:
-    given = (
-        source.layers if isinstance(source, Sequential) else [source] if isinstance(source, LSTM) else source
-    )
+def _lstm_layers(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> list[LSTM]:
+    given = source.layers if isinstance(source, Sequential) else source
+    given = [given] if isinstance(given, LSTM | StackedLSTM) else given
     if not isinstance(given, list | tuple):
         raise TypeError(f"source: expected a Sequential, an LSTM or a list of layers, got {given!r}")
     layers = []
-    for layer in given:
+    for layer in unstacked(given):
         if isinstance(layer, LSTM):
             layers.append(layer)
         elif not isinstance(layer, Dropout):

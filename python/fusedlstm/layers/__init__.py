@@ -10,6 +10,7 @@ from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer, Masking
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.stacked import StackedLSTM
 
 __all__ = [
     "LSTM",
@@ -23,12 +24,14 @@ __all__ = [
     "InputLayer",
     "Layer",
     "Masking",
+    "StackedLSTM",
     "deserialize",
     "serialize",
 ]
 
 _CLASSES: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking)
+    cls.__name__: cls
+    for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking, StackedLSTM)
 }
 
 

@@ -130,15 +130,7 @@ class Bidirectional(Layer):
             If dtype or shape is wrong.
         """
         array = self.prepare(x)
-        if initial_state is not None and len(initial_state) != 4:
-            raise ValueError(f"initial_state: expected 4 arrays, got {len(initial_state)}")
-        states = None
-        if initial_state is not None:
-            pairs = (initial_state[:2], initial_state[2:])
-            states = [
-                layer.checked_states(pair, len(array))
-                for layer, pair in zip(self._layers, pairs, strict=True)
-            ]
+        states = self.checked_states(initial_state, len(array))
         return self.forward(array, training, states, None if mask is None else np.asarray(mask, bool))
 
     def forward(
@@ -166,15 +158,35 @@ class Bidirectional(Layer):
             return merged
         return [*(merged if self.merge_mode is None else [merged]), *states]
 
-    def backward(self, dy: Any, need_dx: bool = True) -> Array | None:
-        """Compute gradients; see `Layer.backward`. With ``merge_mode=None``, dy is a list of two."""
+    def backward(
+        self, dy: Any, need_dx: bool = True, dstates: Sequence[Array | None] | None = None
+    ) -> Array | None:
+        """Compute gradients; see `Layer.backward`.
+
+        Parameters
+        ----------
+        dy : ndarray, or list of two with ``merge_mode=None``, or None
+            Gradient of the output.
+        need_dx : bool
+            Whether the input's gradient is wanted.
+        dstates : list of four ndarray or None, optional
+            Gradients of the last states that ``return_state`` gave.
+
+        Returns
+        -------
+        ndarray or None
+            Gradient of the input. Those of the initial states are in ``state_gradients``.
+        """
         if self._outputs is None:
             raise RuntimeError(
                 f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
             )
         (one, two), self._outputs = self._outputs, None
         units = self.forward_layer.units
-        if self.merge_mode == "concat":
+        gradients: list[Any]
+        if dy is None:
+            gradients = [None, None]
+        elif self.merge_mode == "concat":
             gradients = [dy[..., :units], dy[..., units:]]
         elif self.merge_mode == "mul":
             gradients = [dy * two, dy * one]
@@ -182,10 +194,32 @@ class Bidirectional(Layer):
             gradients = list(dy)
         else:
             gradients = [dy if self.merge_mode == "sum" else dy / np.asarray(2, dy.dtype)] * 2
-        if self.forward_layer.return_sequences:
+        if self.forward_layer.return_sequences and gradients[1] is not None:
             gradients[1] = gradients[1][:, ::-1]
-        parts = [layer.backward(own, need_dx) for layer, own in zip(self._layers, gradients, strict=True)]
+        ends = [None] * 4 if dstates is None else list(dstates)
+        parts = [
+            layer.backward(own, need_dx, (dh, dc))
+            for layer, own, dh, dc in zip(self._layers, gradients, ends[::2], ends[1::2], strict=True)
+        ]
         return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
+
+    @property
+    def state_gradients(self) -> tuple[Array, ...] | None:
+        """Gradients of the four initial states, from the last `backward`."""
+        one, two = (layer.state_gradients for layer in self._layers)
+        return None if one is None or two is None else (*one, *two)
+
+    def checked_states(
+        self, given: Sequence[npt.ArrayLike] | None, batch: int
+    ) -> list[tuple[Array, Array] | None] | None:
+        """Check and convert four initial states (B, H); None stays None."""
+        if given is None:
+            return None
+        if not isinstance(given, list | tuple) or len(given) != 4:
+            got = f"{len(given)}" if isinstance(given, list | tuple) else type(given).__name__
+            raise ValueError(f"initial_state: expected 4 arrays, got {got}")
+        pairs = zip(self._layers, (given[:2], given[2:]), strict=True)
+        return [layer.checked_states(pair, batch) for layer, pair in pairs]
 
     def reset_state(self) -> None:
         """Let both layers start from zeros again."""

@@ -1,0 +1,271 @@
+"""`StackedLSTM`: LSTM layers on top of each other, as one layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fusedlstm import checks
+from fusedlstm.layers.base import Layer
+from fusedlstm.layers.bidirectional import Bidirectional
+from fusedlstm.layers.core import Dropout
+from fusedlstm.layers.lstm import LSTM
+from fusedlstm.utils import SeedGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from fusedlstm.variable import Array, Mask, Shape, Variable
+
+
+class StackedLSTM(Layer):
+    """LSTM layers on top of each other, each over all outputs of the one below.
+
+    Input is (B, T, I); output that of the last layer. The results have the bits of separate layers. A layer's
+    weights are those of `LSTM`, or of `Bidirectional`, under the stack's name and ``_l0``, ``_l1`` and so on.
+
+    Parameters
+    ----------
+    units : int or list of int
+        Number of units of each layer; one number for all.
+    num_layers : int, optional
+        Number of layers; by default 2, or the length of `units`.
+    between_dropout : float
+        Share of each layer's outputs dropped in training on their way to the next layer, in [0, 1): what
+        ``torch.nn.LSTM`` calls ``dropout``. The ``dropout`` of `LSTM` is another one, at each layer's input
+        and the same at all steps.
+    bidirectional : bool
+        Whether each layer is a `Bidirectional` one.
+    merge_mode : {"concat", "sum", "mul", "ave"}
+        How the two directions' outputs are merged.
+    seed : int, optional
+        Seed of all dropouts.
+    return_sequences : bool
+        Whether the last layer returns the output of all steps.
+    return_state : bool
+        Whether a call returns a list, the last states following the output: h and c of each layer, with two
+        directions the forward one's first.
+    **kwargs
+        As in `LSTM`, for each layer, except ``go_backwards``; and in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is unknown, out of range or not supported.
+    """
+
+    takes_mask: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        units: int | Sequence[int],
+        num_layers: int | None = None,
+        *,
+        between_dropout: float = 0.0,
+        bidirectional: bool = False,
+        merge_mode: str = "concat",
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        own = {key: kwargs.pop(key) for key in ("name", "trainable", "input_shape") if key in kwargs}
+        super().__init__(dtype=kwargs.get("dtype"), **own)
+        sizes = _sizes(units, num_layers)
+        self.between_dropout = checks.rate(between_dropout, "between_dropout")
+        self.bidirectional = bool(bidirectional)
+        self.merge_mode = checks.choice(merge_mode, "merge_mode", ("concat", "sum", "mul", "ave"))
+        if kwargs.pop("go_backwards", False):
+            raise ValueError("go_backwards: expected False for a stack, got True; reverse its input instead")
+        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.seed = checks.optional_seed(seed, "seed")
+        seeds = SeedGenerator(seed)
+        self.layers: list[LSTM | Bidirectional] = []
+        self._gaps: list[Dropout] = []
+        for number, size in enumerate(sizes):
+            name, last = f"{self.name}_l{number}", number == len(sizes) - 1
+            layer = LSTM(
+                size,
+                name=name,
+                seed=None if seed is None else seeds.next(),
+                return_sequences=self.return_sequences or not last,
+                return_state=self.return_state,
+                **kwargs,
+            )
+            self.layers.append(Bidirectional(layer, self.merge_mode, name=name) if bidirectional else layer)
+            if not last:
+                gap_seed = None if seed is None else seeds.next()
+                self._gaps.append(Dropout(self.between_dropout, gap_seed, name=f"{name}_dropout"))
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the weights of all layers; see `Layer.build`."""
+        shape = input_shape
+        for layer in self.layers:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the shape of the last layer's output; see `Layer.compute_output_shape`."""
+        shape = input_shape
+        for layer in self.layers:
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return the mask where the output has steps; see `Layer.compute_mask`."""
+        return super().compute_mask(x, mask) if self.return_sequences else None
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        *,
+        initial_state: Sequence[npt.ArrayLike] | None = None,
+        mask: npt.ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        """Compute the layer's output, building it first if need be.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, T, I)
+            Input, converted to the layer's dtype.
+        initial_state : list of array_like, shape (B, H) each, optional
+            Start values of all states, in the order of ``return_state``; zeros by default.
+        mask : array_like of bool, shape (B, T), optional
+            Which steps are real.
+        training : bool
+            Whether dropout is on and `backward` may follow.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            The output; with ``return_state`` a list, the last states following.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong.
+        """
+        array = self.prepare(x)
+        states: list[Any] | None = None
+        if initial_state is not None:
+            groups = self._grouped(initial_state, "initial_state")
+            states = [
+                layer.checked_states(group, len(array))
+                for layer, group in zip(self.layers, groups, strict=True)
+            ]
+        return self.forward(
+            array, training, states, None if mask is None else np.ascontiguousarray(mask, bool)
+        )
+
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,
+        initial_state: list[Any] | None = None,
+        mask: Mask | None = None,
+    ) -> Any:
+        """Compute the output; see `Layer.forward` and `__call__`."""
+        last: list[Array] = []
+        for number, layer in enumerate(self.layers):
+            if number:
+                x = self._gaps[number - 1].forward(x, training)
+            x = layer.forward(x, training, None if initial_state is None else initial_state[number], mask)
+            if self.return_state:
+                x, *states = x
+                last += states
+        return [x, *last] if self.return_state else x
+
+    def backward(
+        self, dy: Array | None, need_dx: bool = True, dstates: Sequence[Array | None] | None = None
+    ) -> Array | None:
+        """Compute gradients; see `Layer.backward`.
+
+        Parameters
+        ----------
+        dy : ndarray or None
+            Gradient of the output.
+        need_dx : bool
+            Whether the input's gradient is wanted.
+        dstates : list of ndarray or None, optional
+            Gradients of the last states that ``return_state`` gave.
+
+        Returns
+        -------
+        ndarray or None
+            Gradient of the input. Those of the initial states are in ``state_gradients``.
+        """
+        groups = [None] * len(self.layers) if dstates is None else self._grouped(dstates, "dstates")
+        for number in reversed(range(len(self.layers))):
+            dy = self.layers[number].backward(dy, need_dx or number > 0, groups[number])
+            if number and dy is not None:
+                dy = self._gaps[number - 1].backward(dy)
+        return dy
+
+    @property
+    def state_gradients(self) -> tuple[Array, ...] | None:
+        """Gradients of all initial states, from the last `backward`."""
+        parts = [layer.state_gradients for layer in self.layers]
+        return tuple(array for part in parts if part is not None for array in part) or None
+
+    def reset_state(self) -> None:
+        """Let all layers of a stateful stack start from zeros again."""
+        for layer in self.layers:
+            layer.reset_state()
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, the lowest layer's first."""
+        return [variable for layer in self.layers for variable in layer.weights]
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        parts: list[Layer] = [*self.layers, *self._gaps]
+        return [seeds for part in parts for seeds in part.seed_generators]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        parts = [layer.forward_layer if isinstance(layer, Bidirectional) else layer for layer in self.layers]
+        return {
+            **parts[0].get_config(),
+            **super().get_config(),
+            "units": [part.units for part in parts],
+            "between_dropout": self.between_dropout,
+            "bidirectional": self.bidirectional,
+            "merge_mode": self.merge_mode,
+            "seed": self.seed,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+        }
+
+    def _grouped(self, states: Sequence[Any], name: str) -> list[Any]:
+        """Split a list of all layers' states by layer."""
+        size = 4 if self.bidirectional else 2
+        count = size * len(self.layers)
+        if not isinstance(states, list | tuple) or len(states) != count:
+            got = f"{len(states)}" if isinstance(states, list | tuple) else type(states).__name__
+            raise ValueError(f"{name}: expected a list of {count} arrays, got {got}")
+        return [states[start : start + size] for start in range(0, count, size)]
+
+
+def unstacked(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers with each stack's own ones in its place."""
+    result: list[Layer] = []
+    for layer in layers:
+        result += layer.layers if isinstance(layer, StackedLSTM) else [layer]
+    return result
+
+
+def _sizes(units: int | Sequence[int], num_layers: int | None) -> list[int]:
+    if not isinstance(units, list | tuple):
+        count = 2 if num_layers is None else checks.positive_int(num_layers, "num_layers")
+        return [checks.positive_int(units, "units")] * count
+    if not units or num_layers not in (None, len(units)):
+        expected = "at least one number" if not units else f"{num_layers} numbers, one for each layer"
+        raise ValueError(f"units: expected {expected}, got {list(units)}")
+    return [checks.positive_int(size, "units") for size in units]
