@@ -3,7 +3,8 @@
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
 #   make lint                                               formatting, ruff, mypy, through pre-commit
-#   make bench [ARGS="--quick"]                             verify and time the kernels on this machine
+#   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
+#              ONNX Runtime, Keras on JAX and, since they are large, only when named, PyTorch and TensorFlow
 #   make warnings | sanitize | test-neon | clean       what CI runs besides
 
 PYTHON ?= python3
@@ -22,6 +23,7 @@ lint: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 
 bench: $(VENV)/installed-bench
+	$(if $(PEERS),$(PIP_INSTALL) $(PEERS))
 	$(BIN)/fusedlstm bench $(ARGS)
 
 # Every compiler that is here, warnings as errors.
