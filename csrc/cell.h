@@ -31,6 +31,8 @@ struct CellGradients {
 
 // The equations as they stand above.
 struct PlainCell {
+  static constexpr bool has_options = false;
+
   template <class V>
   FUSEDLSTM_INLINE V gate(V z) const {
     return sigmoid(z);
@@ -96,6 +98,7 @@ struct PlainCell {
 // and other activations. `peepholes` are those of the vector's units.
 template <class V, class T>
 struct OptionCell {
+  static constexpr bool has_options = true;
   const CellOptions<T>& options;
   V peepholes[3];  // zeros where there are none
 
@@ -129,11 +132,16 @@ struct OptionCell {
 };
 
 template <class V, class Cell>
+[[gnu::always_inline]] inline V new_cell(const Cell& cell, V i, V f, V g, V c_prev) {
+  return cell.clip(fma(f, c_prev, i * g));
+}
+
+template <class V, class Cell>
 [[gnu::always_inline]] inline CellValues<V> cell_forward(const Cell& cell, const Gates<V>& z, V c_prev) {
   const V i = cell.gate(cell.see(0, z.i, c_prev));
   const V f = cell.forget(i, cell.see(1, z.f, c_prev));
   const V g = cell.candidate(z.g);
-  const V c = cell.clip(fma(f, c_prev, i * g));
+  const V c = new_cell(cell, i, f, g, c_prev);
   return {{i, f, g, cell.gate(cell.see(2, z.o, c))}, c};
 }
 

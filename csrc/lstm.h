@@ -2,9 +2,10 @@
 //
 //   B  batch rows        T  time steps       I  input features
 //   H  units             G  gate columns, G = 4 H, in the order i, f, g (the candidate c~), o
+//   R  size of h: H, or the columns of a projection (H,R), which makes h = m projection of m = o tanh(c)
 //
 // Gradients are named `d` + name. Public arrays have Keras's layout: x (B,T,I), kernel (I,G),
-// recurrent_kernel (H,G), bias (G), states (B,H), y (B,T,H). Element (b,t,j) of a sequence lies at
+// recurrent_kernel (R,G), bias (G), h (B,R), c (B,H), y (B,T,R). Element (b,t,j) of a sequence lies at
 // data[b * row + t * step + j]: rows and steps may have any strides, features are contiguous.
 //
 // What forward leaves for backward is the tape:
@@ -12,10 +13,11 @@
 //   set;
 //                          backward overwrites them with the gates' gradients
 //   cells (T+1,B,H)        cell states, slot 0 holding the initial one
-//   y     (B,T,H)          hidden states, which forward has to write anyway
-// that is 4 P width + H numbers per row and step besides y, with P width the units filled up to whole
-// vectors. tanh(c) is h / o. In this layout a tile writes its gates in one piece, and a panel of gate
-// gradients is the packed operand of a product as it lies there.
+//   y     (B,T,R)          hidden states, which forward has to write anyway
+//   m     (T,B,H)          what was projected, where there is a projection
+// that is 4 P width + H numbers per row and step besides y and m, with P width the units filled up to whole
+// vectors. tanh(c) is h / o, or m / o. In this layout a tile writes its gates in one piece, and a panel of
+// gate gradients is the packed operand of a product as it lies there.
 //
 // No structure here owns memory: the caller allocates everything, scratch included, before work starts.
 #pragma once
@@ -38,6 +40,7 @@ struct Sizes {
   Index steps;
   Index inputs;
   Index units;
+  Index outputs;  // R
 };
 
 // A (B,T,features) array. Negative strides walk it backwards.
@@ -86,6 +89,7 @@ struct HiddenStates {
   Sequence<T> states;
   Slots slots = Slots::times;
 
+  FUSEDLSTM_INLINE explicit operator bool() const { return static_cast<bool>(states); }
   FUSEDLSTM_INLINE T* at(const Timeline& timeline, Index b, Index s) const {
     switch (slots) {
       case Slots::times:
@@ -132,8 +136,9 @@ struct BFloat16 {
 };
 
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
-//   input (panels, I, 4, width), recurrent (panels, H, 4, width), bias (panels, 4, width),
-// zero beyond H, so that a register tile meets i, f, g and o of the same units together. For inference W may
+//   input (panels, I, 4, width), recurrent (panels, R, 4, width), bias (panels, 4, width),
+// zero beyond H, so that a register tile meets i, f, g and o of the same units together; or, of the
+// projection (panels', H, 4 width), `4 width` columns, zero beyond R. For inference W may
 // be narrower than T: BFloat16, whose rows interleave pairs of gates (i, f) and (g, o), (width, 2), so that
 // one load of whole words serves two; or int8, whose panels (K / 2 rounded up, 4, width, 2) interleave pairs
 // of rows, with a factor per column, input_scale and recurrent_scale (panels, 4, width).
@@ -144,6 +149,8 @@ struct GatePanels {
   const T* bias;
   const T* input_scale = nullptr;
   const T* recurrent_scale = nullptr;
+  const W* projection = nullptr;  // or null for none
+  const T* projection_scale = nullptr;
 };
 
 // Where a panel keeps a weight of row k and one of its units.
@@ -166,12 +173,23 @@ FUSEDLSTM_INLINE constexpr Index panel_rows(Index K) {
 }
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of
-//   recurrent^T (panels, P 4 width, 4 width) and input^T (panels, P 4 width, 4 width), zero beyond H and I,
-// with rows in the order of the gates' tape.
+//   recurrent^T (panels, P 4 width, 4 width) and input^T (panels, P 4 width, 4 width), zero beyond R and I,
+// with rows in the order of the gates' tape, and projection^T (panels, R, 4 width), zero beyond H.
 template <class T>
 struct TransposedPanels {
   const T* input;
   const T* recurrent;
+  const T* projection;  // or null for none
+};
+
+// Zoneout (Krueger et al. 2017): with these rates, c and h keep their previous values instead of taking the
+// step's new ones; h is made of the new c. Where `drawn`, which units do so is told by the hashes of (seed,
+// row, step, unit), and otherwise the states are the expectation over that, rate previous + (1 - rate) new.
+struct Zoneout {
+  double c;
+  double h;
+  bool drawn;
+  std::uint64_t seed;
 };
 
 // What a cell does differently from the equations at the top of cell.h.
@@ -183,6 +201,7 @@ struct CellOptions {
   const T* peepholes;       // (3,H): how much of c_prev i and f see, and o of c; or null
   T cell_clip;              // c stays within [-cell_clip, cell_clip]; 0 for no limit
   bool coupled;             // f = 1 - i, whatever z_f is
+  Zoneout zoneout;
 };
 
 template <class T>
@@ -190,13 +209,14 @@ struct ForwardProblem {
   Sizes sizes;
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I)
-  const T* h0;          // (B,H) or null for zeros
+  const T* h0;          // (B,R) or null for zeros
   HiddenStates<T> h;
+  HiddenStates<T> m;              // null without a projection
   T* cells;                       // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
   Index cells_step;               // B * H on tape, 0 to update one (B,H) buffer in place
   T* gates;                       // on tape, or null
   const CellOptions<T>* options;  // or null for the plain cell
-  // (B,H) factors of the hidden state on its way into the next step, or null; the products are kept in
+  // (B,R) factors of the hidden state on its way into the next step, or null; the products are kept in
   // `dropped`, where h is kept in `h`, and that of h0 in `dropped_h0`, null where h0 is.
   const T* recurrent_mask;
   HiddenStates<T> dropped;
@@ -215,8 +235,9 @@ struct BackwardProblem {
   Timeline timeline;
   Sequence<const T> x;  // (B,T,I), as given to forward
   TransposedPanels<T> weights;
-  const T* h0;              // (B,H) or null for zeros, as given to forward
+  const T* h0;              // (B,R) or null for zeros, as given to forward
   HiddenStates<const T> h;  // from forward
+  HiddenStates<const T> m;  // from forward
   const T* cells;           // (T+1,B,H), from forward
   T* gates;                 // the tape's: in, activated gates; out, their gradients
   const T* next_gates;  // (P,B,4,width): gradients of the step after the window, for rows that go on there
@@ -224,16 +245,22 @@ struct BackwardProblem {
   const T* recurrent_mask;        // as given to forward
   HiddenStates<const T> dropped;  // from forward
   const T* dropped_h0;            // as given to forward
-  Sequence<const T> dy;           // (B,T,H) or null for zeros
-  const T* dh;                    // (B,H) gradient of the last hidden state, or null for zeros
+  Sequence<const T> dy;           // (B,T,R) or null for zeros
+  const T* dh;                    // (B,R) gradient of the last hidden state, or null for zeros
   T* dc;                          // (B,H): in, gradient of the last cell state; out, gradient of c0
-  T* dh0;                         // (B,H), or null when not wanted
-  Sequence<T> dx;                 // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;                     // (I,G)
-  T* drecurrent_kernel;           // (H,G)
-  T* dbias;                       // (G), or null when not wanted
-  T* dpeepholes;                  // (3,H), or null when there are none
-  bool accumulate;                // add to the weight gradients instead of setting them
+  T* dh_kept;            // (B,R), where zoneout keeps h: what the step after hands to the state before it
+  T* dh0;                // (B,R), or null when not wanted
+  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
+  T* dkernel;            // (I,G)
+  T* drecurrent_kernel;  // (R,G)
+  T* dbias;              // (G), or null when not wanted
+  T* dpeepholes;         // (3,H), or null when there are none
+  T* dprojection;        // (H,R), or null when there is none
+  bool accumulate;       // add to the weight gradients instead of setting them
+  // Of run_backward: gradients of m projection (T,B,R), null without a projection; and the cells as they were
+  // before zoneout (T,B,H), null where peepholes do not need them.
+  T* dprojected;
+  T* new_cells;
 };
 
 }  // namespace fusedlstm

@@ -19,13 +19,15 @@ struct TapeMemory {
   Panels<T> panels;
   Buffer<T> gates;
   Buffer<T> cells;
-  Buffer<T> dropped;  // (B,T,H) what the recurrent product read, where there is a recurrent mask
+  Buffer<T> m;        // (T,B,H) what was projected, where there is a projection
+  Buffer<T> dropped;  // (B,T,R) what the recurrent product read, where there is a recurrent mask
   std::unique_ptr<Checkpoints<T>> checkpoints;
 };
 
 struct Tape {
   Number number;
   Sizes sizes;
+  const char* outputs_letter;
   bool go_backwards;
   bool use_bias;
   py::array x;
@@ -33,7 +35,7 @@ struct Tape {
   py::object h0;  // None for zeros
   RealSteps real;
   GivenOptions options;
-  py::object recurrent_mask;  // (B,H) or None
+  py::object recurrent_mask;  // (B,R) or None
   std::variant<TapeMemory<float>, TapeMemory<double>> memory;
   Index bytes;
   bool used = false;
@@ -45,17 +47,18 @@ struct Tape {
   }
 };
 
-// States after each row's last real step; c (B,H) only where it is not null.
+// States h (B,R) and c (B,H) after each row's last real step; c only where it is not null.
 template <class T>
 void copy_last_states(const ForwardProblem<T>& p, T* h, T* c) {
   const Index H = p.sizes.units;
+  const Index R = p.sizes.outputs;
   for (Index b = 0; b < p.sizes.batch; ++b) {
     const Index length = p.timeline.length(b);
-    const T* source = length > 0 ? p.hidden(b, length - 1) : p.h0 != nullptr ? p.h0 + b * H : nullptr;
+    const T* source = length > 0 ? p.hidden(b, length - 1) : p.h0 != nullptr ? p.h0 + b * R : nullptr;
     if (source != nullptr) {
-      std::copy_n(source, H, h + b * H);
+      std::copy_n(source, R, h + b * R);
     } else {
-      std::fill_n(h + b * H, H, T(0));
+      std::fill_n(h + b * R, R, T(0));
     }
     if (c != nullptr) std::copy_n(p.cells + length * p.cells_step + b * H, H, c + b * H);
   }
@@ -87,19 +90,21 @@ struct ForwardCall {
 template <class T>
 py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall& call) {
   const Panels<T> panels = weights.panels<T>();
-  const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units()};
+  const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units(), weights.outputs()};
   const Index B = n.batch;
   const Index H = n.units;
+  const Index R = n.outputs;
   const Index states = B * H;
+  const Index outputs = B * R;
   const bool whole_tape = call.training && call.checkpoint_every == 0;
   const bool whole_y = whole_tape || call.return_sequences;
 
-  py::array h_last = new_array<T>({B, H});
+  py::array h_last = new_array<T>({B, R});
   py::array c_last = new_array<T>({B, H});
   py::object y = py::none();
-  if (whole_y) y = new_array<T>({B, n.steps, H});
-  const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * states);
-  TapeMemory<T> memory{panels, {}, {}, {}, nullptr};
+  if (whole_y) y = new_array<T>({B, n.steps, R});
+  const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * outputs);
+  TapeMemory<T> memory{panels, {}, {}, {}, {}, nullptr};
   const bool dropping = !call.recurrent_mask.is_none();
   Index tape_bytes = 0;
   if (whole_tape) {
@@ -107,9 +112,11 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
     const Index cells = (n.steps + 1) * states;
     memory.gates = Buffer<T>(gates);
     memory.cells = Buffer<T>(cells);
-    const Index dropped = dropping ? n.steps * states : 0;
+    const Index m = panels->projects() ? n.steps * states : 0;
+    if (panels->projects()) memory.m = Buffer<T>(m);
+    const Index dropped = dropping ? n.steps * outputs : 0;
     if (dropping) memory.dropped = Buffer<T>(dropped);
-    tape_bytes = (gates + cells + dropped) * static_cast<Index>(sizeof(T));
+    tape_bytes = (gates + cells + m + dropped) * static_cast<Index>(sizeof(T));
   } else if (call.training) {
     memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, call.checkpoint_every);
     tape_bytes = memory.checkpoints->bytes();
@@ -123,13 +130,16 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   const CellOptions<T> options = call.options.template typed<T>();
   p.options = call.options ? &options : nullptr;
   p.recurrent_mask = data_or_null<T>(call.recurrent_mask);
-  const Buffer<T> two_dropped = dropping && !whole_tape ? Buffer<T>(2 * states) : Buffer<T>();
-  p.dropped = whole_tape ? HiddenStates<T>{{memory.dropped.data(), n.steps * H, H}, Slots::steps}
-                         : HiddenStates<T>{{two_dropped.data(), H, states}, Slots::two};
+  const Buffer<T> one_m = panels->projects() && !whole_tape ? Buffer<T>(states) : Buffer<T>();
+  p.m = whole_tape ? HiddenStates<T>{{memory.m.data(), H, states}, Slots::steps}
+                   : HiddenStates<T>{{one_m.data(), H, 0}, Slots::steps};
+  const Buffer<T> two_dropped = dropping && !whole_tape ? Buffer<T>(2 * outputs) : Buffer<T>();
+  p.dropped = whole_tape ? HiddenStates<T>{{memory.dropped.data(), n.steps * R, R}, Slots::steps}
+                         : HiddenStates<T>{{two_dropped.data(), R, outputs}, Slots::two};
   if (whole_y) {
-    p.h = {{mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * H, H}, Slots::times};
+    p.h = {{mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * R, R}, Slots::times};
   } else {
-    p.h = {{hidden.data(), H, states}, Slots::two};
+    p.h = {{hidden.data(), R, outputs}, Slots::two};
   }
   const T* first_c = data_or_null<T>(call.c0);
   T* h_out = mutable_data<T>(h_last);
@@ -151,28 +161,30 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
       copy_last_states(p, h_out, whole_tape ? c_out : nullptr);
     }
     if (call.return_sequences && !call.real.all()) {
-      call.real.fill_outputs(p.h.states.data, p.h0, B, n.steps, H);
+      call.real.fill_outputs(p.h.states.data, p.h0, B, n.steps, R);
     }
   }
   py::object tape = py::none();
   if (call.training) {
-    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, call.go_backwards, weights.use_bias(), x,
-                                                whole_tape ? y : py::none(), call.h0, call.real, call.options,
-                                                call.recurrent_mask, std::move(memory), tape_bytes}));
+    tape = py::cast(
+        std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
+                                    weights.use_bias(), x, whole_tape ? y : py::none(), call.h0, call.real,
+                                    call.options, call.recurrent_mask, std::move(memory), tape_bytes}));
   }
   return py::make_tuple(call.return_sequences ? y : py::none(), h_last, c_last, tape);
 }
 
 py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
-                          Index units) {
+                          const Dim& size) {
   if (state.is_none()) return state;
-  return contiguous(name, state, number, {{"B", batch}, {"H", units}});
+  return contiguous(name, state, number, {{"B", batch}, size});
 }
 
 py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths,
                        const py::object& mask, bool zero_output_for_mask, const py::object& h0,
                        const py::object& c0, const py::object& options, const py::object& recurrent_mask,
-                       bool training, bool return_sequences, bool go_backwards, Index checkpoint_every) {
+                       const py::object& zoneout_seed, bool training, bool return_sequences,
+                       bool go_backwards, Index checkpoint_every) {
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   if (training && weights.storage() != Storage::full) {
@@ -180,15 +192,17 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
   }
   const Index B = input.shape(0);
   const Index H = weights.units();
-  const py::object h = optional_state("h0", h0, number, B, H);
-  const py::object c = optional_state("c0", c0, number, B, H);
+  const Dim R{weights.outputs_letter(), weights.outputs()};
+  const py::object h = optional_state("h0", h0, number, B, R);
+  const py::object c = optional_state("c0", c0, number, B, {"H", H});
   const RealSteps real(lengths, mask, zero_output_for_mask, go_backwards, B, input.shape(1));
-  const py::object dropping = optional_state("recurrent_mask", recurrent_mask, number, B, H);
+  const py::object dropping = optional_state("recurrent_mask", recurrent_mask, number, B, R);
   if (checkpoint_every < 0) {
     raise_value("checkpoint_every", "0 or a positive number of steps", std::to_string(checkpoint_every));
   }
+  const GivenOptions given(options, number, H, zoneout_seed);
   const ForwardCall call{
-      real, h, c, {options, number, H}, dropping, training, return_sequences, go_backwards, checkpoint_every};
+      real, h, c, given, dropping, training, return_sequences, go_backwards, checkpoint_every};
   return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
 }
 
@@ -198,10 +212,12 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
+  const Index R = n.outputs;
   const Index states = B * H;
+  const Index outputs = B * R;
   py::array dkernel = new_array<T>({n.inputs, 4 * H});
-  py::array drecurrent = new_array<T>({H, 4 * H});
-  py::array dh0 = new_array<T>({B, H});
+  py::array drecurrent = new_array<T>({R, 4 * H});
+  py::array dh0 = new_array<T>({B, R});
   py::array dc0 = new_array<T>({B, H});
   py::object dx = py::none();
   py::object dbias = py::none();
@@ -218,7 +234,15 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const CellOptions<T> options = tape.options.typed<T>();
   p.options = tape.options ? &options : nullptr;
   p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
-  p.dropped = {{memory.dropped.data(), n.steps * H, H}, Slots::steps};
+  p.dropped = {{memory.dropped.data(), n.steps * R, R}, Slots::steps};
+  p.m = {{memory.m.data(), H, states}, Slots::steps};
+  const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
+  p.dh_kept = dh_kept.data();
+  py::object dprojection = py::none();
+  if (memory.panels->projects()) {
+    dprojection = new_array<T>({H, R});
+    p.dprojection = mutable_data<T>(py::reinterpret_borrow<py::array>(dprojection));
+  }
   py::object dpeepholes = py::none();
   if (tape.options.has_peepholes()) {
     dpeepholes = new_array<T>({3, H});
@@ -244,14 +268,14 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const T* last_dc = data_or_null<T>(dc);
   // Outputs that repeat a state hand their gradients on to it.
   const bool repeats = tape.real.repeats() && p.dy;
-  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * states) : Buffer<T>();
-  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(states) : Buffer<T>();
+  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * outputs) : Buffer<T>();
+  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(outputs) : Buffer<T>();
   {
     const py::gil_scoped_release nogil;
     if (repeats) {
-      std::fill_n(repeated_h0.data(), states, T(0));
-      tape.real.gather_gradients(p.dy, gathered.data(), repeated_h0.data(), B, n.steps, H);
-      p.dy = {gathered.data(), n.steps * H, H};
+      std::fill_n(repeated_h0.data(), outputs, T(0));
+      tape.real.gather_gradients(p.dy, gathered.data(), repeated_h0.data(), B, n.steps, R);
+      p.dy = {gathered.data(), n.steps * R, R};
     }
     if (last_dc != nullptr) {
       std::copy_n(last_dc, states, p.dc);
@@ -263,21 +287,20 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     if (need_dx && !tape.real.all()) {
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
-    for (Index i = 0; repeats && i < states; ++i) p.dh0[i] += repeated_h0.data()[i];
+    for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
   }
-  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes);
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection);
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
                         bool need_dx) {
   tape.check_unused();
   const Sizes& n = tape.sizes;
+  const Dim R{tape.outputs_letter, n.outputs};
   py::object dy_view = dy;
-  if (!dy.is_none()) {
-    dy_view = readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, {"H", n.units}});
-  }
-  const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, n.units);
-  const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, n.units);
+  if (!dy.is_none()) dy_view = readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, R});
+  const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, R);
+  const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, {"H", n.units});
   return with_number(tape.number, [&](auto zero) {
     return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx);
   });
@@ -288,16 +311,19 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
           const GivenOptions& given, const py::array& h_out, const py::array& c_out) {
   const Panels<T> panels = weights.panels<T>();  // A share: update() may come meanwhile.
   ForwardProblem<T> p{};
-  p.sizes = {x.shape(0), 1, weights.inputs(), weights.units()};
+  p.sizes = {x.shape(0), 1, weights.inputs(), weights.units(), weights.outputs()};
   const Index states = p.sizes.batch * p.sizes.units;
+  const Index outputs = p.sizes.batch * p.sizes.outputs;
   p.x = {data_of<T>(x), stride_of<T>(x, 0), 0};
   p.h0 = data_of<T>(h);
   p.cells = mutable_data<T>(c_out);
   T* h_target = mutable_data<T>(h_out);
   // Units still read the old state while others write the new one.
   const bool in_place = overlap(h_out, h);
-  const Buffer<T> fresh = in_place ? Buffer<T>(states) : Buffer<T>();
-  p.h = {{in_place ? fresh.data() : h_target, p.sizes.units, 0}, Slots::steps};
+  const Buffer<T> fresh = in_place ? Buffer<T>(outputs) : Buffer<T>();
+  p.h = {{in_place ? fresh.data() : h_target, p.sizes.outputs, 0}, Slots::steps};
+  const Buffer<T> m = panels->projects() ? Buffer<T>(states) : Buffer<T>();
+  p.m = {{m.data(), p.sizes.units, 0}, Slots::steps};
   p.timeline = Timeline::whole(1, nullptr);
   const CellOptions<T> options = given.typed<T>();
   p.options = given ? &options : nullptr;
@@ -307,7 +333,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   KernelRun run = run_forward(*panels, p);
   run.operation = "lstm_step";
   note_run(run);
-  if (in_place) std::copy_n(fresh.data(), states, h_target);
+  if (in_place) std::copy_n(fresh.data(), outputs, h_target);
 }
 
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
@@ -316,13 +342,14 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
   const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
   const Index H = weights.units();
-  const py::array h_in = contiguous("h", h, number, {{"B", B}, {"H", H}});
+  const Dim R{weights.outputs_letter(), weights.outputs()};
+  const py::array h_in = contiguous("h", h, number, {{"B", B}, R});
   const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
-  const GivenOptions given(options, number, H);
+  const GivenOptions given(options, number, H, py::none());
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     if (out.is_none()) {
-      const py::tuple fresh = py::make_tuple(new_array<T>({B, H}), new_array<T>({B, H}));
+      const py::tuple fresh = py::make_tuple(new_array<T>({B, R.length}), new_array<T>({B, H}));
       step<T>(weights, input, h_in, c_in, given, fresh[0], fresh[1]);
       return fresh;
     }
@@ -330,7 +357,7 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
       raise_type("out", "a tuple of two arrays", type_name(out));
     }
     const auto pair = py::reinterpret_borrow<py::tuple>(out);
-    const py::array h_new = writable("out[0]", pair[0], number, {{"B", B}, {"H", H}});
+    const py::array h_new = writable("out[0]", pair[0], number, {{"B", B}, R});
     const py::array c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
     if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
         overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {

@@ -9,9 +9,12 @@ namespace fusedlstm::bindings {
 namespace {
 
 // Sizes whose products would not fit 64 bits would fail to allocate long before; this catches the rest.
-void check_sizes(Index inputs, Index units) {
+void check_sizes(Index inputs, Index units, Index outputs) {
   constexpr Index largest = Index{1} << 28;
   if (units < 1 || units > largest) raise_value("recurrent_kernel", "1 to 2^28 units", std::to_string(units));
+  if (outputs < 1 || outputs > largest) {
+    raise_value("projection", "1 to 2^28 columns", std::to_string(outputs));
+  }
   if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
 }
 
@@ -53,28 +56,45 @@ const char* name_of(Storage storage) {
 }
 
 Weights::Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
-                 const py::object& storage)
+                 const py::object& projection, const py::object& storage)
     : number_(number_type("kernel", kernel)), storage_(storage_named(storage, number_)) {
-  const py::array r = checked("recurrent_kernel", recurrent_kernel, number_, {{"H"}, {"4H"}});
+  projects_ = !projection.is_none();
+  const py::array r =
+      checked("recurrent_kernel", recurrent_kernel, number_, {{projects_ ? "R" : "H"}, {"4H"}});
   const py::array k = checked("kernel", kernel, number_, {{"I"}, {"4H"}});
   inputs_ = k.shape(0);
-  units_ = r.shape(0);
-  pack(kernel, recurrent_kernel, bias);
+  units_ = outputs_ = r.shape(0);
+  if (projects_) {
+    const py::array p = checked("projection", projection, number_, {{"H"}, {"R"}});
+    units_ = p.shape(0);
+    outputs_ = p.shape(1);
+  }
+  pack(kernel, recurrent_kernel, bias, projection);
 }
 
-void Weights::update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
-  pack(kernel, recurrent_kernel, bias);
+void Weights::update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+                     const py::object& projection) {
+  if (projection.is_none() == projects_) {
+    raise_value("projection",
+                projects_ ? "an array, as there has been a projection" : "None, as there has been none",
+                projects_ ? "None" : type_name(projection));
+  }
+  pack(kernel, recurrent_kernel, bias, projection);
   ++version_;
 }
 
-void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias) {
-  check_sizes(inputs_, units_);
-  const py::array r =
-      readable("recurrent_kernel", recurrent_kernel, number_, {{"H", units_}, {"4H", 4 * units_}});
+void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+                   const py::object& projection) {
+  check_sizes(inputs_, units_, outputs_);
+  const py::array r = readable("recurrent_kernel", recurrent_kernel, number_,
+                               {{outputs_letter(), outputs_}, {"4H", 4 * units_}});
   const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
   const bool has_bias = !bias.is_none();
   const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
+  const py::array p =
+      projects_ ? readable("projection", projection, number_, {{"H", units_}, {"R", outputs_}}) : py::array();
   if (storage_ == Storage::int8) {
+    if (projects_) check_finite("projection", p);
     check_finite("recurrent_kernel", r);
     check_finite("kernel", k);
   }
@@ -83,9 +103,14 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
     Panels<T> fresh;
     {
       const py::gil_scoped_release nogil;
-      fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, data_of<T>(k), stride_of<T>(k, 0),
-                                                    data_of<T>(r), stride_of<T>(r, 0),
-                                                    has_bias ? data_of<T>(b) : nullptr, storage_);
+      const typename LstmPanels<T>::Source source{data_of<T>(k),
+                                                  stride_of<T>(k, 0),
+                                                  data_of<T>(r),
+                                                  stride_of<T>(r, 0),
+                                                  has_bias ? data_of<T>(b) : nullptr,
+                                                  projects_ ? data_of<T>(p) : nullptr,
+                                                  projects_ ? stride_of<T>(p, 0) : 0};
+      fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, outputs_, source, storage_);
     }
     panels_ = std::move(fresh);
   });
@@ -93,25 +118,30 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
 }
 
 py::tuple Weights::unpack() const {
-  return with_number(number_, [&](auto zero) {
+  return with_number(number_, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     py::array kernel = new_array<T>({inputs_, 4 * units_});
-    py::array recurrent_kernel = new_array<T>({units_, 4 * units_});
-    panels<T>()->unpack(mutable_data<T>(kernel), mutable_data<T>(recurrent_kernel));
-    return py::make_tuple(kernel, recurrent_kernel);
+    py::array recurrent_kernel = new_array<T>({outputs_, 4 * units_});
+    py::array projection = projects_ ? new_array<T>({units_, outputs_}) : py::array();
+    panels<T>()->unpack(mutable_data<T>(kernel), mutable_data<T>(recurrent_kernel),
+                        projects_ ? mutable_data<T>(projection) : nullptr);
+    if (!projects_) return py::make_tuple(kernel, recurrent_kernel);
+    return py::make_tuple(kernel, recurrent_kernel, projection);
   });
 }
 
 void bind_weights(py::module_& module) {
   py::class_<Weights>(module, "LSTMWeights")
-      .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&>(),
+      .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
+                    const py::object&>(),
            py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias") = py::none(), py::kw_only(),
-           py::arg("storage") = py::none())
+           py::arg("projection") = py::none(), py::arg("storage") = py::none())
       .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
-           py::arg("bias") = py::none())
+           py::arg("bias") = py::none(), py::kw_only(), py::arg("projection") = py::none())
       .def("unpack", &Weights::unpack)
       .def_property_readonly("inputs", &Weights::inputs)
       .def_property_readonly("units", &Weights::units)
+      .def_property_readonly("outputs", &Weights::outputs)
       .def_property_readonly("version", &Weights::version)
       .def_property_readonly("use_bias", &Weights::use_bias)
       .def_property_readonly("storage", [](const Weights& weights) { return name_of(weights.storage()); })

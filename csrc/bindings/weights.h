@@ -17,15 +17,20 @@ const char* name_of(Storage storage);
 class Weights {
  public:
   Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
-          const py::object& storage);
+          const py::object& projection, const py::object& storage);
 
-  void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias);
+  void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+              const py::object& projection);
   py::tuple unpack() const;
 
   Number number() const { return number_; }
   Storage storage() const { return storage_; }
   Index inputs() const { return inputs_; }
   Index units() const { return units_; }
+  Index outputs() const { return outputs_; }
+  bool projects() const { return projects_; }
+  // The letter of h's size in messages.
+  const char* outputs_letter() const { return projects_ ? "R" : "H"; }
   std::uint64_t version() const { return version_; }
   bool use_bias() const { return use_bias_; }
 
@@ -36,12 +41,15 @@ class Weights {
   }
 
  private:
-  void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias);
+  void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
+            const py::object& projection);
 
   Number number_;
   Storage storage_ = Storage::full;
   Index inputs_ = 0;
   Index units_ = 0;
+  Index outputs_ = 0;
+  bool projects_ = false;
   std::uint64_t version_ = 0;
   bool use_bias_ = false;
   std::variant<Panels<float>, Panels<double>> panels_;

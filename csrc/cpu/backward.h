@@ -5,26 +5,15 @@
 #include "denormals.h"
 #include "forward.h"
 #include "gemm.h"
+#include "hidden.h"
 #include "kernels.h"
+#include "projection.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// A tile's column of one vector, j, clipped to `count` columns: calls body(column, lanes).
-template <class T, class Body>
-[[gnu::always_inline]] inline void for_each_vector(Index panel, Index count, const Body& body) {
-  using V = Vec<T>;
-  for (int j = 0; j < Tile<T>::vectors; ++j) {
-    const Index column = panel * Tile<T>::columns + j * V::width;
-    if (column + V::width <= count) {
-      body(j, column, AllLanes{});
-    } else if (column < count) {
-      body(j, column, count - column);
-    }
-  }
-}
-
-// Gate gradients of one row and one vector of units at step s, in place on the tape, from dh in a register.
+// Gate gradients of one row and one vector of units at step s, in place on the tape, from the gradient of
+// o tanh(c) in a register.
 template <class T, class Cell, class Lanes>
 [[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, const GateTape& layout,
                                                     const Cell& cell, Vec<T> dh, Index b, Index s, Index unit,
@@ -36,11 +25,21 @@ template <class T, class Cell, class Lanes>
   T* dc = p.dc + b * H + unit;
   const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
   const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
-  const V h = V::load(p.h.at(p.timeline, b, s) + unit, lanes);
+  const V h = V::load((p.m ? p.m : p.h).at(p.timeline, b, s) + unit, lanes);
   const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
                        V::load(tape + 3 * V::width)};
-  const CellGradients<V> d =
-      cell_backward(cell, gates, c_prev, c, cell.output_of_step(c, gates.o, h), dh, V::load(dc, lanes));
+  CellGradients<V> d;
+  if (Cell::has_options && p.options->zoneout.c > 0) {
+    const RowZoneout<T> zoneout(p.options->zoneout, ZonedState::c, b, p.timeline.offset + s);
+    const KeptShare<V> share = zoneout.of(unit);
+    const V dc_next = V::load(dc, lanes);
+    const V fresh = new_cell(cell, gates.i, gates.f, gates.g, c_prev);
+    if (p.new_cells != nullptr) fresh.store(p.new_cells + (s * B + b) * H + unit, lanes);
+    d = cell_backward(cell, gates, c_prev, fresh, cell.output(fresh), dh, share.to_fresh(dc_next));
+    d.c_prev = d.c_prev + share.to_previous(dc_next);
+  } else {
+    d = cell_backward(cell, gates, c_prev, c, cell.output_of_step(c, gates.o, h), dh, V::load(dc, lanes));
+  }
   d.z.i.store(tape);
   d.z.f.store(tape + V::width);
   d.z.g.store(tape + 2 * V::width);
@@ -76,22 +75,18 @@ template <class T>
 }
 
 // The epilogue of a tile of dh: what comes back through the recurrence, the step's own gradient, and the
-// cell.
-template <bool with_options, class T>
+// cell; or that of a tile of dm, which is for the cell as it is.
+template <bool with_options, bool projected, class T>
 [[gnu::noinline]] void run_gradients(const BackwardProblem<T>& p, const GateTape& layout, const T* sums,
                                      const Index* rows, Index count, Index s, Index panel, bool last) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
   for (Index r = 0; r < count; ++r, sums += Tile<T>::columns) {
     const Index b = rows[r];
-    const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : nullptr;
-    const T* dh_last = last && p.dh != nullptr ? p.dh + b * H : nullptr;
-    const T* mask = p.recurrent_mask != nullptr ? p.recurrent_mask + b * H : nullptr;
+    const HiddenGradient<with_options, T> hidden(p, b, s, last);
     for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
       V dh = V::load(sums + j * V::width);
-      if (mask != nullptr) dh = dh * V::load(mask + unit, lanes);
-      if (dy != nullptr) dh = dh + V::load(dy + unit, lanes);
-      if (dh_last != nullptr) dh = dh + V::load(dh_last + unit, lanes);
+      if constexpr (!projected) dh = hidden(dh, unit, lanes);
       if constexpr (with_options) {
         finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes), dh, b, s, unit, lanes);
       } else {
@@ -111,6 +106,7 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
   const GateTape next_layout(1, p.sizes.batch, V::width);
   const Index H = p.sizes.units;
+  const Index R = p.sizes.outputs;
   const Index G = divide_up(H, V::width) * columns;  // as on tape, where units fill whole vectors
   // Where the chunk's gate gradients and dx lie, and sums that wait between blocks of K.
   const Index most_rows = share.chunk * share.row_block;
@@ -152,10 +148,27 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
         multiply(range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
                  PanelOrder{share.panels, s % 2 != 0}, partial, from_zero_soon, to_finished,
                  [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                   if (p.options == nullptr) {
-                     run_gradients<false>(p, layout, sums, own + first, count, s, panel, last);
+                   const Index* tile = own + first;
+                   if (p.m) {
+                     keep_hidden_gradients(p, sums, tile, count, s, panel, last);
+                   } else if (p.options == nullptr) {
+                     run_gradients<false, false>(p, layout, sums, tile, count, s, panel, last);
                    } else {
-                     run_gradients<true>(p, layout, sums, own + first, count, s, panel, last);
+                     run_gradients<true, false>(p, layout, sums, tile, count, s, panel, last);
+                   }
+                 });
+      };
+      const auto run_projection = [&] {
+        const auto dh_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
+          return p.dprojected + (s * p.sizes.batch + rows[r]) * R;
+        };
+        multiply(active, R, whole_rows(R, dh_row), p.weights.projection,
+                 PanelOrder{share.projection_panels, s % 2 != 0}, partial, from_zero, to_finished,
+                 [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                   if (p.options == nullptr) {
+                     run_gradients<false, true>(p, layout, sums, rows + first, count, s, panel, false);
+                   } else {
+                     run_gradients<true, true>(p, layout, sums, rows + first, count, s, panel, false);
                    }
                  });
       };
@@ -163,6 +176,10 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
       if (active > later) run_step({later, active}, true);
       later = active;
       if (share.together) worker.wait();
+      if (p.m) {
+        run_projection();
+        if (share.together) worker.wait();
+      }
 
       if (p.dx) {
         for (Index r = 0; r < active; ++r, ++waiting) {
@@ -190,18 +207,20 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
     // Rows without any step pass dh on as it is.
     const auto finish_state = [&](Range range, bool empty) FUSEDLSTM_INLINE {
       const Index* own = rows + range.begin;
+      const bool keeps_h = !empty && p.options != nullptr && p.options->zoneout.h > 0;
       multiply(range.size(), empty ? 0 : G, gates_at(0, own), p.weights.recurrent, PanelOrder{share.panels},
                partial, from_zero, to_finished,
                [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
                  for (Index r = 0; r < count; ++r, sums += columns) {
                    const Index b = own[first + r];
-                   for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                   for_each_vector<T>(panel, R, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
                      V dh = V::load(sums + j * V::width);
                      if (p.recurrent_mask != nullptr) {
-                       dh = dh * V::load(p.recurrent_mask + b * H + unit, lanes);
+                       dh = dh * V::load(p.recurrent_mask + b * R + unit, lanes);
                      }
-                     if (empty && p.dh != nullptr) dh = V::load(p.dh + b * H + unit, lanes);
-                     dh.store(p.dh0 + b * H + unit, lanes);
+                     if (keeps_h) dh = dh + V::load(p.dh_kept + b * R + unit, lanes);
+                     if (empty && p.dh != nullptr) dh = V::load(p.dh + b * R + unit, lanes);
+                     dh.store(p.dh0 + b * R + unit, lanes);
                    });
                  }
                });

@@ -24,24 +24,25 @@ template <class T>
 KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T> problem, T* h_last) {
   const Timeline whole = problem.timeline;
   const T* first_h = problem.h0;
-  const Index H = sizes_.units;
-  const Index states = sizes_.batch * H;
+  const Index R = sizes_.outputs;
+  const Index hidden = sizes_.batch * R;
+  const Index cells = sizes_.batch * sizes_.units;
   if (first_h != nullptr) {
-    std::copy_n(first_h, states, h_last);
+    std::copy_n(first_h, hidden, h_last);
   } else {
-    std::fill_n(h_last, states, T(0));
+    std::fill_n(h_last, hidden, T(0));
   }
   KernelRun run;
   for (Index window = 0; window < windows_; ++window) {
-    std::copy_n(h_last, states, h(window));
-    std::copy_n(problem.cells, states, c(window));
+    std::copy_n(h_last, hidden, h(window));
+    std::copy_n(problem.cells, cells, c(window));
     problem.timeline = window_of(whole, window);
     problem.sizes.steps = problem.timeline.steps;
     problem.h0 = window > 0 ? h(window) : first_h;
     run = run_forward(panels, problem);
     for (Index b = 0; b < sizes_.batch; ++b) {
       const Index length = problem.timeline.length(b);
-      if (length > 0) std::copy_n(problem.hidden(b, length - 1), H, h_last + b * H);
+      if (length > 0) std::copy_n(problem.hidden(b, length - 1), R, h_last + b * R);
     }
   }
   return run;
@@ -54,19 +55,22 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   T* dh0 = problem.dh0;
   const Index B = sizes_.batch;
   const Index H = sizes_.units;
+  const Index R = sizes_.outputs;
   const Index longest = std::min(every_, sizes_.steps);
   const GateTape next_layout(1, B, panels.width());
   const Buffer<T> gates(panels.gate_panels() * GateTape(longest, B, panels.width()).panel_size());
   const Buffer<T> cells((longest + 1) * B * H);
-  const Buffer<T> hidden(longest * B * H);
-  const Buffer<T> dropped(problem.recurrent_mask != nullptr ? longest * B * H : 0);
+  const Buffer<T> hidden(longest * B * R);
+  const Buffer<T> unprojected(panels.projects() ? longest * B * H : 0);
+  const Buffer<T> dropped(problem.recurrent_mask != nullptr ? longest * B * R : 0);
   const Buffer<T> next_gates(panels.gate_panels() * next_layout.panel_size());
 
   problem.gates = gates.data();
   problem.cells = cells.data();
   problem.next_gates = next_gates.data();
-  problem.h = {{hidden.data(), H, B * H}, Slots::steps};
-  problem.dropped = {{dropped.data(), H, B * H}, Slots::steps};
+  problem.h = {{hidden.data(), R, B * R}, Slots::steps};
+  if (panels.projects()) problem.m = {{unprojected.data(), H, B * H}, Slots::steps};
+  problem.dropped = {{dropped.data(), R, B * R}, Slots::steps};
   KernelRun run;
   for (Index window = windows_ - 1; window >= 0; --window) {
     problem.accumulate = window < windows_ - 1;
@@ -87,13 +91,14 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
     again.timeline = problem.timeline;
     again.x = problem.x;
     again.h0 = problem.h0;
-    again.h = {{hidden.data(), H, B * H}, Slots::steps};
+    again.h = {{hidden.data(), R, B * R}, Slots::steps};
+    if (panels.projects()) again.m = {{unprojected.data(), H, B * H}, Slots::steps};
     again.cells = cells.data();
     again.cells_step = B * H;
     again.gates = gates.data();
     again.options = problem.options;
     again.recurrent_mask = problem.recurrent_mask;
-    again.dropped = {{dropped.data(), H, B * H}, Slots::steps};
+    again.dropped = {{dropped.data(), R, B * R}, Slots::steps};
     std::copy_n(c(window), B * H, cells.data());
     run_forward(panels, again);
     run = run_backward(panels, problem);

@@ -13,25 +13,27 @@ class Checkpoints {
   Checkpoints(const LstmPanels<T>& panels, const Sizes& sizes, Index every);
 
   // The problem as for run_forward, without a tape: cells in place in one (B,H) buffer. Also writes the
-  // hidden states after the last step to h_last (B,H).
+  // hidden states after the last step to h_last (B,R).
   KernelRun forward(const LstmPanels<T>& panels, ForwardProblem<T> problem, T* h_last);
 
-  // The problem as for run_backward, with sizes, timeline, x, h0, and all gradients, but neither tape nor h.
+  // The problem as for run_backward, with sizes, timeline, x, h0, and all gradients, but neither tape nor h
+  // nor m.
   KernelRun backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) const;
 
   // What is kept between the two.
   Index bytes() const { return states_size() * static_cast<Index>(sizeof(T)); }
 
  private:
-  Index states_size() const { return windows_ * 2 * sizes_.batch * sizes_.units; }
-  T* h(Index window) const { return states_.data() + window * 2 * sizes_.batch * sizes_.units; }
-  T* c(Index window) const { return h(window) + sizes_.batch * sizes_.units; }
+  Index window_size() const { return sizes_.batch * (sizes_.outputs + sizes_.units); }
+  Index states_size() const { return windows_ * window_size(); }
+  T* h(Index window) const { return states_.data() + window * window_size(); }
+  T* c(Index window) const { return h(window) + sizes_.batch * sizes_.outputs; }
   Timeline window_of(const Timeline& whole, Index window) const;
 
   Sizes sizes_;
   Index every_;
   Index windows_;
-  Buffer<T> states_;  // (windows, 2, B, H): h and c before each
+  Buffer<T> states_;  // of each window, h (B,R) and c (B,H) before it
 };
 
 }  // namespace fusedlstm

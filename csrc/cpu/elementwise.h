@@ -4,6 +4,7 @@
 #include "../cell.h"
 #include "denormals.h"
 #include "gemm.h"
+#include "hash.h"
 #include "kernels.h"
 #include "vec_math.h"
 
@@ -88,25 +89,12 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
       });
 }
 
-// A bijection of 32-bit words in which every input bit flips every output bit with probability near 1/2:
-// C. Wellons, "Prospecting for hash functions" (2018), the constants of least bias for this shape.
-[[gnu::always_inline]] inline std::uint32_t mix(std::uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x7feb352dU;
-  x = (x ^ (x >> 15)) * 0x846ca68bU;
-  return x ^ (x >> 16);
-}
-
 template <class T>
 void dropout(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed,
              std::uint32_t threshold, T scale, Sequence<const T> x, T* y) {
-  const std::uint32_t seed_low = static_cast<std::uint32_t>(seed);
-  const std::uint32_t seed_high = static_cast<std::uint32_t>(seed >> 32);
   for (Index b = rows.begin; b < rows.end; ++b) {
     for (Index t = 0; t < steps; ++t) {
-      // One key per run of features; the low word counts the features inside it.
-      const std::uint64_t run = static_cast<std::uint64_t>(share_steps ? b : b * steps + t);
-      const std::uint32_t run_key = mix(mix(static_cast<std::uint32_t>(run) ^ seed_low) + seed_high) ^
-                                    mix(static_cast<std::uint32_t>(run >> 32) + seed_low);
+      const RunHash hash(seed, static_cast<std::uint64_t>(share_steps ? b : b * steps + t));
       const T* in = x.at(b, t);
       T* out = y + (b * steps + t) * features;
       // in and out are the same or apart, so elements do not depend on each other. Clang finds that out as it
@@ -115,9 +103,8 @@ void dropout(Range rows, Index steps, Index features, bool share_steps, std::uin
   #pragma GCC ivdep
 #endif
       for (Index j = 0; j < features; ++j) {
-        const std::uint32_t word = mix(mix(static_cast<std::uint32_t>(j) + run_key) ^ seed_high);
         const T kept = in[j] * scale;
-        out[j] = word >= threshold ? kept : T(0);
+        out[j] = hash(j) >= threshold ? kept : T(0);
       }
     }
   }

@@ -4,8 +4,10 @@
 #include "../cell.h"
 #include "denormals.h"
 #include "gemm.h"
+#include "hidden.h"
 #include "integer.h"
 #include "kernels.h"
+#include "projection.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -23,8 +25,9 @@ template <class T, class Lanes>
 }
 
 // The tile's epilogue: pre-activations z (count, 4, width) of rows[] and the panel's units to h, c and, on
-// tape, gates of step s. Gates and cells of all rows come first and their hidden states after, in two loops:
-// one row's tanh(c) waits for its gates, and the processor would not see far enough ahead to fill the time.
+// tape, gates of step s; or to m where h is the projection of it. Gates and cells of all rows come first and
+// their hidden states after, in two loops: one row's tanh(c) waits for its gates, and the processor would not
+// see far enough ahead to fill the time.
 template <class T, class Cell, class Lanes>
 [[gnu::always_inline]] inline void run_cells(const ForwardProblem<T>& p, const Cell& cell, T* z,
                                              const Index* rows, Index count, Index s, Index panel,
@@ -37,13 +40,21 @@ template <class T, class Cell, class Lanes>
   T* next = p.cells + (s + 1) * p.cells_step + unit;
   const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
   T* tape = p.gates != nullptr ? p.gates + layout.place(panel, s, 0) : nullptr;
+  const bool keeps_c = Cell::has_options && p.options->zoneout.c > 0;
   for (Index r = 0; r < count; ++r) {
     T* row = z + r * columns;
     const Gates<V> given{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
                          V::load(row + 3 * V::width)};
-    const CellValues<V> values = cell_forward(cell, given, V::load(previous + rows[r] * H, lanes));
-    values.c.store(next + rows[r] * H, lanes);
+    const V c_prev = V::load(previous + rows[r] * H, lanes);
+    const CellValues<V> values = cell_forward(cell, given, c_prev);
     values.gates.o.store(row);
+    if (keeps_c) {
+      values.c.store(row + V::width);
+      const RowZoneout<T> zoneout(p.options->zoneout, ZonedState::c, rows[r], p.timeline.offset + s);
+      zoneout.of(unit).mixed(c_prev, values.c).store(next + rows[r] * H, lanes);
+    } else {
+      values.c.store(next + rows[r] * H, lanes);
+    }
     if (tape != nullptr) {
       T* out = tape + rows[r] * columns;
       values.gates.i.store(out);
@@ -54,11 +65,13 @@ template <class T, class Cell, class Lanes>
   }
   for (Index r = 0; r < count; ++r) {
     const Index b = rows[r];
-    const V h = hidden_state(cell, V::load(z + r * columns), V::load(next + b * H, lanes));
-    h.store(p.hidden(b, s) + unit, lanes);
-    if (p.recurrent_mask != nullptr) {
-      const V mask = V::load(p.recurrent_mask + b * H + unit, lanes);
-      (h * mask).store(p.dropped.at(p.timeline, b, s) + unit, lanes);
+    const T* row = z + r * columns;
+    const V c = keeps_c ? V::load(row + V::width) : V::load(next + b * H, lanes);
+    const V h = hidden_state(cell, V::load(row), c);
+    if (p.m) {
+      h.store(p.m.at(p.timeline, b, s) + unit, lanes);
+    } else {
+      store_hidden<Cell::has_options>(p, h, b, s, unit, lanes);
     }
   }
 }
@@ -87,20 +100,6 @@ template <class T, class Lanes>
   }
 }
 
-// Sums of integers (count, columns) get the scales of their rows and columns and what they are added to, rows
-// `stride` apart.
-template <class T>
-[[gnu::always_inline]] inline void scale_and_add(T* sums, Index count, const T* row_scales, const T* scale,
-                                                 const T* addend, Index stride) {
-  using V = Vec<T>;
-  for (Index r = 0; r < count; ++r, sums += Tile<T>::columns, addend += stride) {
-    for (Index j = 0; j < Tile<T>::columns; j += V::width) {
-      const V factor = V(row_scales[r]) * V::load(scale + j);
-      fma(V::load(sums + j), factor, V::load(addend + j)).store(sums + j);
-    }
-  }
-}
-
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
 // fill the tile; then each step adds U h and runs the cell while the sums are in L1.
 template <class T, class W>
@@ -112,6 +111,7 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
   const FlushDenormals flush;
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
+  const Index R = p.sizes.outputs;
   // Where the chunk's inputs lie; sums that wait between blocks of K, or else rows rounded to integers, of
   // inputs and states; and the projections (panels, chunk rows, columns).
   const Index most_rows = share.chunk * share.row_block;
@@ -119,7 +119,7 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
   T* projected = partial + most_rows * columns;
   [[maybe_unused]] IntegerRows rounded_inputs{};
-  [[maybe_unused]] IntegerRows rounded_states{};
+  IntegerRows rounded_states{};
   if constexpr (integers) {
     const auto take = [&](Index count, Index K) {
       const IntegerRows taken{reinterpret_cast<std::int16_t*>(projected), integer_stride(K),
@@ -129,7 +129,7 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
     };
     projected = partial;
     rounded_inputs = take(most_rows, I);
-    rounded_states = take(share.row_block, H);
+    rounded_states = take(share.row_block, H > R ? H : R);
   }
   alignas(64) T finished[Tile<T>::rows * columns];
 
@@ -174,12 +174,12 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
       for (Index i = 0; i < chunk; ++i) {
         const Index s = s0 + i;
         // Without an initial state the first step has no recurrent part at all.
-        const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : H;
+        const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : R;
         const Index active_now = first_of[i + 1] - first_of[i];
         const auto hidden_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
           if (s > 0) return p.recurrent(rows[r], s - 1);
           const T* first = p.recurrent_mask != nullptr ? p.dropped_h0 : p.h0;
-          return first != nullptr ? first + rows[r] * H : p.cells;
+          return first != nullptr ? first + rows[r] * R : p.cells;
         };
         const auto to_finished = [&](Index, Index, Index tile)
                                      FUSEDLSTM_INLINE { return finished + tile * columns; };
@@ -208,6 +208,10 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
               to_finished, finish);
         }
         if (share.together) worker.wait();
+        if (p.m) {
+          project(p, weights, share, rows, active_now, s, partial, rounded_states);
+          if (share.together) worker.wait();
+        }
       }
     }
   }

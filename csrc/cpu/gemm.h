@@ -140,6 +140,20 @@ template <class T, class Body>
   }
 }
 
+// A tile's column of one vector, j, clipped to `count` columns: calls body(column, lanes).
+template <class T, class Body>
+[[gnu::always_inline]] inline void for_each_vector(Index panel, Index count, const Body& body) {
+  using V = Vec<T>;
+  for (int j = 0; j < Tile<T>::vectors; ++j) {
+    const Index column = panel * Tile<T>::columns + j * V::width;
+    if (column + V::width <= count) {
+      body(j, column, AllLanes{});
+    } else if (column < count) {
+      body(j, column, count - column);
+    }
+  }
+}
+
 // A range of panels, and whether to visit them from the last to the first: where a thread's weights are
 // larger than a cache, the panels visited last are those that are still in it.
 struct PanelOrder {

@@ -230,7 +230,8 @@ void peephole_gradients(const BackwardProblem<T>& p, Range panels) {
         if (p.timeline.length(b) <= s) continue;
         const T* dz = p.gates + layout.place(panel, s, b);
         const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
-        const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
+        const T* new_cells = p.new_cells != nullptr ? p.new_cells : p.cells + B * H;
+        const V c = V::load(new_cells + (s * B + b) * H + unit, lanes);
         sum[0] = fma(V::load(dz), c_prev, sum[0]);
         sum[1] = fma(V::load(dz + V::width), c_prev, sum[1]);
         sum[2] = fma(V::load(dz + 3 * V::width), c, sum[2]);

@@ -93,6 +93,20 @@ template <int R, int P>
   } while (first < pairs);
 }
 
+// Sums of integers (count, columns) get the scales of their rows and columns and what they are added to, rows
+// `stride` apart.
+template <class T>
+[[gnu::always_inline]] inline void scale_and_add(T* sums, Index count, const T* row_scales, const T* scale,
+                                                 const T* addend, Index stride) {
+  using V = Vec<T>;
+  for (Index r = 0; r < count; ++r, sums += Tile<T>::columns, addend += stride) {
+    for (Index j = 0; j < Tile<T>::columns; j += V::width) {
+      const V factor = V(row_scales[r]) * V::load(scale + j);
+      fma(V::load(sums + j), factor, V::load(addend + j)).store(sums + j);
+    }
+  }
+}
+
 // As multiply, for panels of integers.
 template <class Place, class Finish>
 [[gnu::always_inline]] inline void multiply(Index rows, Index K, const IntegerRows& left,

@@ -18,6 +18,7 @@ constexpr Kernels<T> table() {
                      .group = gradient_group<T>,
                      .pack_gates = pack_gates<T>,
                      .transpose_gates = transpose_gates<T>,
+                     .transpose_panels = transpose_panels<T>,
                      .pack_matrix = pack_matrix<T>,
                      .forward = forward<T, T>,
                      .backward = backward<T>,

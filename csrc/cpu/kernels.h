@@ -11,10 +11,11 @@ namespace fusedlstm {
 struct SequenceShare {
   const Index* rows;  // batch rows, longest first
   Index row_count;
-  Range panels;        // forward: gate panels; backward: panels of dh
-  Range input_panels;  // backward: panels of dx
-  Index row_block;     // rows that run through the whole sequence together
-  Index chunk;         // steps, at most max_chunk, whose input projection (backward: dx) is one product
+  Range panels;             // forward: gate panels; backward: panels of dh
+  Range input_panels;       // backward: panels of dx
+  Range projection_panels;  // with a projection, forward: panels of h; backward: panels of dm
+  Index row_block;          // rows that run through the whole sequence together
+  Index chunk;              // steps, at most max_chunk, whose input projection (backward: dx) is one product
   bool together;
 };
 
@@ -118,6 +119,8 @@ struct Kernels {
   // panels, as panels of K columns; gate panels in fewer bits; and a plain (K,N) matrix with any strides.
   void (*pack_gates)(const T* source, Index row_stride, Index K, Index units, Range range, T* panels);
   void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
+  // Plain panels (panels, K, 4 width) of N columns as plain panels of K columns.
+  void (*transpose_panels)(const T* panels, Index K, Index N, Range range, T* transposed);
   // Gate panels (panels, K, 4, width) in fewer bits; int8 with the factors (panels, 4, width) that give them
   // back. Float only.
   void (*round_to_bfloat16)(const T* panels, Index rows, BFloat16* out) = nullptr;
@@ -125,7 +128,8 @@ struct Kernels {
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
   // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, and for int8 weights
-  // row_block ((units + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block (4 width + 4)
+  // row_block ((max(units, outputs) + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block
+  // (4 width + 4)
   // + 16; weight gradients (tiles tile_rows group + 4 width) block; dense rows 4 width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,

@@ -70,7 +70,7 @@ class RowShares {
 };
 
 SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker,
-                             Index panels, Index input_panels) {
+                             Index panels, Index input_panels, Index projection_panels) {
   const int rows_of = plan.units_split ? 0 : worker.id;
   const int parts = plan.units_split ? worker.count : 1;
   const int part = plan.units_split ? worker.id : 0;
@@ -78,6 +78,7 @@ SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, co
           rows.count(rows_of),
           share_of(panels, part, parts),
           share_of(input_panels, part, parts),
+          share_of(projection_panels, part, parts),
           plan.row_block,
           plan.chunk,
           plan.units_split};
@@ -104,6 +105,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
   const Index gate_panels = panels_of(n.units, kernels.width);
+  const Index hidden_panels = panels_of(n.outputs, 4 * kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
@@ -111,18 +113,20 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
   Index scratch_size = plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16;
   if (panels.storage() == Storage::int8) {
-    scratch_size += plan.row_block * ((n.units + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
+    const Index widest = std::max(n.units, n.outputs);
+    scratch_size += plan.row_block * ((widest + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
   }
   const Scratch<T> scratch(team.count(), scratch_size);
-  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.units);
+  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
   problem.dropped_h0 = dropped_h0.data();
   team.run([&](const Worker& worker) {
-    const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0);
+    const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0, hidden_panels);
     panels.forward(problem, share, scratch.of(worker), worker);
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
   run.options = problem.options != nullptr;
+  run.projection = panels.projects();
   return run;
 }
 
@@ -131,17 +135,25 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
   const Index columns = 4 * kernels.width;
-  const Index hidden_panels = panels_of(n.units, columns);
+  const Index hidden_panels = panels_of(n.outputs, columns);
+  const Index unit_panels = panels.projects() ? panels_of(n.units, columns) : 0;
+  const Index split_panels = std::max(hidden_panels, unit_panels);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, hidden_panels, num_threads()));
+  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, split_panels, num_threads()));
   problem.weights = panels.transposed(team);
-  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, hidden_panels, team.count());
+  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, split_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
-  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.units);
+  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
   problem.dropped_h0 = dropped_h0.data();
   const bool dropping = problem.recurrent_mask != nullptr;
+  const Index steps = n.batch * n.steps;
+  const Buffer<T> dprojected = panels.projects() ? Buffer<T>(steps * n.outputs) : Buffer<T>();
+  problem.dprojected = dprojected.data();
+  const bool sees_new_cells = problem.dpeepholes != nullptr && problem.options->zoneout.c > 0;
+  const Buffer<T> new_cells = sees_new_cells ? Buffer<T>(steps * n.units) : Buffer<T>();
+  problem.new_cells = new_cells.data();
 
   WeightGradientProblem<T> gradients{};
   gradients.batch = n.batch;
@@ -150,30 +162,45 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   gradients.units = n.units;
   gradients.right = problem.gates;
   gradients.left[0] = {{problem.x, Slots::times}, n.inputs, 0, nullptr, problem.dkernel};
-  gradients.left[1] = {dropping ? problem.dropped : problem.h, n.units, 1,
+  gradients.left[1] = {dropping ? problem.dropped : problem.h, n.outputs, 1,
                        dropping ? problem.dropped_h0 : problem.h0, problem.drecurrent_kernel};
   gradients.left_count = 2;
   gradients.bias = problem.dbias;
   gradients.accumulate = problem.accumulate;
-  const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.units, kernels.tile_rows);
-  const Index own_tiles = panels_of(tiles, team.count());
+  const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.outputs, kernels.tile_rows);
   const Index bias_panels = panels.gate_panels();
+
+  WeightGradientProblem<T> of_projection{};
+  of_projection.batch = n.batch;
+  of_projection.timeline = problem.timeline;
+  of_projection.columns = n.outputs;
+  of_projection.right = problem.dprojected;
+  of_projection.left[0] = {problem.m, n.units, 0, nullptr, problem.dprojection};
+  of_projection.left_count = 1;
+  of_projection.accumulate = problem.accumulate;
+  const Index projection_tiles = panels.projects() ? panels_of(n.units, kernels.tile_rows) : 0;
+  const Index own_tiles = panels_of(std::max(tiles, projection_tiles), team.count());
 
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16;
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   team.run([&](const Worker& worker) {
-    const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels);
+    const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels, unit_panels);
     kernels.backward(problem, share, scratch.of(worker), worker);
     worker.wait();
     kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
                              share_of(bias_panels, worker.id, worker.count), scratch.of(worker));
+    if (panels.projects()) {
+      kernels.weight_gradients(of_projection, share_of(projection_tiles, worker.id, worker.count), {0, 0},
+                               scratch.of(worker));
+    }
     if (problem.dpeepholes != nullptr) {
       kernels.peephole_gradients(problem, share_of(panels.gate_panels(), worker.id, worker.count));
     }
   });
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
   run.options = problem.options != nullptr;
+  run.projection = panels.projects();
   return run;
 }
 

@@ -40,6 +40,22 @@ void transpose_gates(const T* gate_panels, Index K, Index units, Range range, T*
   }
 }
 
+// (panels, K, 4 width) of N columns to (panels', N, 4 width) of K columns, for panels' in `range`.
+template <class T>
+void transpose_panels(const T* panels, Index K, Index N, Range range, T* transposed) {
+  constexpr Index columns = Tile<T>::columns;
+  T* out = transposed + range.begin * N * columns;
+  for (Index panel = range.begin; panel < range.end; ++panel) {
+    const Index first = panel * columns;
+    const Index given = smaller(columns, K - first);
+    for (Index n = 0; n < N; ++n, out += columns) {
+      const T* in = panels + (n / columns * K + first) * columns + n % columns;
+      for (Index j = 0; j < given; ++j) out[j] = in[j * columns];
+      for (Index j = given; j < columns; ++j) out[j] = T(0);
+    }
+  }
+}
+
 // To the nearest number, ties to even; NaN stays NaN.
 [[gnu::always_inline]] inline BFloat16 rounded(float value) {
   const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);

@@ -7,21 +7,33 @@
 namespace fusedlstm {
 
 template <class T>
-LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kernel_stride,
-                          const T* recurrent_kernel, Index recurrent_stride, const T* bias, Storage storage)
-    : set_(&fusedlstm::kernels()), inputs_(inputs), units_(units), storage_(storage) {
+LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage)
+    : set_(&fusedlstm::kernels()),
+      inputs_(inputs),
+      units_(units),
+      outputs_(outputs),
+      projects_(source.projection != nullptr),
+      storage_(storage) {
   const Range all{0, gate_panels()};
   const Index row = gate_panels() * columns();
+  const Index projection_row = projection_panels() * columns();
   const Index input_size = row * inputs;
-  const Index size = row * (inputs + units);
+  const Index gate_size = row * (inputs + outputs);
+  const Index size = gate_size + projection_row * units;
   Buffer<T> full(size);
-  parallel(all.end, elementwise_grain / (columns() * (inputs + units)) + 1, [&](Range range, const Worker&) {
-    kernels().pack_gates(kernel, kernel_stride, inputs, units, range, full.data());
-    kernels().pack_gates(recurrent_kernel, recurrent_stride, units, units, range, full.data() + input_size);
-  });
-  columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row : row);
-  if (bias != nullptr) {
-    kernels().pack_gates(bias, 0, 1, units, all, columns_.data());
+  parallel(all.end, elementwise_grain / (columns() * (inputs + outputs)) + 1,
+           [&](Range range, const Worker&) {
+             kernels().pack_gates(source.kernel, source.kernel_stride, inputs, units, range, full.data());
+             kernels().pack_gates(source.recurrent_kernel, source.recurrent_stride, outputs, units, range,
+                                  full.data() + input_size);
+           });
+  if (projects_) {
+    kernels().pack_matrix(source.projection, source.projection_stride, 1, units, outputs,
+                          full.data() + gate_size);
+  }
+  columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row + projection_row : row);
+  if (source.bias != nullptr) {
+    kernels().pack_gates(source.bias, 0, 1, units, all, columns_.data());
   } else {
     std::fill_n(columns_.data(), row, T(0));
   }
@@ -37,10 +49,13 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, const T* kernel, Index kern
     }
     case Storage::int8: {
       const Index input_end = row * panel_rows<std::int8_t>(inputs);
-      Buffer<std::int8_t> narrow(input_end + row * panel_rows<std::int8_t>(units));
+      const Index gate_end = input_end + row * panel_rows<std::int8_t>(outputs);
+      Buffer<std::int8_t> narrow(gate_end + projection_row * panel_rows<std::int8_t>(units));
       kernels().round_to_int8(full.data(), inputs, all, narrow.data(), columns_.data() + row);
-      kernels().round_to_int8(full.data() + input_size, units, all, narrow.data() + input_end,
+      kernels().round_to_int8(full.data() + input_size, outputs, all, narrow.data() + input_end,
                               columns_.data() + 2 * row);
+      kernels().round_to_int8(full.data() + gate_size, units, {0, projection_panels()},
+                              narrow.data() + gate_end, columns_.data() + 3 * row);
       weights_ = std::move(narrow).template as<char>();
       break;
     }
@@ -57,9 +72,11 @@ template <class W>
 GatePanels<T, W> LstmPanels<T>::view() const {
   const Index row = gate_panels() * columns();
   const W* weights = reinterpret_cast<const W*>(weights_.data());
+  const W* recurrent = weights + row * panel_rows<W>(inputs_);
+  const W* projection = projects_ ? recurrent + row * panel_rows<W>(outputs_) : nullptr;
   const T* per_column = columns_.data();
-  return {weights, weights + row * panel_rows<W>(inputs_), per_column, per_column + row,
-          per_column + 2 * row};
+  return {weights,    recurrent,           per_column, per_column + row, per_column + 2 * row,
+          projection, per_column + 3 * row};
 }
 
 template <class T>
@@ -78,19 +95,23 @@ void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShar
 template <class T>
 TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
   const Index input_panels = (inputs_ + columns() - 1) / columns();
-  const Index recurrent_panels = (units_ + columns() - 1) / columns();
+  const Index recurrent_panels = (outputs_ + columns() - 1) / columns();
+  const Index unit_panels = projects_ ? (units_ + columns() - 1) / columns() : 0;
   const Index panel_size = gate_panels() * columns() * columns();
   const Index recurrent_size = recurrent_panels * panel_size;
+  const Index gate_size = recurrent_size + input_panels * panel_size;
   T* data = transposed_.load(std::memory_order_acquire);
   if (data == nullptr) {
-    const Index size = recurrent_size + input_panels * panel_size;
+    const Index size = gate_size + unit_panels * outputs_ * columns();
     T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
     const GatePanels<T> gates = view<T>();
     team.run([&](const Worker& worker) {
-      kernels().transpose_gates(gates.recurrent, units_, units_,
+      kernels().transpose_gates(gates.recurrent, outputs_, units_,
                                 share_of(recurrent_panels, worker.id, worker.count), fresh);
       kernels().transpose_gates(gates.input, inputs_, units_, share_of(input_panels, worker.id, worker.count),
                                 fresh + recurrent_size);
+      kernels().transpose_panels(gates.projection, units_, outputs_,
+                                 share_of(unit_panels, worker.id, worker.count), fresh + gate_size);
     });
     // Two threads may come here at once; both copies are the same, and one is kept.
     if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
@@ -99,11 +120,11 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
       give_memory(fresh);
     }
   }
-  return {data + recurrent_size, data};
+  return {data + recurrent_size, data, projects_ ? data + gate_size : nullptr};
 }
 
 template <class T>
-void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel) const {
+void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const {
   const Index width = kernels().width;
   const auto unpack_panels = [&]<class W>(const W* panels, const T* scale, Index K, T* out,
                                           const auto& widen) {
@@ -118,20 +139,33 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel) const {
       }
     }
   };
-  const auto unpack_both = [&](const auto& gates, const auto& widen) {
+  const auto unpack_columns = [&]<class W>(const W* panels, const T* scale, T* out, const auto& widen) {
+    for (Index k = 0; k < units_; ++k) {
+      for (Index n = 0; n < outputs_; ++n) {
+        const Index j = n % columns();
+        const W* panel = panels + n / columns() * panel_rows<W>(units_) * columns();
+        *out++ = widen(panel[place_in_panel<W>(k, j / width, j % width, width)]) *
+                 (scale != nullptr ? scale[n] : T(1));
+      }
+    }
+  };
+  const auto unpack_all = [&](const auto& gates, const auto& widen) {
     const bool scaled = storage_ == Storage::int8;
     unpack_panels(gates.input, scaled ? gates.input_scale : nullptr, inputs_, kernel, widen);
-    unpack_panels(gates.recurrent, scaled ? gates.recurrent_scale : nullptr, units_, recurrent_kernel, widen);
+    unpack_panels(gates.recurrent, scaled ? gates.recurrent_scale : nullptr, outputs_, recurrent_kernel,
+                  widen);
+    if (projects_)
+      unpack_columns(gates.projection, scaled ? gates.projection_scale : nullptr, projection, widen);
   };
   switch (storage_) {
     case Storage::full:
-      return unpack_both(view<T>(), [](T value) { return value; });
+      return unpack_all(view<T>(), [](T value) { return value; });
     case Storage::bfloat16:
-      return unpack_both(view<BFloat16>(), [](BFloat16 value) {
+      return unpack_all(view<BFloat16>(), [](BFloat16 value) {
         return static_cast<T>(__builtin_bit_cast(float, std::uint32_t{value.bits} << 16));
       });
     case Storage::int8:
-      return unpack_both(view<std::int8_t>(), [](std::int8_t value) { return static_cast<T>(value); });
+      return unpack_all(view<std::int8_t>(), [](std::int8_t value) { return static_cast<T>(value); });
   }
 }
 

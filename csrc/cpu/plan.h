@@ -30,7 +30,7 @@ struct SequencePlan {
 inline constexpr Index large_weights = Index{2} << 20;
 
 inline bool has_large_weights(const Sizes& n, Index element) {
-  return 4 * n.units * n.units * element > large_weights;
+  return 4 * n.units * n.outputs * element > large_weights;
 }
 
 // Rows that a thread wants: a tile, or enough to hide the reading of large weights behind arithmetic.
@@ -50,7 +50,7 @@ inline bool splits_units(const Sizes& n, Index element, Index tile_rows, Index p
 // threads can split when they split units.
 inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
                         int limit) {
-  const Index operations = 8 * n.units * (n.inputs + n.units) * real_steps;
+  const Index operations = 8 * n.units * (n.inputs + n.outputs) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
   const bool small = operations < small_operations;

@@ -13,20 +13,24 @@ class LSTMWeights:
     Parameters
     ----------
     kernel : array (I, 4H)
-    recurrent_kernel : array (H, 4H)
+    recurrent_kernel : array (H, 4H), or (R, 4H) with a projection
     bias : array (4H,), optional
+    projection : array (H, R), optional
+        ``h = (o tanh(c)) projection`` (LSTMP: Sak, Senior and Beaufays 2014). Hidden states have R numbers
+        then, cell states still H.
     storage : {None, "bfloat16", "int8"}
         Keep float32 weights in fewer bits, for inference: a small batch takes as long as reading them does.
         bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight
         in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
         element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
-        else is float32. `unpack` returns the rounded weights.
+        else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
+        projection, if there is one.
 
     Raises
     ------
     TypeError, ValueError
-        A dtype or shape does not fit, `storage` is unknown or given for float64, or int8 weights are not
-        finite.
+        A dtype or shape does not fit, `storage` is unknown or given for float64, int8 weights are not
+        finite, or `update` is given a projection where there was none, or none where there was one.
     """
 
     def __init__(
@@ -35,14 +39,24 @@ class LSTMWeights:
         recurrent_kernel: Array,
         bias: Array | None = None,
         *,
+        projection: Array | None = None,
         storage: str | None = None,
     ) -> None: ...
-    def update(self, kernel: Array, recurrent_kernel: Array, bias: Array | None = None) -> None: ...
-    def unpack(self) -> tuple[Array, Array]: ...
+    def update(
+        self,
+        kernel: Array,
+        recurrent_kernel: Array,
+        bias: Array | None = None,
+        *,
+        projection: Array | None = None,
+    ) -> None: ...
+    def unpack(self) -> tuple[Array, ...]: ...
     @property
     def inputs(self) -> int: ...
     @property
     def units(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
     @property
     def version(self) -> int: ...
     @property
@@ -68,6 +82,7 @@ def lstm_forward(
     c0: Array | None,
     options: tuple[object, ...] | None,
     recurrent_mask: Array | None,
+    zoneout_seed: int | None,
     training: bool,
     return_sequences: bool,
     go_backwards: bool,
@@ -75,7 +90,7 @@ def lstm_forward(
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
     tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
-) -> tuple[Array | None, Array, Array, Array | None, Array, Array, Array | None]: ...
+) -> tuple[Array | None, Array, Array, Array | None, Array, Array, Array | None, Array | None]: ...
 def lstm_step(
     weights: LSTMWeights,
     x: Array,

@@ -56,11 +56,20 @@ class CellOptions:
         The cell state stays within ``[-cell_clip, cell_clip]``; where the limit holds it, no gradient passes.
     coupled : bool
         ``f = 1 - i``; the forget gate's weights have no effect and no gradient.
+    zoneout_h, zoneout_c : float
+        Rates in [0, 1) with which h and c keep their previous values (Krueger et al. 2017)::
+
+            c = d_c c_prev + (1 - d_c) c_new      h = d_h h_prev + (1 - d_h) h_new
+
+        where c_new and h_new are what the step would make without zoneout, so h_new and the output gate's
+        peephole see c_new. With a ``zoneout_seed``, d is 1 for the rate's share of the units, drawn for every
+        row and step, and 0 for the others; without one it is the rate, which is the expectation.
 
     Raises
     ------
     TypeError, ValueError
-        An activation is unknown or its parameters do not fit, or `cell_clip` is not positive.
+        An activation is unknown or its parameters do not fit, `cell_clip` is not positive, or a rate is not
+        in [0, 1).
     """
 
     recurrent_activation: Activation = "sigmoid"
@@ -69,12 +78,17 @@ class CellOptions:
     peepholes: Any = None
     cell_clip: float | None = None
     coupled: bool = False
+    zoneout_h: float = 0.0
+    zoneout_c: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cell_clip is not None and not (0 < float(self.cell_clip) < math.inf):
             raise ValueError(f"cell_clip: expected a positive number or None, got {self.cell_clip!r}")
         if self.peepholes is not None and not isinstance(self.peepholes, np.ndarray):
             raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
+        for name in ("zoneout_h", "zoneout_c"):
+            if not 0 <= float(getattr(self, name)) < 1:
+                raise ValueError(f"{name}: expected a number in [0, 1), got {getattr(self, name)!r}")
         _ = self.given  # Bad activations are refused here, not at the first call.
 
     @cached_property
@@ -89,6 +103,8 @@ class CellOptions:
             self.peepholes,
             0.0 if self.cell_clip is None else float(self.cell_clip),
             bool(self.coupled),
+            float(self.zoneout_h),
+            float(self.zoneout_c),
         )
 
 

@@ -2,6 +2,8 @@
 
 Letters: ``B`` batch rows, ``T`` time steps, ``I`` input features, ``H`` units. Weights have Keras's layout,
 ``kernel (I, 4H)``, ``recurrent_kernel (H, 4H)``, ``bias (4H,)``, with the gates in the order i, f, c~, o.
+With a ``projection (H, R)`` hidden states and the rows of ``recurrent_kernel`` have R numbers instead of H;
+without one R is H.
 All arrays of one call share a dtype, float32 or float64.
 
 Arrays may have any strides as long as the last dimension is contiguous; others are copied first. Results are
@@ -81,15 +83,16 @@ class LSTMResult(NamedTuple):
 
     Attributes
     ----------
-    y : array (B, T, H) or None
+    y : array (B, T, R) or None
         Hidden states of all steps in processing order; None with ``return_sequences=False``.
-    h, c : array (B, H)
+    h, c : array (B, R), (B, H)
         Hidden and cell state after the last step.
     tape : Tape or None
         What `lstm_backward` needs; only with ``training=True``. It holds ``B T (4 P + H) + B H`` numbers
         (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
-        or 8 float64 with AVX-512), fewer with checkpoints, ``B T H`` more with a recurrent mask. It keeps
-        ``x``, ``h0``, ``y`` and the recurrent mask alive, which must not be written to before it is used.
+        or 8 float64 with AVX-512), fewer with checkpoints, ``B T R`` more with a recurrent mask, ``B T H``
+        more with a projection. It keeps ``x``, ``h0``, ``y`` and the recurrent mask alive, which must not be
+        written to before it is used.
     """
 
     y: Array | None
@@ -106,12 +109,14 @@ class LSTMGradients(NamedTuple):
     dx : array (B, T, I) or None
         None with ``need_dx=False``.
     dkernel : array (I, 4H)
-    drecurrent_kernel : array (H, 4H)
+    drecurrent_kernel : array (R, 4H)
     dbias : array (4H,) or None
         None when there was no bias.
-    dh0, dc0 : array (B, H)
+    dh0, dc0 : array (B, R), (B, H)
     dpeepholes : array (3, H) or None
         None without peepholes.
+    dprojection : array (H, R) or None
+        None without a projection.
     """
 
     dx: Array | None
@@ -121,15 +126,18 @@ class LSTMGradients(NamedTuple):
     dh0: Array
     dc0: Array
     dpeepholes: Array | None
+    dprojection: Array | None
 
 
 def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
     if isinstance(weights, LSTMWeights):
         return weights
-    if not isinstance(weights, (tuple, list)) or len(weights) not in (2, 3):
+    if not isinstance(weights, (tuple, list)) or len(weights) not in (2, 3, 4):
         got = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
-        raise TypeError(f"weights: expected LSTMWeights or (kernel, recurrent_kernel[, bias]), got {got}")
-    return LSTMWeights(*weights)
+        raise TypeError(
+            f"weights: expected LSTMWeights or (kernel, recurrent_kernel[, bias[, projection]]), got {got}"
+        )
+    return LSTMWeights(*weights[:3], projection=weights[3] if len(weights) == 4 else None)
 
 
 def _given(options: CellOptions | None) -> tuple[object, ...] | None:
@@ -151,6 +159,7 @@ def lstm_forward(
     zero_output_for_mask: bool = False,
     options: CellOptions | None = None,
     recurrent_mask: Array | None = None,
+    zoneout_seed: int | None = None,
     training: bool = False,
     return_sequences: bool = True,
     go_backwards: bool = False,
@@ -162,9 +171,9 @@ def lstm_forward(
     ----------
     x : array (B, T, I)
         B and T may be 0.
-    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias])
+    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias[, projection]])
         A tuple is packed for this call; `LSTMWeights` keeps the packed form between calls.
-    h0, c0 : array (B, H), optional
+    h0, c0 : array (B, R), (B, H), optional
         Initial states; zeros by default.
     lengths : integer array (B,), optional
         Real steps of each row, 0 to T; the rest is padding, which costs nothing: it is not read, ``y`` is
@@ -176,9 +185,14 @@ def lstm_forward(
     zero_output_for_mask : bool
         ``y`` is zero instead where `mask` is False.
     options : CellOptions, optional
-        Other activations, peepholes, coupled gates, a limit on the cell state.
-    recurrent_mask : array (B, H), optional
+        Other activations, peepholes, coupled gates, a limit on the cell state, zoneout.
+    recurrent_mask : array (B, R), optional
         Factors of the hidden state on its way into the next step, the same at all steps: recurrent dropout.
+    zoneout_seed : int, optional
+        With the zoneout of `options`: draw which units keep their previous values, as in training. That is a
+        function of the seed (its low 64 bits), the row, the number of the row's real step and the unit alone:
+        nothing is stored for `lstm_backward`. Without a seed the states are the expectation over all draws,
+        as for inference.
     training : bool
         Also return the tape for `lstm_backward`.
     return_sequences : bool
@@ -201,7 +215,7 @@ def lstm_forward(
     TypeError
         An argument is not an array, or its dtype differs from the weights'.
     ValueError
-        A shape does not fit.
+        A shape does not fit, or there is a seed but no zoneout.
 
     Notes
     -----
@@ -210,6 +224,8 @@ def lstm_forward(
 
         i, f, o = sigmoid(W x + U h + b)      g = tanh(W x + U h + b)
         c = f c + i g                         h = o tanh(c)
+
+    and h is ``(o tanh(c)) projection`` with one.
     """
     return LSTMResult(
         *_core.lstm_forward(
@@ -222,6 +238,7 @@ def lstm_forward(
             c0,
             _given(options),
             recurrent_mask,
+            None if zoneout_seed is None else zoneout_seed & 0xFFFFFFFFFFFFFFFF,
             training,
             return_sequences,
             go_backwards,
@@ -245,9 +262,9 @@ def lstm_backward(
     tape : Tape
         From ``lstm_forward(..., training=True)``. It serves once: gates are overwritten by their gradients.
         The gradients are those at the weights that forward used, even if `LSTMWeights.update` came between.
-    dy : array (B, T, H), optional
+    dy : array (B, T, R), optional
         Gradient of ``y`` in processing order; zeros by default.
-    dh, dc : array (B, H), optional
+    dh, dc : array (B, R), (B, H), optional
         Gradients of the last states; zeros by default.
     need_dx : bool
         Compute the gradient of ``x``, a quarter to a third of the work.
@@ -255,7 +272,7 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes)``.
+        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes, dprojection)``.
 
     Raises
     ------
@@ -286,17 +303,17 @@ def lstm_step(
     ----------
     x : array (B, I)
         The step's input.
-    h, c : array (B, H)
+    h, c : array (B, R), (B, H)
         States before it.
-    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias])
+    weights : LSTMWeights or tuple (kernel, recurrent_kernel[, bias[, projection]])
     options : CellOptions, optional
-        As in `lstm_forward`.
-    out : tuple of two arrays (B, H), optional
+        As in `lstm_forward` without a seed.
+    out : tuple of two arrays (B, R), (B, H), optional
         C-contiguous arrays to write the new states to; they may be `h` and `c` themselves.
 
     Returns
     -------
-    h, c : array (B, H)
+    h, c : array (B, R), (B, H)
         States after the step (`out` where given).
 
     Raises

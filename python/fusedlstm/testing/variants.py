@@ -70,6 +70,46 @@ def activation_reference(activation: Any, x: npt.ArrayLike) -> Any:
     raise ValueError(f"activation: expected a name that CellOptions knows, got {name!r}")
 
 
+def zoneout_reference(seed: int, rate: float, state: str, steps: npt.ArrayLike, units: int) -> Any:
+    """Tell where zoneout keeps the previous value, for rows that are at the given steps.
+
+    Parameters
+    ----------
+    seed : int
+        Its low 64 bits are used.
+    rate : float
+        In [0, 1).
+    state : {"h", "c"}
+        Which state is kept.
+    steps : integer array (B,)
+        How many real steps each row had before.
+    units : int
+        Numbers N in a row of the state.
+
+    Returns
+    -------
+    bool array (B, N)
+        Where a hash of the seed, the row, the step and the unit, as a fraction of 2^32, is below the rate. The
+        hash is that of `fusedlstm.ops.dropout` for a row of elements with the number
+        ``2^32 row + 2 step + (state == "h")``.
+    """
+
+    def mix(word: Any) -> Any:
+        word = ((word ^ (word >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+        word = ((word ^ (word >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+        return word ^ (word >> 16)
+
+    def plus(a: Any, b: Any) -> Any:
+        return (a + b) & 0xFFFFFFFF
+
+    low, high = (np.uint64(part) for part in (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
+    run = 2 * np.asarray(steps, np.uint64) + (state == "h")
+    row = np.arange(len(run), dtype=np.uint64)
+    key = mix(plus(mix(run ^ low), high)) ^ mix(plus(row, low))
+    word = mix(mix(plus(key[:, None], np.arange(units, dtype=np.uint64))) ^ high)
+    return word < rate * 2.0**32
+
+
 def lstm_variant_reference(
     x: npt.ArrayLike,
     kernel: npt.ArrayLike,
@@ -80,24 +120,29 @@ def lstm_variant_reference(
     *,
     options: CellOptions,
     peepholes: npt.ArrayLike | None = None,
+    projection: npt.ArrayLike | None = None,
     mask: npt.NDArray[np.bool_] | None = None,
     zero_output_for_mask: bool = False,
     recurrent_mask: npt.ArrayLike | None = None,
+    zoneout_seed: int | None = None,
 ) -> LSTMReference:
     """Run an LSTM with options over a batch of sequences.
 
     Parameters
     ----------
     x : array_like (B, T, I)
-    kernel, recurrent_kernel, bias : array_like (I, 4H), (H, 4H), (4H,)
-    h0, c0 : array_like (B, H)
+    kernel, recurrent_kernel, bias : array_like (I, 4H), (R, 4H), (4H,)
+    h0, c0 : array_like (B, R), (B, H)
     options : CellOptions
         Its peepholes are not looked at.
     peepholes : array_like (3, H), optional
+    projection : array_like (H, R), optional
+        Without one R is H.
     mask : bool array (B, T), optional
         As for `fusedlstm.ops.lstm_forward`.
     zero_output_for_mask : bool
-    recurrent_mask : array_like (B, H), optional
+    recurrent_mask : array_like (B, R), optional
+    zoneout_seed : int, optional
 
     Returns
     -------
@@ -106,10 +151,15 @@ def lstm_variant_reference(
     """
     x, kernel, recurrent_kernel = np.asarray(x), np.asarray(kernel), np.asarray(recurrent_kernel)
     bias, h, c = np.asarray(bias), np.asarray(h0) * 1.0, np.asarray(c0) * 1.0
-    p = np.zeros((3, h.shape[1])) if peepholes is None else np.asarray(peepholes)
+    p = np.zeros((3, c.shape[1])) if peepholes is None else np.asarray(peepholes)
     dropping = np.ones(h.shape) if recurrent_mask is None else np.asarray(recurrent_mask)
     gate, candidate = options.recurrent_activation, options.activation
     output = candidate if options.output_activation is None else options.output_activation
+    steps = np.zeros(len(x), int)
+
+    def kept(state: str, rate: float, units: int) -> Any:
+        return rate if zoneout_seed is None else zoneout_reference(zoneout_seed, rate, state, steps, units)
+
     outputs = []
     for t in range(x.shape[1]):
         z = x[:, t] @ kernel + (h * dropping) @ recurrent_kernel + bias
@@ -122,7 +172,14 @@ def lstm_variant_reference(
             new_c = np.where(new_c.real > limit, limit, np.where(new_c.real < -limit, -limit, new_c))
         o = activation_reference(gate, z_o + p[2] * new_c)
         new_h = o * activation_reference(output, new_c)
+        if projection is not None:
+            new_h = new_h @ np.asarray(projection)
+        keep_c = kept("c", options.zoneout_c, c.shape[1])
+        keep_h = kept("h", options.zoneout_h, h.shape[1])
+        new_c = keep_c * c + (1.0 - keep_c) * new_c
+        new_h = keep_h * h + (1.0 - keep_h) * new_h
         real = np.ones((len(x), 1), bool) if mask is None else mask[:, t, None]
+        steps += real[:, 0]
         h, c = np.where(real, new_h, h), np.where(real, new_c, c)
         outputs.append(np.where(real, h, 0.0) if zero_output_for_mask else h)
     y = np.stack(outputs, axis=1) if outputs else np.zeros((*x.shape[:2], h.shape[1]))

@@ -1,0 +1,63 @@
+// LSTMP (Sak, Senior and Beaufays 2014): h = m projection, where m = o tanh(c). A step is two products then.
+#pragma once
+
+#include "gemm.h"
+#include "hidden.h"
+#include "integer.h"
+#include "kernels.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// Forward, once all of the step's m is there.
+template <class T, class W>
+[[gnu::noinline]] void project(const ForwardProblem<T>& p, const GatePanels<T, W>& weights,
+                               const SequenceShare& share, const Index* rows, Index count, Index s,
+                               T* partial, [[maybe_unused]] const IntegerRows& rounded) {
+  using V = Vec<T>;
+  constexpr Index columns = Tile<T>::columns;
+  const Index H = p.sizes.units;
+  alignas(64) T finished[Tile<T>::rows * columns];
+  const PanelOrder order{share.projection_panels, s % 2 != 0};
+  const auto m_row = [&](Index r) FUSEDLSTM_INLINE -> const T* { return p.m.at(p.timeline, rows[r], s); };
+  const auto to_finished = [&](Index, Index, Index tile)
+                               FUSEDLSTM_INLINE { return finished + tile * columns; };
+  const auto finish = [&](Index first, Index panel, Index tile_rows, T* sums) FUSEDLSTM_INLINE {
+    for (Index r = 0; r < tile_rows; ++r, sums += columns) {
+      for_each_vector<T>(panel, p.sizes.outputs, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+        store_hidden<true>(p, V::load(sums + j * V::width), rows[first + r], s, column, lanes);
+      });
+    }
+  };
+  if constexpr (sizeof(W) == 1) {
+    round_rows(count, H, m_row, rounded);
+    multiply(count, H, rounded, weights.projection, order, to_finished,
+             [&](Index first, Index panel, Index tile_rows, T* sums) FUSEDLSTM_INLINE {
+               scale_and_add(sums, tile_rows, rounded.scales + first,
+                             weights.projection_scale + panel * columns, zero_row<T>, 0);
+               finish(first, panel, tile_rows, sums);
+             });
+  } else {
+    multiply(
+        count, H, whole_rows(H, m_row), weights.projection, order, partial,
+        [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); }, to_finished, finish);
+  }
+}
+
+// The epilogue of a tile of dh where h is a projection: it is kept, to become dm = dh projection^T and the
+// projection's gradient.
+template <class T>
+[[gnu::noinline]] void keep_hidden_gradients(const BackwardProblem<T>& p, const T* sums, const Index* rows,
+                                             Index count, Index s, Index panel, bool last) {
+  using V = Vec<T>;
+  const Index R = p.sizes.outputs;
+  for (Index r = 0; r < count; ++r, sums += Tile<T>::columns) {
+    const Index b = rows[r];
+    const HiddenGradient<true, T> hidden(p, b, s, last);
+    T* out = p.dprojected + (s * p.sizes.batch + b) * R;
+    for_each_vector<T>(panel, R, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+      hidden(V::load(sums + j * V::width), column, lanes).store(out + column, lanes);
+    });
+  }
+}
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA
