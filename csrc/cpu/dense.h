@@ -1,4 +1,4 @@
-// Dense products and element-wise kernels on the team.
+// Dense products, layer normalisation and element-wise kernels on the team.
 #pragma once
 
 #include <algorithm>
@@ -33,5 +33,11 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
 template <class T>
 KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
                               const T* dy, T* dkernel, T* dbias);
+
+// y of the problem, or dx and the sums over all rows that are dgamma and dbeta (features).
+template <class T>
+KernelRun run_layer_norm(LayerNormProblem<T> problem);
+template <class T>
+KernelRun run_layer_norm_gradients(LayerNormProblem<T> problem, T* dgamma, T* dbeta);
 
 }  // namespace fusedlstm

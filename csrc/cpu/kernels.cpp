@@ -5,6 +5,7 @@
 #include "elementwise.h"
 #include "forward.h"
 #include "gradients.h"
+#include "layer_norm.h"
 #include "pack.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -25,6 +26,9 @@ constexpr Kernels<T> table() {
                      .weight_gradients = weight_gradients<T>,
                      .peephole_gradients = peephole_gradients<T>,
                      .dense = dense<T>,
+                     .layer_norm = layer_norm<T>,
+                     .layer_norm_gradients = layer_norm_gradients<T>,
+                     .add_rows = add_rows<T>,
                      .cell_forward = cell_forward_rows<T>,
                      .cell_backward = cell_backward_rows<T>,
                      .dropout = dropout<T>,

@@ -79,6 +79,24 @@ struct DenseProblem {
   T* y;             // (rows, outputs)
 };
 
+// Layer normalisation of rows, or its gradients: of x always, of gamma and beta as parts of `block` rows
+// each.
+template <class T>
+struct LayerNormProblem {
+  Index rows;
+  Index features;
+  const T* x;  // rows `x_stride` apart
+  Index x_stride;
+  const T* gamma;  // (features) or null for ones
+  const T* beta;   // (features) or null for zeros
+  T epsilon;
+  T* y;         // (rows, features)
+  const T* dy;  // (rows, features)
+  T* dx;        // (rows, features) or null when not wanted
+  Index block;
+  T* partial;  // (blocks, 2, features): dgamma and dbeta of each block
+};
+
 template <class T>
 struct UpdateRule {
   T learning_rate;
@@ -142,6 +160,11 @@ struct Kernels {
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
+
+  void (*layer_norm)(const LayerNormProblem<T>&, Range rows);
+  void (*layer_norm_gradients)(const LayerNormProblem<T>&, Range blocks);
+  // The sum of `count` rows that lie `stride` apart, for the columns in `range`.
+  void (*add_rows)(Range range, Index count, Index stride, const T* rows, T* out);
 
   // The cell alone, on rows of (B,G) and (B,H) arrays.
   void (*cell_forward)(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates);

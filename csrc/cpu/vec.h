@@ -11,6 +11,7 @@
 //   min(a, b), max(a, b)          b where either is NaN
 //   where_less(a, b, x, y)              x where a < b, y elsewhere and where either is NaN
 //   abs(a), copysign(a, s), sqrt(a)
+//   sum_of_lanes(a)                     a number
 //   keep_in_register(a)                 stops the compiler from loading `a` again at each use
 //   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
 //                                 integer n into t's lowest bits

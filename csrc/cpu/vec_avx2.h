@@ -54,6 +54,11 @@ struct Vec<float> {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return _mm256_or_ps(_mm256_andnot_ps(sign, a.v), _mm256_and_ps(sign, s.v));
   }
+  friend float sum_of_lanes(Vec a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
   friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
@@ -121,6 +126,10 @@ struct Vec<double> {
   friend Vec copysign(Vec a, Vec s) {
     const __m256d sign = _mm256_set1_pd(-0.0);
     return _mm256_or_pd(_mm256_andnot_pd(sign, a.v), _mm256_and_pd(sign, s.v));
+  }
+  friend double sum_of_lanes(Vec a) {
+    const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
   friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {

@@ -45,6 +45,7 @@ struct Vec<float> {
     const __m512 sign = _mm512_set1_ps(-0.0F);
     return _mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, s.v));
   }
+  friend float sum_of_lanes(Vec a) { return _mm512_reduce_add_ps(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+v"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
@@ -105,6 +106,7 @@ struct Vec<double> {
     const __m512d sign = _mm512_set1_pd(-0.0);
     return _mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, s.v));
   }
+  friend double sum_of_lanes(Vec a) { return _mm512_reduce_add_pd(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+v"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;

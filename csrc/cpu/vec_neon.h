@@ -55,6 +55,7 @@ struct Vec<float> {
   friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return vbslq_f32(vcltq_f32(a.v, b.v), x.v, y.v); }
   friend Vec abs(Vec a) { return vabsq_f32(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f32(vdupq_n_u32(0x80000000U), s.v, a.v); }
+  friend float sum_of_lanes(Vec a) { return vaddvq_f32(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
@@ -109,6 +110,7 @@ struct Vec<double> {
   friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return vbslq_f64(vcltq_f64(a.v, b.v), x.v, y.v); }
   friend Vec abs(Vec a) { return vabsq_f64(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f64(vdupq_n_u64(0x8000000000000000U), s.v, a.v); }
+  friend double sum_of_lanes(Vec a) { return vaddvq_f64(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;

@@ -45,6 +45,7 @@ struct Vec {
   friend Vec where_less(Vec a, Vec b, Vec x, Vec y) { return a.v < b.v ? x : y; }
   friend Vec abs(Vec a) { return from_bits(bits(a) & ~sign_bit); }
   friend Vec copysign(Vec a, Vec s) { return from_bits((bits(a) & ~sign_bit) | (bits(s) & sign_bit)); }
+  friend T sum_of_lanes(Vec a) { return a.v; }
   friend void keep_in_register(Vec&) {}
   friend Vec exp2_from_shifted(Vec t) {
     return from_bits((bits(t) << FloatFormat<T>::mantissa_bits) + FloatFormat<T>::one_bits);

@@ -65,6 +65,8 @@ __all__ = [
     "get_num_threads",
     "instruction_sets",
     "last_kernel",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "lstm_backward",
     "lstm_forward",
     "lstm_stack_backward",
@@ -421,6 +423,60 @@ def dense_backward(
         A dtype or shape does not fit.
     """
     return _core.dense_backward(x, kernel, dy, need_dx, use_bias)
+
+
+def layer_norm_forward(
+    x: Array, gamma: Array | None = None, beta: Array | None = None, epsilon: float = 1e-3
+) -> Array:
+    """Normalize each row to mean 0 and variance 1, then scale and shift its features.
+
+    Parameters
+    ----------
+    x : array (M, N)
+    gamma, beta : array (N,), optional
+        Factors and offsets of the features: ones and zeros by default.
+    epsilon : float
+        Added to the variance, which is a row's mean squared distance from its mean.
+
+    Returns
+    -------
+    array (M, N)
+        ``gamma (x - mean) / sqrt(variance + epsilon) + beta`` (Ba, Kiros and Hinton 2016).
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or epsilon is not positive.
+    """
+    return _core.layer_norm_forward(x, gamma, beta, epsilon)
+
+
+def layer_norm_backward(
+    x: Array, gamma: Array | None, dy: Array, epsilon: float = 1e-3, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Backpropagate through `layer_norm_forward`, whose means and variances are computed again.
+
+    Parameters
+    ----------
+    x : array (M, N)
+    gamma : array (N,) or None
+    dy : array (M, N)
+    epsilon : float
+    need_dx : bool
+        Compute ``dx``.
+
+    Returns
+    -------
+    dx : array (M, N) or None
+    dgamma, dbeta : array (N,)
+        Computed whether or not forward had them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or epsilon is not positive.
+    """
+    return _core.layer_norm_backward(x, gamma, dy, epsilon, need_dx)
 
 
 def dropout(

@@ -63,6 +63,17 @@ def dense_backward(p: Problem) -> dict[str, Array]:
     return {"dx": dx, "dkernel": dkernel, "dbias": dbias}
 
 
+def layer_norm_forward(p: Problem) -> dict[str, Array]:
+    return {"y": ops.layer_norm_forward(_pre_activations(p), p.bias, p.bias[::-1].copy())}
+
+
+def layer_norm_backward(p: Problem) -> dict[str, Array]:
+    x = _pre_activations(p)
+    dx, dgamma, dbeta = ops.layer_norm_backward(x, p.bias, x[:, ::-1].copy())
+    assert dx is not None
+    return {"dx": dx, "dgamma": dgamma, "dbeta": dbeta}
+
+
 def dropout(p: Problem) -> dict[str, Array]:
     return {"y": ops.dropout(p.x, 0.3, 12345)}
 
@@ -134,6 +145,8 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         cell_backward,
         dense_forward,
         dense_backward,
+        layer_norm_forward,
+        layer_norm_backward,
         dropout,
         dropout_shared,
         sgd_update,

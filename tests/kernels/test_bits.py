@@ -69,6 +69,8 @@ ROW_RESULTS = {
     "cell_backward": ("dz", "dc_prev"),
     "dense_forward": ("y",),
     "dense_backward": ("dx",),
+    "layer_norm_forward": ("y",),
+    "layer_norm_backward": ("dx",),
 }
 
 

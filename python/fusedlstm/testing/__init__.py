@@ -18,6 +18,7 @@ True
 """
 
 from fusedlstm.testing.gradients import GradientCheck, check_gradients
+from fusedlstm.testing.layer_norm import layer_norm_backward_reference, layer_norm_reference
 from fusedlstm.testing.reference import (
     LSTMReference,
     LSTMReferenceGradients,
@@ -42,6 +43,8 @@ __all__ = [
     "check_gradients",
     "dense_backward_reference",
     "dense_forward_reference",
+    "layer_norm_backward_reference",
+    "layer_norm_reference",
     "lstm_backward_reference",
     "lstm_forward_reference",
     "lstm_variant_reference",

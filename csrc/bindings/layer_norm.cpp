@@ -1,0 +1,96 @@
+// Layer normalisation of the rows of NumPy arrays.
+#include <cmath>
+
+#include "../cpu/dense.h"
+#include "checks.h"
+#include "module.h"
+
+namespace fusedlstm::bindings {
+namespace {
+
+// What both directions take, checked.
+struct LayerNormCall {
+  Number number;
+  py::array x;
+  py::object gamma;  // (N) or None
+  double epsilon;
+
+  LayerNormCall(const py::object& given_x, const py::object& given_gamma, double given_epsilon)
+      : number(number_type("x", given_x)),
+        x(readable("x", given_x, number, {{"M"}, {"N"}})),
+        gamma(optional_row("gamma", given_gamma)),
+        epsilon(given_epsilon) {
+    if (!(epsilon > 0.0 && std::isfinite(epsilon))) {
+      raise_value("epsilon", "a positive number", std::to_string(epsilon));
+    }
+  }
+
+  Index rows() const { return x.shape(0); }
+  Index features() const { return x.shape(1); }
+  py::object optional_row(const char* name, const py::object& row) const {
+    if (row.is_none()) return row;
+    return contiguous(name, row, number, {{"N", features()}});
+  }
+
+  template <class T>
+  LayerNormProblem<T> problem() const {
+    LayerNormProblem<T> p{};
+    p.rows = rows();
+    p.features = features();
+    p.x = data_of<T>(x);
+    p.x_stride = stride_of<T>(x, 0);
+    p.gamma = data_or_null<T>(gamma);
+    p.epsilon = static_cast<T>(epsilon);
+    return p;
+  }
+};
+
+py::array layer_norm_forward(const py::object& x, const py::object& gamma, const py::object& beta,
+                             double epsilon) {
+  const LayerNormCall call(x, gamma, epsilon);
+  const py::object offset = call.optional_row("beta", beta);
+  return with_number(call.number, [&](auto zero) {
+    using T = decltype(zero);
+    py::array y = new_array<T>({call.rows(), call.features()});
+    LayerNormProblem<T> p = call.problem<T>();
+    p.beta = data_or_null<T>(offset);
+    p.y = mutable_data<T>(y);
+    {
+      const py::gil_scoped_release nogil;
+      note_run(run_layer_norm(p));
+    }
+    return y;
+  });
+}
+
+py::tuple layer_norm_backward(const py::object& x, const py::object& gamma, const py::object& dy,
+                              double epsilon, bool need_dx) {
+  const LayerNormCall call(x, gamma, epsilon);
+  const py::array gradient = contiguous("dy", dy, call.number, {{"M", call.rows()}, {"N", call.features()}});
+  return with_number(call.number, [&](auto zero) {
+    using T = decltype(zero);
+    py::object dx = py::none();
+    if (need_dx) dx = new_array<T>({call.rows(), call.features()});
+    py::array dgamma = new_array<T>({call.features()});
+    py::array dbeta = new_array<T>({call.features()});
+    LayerNormProblem<T> p = call.problem<T>();
+    p.dy = data_of<T>(gradient);
+    if (need_dx) p.dx = mutable_data<T>(py::reinterpret_borrow<py::array>(dx));
+    T* dgamma_out = mutable_data<T>(dgamma);
+    T* dbeta_out = mutable_data<T>(dbeta);
+    {
+      const py::gil_scoped_release nogil;
+      note_run(run_layer_norm_gradients(p, dgamma_out, dbeta_out));
+    }
+    return py::make_tuple(dx, dgamma, dbeta);
+  });
+}
+
+}  // namespace
+
+void bind_layer_norm(py::module_& module) {
+  module.def("layer_norm_forward", &layer_norm_forward);
+  module.def("layer_norm_backward", &layer_norm_backward);
+}
+
+}  // namespace fusedlstm::bindings
