@@ -64,8 +64,8 @@ template <class T>
       for (Index i = 0; i < layout.columns; i += line) __builtin_prefetch(gates + i, 1, 2);
     }
     const T* cells = p.cells + (s * p.sizes.batch + b) * H;
-    const T* h = p.h.at(p.timeline, b, s);
-    const T* dy = p.dy ? p.dy.at(b, p.timeline.time(b, s)) : h;
+    const T* h = (p.m ? p.m : p.h).at(p.timeline, b, s);
+    const T* dy = p.dy && !p.m ? p.dy.at(b, p.timeline.time(b, s)) : h;
     for (Index unit = begin; unit < end; unit += line) {
       __builtin_prefetch(cells + unit, 0, 2);
       __builtin_prefetch(h + unit, 0, 2);
