@@ -5,7 +5,8 @@
 //   c = f c_prev + i g                    h = o tanh(c)
 //
 // (Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000.) What options
-// change in them is said by a `Cell`: PlainCell, at no cost, or OptionCell.
+// change in them is said by a `Cell`: PlainCell, at no cost, or OptionCell. A layer-normalized cell has other
+// z, and another c on its way to h.
 #pragma once
 
 #include "lstm.h"
@@ -150,18 +151,25 @@ template <class V, class Cell>
   return o * cell.output(c);
 }
 
+// From the gradients of c and of the output gate's pre-activation.
+template <class V, class Cell>
+[[gnu::always_inline]] inline CellGradients<V> update_backward(const Cell& cell, const Gates<V>& gates,
+                                                               V c_prev, V c, V z_o, V dc) {
+  const V dc_total = cell.through_clip(c, cell.seen(2, z_o, dc));
+  const Gates<V> d = cell.through_update(gates, c_prev, dc_total);
+  const Gates<V> z{d.i * cell.gate_slope(gates.i), d.f * cell.gate_slope(gates.f),
+                   d.g * cell.candidate_slope(gates.g), z_o};
+  return {z, cell.seen(0, z.i, cell.seen(1, z.f, dc_total * gates.f))};
+}
+
 // `dh` and `dc` are what flows into this step's h and c from everything after it; `output` is the activation
 // of c that made h.
 template <class V, class Cell>
 [[gnu::always_inline]] inline CellGradients<V> cell_backward(const Cell& cell, const Gates<V>& gates,
                                                              V c_prev, V c, V output, V dh, V dc) {
-  const V d_o = dh * output * cell.gate_slope(gates.o);
+  const V z_o = dh * output * cell.gate_slope(gates.o);
   const V inner = fma(dh * gates.o, cell.output_slope(output), dc);
-  const V dc_total = cell.through_clip(c, cell.seen(2, d_o, inner));
-  const Gates<V> d = cell.through_update(gates, c_prev, dc_total);
-  const Gates<V> z{d.i * cell.gate_slope(gates.i), d.f * cell.gate_slope(gates.f),
-                   d.g * cell.candidate_slope(gates.g), d_o};
-  return {z, cell.seen(0, z.i, cell.seen(1, z.f, dc_total * gates.f))};
+  return update_backward(cell, gates, c_prev, c, z_o, inner);
 }
 
 }  // namespace fusedlstm

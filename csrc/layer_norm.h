@@ -1,4 +1,4 @@
-// Layer normalisation (Ba, Kiros and Hinton 2016), written once on any number type `V`: for the features x of
+// Layer normalization (Ba, Kiros and Hinton 2016), written once on any number type `V`: for the features x of
 // a row, with their mean and variance over the row,
 //
 //   r = 1 / sqrt(variance + epsilon)      n = (x - mean) r      y = gamma n + beta

@@ -204,6 +204,58 @@ struct CellOptions {
   Zoneout zoneout;
 };
 
+// Parameters of a layer-normalized cell (Ba, Kiros and Hinton 2016, equations 20 to 22):
+//   z = gamma_input norm(x W) + gamma_recurrent norm(h_prev U) + b      h = o tanh(gamma_cell norm(c) +
+//   beta_cell)
+// where norm() is taken over all columns of a row (layer_norm.h).
+template <class T>
+struct LayerNorm {
+  const T* gamma_input;      // (G)
+  const T* gamma_recurrent;  // (G)
+  const T* gamma_cell;       // (H)
+  const T* beta_cell;        // (H)
+  T epsilon;
+};
+
+// What a layer-normalized cell leaves on tape besides gates and cells, 8 P width + 4 numbers per row and
+// step.
+template <class T>
+struct NormTape {
+  T* input;      // norm(x W), laid out as the gates; backward overwrites it with the gradients of x W
+  T* recurrent;  // norm(h U), the same
+  T* moments;    // (T,B,4): the factors of x W and of h U, the mean and the factor of c
+};
+
+// Vectors of sums over steps that backward keeps for each row and panel of a layer-normalized cell, in this
+// order: four of each of the first, in that of the gates, one of gamma_cell and beta_cell, and three of
+// peepholes where there are any.
+struct NormSums {
+  static constexpr int bias = 0;
+  static constexpr int gamma_input = 4;
+  static constexpr int gamma_recurrent = 8;
+  static constexpr int gamma_cell = 12;
+  static constexpr int beta_cell = 13;
+  static constexpr int peepholes = 14;
+  static constexpr int all = 17;
+};
+
+template <class T>
+FUSEDLSTM_INLINE constexpr Index layer_norm_sums(const CellOptions<T>* options) {
+  return options != nullptr && options->peepholes != nullptr ? NormSums::all : NormSums::peepholes;
+}
+
+// The products of layer-normalized rows have panels with so many rows, a multiple of 16 and one: the pieces
+// of a row are then spread over all sets of a cache.
+FUSEDLSTM_INLINE constexpr Index norm_panel_rows(Index rows) { return (rows + 14) / 16 * 16 + 1; }
+
+template <class T>
+struct LayerNormGradients {
+  T* gamma_input;
+  T* gamma_recurrent;
+  T* gamma_cell;
+  T* beta_cell;
+};
+
 template <class T>
 struct ForwardProblem {
   Sizes sizes;
@@ -221,6 +273,11 @@ struct ForwardProblem {
   const T* recurrent_mask;
   HiddenStates<T> dropped;
   const T* dropped_h0;
+  const LayerNorm<T>* layer_norm;  // or null
+  NormTape<T> norm;                // on tape with a layer_norm
+  // Scratch of layer normalization, shared by threads that split the units: chunk row_block and row_block
+  // rows of products x W and h U, (panels, norm_panel_rows(rows), 4, width) each.
+  T* products;
 
   FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
   // What the recurrent product of step s + 1 reads.
@@ -261,6 +318,11 @@ struct BackwardProblem {
   // before zoneout (T,B,H), null where peepholes do not need them.
   T* dprojected;
   T* new_cells;
+  const LayerNorm<T>* layer_norm;     // as given to forward
+  NormTape<T> norm;                   // the tape's
+  LayerNormGradients<T> dlayer_norm;  // unless layer_norm is null
+  T* row_sums;  // (B, panels, layer_norm_sums, width): with layer_norm, kept from window to window
+  T* products;  // as for forward: row_block rows of dh, (panels of dh, norm_panel_rows(rows), 4 width)
 };
 
 }  // namespace fusedlstm

@@ -31,14 +31,35 @@ GivenOptions::GivenOptions(const py::object& options, Number number, Index units
                {py::cast<double>(tuple[7]), py::cast<double>(tuple[6]), drawn,
                 drawn ? py::cast<std::uint64_t>(zoneout_seed) : 0}};
     if (!tuple[3].is_none()) {
-      // A copy: the tape must not see later changes.
-      peepholes_ = contiguous("peepholes", tuple[3], number, {{"3", 3}, {"H", units}}).attr("copy")();
+      peepholes_ = contiguous("peepholes", tuple[3], number, {{"3", 3}, {"H", units}});
+    }
+    if (!tuple[8].is_none()) {
+      const auto norm = py::cast<py::tuple>(tuple[8]);
+      norm_ = {contiguous("gamma_input", norm[0], number, {{"4H", 4 * units}}),
+               contiguous("gamma_recurrent", norm[1], number, {{"4H", 4 * units}}),
+               contiguous("gamma_cell", norm[2], number, {{"H", units}}),
+               contiguous("beta_cell", norm[3], number, {{"H", units}})};
+      epsilon_ = py::cast<double>(norm[4]);
+      // A cell that has nothing but layer normalization runs the plain equations.
+      given_ = has_peepholes() || values_.coupled || values_.cell_clip > 0.0 || values_.zoneout.c > 0.0 ||
+               values_.zoneout.h > 0.0 || values_.gate.kind != ActivationKind::sigmoid ||
+               values_.candidate.kind != ActivationKind::tanh || values_.output.kind != ActivationKind::tanh;
     }
   }
   if (drawn && values_.zoneout.c == 0 && values_.zoneout.h == 0) {
     raise_value("zoneout_seed", "None without zoneout_h or zoneout_c in options",
                 py::cast<std::string>(py::str(zoneout_seed)));
   }
+}
+
+GivenOptions GivenOptions::copied() const {
+  GivenOptions copy = *this;
+  const auto copy_array = [](py::object& array) {
+    if (!array.is_none()) array = array.attr("copy")();
+  };
+  copy_array(copy.peepholes_);
+  for (py::object& array : copy.norm_) copy_array(array);
+  return copy;
 }
 
 }  // namespace fusedlstm::bindings

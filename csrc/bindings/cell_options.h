@@ -1,21 +1,29 @@
 // The cell's options as Python gives them.
 #pragma once
 
+#include <array>
+
 #include "checks.h"
 
 namespace fusedlstm::bindings {
 
 // None, or what fusedlstm.ops.CellOptions hands over: (gate, candidate, output, peepholes, cell_clip,
-// coupled, zoneout_h, zoneout_c), with each activation as (kind, alpha, beta) and peepholes None or (3,H).
-// Zoneout is drawn by a seed, an integer, or with None the expectation.
+// coupled, zoneout_h, zoneout_c, layer_norm), with each activation as (kind, alpha, beta), peepholes None or
+// (3,H), and layer_norm None or (gamma_input (4H), gamma_recurrent (4H), gamma_cell (H), beta_cell (H),
+// epsilon). Zoneout is drawn by a seed, an integer, or with None the expectation.
 class GivenOptions {
  public:
   GivenOptions() = default;
   GivenOptions(const py::object& options, Number number, Index units, const py::object& zoneout_seed);
 
+  // Whether there are options besides layer normalization.
   explicit operator bool() const { return given_; }
   bool has_peepholes() const { return !peepholes_.is_none(); }
   bool keeps_h() const { return given_ && values_.zoneout.h > 0; }
+  bool has_layer_norm() const { return !norm_[0].is_none(); }
+
+  // For a tape, which must not see later changes of arrays.
+  GivenOptions copied() const;
 
   template <class T>
   CellOptions<T> typed() const {
@@ -31,10 +39,18 @@ class GivenOptions {
             values_.zoneout};
   }
 
+  template <class T>
+  LayerNorm<T> layer_norm() const {
+    return {data_or_null<T>(norm_[0]), data_or_null<T>(norm_[1]), data_or_null<T>(norm_[2]),
+            data_or_null<T>(norm_[3]), static_cast<T>(epsilon_)};
+  }
+
  private:
   bool given_ = false;
   CellOptions<double> values_{};
   py::object peepholes_ = py::none();
+  std::array<py::object, 4> norm_{py::none(), py::none(), py::none(), py::none()};
+  double epsilon_ = 0.0;
 };
 
 }  // namespace fusedlstm::bindings

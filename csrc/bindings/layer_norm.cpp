@@ -1,4 +1,4 @@
-// Layer normalisation of the rows of NumPy arrays.
+// Layer normalization of the rows of NumPy arrays.
 #include <cmath>
 
 #include "../cpu/dense.h"

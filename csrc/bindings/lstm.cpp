@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "../cpu/checkpoint.h"
+#include "../cpu/norm_memory.h"
 #include "cell_options.h"
 #include "checks.h"
 #include "module.h"
@@ -21,6 +22,7 @@ struct TapeMemory {
   Buffer<T> cells;
   Buffer<T> m;        // (T,B,H) what was projected, where there is a projection
   Buffer<T> dropped;  // (B,T,R) what the recurrent product read, where there is a recurrent mask
+  NormTapeMemory<T> norm;
   std::unique_ptr<Checkpoints<T>> checkpoints;
 };
 
@@ -104,7 +106,7 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   py::object y = py::none();
   if (whole_y) y = new_array<T>({B, n.steps, R});
   const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * outputs);
-  TapeMemory<T> memory{panels, {}, {}, {}, {}, nullptr};
+  TapeMemory<T> memory{panels, {}, {}, {}, {}, {}, nullptr};
   const bool dropping = !call.recurrent_mask.is_none();
   Index tape_bytes = 0;
   if (whole_tape) {
@@ -116,7 +118,9 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
     if (panels->projects()) memory.m = Buffer<T>(m);
     const Index dropped = dropping ? n.steps * outputs : 0;
     if (dropping) memory.dropped = Buffer<T>(dropped);
-    tape_bytes = (gates + cells + m + dropped) * static_cast<Index>(sizeof(T));
+    memory.norm =
+        NormTapeMemory<T>(call.options.has_layer_norm(), n.steps, B, panels->gate_panels(), panels->width());
+    tape_bytes = (gates + cells + m + dropped + memory.norm.size()) * static_cast<Index>(sizeof(T));
   } else if (call.training) {
     memory.checkpoints = std::make_unique<Checkpoints<T>>(*panels, n, call.checkpoint_every);
     tape_bytes = memory.checkpoints->bytes();
@@ -129,6 +133,9 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   p.h0 = data_or_null<T>(call.h0);
   const CellOptions<T> options = call.options.template typed<T>();
   p.options = call.options ? &options : nullptr;
+  const LayerNorm<T> layer_norm = call.options.template layer_norm<T>();
+  p.layer_norm = call.options.has_layer_norm() ? &layer_norm : nullptr;
+  p.norm = memory.norm.tape();
   p.recurrent_mask = data_or_null<T>(call.recurrent_mask);
   const Buffer<T> one_m = panels->projects() && !whole_tape ? Buffer<T>(states) : Buffer<T>();
   p.m = whole_tape ? HiddenStates<T>{{memory.m.data(), H, states}, Slots::steps}
@@ -166,10 +173,10 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   }
   py::object tape = py::none();
   if (call.training) {
-    tape = py::cast(
-        std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
-                                    weights.use_bias(), x, whole_tape ? y : py::none(), call.h0, call.real,
-                                    call.options, call.recurrent_mask, std::move(memory), tape_bytes}));
+    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
+                                                weights.use_bias(), x, whole_tape ? y : py::none(), call.h0,
+                                                call.real, call.options.copied(), call.recurrent_mask,
+                                                std::move(memory), tape_bytes}));
   }
   return py::make_tuple(call.return_sequences ? y : py::none(), h_last, c_last, tape);
 }
@@ -233,6 +240,19 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   tape.used = true;
   const CellOptions<T> options = tape.options.typed<T>();
   p.options = tape.options ? &options : nullptr;
+  const LayerNorm<T> layer_norm = tape.options.layer_norm<T>();
+  p.layer_norm = tape.options.has_layer_norm() ? &layer_norm : nullptr;
+  p.norm = memory.norm.tape();
+  py::object dlayer_norm = py::none();
+  if (tape.options.has_layer_norm()) {
+    const py::array gamma_input = new_array<T>({4 * H});
+    const py::array gamma_recurrent = new_array<T>({4 * H});
+    const py::array gamma_cell = new_array<T>({H});
+    const py::array beta_cell = new_array<T>({H});
+    p.dlayer_norm = {mutable_data<T>(gamma_input), mutable_data<T>(gamma_recurrent),
+                     mutable_data<T>(gamma_cell), mutable_data<T>(beta_cell)};
+    dlayer_norm = py::make_tuple(gamma_input, gamma_recurrent, gamma_cell, beta_cell);
+  }
   p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
   p.dropped = {{memory.dropped.data(), n.steps * R, R}, Slots::steps};
   p.m = {{memory.m.data(), H, states}, Slots::steps};
@@ -289,7 +309,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     }
     for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
   }
-  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection);
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm);
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
@@ -327,6 +347,8 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   p.timeline = Timeline::whole(1, nullptr);
   const CellOptions<T> options = given.typed<T>();
   p.options = given ? &options : nullptr;
+  const LayerNorm<T> layer_norm = given.layer_norm<T>();
+  p.layer_norm = given.has_layer_norm() ? &layer_norm : nullptr;
   const T* c_prev = data_of<T>(c);
   const py::gil_scoped_release nogil;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);

@@ -22,6 +22,7 @@ std::string last_kernel() {
   if (last_run.storage != Storage::full) text += std::string(", ") + name_of(last_run.storage) + " weights";
   if (last_run.options) text += ", cell with options";
   if (last_run.projection) text += ", projection";
+  if (last_run.layer_norm) text += ", layer-normalized";
   if (last_run.threads > 1) text += last_run.units_split ? ", unit split" : ", batch split";
   return text;
 }

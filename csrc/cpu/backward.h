@@ -47,8 +47,9 @@ template <class T, class Cell, class Lanes>
   d.c_prev.store(dc, lanes);
 }
 
-// Asks for what the epilogue of a tile will read of the tape and of dy, before the tile's product, which leaves
-// time for it to come: steps lie megabytes apart, and caches do not hold all of them until backward is there.
+// Asks for what the epilogue of a tile will read of the tape and of dy, before the tile's product, which
+// leaves time for it to come: steps lie megabytes apart, and caches do not hold all of them until backward is
+// there.
 template <class T>
 [[gnu::always_inline]] inline void prefetch_tape(const BackwardProblem<T>& p, const GateTape& layout,
                                                  const Index* rows, Index count, Index s, Index panel) {
@@ -96,8 +97,14 @@ template <bool with_options, bool projected, class T>
   }
 }
 
+// norm_cell.h
+template <bool with_options, class T>
+void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* dn, Index b, Index s,
+                        bool last);
+
 // dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
-// the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache.
+// the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache. With layer
+// normalization, dh of whole rows comes first, and threads that split the units then split the rows.
 template <class T>
 void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
   using V = Vec<T>;
@@ -114,6 +121,14 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
   T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
   alignas(64) T finished[Tile<T>::rows * columns];
+
+  const bool normal = p.layer_norm != nullptr;
+  const bool rows_first = normal && !p.m;  // else the projection comes before the rows
+  const T* input_gradients = normal ? p.norm.input : p.gates;
+  const Index product_rows = norm_panel_rows(share.row_block);
+  T* dn = partial + most_rows * columns;
+  const auto product = [&](Index r, Index panel)
+                           FUSEDLSTM_INLINE { return p.products + (panel * product_rows + r) * columns; };
 
   const auto from_zero = [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); };
   const auto to_finished = [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; };
@@ -145,45 +160,70 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
           prefetch_tape(p, layout, own + first, count, s, panel);
           return zeros<T>();
         };
-        multiply(range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
-                 PanelOrder{share.panels, s % 2 != 0}, partial, from_zero_soon, to_finished,
-                 [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                   const Index* tile = own + first;
-                   if (p.m) {
-                     keep_hidden_gradients(p, sums, tile, count, s, panel, last);
-                   } else if (p.options == nullptr) {
-                     run_gradients<false, false>(p, layout, sums, tile, count, s, panel, last);
-                   } else {
-                     run_gradients<true, false>(p, layout, sums, tile, count, s, panel, last);
-                   }
-                 });
+        multiply(
+            range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
+            PanelOrder{share.panels, s % 2 != 0}, partial, from_zero_soon,
+            [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
+              return rows_first ? product(range.begin + first, panel) : finished + i * columns;
+            },
+            [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+              const Index* tile = own + first;
+              if (rows_first) return;
+              if (p.m) {
+                keep_hidden_gradients(p, sums, tile, count, s, panel, last);
+              } else if (p.options == nullptr) {
+                run_gradients<false, false>(p, layout, sums, tile, count, s, panel, last);
+              } else {
+                run_gradients<true, false>(p, layout, sums, tile, count, s, panel, last);
+              }
+            });
       };
       const auto run_projection = [&] {
         const auto dh_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
           return p.dprojected + (s * p.sizes.batch + rows[r]) * R;
         };
-        multiply(active, R, whole_rows(R, dh_row), p.weights.projection,
-                 PanelOrder{share.projection_panels, s % 2 != 0}, partial, from_zero, to_finished,
-                 [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                   if (p.options == nullptr) {
-                     run_gradients<false, true>(p, layout, sums, rows + first, count, s, panel, false);
-                   } else {
-                     run_gradients<true, true>(p, layout, sums, rows + first, count, s, panel, false);
-                   }
-                 });
+        multiply(
+            active, R, whole_rows(R, dh_row), p.weights.projection,
+            PanelOrder{share.projection_panels, s % 2 != 0}, partial, from_zero,
+            [&](Index first, Index panel, Index i)
+                FUSEDLSTM_INLINE { return normal ? product(first, panel) : finished + i * columns; },
+            [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+              if (normal) return;
+              if (p.options == nullptr) {
+                run_gradients<false, true>(p, layout, sums, rows + first, count, s, panel, false);
+              } else {
+                run_gradients<true, true>(p, layout, sums, rows + first, count, s, panel, false);
+              }
+            });
+      };
+      // Of them, `continuing` have a later step.
+      const auto run_norm_rows = [&](Index continuing) {
+        if (share.together) worker.wait();
+        const Range own = own_rows(active, share, worker);
+        for (Index r = own.begin; r < own.end; ++r) {
+          const PanelRow<T> dh{product(r, 0), product_rows * columns};
+          if (p.options == nullptr) {
+            run_norm_gradients<false>(p, dh, dn, rows[r], s, r >= continuing);
+          } else {
+            run_norm_gradients<true>(p, dh, dn, rows[r], s, r >= continuing);
+          }
+        }
       };
       if (later > 0) run_step({0, later}, false);
       if (active > later) run_step({later, active}, true);
+      const Index continuing = later;
+      if (rows_first) run_norm_rows(continuing);
       later = active;
       if (share.together) worker.wait();
       if (p.m) {
         run_projection();
+        if (normal) run_norm_rows(continuing);
         if (share.together) worker.wait();
       }
 
       if (p.dx) {
         for (Index r = 0; r < active; ++r, ++waiting) {
-          gate_rows[waiting] = p.gates + layout.place(0, s, rows[r]);
+          gate_rows[waiting] = input_gradients + layout.place(0, s, rows[r]);
           dx_rows[waiting] = p.dx.at(rows[r], p.timeline.time(rows[r], s));
         }
         if (s % share.chunk == 0) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "norm_memory.h"
+
 namespace fusedlstm {
 
 template <class T>
@@ -64,8 +66,14 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   const Buffer<T> unprojected(panels.projects() ? longest * B * H : 0);
   const Buffer<T> dropped(problem.recurrent_mask != nullptr ? longest * B * R : 0);
   const Buffer<T> next_gates(panels.gate_panels() * next_layout.panel_size());
+  const NormTapeMemory<T> norm(problem.layer_norm != nullptr, longest, B, panels.gate_panels(),
+                               panels.width());
+  const Index sums = panels.gate_panels() * layer_norm_sums(problem.options) * panels.width();
+  const Buffer<T> row_sums = problem.layer_norm != nullptr ? Buffer<T>(B * sums) : Buffer<T>();
 
   problem.gates = gates.data();
+  problem.norm = norm.tape();
+  problem.row_sums = row_sums.data();
   problem.cells = cells.data();
   problem.next_gates = next_gates.data();
   problem.h = {{hidden.data(), R, B * R}, Slots::steps};
@@ -96,6 +104,8 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
     again.cells = cells.data();
     again.cells_step = B * H;
     again.gates = gates.data();
+    again.layer_norm = problem.layer_norm;
+    again.norm = problem.norm;
     again.options = problem.options;
     again.recurrent_mask = problem.recurrent_mask;
     again.dropped = {{dropped.data(), R, B * R}, Slots::steps};

@@ -1,4 +1,4 @@
-// Dense products, layer normalisation and element-wise kernels on the team.
+// Dense products, layer normalization and element-wise kernels on the team.
 #pragma once
 
 #include <algorithm>

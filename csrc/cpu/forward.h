@@ -100,8 +100,14 @@ template <class T, class Lanes>
   }
 }
 
+// norm_cell.h
+template <bool with_options, class T>
+void run_norm_cells(const ForwardProblem<T>& p, const T* bias, const PanelRow<T>& input,
+                    const PanelRow<T>& recurrent, Index b, Index s);
+
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
-// fill the tile; then each step adds U h and runs the cell while the sums are in L1.
+// fill the tile; then each step adds U h and runs the cell while the sums are in L1. With layer
+// normalization, W x and U h of whole rows come first, and threads that split the units then split the rows.
 template <class T, class W>
 void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const SequenceShare& share,
              T* scratch, const Worker& worker) {
@@ -132,6 +138,10 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
     rounded_states = take(share.row_block, H > R ? H : R);
   }
   alignas(64) T finished[Tile<T>::rows * columns];
+  const bool normal = p.layer_norm != nullptr;
+  const Index product_rows = norm_panel_rows(share.row_block);
+  T* products = p.products;
+  if (normal) projected = products + divide_up(H, V::width) * product_rows * columns;
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
     const Index* rows = share.rows + row0;
@@ -151,8 +161,13 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         first_of[i + 1] = first_of[i] + active;
       }
       const Index total = first_of[chunk];
+      const Index projected_rows = normal ? norm_panel_rows(total) : total;
+      const Index first_panel = normal ? 0 : share.panels.begin;
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
-        return projected + ((panel - share.panels.begin) * total + r) * columns;
+        return projected + ((panel - first_panel) * projected_rows + r) * columns;
+      };
+      const auto bias = [&](Index panel) FUSEDLSTM_INLINE {
+        return normal ? zero_row<T> : weights.bias + panel * columns;
       };
       const auto input_row = [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; };
       const auto to_projection = [&](Index first, Index panel, Index)
@@ -162,13 +177,13 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         multiply(total, I, rounded_inputs, weights.input, PanelOrder{share.panels}, to_projection,
                  [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
                    scale_and_add(sums, count, rounded_inputs.scales + first,
-                                 weights.input_scale + panel * columns, weights.bias + panel * columns, 0);
+                                 weights.input_scale + panel * columns, bias(panel), 0);
                  });
       } else {
         multiply(
             total, I, whole_rows(I, input_row), weights.input, PanelOrder{share.panels}, partial,
-            [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{weights.bias + panel * columns, 0}; },
-            to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+            [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
+            [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
       }
 
       for (Index i = 0; i < chunk; ++i) {
@@ -181,9 +196,16 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
           const T* first = p.recurrent_mask != nullptr ? p.dropped_h0 : p.h0;
           return first != nullptr ? first + rows[r] * R : p.cells;
         };
-        const auto to_finished = [&](Index, Index, Index tile)
-                                     FUSEDLSTM_INLINE { return finished + tile * columns; };
+        const auto product = [&](Index r, Index panel)
+                                 FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
+        const auto addend = [&](Index first, Index panel) FUSEDLSTM_INLINE {
+          return normal ? zeros<T>() : Start<T>{projection(first_of[i] + first, panel), columns};
+        };
+        const auto to_finished = [&](Index first, Index panel, Index tile) FUSEDLSTM_INLINE {
+          return normal ? product(first, panel) : finished + tile * columns;
+        };
         const auto finish = [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+          if (normal) return;
           if ((panel + 1) * V::width <= H) {
             finish_cells(p, sums, rows + first, count, s, panel, AllLanes{});
           } else {
@@ -195,17 +217,27 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
           round_rows(active_now, recurrent, hidden_row, rounded_states);
           multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
                    [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                     const Start<T> from = addend(first, panel);
                      scale_and_add(sums, count, rounded_states.scales + first,
-                                   weights.recurrent_scale + panel * columns,
-                                   projection(first_of[i] + first, panel), columns);
+                                   weights.recurrent_scale + panel * columns, from.rows, from.stride);
                      finish(first, panel, count, sums);
                    });
         } else {
-          multiply(
-              active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order, partial,
-              [&](Index first, Index panel)
-                  FUSEDLSTM_INLINE { return Start<T>{projection(first_of[i] + first, panel), columns}; },
-              to_finished, finish);
+          multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
+                   partial, addend, to_finished, finish);
+        }
+        if (normal) {
+          if (share.together) worker.wait();
+          const Range own = own_rows(active_now, share, worker);
+          for (Index r = own.begin; r < own.end; ++r) {
+            const PanelRow<T> input{projection(first_of[i] + r, 0), projected_rows * columns};
+            const PanelRow<T> state{product(r, 0), product_rows * columns};
+            if (p.options == nullptr) {
+              run_norm_cells<false>(p, weights.bias, input, state, rows[r], s);
+            } else {
+              run_norm_cells<true>(p, weights.bias, input, state, rows[r], s);
+            }
+          }
         }
         if (share.together) worker.wait();
         if (p.m) {

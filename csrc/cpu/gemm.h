@@ -22,6 +22,15 @@ struct Tile {
   static constexpr Index block = block_bytes / (columns * Index{sizeof(T)});
 };
 
+// A row of products as tiles leave it: a piece of four vectors in each panel, `stride` numbers apart.
+template <class T>
+struct PanelRow {
+  T* first;
+  Index stride;
+
+  [[gnu::always_inline]] T* piece(Index panel) const { return first + panel * stride; }
+};
+
 // Rows of a left operand: row(r) points to the first element of row r. Their elements lie in segments of
 // `segment` neighbours, whose first elements are `jump` apart.
 template <class Row>

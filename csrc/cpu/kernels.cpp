@@ -6,6 +6,7 @@
 #include "forward.h"
 #include "gradients.h"
 #include "layer_norm.h"
+#include "norm_cell.h"
 #include "pack.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {

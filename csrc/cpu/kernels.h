@@ -21,6 +21,12 @@ struct SequenceShare {
 
 inline constexpr Index max_chunk = 32;
 
+// The rows of `count` that a thread takes where threads that split the units have work on whole rows.
+FUSEDLSTM_INLINE inline Range own_rows(Index count, const SequenceShare& share, const Worker& worker) {
+  if (!share.together) return {0, count};
+  return {count * worker.id / worker.count, count * (worker.id + 1) / worker.count};
+}
+
 // One left operand of a weight gradient: `count` features for every row and step, `lag` steps late, with
 // `before` (B, count), or zeros where it is null, taking the place of the steps before the first.
 template <class T>
@@ -79,7 +85,7 @@ struct DenseProblem {
   T* y;             // (rows, outputs)
 };
 
-// Layer normalisation of rows, or its gradients: of x always, of gamma and beta as parts of `block` rows
+// Layer normalization of rows, or its gradients: of x always, of gamma and beta as parts of `block` rows
 // each.
 template <class T>
 struct LayerNormProblem {

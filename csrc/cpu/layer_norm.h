@@ -1,4 +1,4 @@
-// Layer normalisation of rows.
+// Layer normalization of rows.
 #pragma once
 
 #include "../layer_norm.h"

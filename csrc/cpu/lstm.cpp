@@ -4,14 +4,11 @@
 #include <functional>
 #include <numeric>
 
+#include "norm_memory.h"
 #include "plan.h"
 
 namespace fusedlstm {
 namespace {
-
-Index panels_of(Index columns, Index columns_per_panel) {
-  return (columns + columns_per_panel - 1) / columns_per_panel;
-}
 
 // One piece of scratch memory per thread, from one allocation.
 template <class T>
@@ -119,14 +116,20 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Scratch<T> scratch(team.count(), scratch_size);
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
   problem.dropped_h0 = dropped_h0.data();
+  const Index product_rows = norm_panel_rows(plan.row_block) + norm_panel_rows(plan.chunk * plan.row_block);
+  const NormProducts<T> products(problem.layer_norm != nullptr, plan, team.count(),
+                                 gate_panels * product_rows * 4 * kernels.width);
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0, hidden_panels);
-    panels.forward(problem, share, scratch.of(worker), worker);
+    ForwardProblem<T> own = problem;
+    own.products = products.of(worker);
+    panels.forward(own, share, scratch.of(worker), worker);
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
   run.options = problem.options != nullptr;
   run.projection = panels.projects();
+  run.layer_norm = problem.layer_norm != nullptr;
   return run;
 }
 
@@ -181,26 +184,51 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index projection_tiles = panels.projects() ? panels_of(n.units, kernels.tile_rows) : 0;
   const Index own_tiles = panels_of(std::max(tiles, projection_tiles), team.count());
 
-  const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16;
+  // The two products have gradients of their own when they are normalized.
+  const bool normal = problem.layer_norm != nullptr;
+  const NormGradients<T> norm(problem, kernels);
+  problem.row_sums = norm.row_sums();
+  WeightGradientProblem<T> of_recurrent = gradients;
+  if (normal) {
+    gradients.right = problem.norm.input;
+    of_recurrent.left[0] = gradients.left[1];
+    gradients.left_count = of_recurrent.left_count = 1;
+    gradients.bias = of_recurrent.bias = nullptr;
+  }
+
+  const Index sequence_scratch =
+      plan.chunk * plan.row_block * (columns + 4) + 16 + (normal ? unit_panels * columns : 0);
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
+  const NormProducts<T> products(normal, plan, team.count(),
+                                 unit_panels * norm_panel_rows(plan.row_block) * columns);
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels, unit_panels);
-    kernels.backward(problem, share, scratch.of(worker), worker);
+    BackwardProblem<T> own = problem;
+    own.products = products.of(worker);
+    kernels.backward(own, share, scratch.of(worker), worker);
     worker.wait();
-    kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count),
-                             share_of(bias_panels, worker.id, worker.count), scratch.of(worker));
-    if (panels.projects()) {
-      kernels.weight_gradients(of_projection, share_of(projection_tiles, worker.id, worker.count), {0, 0},
-                               scratch.of(worker));
+    const auto add_gradients = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
+      kernels.weight_gradients(p, share_of(count, worker.id, worker.count),
+                               share_of(bias_count, worker.id, worker.count), scratch.of(worker));
+    };
+    if (panels.projects()) add_gradients(of_projection, projection_tiles, 0);
+    if (normal) {
+      add_gradients(gradients, panels_of(n.inputs, kernels.tile_rows), 0);
+      add_gradients(of_recurrent, panels_of(n.outputs, kernels.tile_rows), 0);
+      if (norm.complete()) norm.add(worker);
+      return;
     }
+    add_gradients(gradients, tiles, bias_panels);
     if (problem.dpeepholes != nullptr) {
       kernels.peephole_gradients(problem, share_of(panels.gate_panels(), worker.id, worker.count));
     }
   });
+  if (normal && norm.complete()) norm.unpack();
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
   run.options = problem.options != nullptr;
   run.projection = panels.projects();
+  run.layer_norm = normal;
   return run;
 }
 

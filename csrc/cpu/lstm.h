@@ -23,6 +23,7 @@ struct KernelRun {
   Storage storage = Storage::full;
   bool options = false;  // the cell has some
   bool projection = false;
+  bool layer_norm = false;
 };
 
 // An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that

@@ -20,6 +20,10 @@ inline constexpr Index small_operations = 2'000'000;
 // Steps of fewer are much shorter than the time that other processes hold a core for.
 inline constexpr Index short_step_operations = 8'000'000;
 
+inline Index panels_of(Index columns, Index columns_per_panel) {
+  return (columns + columns_per_panel - 1) / columns_per_panel;
+}
+
 struct SequencePlan {
   bool units_split = false;  // else the batch is
   Index row_block = 1;

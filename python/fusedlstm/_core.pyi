@@ -90,7 +90,17 @@ def lstm_forward(
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
     tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
-) -> tuple[Array | None, Array, Array, Array | None, Array, Array, Array | None, Array | None]: ...
+) -> tuple[
+    Array | None,
+    Array,
+    Array,
+    Array | None,
+    Array,
+    Array,
+    Array | None,
+    Array | None,
+    tuple[Array, Array, Array, Array] | None,
+]: ...
 def lstm_step(
     weights: LSTMWeights,
     x: Array,

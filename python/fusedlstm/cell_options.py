@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["ACTIVATIONS", "Activation", "CellOptions"]
+__all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
 
 # The kernels' numbers of activations (csrc/activation.h), and the parameters that their names stand for.
 ACTIVATIONS: dict[str, tuple[int, float, float]] = {
@@ -27,6 +27,50 @@ ACTIVATIONS: dict[str, tuple[int, float, float]] = {
 _PARAMETERS = {"hard_sigmoid": 2, "linear": 2, "relu": 1, "leaky_relu": 1, "elu": 1}  # 0 for the others
 
 Activation: TypeAlias = "str | tuple[str, float] | tuple[str, float, float]"
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Parameters of a layer-normalized cell (Ba, Kiros and Hinton 2016, equations 20 to 22).
+
+    The cell is::
+
+        z = norm(x W) gamma_input + norm(h U) gamma_recurrent + b
+        c = f c + i g
+        h = o tanh(norm(c) gamma_cell + beta_cell)
+
+    ``norm(a) = (a - mean) / sqrt(variance + epsilon)`` over all columns of a row: 4H of the products, H of c.
+    The next step goes on from c itself.
+
+    Parameters
+    ----------
+    gamma_input, gamma_recurrent : array (4H,)
+    gamma_cell, beta_cell : array (H,)
+    epsilon : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is not an array, or `epsilon` is not positive.
+    """
+
+    gamma_input: Any
+    gamma_recurrent: Any
+    gamma_cell: Any
+    beta_cell: Any
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell"):
+            if not isinstance(getattr(self, name), np.ndarray):
+                raise TypeError(f"{name}: expected an array, got {type(getattr(self, name)).__name__}")
+        if not 0 < float(self.epsilon) < math.inf:
+            raise ValueError(f"epsilon: expected a positive number, got {self.epsilon!r}")
+
+    @property
+    def given(self) -> tuple[Any, Any, Any, Any, float]:
+        """What the kernels take."""
+        return self.gamma_input, self.gamma_recurrent, self.gamma_cell, self.beta_cell, float(self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -64,6 +108,8 @@ class CellOptions:
         where c_new and h_new are what the step would make without zoneout, so h_new and the output gate's
         peephole see c_new. With a ``zoneout_seed``, d is 1 for the rate's share of the units, drawn for every
         row and step, and 0 for the others; without one it is the rate, which is the expectation.
+    layer_norm : LayerNorm, optional
+        Normalize the products with the weights, and c on its way to h.
 
     Raises
     ------
@@ -80,6 +126,7 @@ class CellOptions:
     coupled: bool = False
     zoneout_h: float = 0.0
     zoneout_c: float = 0.0
+    layer_norm: LayerNorm | None = None
 
     def __post_init__(self) -> None:
         if self.cell_clip is not None and not (0 < float(self.cell_clip) < math.inf):
@@ -89,6 +136,8 @@ class CellOptions:
         for name in ("zoneout_h", "zoneout_c"):
             if not 0 <= float(getattr(self, name)) < 1:
                 raise ValueError(f"{name}: expected a number in [0, 1), got {getattr(self, name)!r}")
+        if self.layer_norm is not None and not isinstance(self.layer_norm, LayerNorm):
+            raise TypeError(f"layer_norm: expected LayerNorm or None, got {type(self.layer_norm).__name__}")
         _ = self.given  # Bad activations are refused here, not at the first call.
 
     @cached_property
@@ -105,6 +154,7 @@ class CellOptions:
             bool(self.coupled),
             float(self.zoneout_h),
             float(self.zoneout_c),
+            None if self.layer_norm is None else self.layer_norm.given,
         )
 
 

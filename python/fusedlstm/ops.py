@@ -28,7 +28,7 @@ from fusedlstm._core import (
     set_instruction_set,
     set_num_threads,
 )
-from fusedlstm.cell_options import ACTIVATIONS, CellOptions
+from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
 from fusedlstm.stack import (
     LSTMStackGradients,
     LSTMStackResult,
@@ -53,6 +53,8 @@ __all__ = [
     "LSTMStackGradients",
     "LSTMStackResult",
     "LSTMWeights",
+    "LayerNorm",
+    "LayerNormGradients",
     "StackTape",
     "Tape",
     "adam_update",
@@ -93,14 +95,29 @@ class LSTMResult(NamedTuple):
         What `lstm_backward` needs; only with ``training=True``. It holds ``B T (4 P + H) + B H`` numbers
         (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
         or 8 float64 with AVX-512), fewer with checkpoints, ``B T R`` more with a recurrent mask, ``B T H``
-        more with a projection. It keeps ``x``, ``h0``, ``y`` and the recurrent mask alive, which must not be
-        written to before it is used.
+        more with a projection, ``B T (8 P + 4)`` more with layer normalization. It keeps ``x``, ``h0``, ``y``
+        and the recurrent mask alive, which must not be written to before it is used.
     """
 
     y: Array | None
     h: Array
     c: Array
     tape: Tape | None
+
+
+class LayerNormGradients(NamedTuple):
+    """Gradients of the parameters of `LayerNorm`, named ``d`` + the parameter's name.
+
+    Attributes
+    ----------
+    dgamma_input, dgamma_recurrent : array (4H,)
+    dgamma_cell, dbeta_cell : array (H,)
+    """
+
+    dgamma_input: Array
+    dgamma_recurrent: Array
+    dgamma_cell: Array
+    dbeta_cell: Array
 
 
 class LSTMGradients(NamedTuple):
@@ -119,6 +136,8 @@ class LSTMGradients(NamedTuple):
         None without peepholes.
     dprojection : array (H, R) or None
         None without a projection.
+    dlayer_norm : LayerNormGradients or None
+        None without layer normalization.
     """
 
     dx: Array | None
@@ -129,6 +148,7 @@ class LSTMGradients(NamedTuple):
     dc0: Array
     dpeepholes: Array | None
     dprojection: Array | None
+    dlayer_norm: LayerNormGradients | None
 
 
 def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
@@ -187,7 +207,7 @@ def lstm_forward(
     zero_output_for_mask : bool
         ``y`` is zero instead where `mask` is False.
     options : CellOptions, optional
-        Other activations, peepholes, coupled gates, a limit on the cell state, zoneout.
+        Other activations, peepholes, coupled gates, a limit on the cell state, zoneout, layer normalization.
     recurrent_mask : array (B, R), optional
         Factors of the hidden state on its way into the next step, the same at all steps: recurrent dropout.
     zoneout_seed : int, optional
@@ -274,7 +294,7 @@ def lstm_backward(
     Returns
     -------
     LSTMGradients
-        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes, dprojection)``.
+        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm)``.
 
     Raises
     ------
@@ -287,7 +307,9 @@ def lstm_backward(
         raise TypeError(
             f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
         )
-    return LSTMGradients(*_core.lstm_backward(tape, dy, dh, dc, need_dx))
+    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx)
+    norm = gradients[-1]
+    return LSTMGradients(*gradients[:-1], None if norm is None else LayerNormGradients(*norm))
 
 
 def lstm_step(

@@ -41,6 +41,34 @@ def lstm_step(p: Problem) -> dict[str, Array]:
     return {"h": h, "c": c}
 
 
+def lstm_forward_normalized(p: Problem) -> dict[str, Array]:
+    return lstm_forward(p, options=layer_norm_options(p))
+
+
+def lstm_backward_normalized(p: Problem) -> dict[str, Array]:
+    result = ops.lstm_forward(
+        p.x, p.packed or p.weights, p.h0, p.c0, training=True, options=layer_norm_options(p)
+    )
+    assert result.tape is not None
+    gradients = ops.lstm_backward(result.tape, p.dy, p.dh, p.dc)
+    assert gradients.dlayer_norm is not None
+    named = {**gradients._asdict(), **gradients.dlayer_norm._asdict()}
+    return {name: value for name, value in named.items() if isinstance(value, np.ndarray)}
+
+
+def lstm_step_normalized(p: Problem) -> dict[str, Array]:
+    x = np.ascontiguousarray(p.x[:, 0])
+    h, c = ops.lstm_step(x, p.h0, p.c0, p.packed or p.weights, options=layer_norm_options(p))
+    return {"h": h, "c": c}
+
+
+def layer_norm_options(p: Problem) -> ops.CellOptions:
+    """Options of a layer-normalized cell, its parameters from the problem's numbers."""
+    H = p.shape[3]
+    norm = ops.LayerNorm(p.bias, 1 + p.bias[::-1] / 4, p.bias[:H].copy(), p.bias[-H:].copy(), 1e-2)
+    return ops.CellOptions(layer_norm=norm)
+
+
 def cell_forward(p: Problem) -> dict[str, Array]:
     h, c, gates = ops.cell_forward(_pre_activations(p), p.c0)
     return {"h": h, "c": c, "gates": gates}
@@ -141,6 +169,9 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         lstm_last_state,
         lstm_backward,
         lstm_step,
+        lstm_forward_normalized,
+        lstm_backward_normalized,
+        lstm_step_normalized,
         cell_forward,
         cell_backward,
         dense_forward,

@@ -33,9 +33,19 @@ CELLS: dict[str, dict[str, Any]] = {
     "softplus": {"activation": "softplus"},
     "linear": {"activation": "linear", "output_activation": ("linear", 0.5, 0.25)},
     "exponential": {"activation": "tanh", "output_activation": "exponential"},
+    "layer norm": {"with_layer_norm": 1e-3},
+    "layer norm and all": {
+        "with_layer_norm": 0.1,
+        "with_peepholes": True,
+        "coupled": True,
+        "cell_clip": 0.7,
+        "recurrent_activation": "hard_sigmoid",
+    },
+    "layer norm and relu": {"with_layer_norm": 1e-2, "activation": "relu", "output_activation": "tanh"},
 }
 MASKS = ("right", "left", "holes", "empty rows")
 INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
+NORM = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,8 @@ class Variant:
         assert result.tape is not None
         gradients = ops.lstm_backward(result.tape, p.dy, p.dh, p.dc)
         arrays = {"y": result.y, "h": result.h, "c": result.c, **gradients._asdict()}
+        norm = arrays.pop("dlayer_norm")
+        arrays |= {} if norm is None else norm._asdict()
         return {name: array for name, array in arrays.items() if array is not None}
 
     def inputs(self) -> dict[str, Array]:
@@ -75,6 +87,8 @@ class Variant:
         arrays = {name: getattr(self.p, name) for name in INPUTS}
         if self.options.peepholes is not None:
             arrays["peepholes"] = self.options.peepholes
+        if self.options.layer_norm is not None:
+            arrays |= {name: getattr(self.options.layer_norm, name) for name in NORM}
         return {name: array.astype(np.float64) for name, array in arrays.items()}
 
     def reference(self, inputs: dict[str, Array]) -> testing.LSTMReference:
@@ -82,7 +96,7 @@ class Variant:
         x, mask = inputs["x"], self.mask
         if self.go_backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
-        others = {name: array for name, array in inputs.items() if name != "x"}
+        others = {name: array for name, array in inputs.items() if name not in ("x", *NORM)}
         return testing.lstm_variant_reference(
             x,
             **others,
@@ -90,6 +104,7 @@ class Variant:
             mask=mask,
             zero_output_for_mask=self.zero_output_for_mask,
             recurrent_mask=self.recurrent_mask,
+            layer_norm=None if self.options.layer_norm is None else [inputs[name] for name in NORM],
         )
 
     def loss(self, result: testing.LSTMReference) -> Any:
@@ -105,6 +120,15 @@ def make_variant(shape: Shape, dtype: Number, cell: str | None = None, mask: str
     given = dict(CELLS[cell]) if cell else {}
     if given.pop("with_peepholes", False):
         given["peepholes"] = (0.3 * random.standard_normal((3, H))).astype(dtype)
+    epsilon = given.pop("with_layer_norm", None)
+    if epsilon is not None:
+        given["layer_norm"] = ops.LayerNorm(
+            gamma_input=(1 + 0.2 * random.standard_normal(4 * H)).astype(dtype),
+            gamma_recurrent=(1 + 0.2 * random.standard_normal(4 * H)).astype(dtype),
+            gamma_cell=(1 + 0.2 * random.standard_normal(H)).astype(dtype),
+            beta_cell=random.standard_normal(H).astype(dtype),
+            epsilon=epsilon,
+        )
     return Variant(p, ops.CellOptions(**given), None if mask is None else make_mask(mask, B, T, random))
 
 
@@ -183,20 +207,24 @@ def check_direction(
 @pytest.mark.parametrize("cell", CELLS)
 def test_cells(cell: str, shape: Shape, dtype: Number) -> None:
     check(make_variant(shape, dtype, cell))
-    assert "cell with options" in ops.last_kernel()
+    assert cell == "layer norm" or "cell with options" in ops.last_kernel()
+    assert ("layer-normalized" in ops.last_kernel()) == cell.startswith("layer norm")
 
 
 @pytest.mark.parametrize("zero_output", [False, True], ids=["repeat", "zero"])
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=shape_id)
 @pytest.mark.parametrize("mask", MASKS)
 def test_masks(mask: str, shape: Shape, zero_output: bool, dtype: Number) -> None:
-    variant = replace(make_variant(shape, dtype, None, mask), zero_output_for_mask=zero_output)
-    check(variant)
-    check(replace(variant, go_backwards=True))
+    for cell in (None, "layer norm"):
+        variant = replace(make_variant(shape, dtype, cell, mask), zero_output_for_mask=zero_output)
+        check(variant)
+        check(replace(variant, go_backwards=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
-@pytest.mark.parametrize(("cell", "mask"), [(None, None), ("all", "holes"), ("relu", "left")])
+@pytest.mark.parametrize(
+    ("cell", "mask"), [(None, None), ("all", "holes"), ("relu", "left"), ("layer norm", "holes")]
+)
 def test_recurrent_mask(cell: str | None, mask: str | None, shape: Shape, dtype: Number) -> None:
     variant = make_variant(shape, dtype, cell, mask)
     random = np.random.default_rng(1)
@@ -204,7 +232,10 @@ def test_recurrent_mask(cell: str | None, mask: str | None, shape: Shape, dtype:
     check(replace(variant, recurrent_mask=factors))
 
 
-@pytest.mark.parametrize(("cell", "mask"), [("all", "holes"), ("softplus", "right"), (None, "left")])
+@pytest.mark.parametrize(
+    ("cell", "mask"),
+    [("all", "holes"), ("softplus", "right"), (None, "left"), ("layer norm and all", "empty rows")],
+)
 def test_bits(cell: str | None, mask: str, dtype: Number) -> None:
     """The same for any number of threads, and with checkpoints."""
     variant = make_variant((9, 30, 12, 65), dtype, cell, mask)
@@ -217,8 +248,9 @@ def test_bits(cell: str | None, mask: str, dtype: Number) -> None:
     assert_all_same_bits(variant.run(checkpoint_every=1), expected, "checkpoints")
 
 
-def test_steps_with_options(dtype: Number) -> None:
-    variant = make_variant((3, 5, 6, 19), dtype, "all")
+@pytest.mark.parametrize("cell", ["all", "layer norm", "layer norm and all"])
+def test_steps_with_options(cell: str, dtype: Number) -> None:
+    variant = make_variant((3, 5, 6, 19), dtype, cell)
     p = variant.p
     expected = ops.lstm_forward(p.x, p.weights, p.h0, p.c0, options=variant.options)
     h, c = p.h0, p.c0
@@ -309,6 +341,7 @@ def test_errors() -> None:
         ({"activation": ("linear", np.nan)}, ValueError, "^activation: expected finite parameters"),
         ({"cell_clip": 0.0}, ValueError, "^cell_clip: expected a positive number or None, got 0.0"),
         ({"peepholes": [1.0]}, TypeError, r"^peepholes: expected an array \(3, H\), got list"),
+        ({"layer_norm": True}, TypeError, "^layer_norm: expected LayerNorm or None, got bool"),
     ]
     for arguments, error, text in options:
         with pytest.raises(error, match=text):

@@ -1,4 +1,4 @@
-"""Layer normalisation in float64 or complex128 NumPy, from the formulas of Ba, Kiros and Hinton (2016)."""
+"""Layer normalization in float64 or complex128 NumPy, from the formulas of Ba, Kiros and Hinton (2016)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def layer_norm_reference(
 def layer_norm_backward_reference(
     x: npt.ArrayLike, gamma: npt.ArrayLike, dy: npt.ArrayLike, epsilon: float = 1e-3
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Differentiate layer normalisation, each row by the matrix of its derivatives.
+    """Differentiate layer normalization, each row by the matrix of its derivatives.
 
     Parameters
     ----------

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.testing.layer_norm import layer_norm_reference
 from fusedlstm.testing.reference import LSTMReference
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from fusedlstm.cell_options import CellOptions
@@ -125,6 +128,7 @@ def lstm_variant_reference(
     zero_output_for_mask: bool = False,
     recurrent_mask: npt.ArrayLike | None = None,
     zoneout_seed: int | None = None,
+    layer_norm: Sequence[npt.ArrayLike] | None = None,
 ) -> LSTMReference:
     """Run an LSTM with options over a batch of sequences.
 
@@ -134,7 +138,7 @@ def lstm_variant_reference(
     kernel, recurrent_kernel, bias : array_like (I, 4H), (R, 4H), (4H,)
     h0, c0 : array_like (B, R), (B, H)
     options : CellOptions
-        Its peepholes are not looked at.
+        Its peepholes are not looked at, and of its layer_norm only the epsilon.
     peepholes : array_like (3, H), optional
     projection : array_like (H, R), optional
         Without one R is H.
@@ -143,6 +147,9 @@ def lstm_variant_reference(
     zero_output_for_mask : bool
     recurrent_mask : array_like (B, R), optional
     zoneout_seed : int, optional
+    layer_norm : four of array_like, optional
+        gamma_input (4H,), gamma_recurrent (4H,), gamma_cell (H,) and beta_cell (H,), where `options` has a
+        layer_norm.
 
     Returns
     -------
@@ -161,8 +168,14 @@ def lstm_variant_reference(
         return rate if zoneout_seed is None else zoneout_reference(zoneout_seed, rate, state, steps, units)
 
     outputs = []
+
+    def norm(a: Any, which: int, offset: npt.ArrayLike = 0.0) -> Any:
+        if options.layer_norm is None or layer_norm is None:
+            return a
+        return layer_norm_reference(a, layer_norm[which], offset, options.layer_norm.epsilon)
+
     for t in range(x.shape[1]):
-        z = x[:, t] @ kernel + (h * dropping) @ recurrent_kernel + bias
+        z = norm(x[:, t] @ kernel, 0) + norm((h * dropping) @ recurrent_kernel, 1) + bias
         z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
         i = activation_reference(gate, z_i + p[0] * c)
         f = 1.0 - i if options.coupled else activation_reference(gate, z_f + p[1] * c)
@@ -171,7 +184,8 @@ def lstm_variant_reference(
             limit = options.cell_clip
             new_c = np.where(new_c.real > limit, limit, np.where(new_c.real < -limit, -limit, new_c))
         o = activation_reference(gate, z_o + p[2] * new_c)
-        new_h = o * activation_reference(output, new_c)
+        seen = new_c if layer_norm is None else norm(new_c, 2, layer_norm[3])
+        new_h = o * activation_reference(output, seen)
         if projection is not None:
             new_h = new_h @ np.asarray(projection)
         keep_c = kept("c", options.zoneout_c, c.shape[1])
