@@ -141,6 +141,7 @@ def show_options(seconds: float) -> None:
     holes = np.ones((B, T), bool)
     holes[:, ::9] = False
     peepholes = rng.normal(size=(3, H), scale=0.1).astype("f")
+    gamma, beta = np.ones(4 * H, "f"), np.zeros(H, "f")
     kept = (rng.random((B, H)) < 0.8).astype("f") / np.float32(0.8)
     cells: dict[str, dict[str, Any]] = {
         **{f"activation {name}": {"activation": name} for name in ("relu", "elu", "softsign", "softplus")},
@@ -148,6 +149,7 @@ def show_options(seconds: float) -> None:
         "peepholes": {"peepholes": peepholes},
         "coupled gates": {"coupled": True},
         "limit on the cell state": {"cell_clip": 3.0},
+        "layer normalization": {"layer_norm": ops.LayerNorm(gamma, gamma, gamma[:H], beta)},
     }
     cases: dict[str, dict[str, Any]] = {
         "plain": {},

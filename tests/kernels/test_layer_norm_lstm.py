@@ -41,9 +41,16 @@ def with_parameters(arrays: dict[str, Array]) -> ops.CellOptions:
     return ops.CellOptions(layer_norm=ops.LayerNorm(**parameters, epsilon=1e-2))
 
 
-def run(p: Problem, options: ops.CellOptions, *, states: bool = True, **more: Any) -> dict[str, Array]:
+def run(
+    p: Problem,
+    options: ops.CellOptions,
+    *,
+    states: bool = True,
+    weights: ops.LSTMWeights | None = None,
+    **more: Any,
+) -> dict[str, Array]:
     h0, c0 = (p.h0, p.c0) if states else (None, None)
-    result = ops.lstm_forward(p.x, p.weights, h0, c0, options=options, training=True, **more)
+    result = ops.lstm_forward(p.x, weights or p.weights, h0, c0, options=options, training=True, **more)
     assert result.tape is not None
     dy = p.dy if result.y is not None else None
     return flat(result, ops.lstm_backward(result.tape, dy, p.dh, p.dc))
@@ -189,6 +196,94 @@ def test_chained_steps_equal_the_sequence_bit_for_bit(batch: int, dtype: Number)
     assert_same_bits(c, sequence.c, "c")
     last = ops.lstm_forward(p.x, weights, p.h0, p.c0, options=options, return_sequences=False)
     assert_same_bits(last.h, h, "last h")
+
+
+# Zoneout rates (h, c), the seed that draws them, and the numbers of a projection.
+TOGETHER: dict[str, tuple[tuple[float, float], int | None, int | None]] = {
+    "zoneout": ((0.3, 0.6), 5, None),
+    "expected zoneout": ((0.3, 0.6), None, None),
+    "zoneout of c": ((0.0, 0.5), 5, None),
+    "projection": ((0.0, 0.0), None, 7),
+    "all": ((0.3, 0.6), 5, 7),
+}
+
+
+def with_projection(p: Problem, R: int | None) -> tuple[Problem, Array | None]:
+    """Cut the problem's hidden states to R numbers, and make a projection to them."""
+    if R is None:
+        return p, None
+    H = p.shape[3]
+    projection = np.random.default_rng(R).standard_normal((H, R)) / np.sqrt(H)
+    cut = {name: np.ascontiguousarray(getattr(p, name)[..., :R]) for name in ("h0", "dh", "dy")}
+    arrays = {**cut, "recurrent_kernel": p.recurrent_kernel[:R]}
+    return with_arrays(p, **arrays), projection.astype(p.dtype)
+
+
+def options_together(p: Problem, rates: tuple[float, float]) -> ops.CellOptions:
+    peepholes = np.ascontiguousarray(0.3 * p.recurrent_kernel[:3, : p.shape[3]])
+    return ops.CellOptions(
+        layer_norm=layer_norm_options(p).layer_norm,
+        zoneout_h=rates[0],
+        zoneout_c=rates[1],
+        peepholes=peepholes,
+        cell_clip=1.5,
+    )
+
+
+def run_together(p: Problem, case: str, **more: Any) -> dict[str, Array]:
+    rates, seed, R = TOGETHER[case]
+    p, projection = with_projection(p, R)
+    return run(
+        p,
+        options_together(p, rates),
+        weights=ops.LSTMWeights(*p.weights, projection=projection),
+        zoneout_seed=seed,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6, 19), (3, 5, 9, 64)], ids=shape_id)
+@pytest.mark.parametrize("case", TOGETHER)
+def test_with_zoneout_and_projection(case: str, shape: Shape) -> None:
+    """Values, and derivatives along random directions, equal those of the reference."""
+    p = make_problem(shape, np.float64)
+    rates, seed, R = TOGETHER[case]
+    got = run_together(p, case)
+    p, projection = with_projection(p, R)
+    options = options_together(p, rates)
+    inputs = {name: getattr(p, name) for name in ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")}
+    inputs["peepholes"] = options.peepholes
+    inputs |= {} if projection is None else {"projection": projection}
+    inputs |= {name: getattr(options.layer_norm, name) for name in NORM}
+
+    def reference(at: dict[str, Any]) -> testing.LSTMReference:
+        plain = {name: array for name, array in at.items() if name not in NORM}
+        return testing.lstm_variant_reference(
+            **plain, options=options, zoneout_seed=seed, layer_norm=[at[name] for name in NORM]
+        )
+
+    expected = reference(inputs)
+    for name in ("y", "h", "c"):
+        np.testing.assert_allclose(got[name], getattr(expected, name), rtol=1e-11, atol=1e-12)
+    random = np.random.default_rng(1)
+    for name, array in inputs.items():
+        direction = random.standard_normal(array.shape)
+        moved = reference({**inputs, name: array + 1e-30j * direction})
+        loss: Any = (moved.y * p.dy).sum() + (moved.h * p.dh).sum() + (moved.c * p.dc).sum()
+        terms = got[f"d{name}"] * direction
+        assert abs(terms.sum() - loss.imag / 1e-30) <= 1e-10 * (np.abs(terms).sum() + 1), name
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_bits_with_zoneout_and_projection(case: str, dtype: Number) -> None:
+    p = make_problem((7, 12, 9, 65), dtype)
+    lengths = np.array([12, 3, 0, 7, 12, 1, 9])
+    ops.set_num_threads(1)
+    expected = run_together(p, case, lengths=lengths)
+    for threads in (2, 3):
+        ops.set_num_threads(threads)
+        assert_all_same_bits(run_together(p, case, lengths=lengths), expected, f"{threads} threads")
+    assert_all_same_bits(run_together(p, case, lengths=lengths, checkpoint_every=1), expected, "checkpoints")
 
 
 @pytest.mark.parametrize("storage", ["bfloat16", "int8"])

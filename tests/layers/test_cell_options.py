@@ -20,8 +20,11 @@ OPTIONS: list[dict[str, Any]] = [
     {"use_peepholes": True},
     {"coupled": True},
     {"cell_clip": 0.3},
+    {"layer_norm": True, "layer_norm_epsilon": 0.01},
     {"use_peepholes": True, "coupled": True, "cell_clip": 0.4, "activation": "softsign", "use_bias": False},
+    {"use_peepholes": True, "layer_norm": True, "activation": "softsign", "use_bias": False},
 ]
+NORM = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 each_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
 
 
@@ -37,8 +40,12 @@ def test_values(options: dict[str, Any]) -> None:
     got = layer(X)
     weights = {name: variable.numpy() for name, variable in layer._variables.items()}
     activation = options.get("activation", "tanh")
+    norm = {name: weights[name] for name in NORM} if layer.layer_norm else None
     cell = ops.CellOptions(
-        activation=activation, cell_clip=options.get("cell_clip"), coupled=options.get("coupled", False)
+        activation=activation,
+        cell_clip=options.get("cell_clip"),
+        coupled=options.get("coupled", False),
+        layer_norm=None if norm is None else ops.LayerNorm(**norm, epsilon=layer.layer_norm_epsilon),
     )
     want = lstm_variant_reference(
         X,
@@ -49,6 +56,7 @@ def test_values(options: dict[str, Any]) -> None:
         np.zeros((B, H)),
         options=cell,
         peepholes=weights.get("peepholes"),
+        layer_norm=None if norm is None else list(norm.values()),
     )
     assert_close(got, want.h, dtype="float64", terms=I + H, steps=T)
     plain = layers.LSTM(H, activation, dtype="float64", use_bias=layer.use_bias)
@@ -80,6 +88,22 @@ def test_peepholes_start_at_zero_and_are_trained() -> None:
     layer.set_weights([*layer.get_weights()[:3], np.zeros((3, H))])
     assert not np.array_equal(after, before)
     assert not np.array_equal(model.predict(X, verbose=0), after)
+
+
+def test_layer_norm_starts_at_ones_and_is_trained() -> None:
+    layer = layers.LSTM(H, layer_norm=True)
+    layer.build((None, T, I))
+    names = [v.name for v in layer.trainable_weights]
+    assert names == ["kernel", "recurrent_kernel", "bias", *NORM]
+    assert layer.count_params() == 4 * H * (I + H + 1) + 10 * H
+    starts = dict(zip(names, layer.get_weights(), strict=True))
+    for name in NORM:
+        np.testing.assert_array_equal(starts[name], 0 if name == "beta_cell" else 1)
+    model = fusedlstm.Sequential([layers.Input((T, I)), layer, layers.Dense(1)])
+    model.compile(optimizer="adam", loss="mean_squared_error")
+    model.fit(X, np.ones((B, 1)), epochs=3, verbose=0)
+    for name, value in zip(names, layer.get_weights(), strict=True):
+        assert not np.array_equal(value, starts[name]), name
 
 
 @each_option
@@ -130,6 +154,7 @@ def test_bidirectional(options: dict[str, Any]) -> None:
         ({"use_peepholes": True}, "use_peepholes: expected False, as Keras has no such option, got True"),
         ({"coupled": True}, "coupled: expected False, as Keras has no such option, got True"),
         ({"cell_clip": 2}, "cell_clip: expected None, as Keras has no such option, got 2.0"),
+        ({"layer_norm": True}, "layer_norm: expected False, as Keras has no such option, got True"),
     ],
 )
 def test_keras_does_not_have_them(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -158,6 +183,8 @@ def test_plain_cells_still_go_to_keras(tmp_path: Path) -> None:
         ({"cell_clip": "x"}, TypeError, "cell_clip: expected a number, got 'x'"),
         ({"cell_clip": float("nan")}, ValueError, "cell_clip: expected a finite number, got nan"),
         ({"peepholes": True}, TypeError, "peepholes: unknown argument of LSTM"),
+        ({"layer_norm_epsilon": 0}, ValueError, "layer_norm_epsilon: expected a positive number, got 0"),
+        ({"layer_norm_epsilon": "x"}, TypeError, "layer_norm_epsilon: expected a number, got 'x'"),
         ({"peephole_initializer": "one"}, ValueError, "peephole_initializer: expected one of"),
     ],
 )

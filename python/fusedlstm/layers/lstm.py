@@ -26,7 +26,8 @@ class LSTM(LSTMBase):
         c = f c + i c~                        h = o tanh(c)
 
     Input is (B, T, I); output (B, H), or (B, T, H) with ``return_sequences``. The weights are ``kernel``
-    (I, 4H), ``recurrent_kernel`` (H, 4H), ``bias`` (4H,) and, with ``use_peepholes``, ``peepholes`` (3, H).
+    (I, 4H), ``recurrent_kernel`` (H, 4H), ``bias`` (4H,) and, with ``use_peepholes``, ``peepholes`` (3, H);
+    with ``layer_norm``, ``gamma_input`` and ``gamma_recurrent`` (4H,), ``gamma_cell`` and ``beta_cell`` (H,).
 
     Parameters
     ----------
@@ -54,6 +55,12 @@ class LSTM(LSTMBase):
     cell_clip : float, optional
         Limit on the cell state, which stays within ``[-cell_clip, cell_clip]`` (Sak, Senior and Beaufays
         2014).
+    layer_norm : bool
+        Whether x W and h U are normalized on their way to the gates, and c on its way to h (Ba, Kiros and
+        Hinton 2016): `fusedlstm.ops.LayerNorm` has the equations. The factors ``gamma_...`` start at 1,
+        ``beta_cell`` at 0.
+    layer_norm_epsilon : float
+        Added to the variances.
     dropout : float
         Share of inputs dropped in training, in [0, 1). One mask per sample and feature, the same at each
         step.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Weights that are packed for the kernels, and those that go with the cell's options.
 _MATRICES = ("kernel", "recurrent_kernel", "bias")
 _OPTION_WEIGHTS = ("peepholes",)
+_NORM_WEIGHTS = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 
 
 class LSTMBase(Layer):
@@ -47,6 +48,8 @@ class LSTMBase(Layer):
         "peephole_initializer": (),
         "coupled": (False,),
         "cell_clip": (None,),
+        "layer_norm": (False,),
+        "layer_norm_epsilon": (),
     }
 
     def __init__(
@@ -64,6 +67,8 @@ class LSTMBase(Layer):
         peephole_initializer: Any = "zeros",
         coupled: bool = False,
         cell_clip: float | None = None,
+        layer_norm: bool = False,
+        layer_norm_epsilon: float = 1e-3,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
@@ -80,6 +85,10 @@ class LSTMBase(Layer):
         self.use_peepholes = bool(use_peepholes)
         self.coupled = bool(coupled)
         self.cell_clip = None if cell_clip is None else checks.number(cell_clip, "cell_clip")
+        self.layer_norm = bool(layer_norm)
+        self.layer_norm_epsilon = checks.number(layer_norm_epsilon, "layer_norm_epsilon")
+        if self.layer_norm_epsilon <= 0:
+            raise ValueError(f"layer_norm_epsilon: expected a positive number, got {layer_norm_epsilon!r}")
         self.dropout = checks.rate(dropout, "dropout")
         self.recurrent_dropout = checks.rate(recurrent_dropout, "recurrent_dropout")
         super().__init__(**kwargs)
@@ -123,6 +132,10 @@ class LSTMBase(Layer):
         self.peepholes: Variable | None = None
         if self.use_peepholes:
             self.peepholes = self.add_weight((3, units), self.peephole_initializer, "peepholes")
+        if self.layer_norm:
+            for name in _NORM_WEIGHTS:
+                size = units if name.endswith("cell") else 4 * units
+                self.add_weight((size,), initializers.get("zeros" if name == "beta_cell" else "ones"), name)
         self.options = self._cell_options()
         super().build(input_shape)
 
@@ -138,6 +151,9 @@ class LSTMBase(Layer):
         weights: dict[str, Any] = {
             name: v.value for name, v in self._variables.items() if name in _OPTION_WEIGHTS
         }
+        if _NORM_WEIGHTS[0] in self._variables:
+            parameters: dict[str, Any] = {name: self._variables[name].value for name in _NORM_WEIGHTS}
+            weights["layer_norm"] = ops.LayerNorm(**parameters, epsilon=self.layer_norm_epsilon)
         if options == ops.CellOptions() and not weights:
             return None
         return dataclasses.replace(options, **weights)
@@ -167,7 +183,8 @@ class LSTMBase(Layer):
 
     def _take_gradients(self, gradients: ops.LSTMGradients) -> None:
         """Hand each weight its gradient."""
-        for field, gradient in gradients._asdict().items():
+        norm = () if gradients.dlayer_norm is None else gradients.dlayer_norm._asdict().items()
+        for field, gradient in (*gradients._asdict().items(), *norm):
             variable = self._variables.get(field.removeprefix("d"))
             if variable is not None:
                 variable.grad = gradient
@@ -186,6 +203,8 @@ class LSTMBase(Layer):
             "use_peepholes",
             "coupled",
             "cell_clip",
+            "layer_norm",
+            "layer_norm_epsilon",
             "dropout",
             "recurrent_dropout",
             "seed",
