@@ -17,6 +17,8 @@ enum class ActivationKind : std::int32_t {
   softplus,      // log(1 + exp(x))
   linear,        // alpha x + beta
   exponential,
+  scaled_tanh,       // alpha tanh(beta x); alpha not 0
+  thresholded_relu,  // 0 where below alpha, x elsewhere; alpha >= 0
 };
 
 template <class T>
@@ -49,6 +51,10 @@ template <class V, class T>
       return max(V(0), x) + log1p_of_unit(V(1) + expm1_of_negative(V(0) - abs(x)));
     case ActivationKind::linear:
       return fma(alpha, x, V(f.beta));
+    case ActivationKind::scaled_tanh:
+      return alpha * tanh(V(f.beta) * x);
+    case ActivationKind::thresholded_relu:
+      return where_less(x, alpha, V(0), x);
     case ActivationKind::exponential:
       break;
   }
@@ -80,6 +86,10 @@ template <class V, class T>
       return zero - expm1_of_negative(zero - y);
     case ActivationKind::linear:
       return alpha;
+    case ActivationKind::scaled_tanh:
+      return V(f.beta) * (alpha - y * y / alpha);
+    case ActivationKind::thresholded_relu:
+      return where_less(zero, y, one, zero);
     case ActivationKind::exponential:
       break;
   }

@@ -92,24 +92,59 @@ struct PlainCell {
   }
 };
 
+// The values of the gates' and the candidate's activation at the two ends of what gate_clip lets through.
+// Activations are monotonic: where the clip holds a pre-activation, the value is the lowest or the highest,
+// bit for bit, and no gradient passes; elsewhere it is so only where the activation is flat.
+template <class V>
+struct ClipEnds {
+  V low[2];
+  V high[2];
+};
+
+template <class V, class T>
+FUSEDLSTM_INLINE inline ClipEnds<V> clip_ends(const CellOptions<T>& options) {
+  const Activation<T>* activations[2] = {&options.gate, &options.candidate};
+  ClipEnds<V> ends;
+  for (int which = 0; which < 2; ++which) {
+    V value[2];
+    for (int side = 0; side < 2; ++side) {
+      value[side] = apply(*activations[which], V(side == 0 ? -options.gate_clip : options.gate_clip));
+    }
+    ends.low[which] = min(value[0], value[1]);
+    ends.high[which] = max(value[0], value[1]);
+  }
+  return ends;
+}
+
 // With options:
 //   z_i += p_i c_prev   z_f += p_f c_prev   z_o += p_o c       peepholes (Gers and Schmidhuber 2000)
 //   f = 1 - i                                                   coupled gates (Greff et al. 2017)
 //   c within [-clip, clip]                                      (Sak, Senior and Beaufays 2014)
+//   z_i, z_f, z_g, z_o within [-clip, clip]                     (ONNX's clip, as ONNX Runtime has it)
 // and other activations. `peepholes` are those of the vector's units.
 template <class V, class T>
 struct OptionCell {
   static constexpr bool has_options = true;
   const CellOptions<T>& options;
-  V peepholes[3];  // zeros where there are none
+  V peepholes[3];                     // zeros where there are none
+  const ClipEnds<V>* ends = nullptr;  // for backward with a gate_clip
 
-  FUSEDLSTM_INLINE V gate(V z) const { return apply(options.gate, z); }
-  FUSEDLSTM_INLINE V candidate(V z) const { return apply(options.candidate, z); }
+  FUSEDLSTM_INLINE V gate(V z) const { return apply(options.gate, clip_gate(z)); }
+  FUSEDLSTM_INLINE V candidate(V z) const { return apply(options.candidate, clip_gate(z)); }
   FUSEDLSTM_INLINE V output(V c) const { return apply(options.output, c); }
   FUSEDLSTM_INLINE V output_of_step(V c, V, V) const { return output(c); }
-  FUSEDLSTM_INLINE V gate_slope(V y) const { return slope(options.gate, y); }
-  FUSEDLSTM_INLINE V candidate_slope(V y) const { return slope(options.candidate, y); }
+  FUSEDLSTM_INLINE V gate_slope(V y) const { return clipped_slope(0, y, slope(options.gate, y)); }
+  FUSEDLSTM_INLINE V candidate_slope(V y) const { return clipped_slope(1, y, slope(options.candidate, y)); }
   FUSEDLSTM_INLINE V output_slope(V y) const { return slope(options.output, y); }
+
+  FUSEDLSTM_INLINE V clip_gate(V z) const {
+    const V limit(options.gate_clip);
+    return options.gate_clip > T(0) ? min(limit, max(V(0) - limit, z)) : z;
+  }
+  FUSEDLSTM_INLINE V clipped_slope(int which, V y, V slope_there) const {
+    if (ends == nullptr) return slope_there;
+    return where_less(ends->low[which], y, where_less(y, ends->high[which], slope_there, V(0)), V(0));
+  }
 
   FUSEDLSTM_INLINE V see(int which, V z, V c) const {
     return options.peepholes != nullptr ? fma(peepholes[which], c, z) : z;

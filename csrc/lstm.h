@@ -202,6 +202,7 @@ struct CellOptions {
   T cell_clip;              // c stays within [-cell_clip, cell_clip]; 0 for no limit
   bool coupled;             // f = 1 - i, whatever z_f is
   Zoneout zoneout;
+  T gate_clip;  // z_i, z_f, z_g and z_o stay within [-gate_clip, gate_clip]; 0 for no limit
 };
 
 // Parameters of a layer-normalized cell (Ba, Kiros and Hinton 2016, equations 20 to 22):

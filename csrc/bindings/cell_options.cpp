@@ -29,7 +29,8 @@ GivenOptions::GivenOptions(const py::object& options, Number number, Index units
                py::cast<double>(tuple[4]),
                py::cast<bool>(tuple[5]),
                {py::cast<double>(tuple[7]), py::cast<double>(tuple[6]), drawn,
-                drawn ? py::cast<std::uint64_t>(zoneout_seed) : 0}};
+                drawn ? py::cast<std::uint64_t>(zoneout_seed) : 0},
+               py::cast<double>(tuple[9])};
     if (!tuple[3].is_none()) {
       peepholes_ = contiguous("peepholes", tuple[3], number, {{"3", 3}, {"H", units}});
     }

@@ -82,6 +82,14 @@ template <bool with_options, bool projected, class T>
                                      const Index* rows, Index count, Index s, Index panel, bool last) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
+  ClipEnds<V> clipped;
+  const ClipEnds<V>* ends = nullptr;
+  if constexpr (with_options) {
+    if (p.options->gate_clip > T(0)) {
+      clipped = clip_ends<V>(*p.options);
+      ends = &clipped;
+    }
+  }
   for (Index r = 0; r < count; ++r, sums += Tile<T>::columns) {
     const Index b = rows[r];
     const HiddenGradient<with_options, T> hidden(p, b, s, last);
@@ -89,7 +97,7 @@ template <bool with_options, bool projected, class T>
       V dh = V::load(sums + j * V::width);
       if constexpr (!projected) dh = hidden(dh, unit, lanes);
       if constexpr (with_options) {
-        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes), dh, b, s, unit, lanes);
+        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes, ends), dh, b, s, unit, lanes);
       } else {
         finish_gradients(p, layout, PlainCell{}, dh, b, s, unit, lanes);
       }

@@ -15,8 +15,9 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 // The cell's options for the panel's units.
 template <class T, class Lanes>
 [[gnu::always_inline]] inline OptionCell<Vec<T>, T> option_cell(const CellOptions<T>& options, Index units,
-                                                                Index unit, Lanes lanes) {
-  OptionCell<Vec<T>, T> cell{options, {}};
+                                                                Index unit, Lanes lanes,
+                                                                const ClipEnds<Vec<T>>* ends = nullptr) {
+  OptionCell<Vec<T>, T> cell{options, {}, ends};
   for (int i = 0; i < 3; ++i) {
     const T* own = options.peepholes != nullptr ? options.peepholes + i * units + unit : nullptr;
     cell.peepholes[i] = own != nullptr ? Vec<T>::load(own, lanes) : Vec<T>(0);

@@ -23,8 +23,18 @@ ACTIVATIONS: dict[str, tuple[int, float, float]] = {
     "softplus": (6, 0.0, 0.0),
     "linear": (7, 1.0, 0.0),
     "exponential": (8, 0.0, 0.0),
+    "scaled_tanh": (9, 1.0, 1.0),
+    "thresholded_relu": (10, 1.0, 0.0),
 }
-_PARAMETERS = {"hard_sigmoid": 2, "linear": 2, "relu": 1, "leaky_relu": 1, "elu": 1}  # 0 for the others
+_PARAMETERS = {  # 0 for the others
+    "hard_sigmoid": 2,
+    "linear": 2,
+    "scaled_tanh": 2,
+    "relu": 1,
+    "leaky_relu": 1,
+    "elu": 1,
+    "thresholded_relu": 1,
+}
 
 Activation: TypeAlias = "str | tuple[str, float] | tuple[str, float, float]"
 
@@ -83,7 +93,9 @@ class CellOptions:
     - ``"hard_sigmoid"``: ``alpha x + beta`` within [0, 1], by default x / 6 + 1 / 2 (Keras 3; ONNX has 0.2);
     - ``"relu"``: ``alpha x`` where x is negative, by default 0 (``"leaky_relu"``: 0.2);
     - ``"elu"``: ``alpha (exp(x) - 1)`` where x is negative, alpha = 1 by default;
-    - ``"linear"``: ``alpha x + beta``, by default x.
+    - ``"linear"``: ``alpha x + beta``, by default x;
+    - ``"scaled_tanh"``: ``alpha tanh(beta x)``, alpha = beta = 1 by default, alpha not 0;
+    - ``"thresholded_relu"``: 0 where x is below ``alpha >= 0``, by default 1, and x elsewhere.
 
     Parameters
     ----------
@@ -110,11 +122,14 @@ class CellOptions:
         row and step, and 0 for the others; without one it is the rate, which is the expectation.
     layer_norm : LayerNorm, optional
         Normalize the products with the weights, and c on its way to h.
+    gate_clip : float, optional
+        The pre-activations of i, f, c~ and o stay within ``[-gate_clip, gate_clip]``; where the limit holds
+        them, no gradient passes. This is ONNX's ``clip`` as ONNX Runtime computes it.
 
     Raises
     ------
     TypeError, ValueError
-        An activation is unknown or its parameters do not fit, `cell_clip` is not positive, or a rate is not
+        An activation is unknown or its parameters do not fit, a limit is not positive, or a rate is not
         in [0, 1).
     """
 
@@ -127,10 +142,13 @@ class CellOptions:
     zoneout_h: float = 0.0
     zoneout_c: float = 0.0
     layer_norm: LayerNorm | None = None
+    gate_clip: float | None = None
 
     def __post_init__(self) -> None:
-        if self.cell_clip is not None and not (0 < float(self.cell_clip) < math.inf):
-            raise ValueError(f"cell_clip: expected a positive number or None, got {self.cell_clip!r}")
+        for name in ("cell_clip", "gate_clip"):
+            limit = getattr(self, name)
+            if limit is not None and not (0 < float(limit) < math.inf):
+                raise ValueError(f"{name}: expected a positive number or None, got {limit!r}")
         if self.peepholes is not None and not isinstance(self.peepholes, np.ndarray):
             raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
         for name in ("zoneout_h", "zoneout_c"):
@@ -155,6 +173,7 @@ class CellOptions:
             float(self.zoneout_h),
             float(self.zoneout_c),
             None if self.layer_norm is None else self.layer_norm.given,
+            0.0 if self.gate_clip is None else float(self.gate_clip),
         )
 
 
@@ -170,5 +189,9 @@ def _numbers(activation: Activation, argument: str) -> tuple[int, float, float]:
         raise ValueError(f"{argument}: expected finite parameters, got {parameters}")
     if name == "elu" and parameters and parameters[0] <= 0:
         raise ValueError(f"{argument}: expected a positive alpha for elu, got {parameters[0]}")
+    if name == "scaled_tanh" and parameters and parameters[0] == 0:
+        raise ValueError(f"{argument}: expected an alpha other than 0 for scaled_tanh, got {parameters[0]}")
+    if name == "thresholded_relu" and parameters and parameters[0] < 0:
+        raise ValueError(f"{argument}: expected alpha >= 0 for thresholded_relu, got {parameters[0]}")
     alpha, beta = [float(value) for value in parameters] + usual[len(parameters) :]
     return kind, alpha, beta

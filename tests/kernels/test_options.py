@@ -32,6 +32,17 @@ CELLS: dict[str, dict[str, Any]] = {
     "softsign": {"activation": "softsign", "recurrent_activation": "sigmoid"},
     "softplus": {"activation": "softplus"},
     "linear": {"activation": "linear", "output_activation": ("linear", 0.5, 0.25)},
+    "scaled_tanh": {"activation": ("scaled_tanh", 1.7, 0.6), "output_activation": "scaled_tanh"},
+    "thresholded_relu": {"activation": ("thresholded_relu", 0.3)},
+    "gate clip": {"gate_clip": 0.25},
+    "gate clip, all": {
+        "with_peepholes": True,
+        "coupled": True,
+        "gate_clip": 0.3,
+        "recurrent_activation": ("hard_sigmoid", 0.2, 0.5),
+        "activation": ("linear", -0.5, 0.1),
+        "output_activation": ("elu", 0.7),
+    },
     "exponential": {"activation": "tanh", "output_activation": "exponential"},
     "layer norm": {"with_layer_norm": 1e-3},
     "layer norm and all": {
@@ -340,6 +351,9 @@ def test_errors() -> None:
         ),
         ({"activation": ("linear", np.nan)}, ValueError, "^activation: expected finite parameters"),
         ({"cell_clip": 0.0}, ValueError, "^cell_clip: expected a positive number or None, got 0.0"),
+        ({"gate_clip": -1.0}, ValueError, "^gate_clip: expected a positive number or None, got -1.0"),
+        ({"activation": ("scaled_tanh", 0.0)}, ValueError, "^activation: expected an alpha other than 0"),
+        ({"activation": ("thresholded_relu", -1.0)}, ValueError, "^activation: expected alpha >= 0"),
         ({"peepholes": [1.0]}, TypeError, r"^peepholes: expected an array \(3, H\), got list"),
         ({"layer_norm": True}, TypeError, "^layer_norm: expected LayerNorm or None, got bool"),
     ]

@@ -28,6 +28,8 @@ _USUAL: dict[str, tuple[float, ...]] = {
     "leaky_relu": (0.2,),
     "elu": (1.0,),
     "linear": (1.0, 0.0),
+    "scaled_tanh": (1.0, 1.0),
+    "thresholded_relu": (1.0,),
 }
 
 
@@ -70,6 +72,10 @@ def activation_reference(activation: Any, x: npt.ArrayLike) -> Any:
         return parameters[0] * z + parameters[1]
     if name == "exponential":
         return np.exp(z)
+    if name == "scaled_tanh":
+        return parameters[0] * np.tanh(parameters[1] * z)
+    if name == "thresholded_relu":
+        return np.where(z.real < parameters[0], 0.0, z)
     raise ValueError(f"activation: expected a name that CellOptions knows, got {name!r}")
 
 
@@ -177,13 +183,11 @@ def lstm_variant_reference(
     for t in range(x.shape[1]):
         z = norm(x[:, t] @ kernel, 0) + norm((h * dropping) @ recurrent_kernel, 1) + bias
         z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
-        i = activation_reference(gate, z_i + p[0] * c)
-        f = 1.0 - i if options.coupled else activation_reference(gate, z_f + p[1] * c)
-        new_c = f * c + i * activation_reference(candidate, z_g)
-        if options.cell_clip is not None:
-            limit = options.cell_clip
-            new_c = np.where(new_c.real > limit, limit, np.where(new_c.real < -limit, -limit, new_c))
-        o = activation_reference(gate, z_o + p[2] * new_c)
+        z_i, z_f, z_g = (_limited(z, options.gate_clip) for z in (z_i + p[0] * c, z_f + p[1] * c, z_g))
+        i = activation_reference(gate, z_i)
+        f = 1.0 - i if options.coupled else activation_reference(gate, z_f)
+        new_c = _limited(f * c + i * activation_reference(candidate, z_g), options.cell_clip)
+        o = activation_reference(gate, _limited(z_o + p[2] * new_c, options.gate_clip))
         seen = new_c if layer_norm is None else norm(new_c, 2, layer_norm[3])
         new_h = o * activation_reference(output, seen)
         if projection is not None:
@@ -198,3 +202,9 @@ def lstm_variant_reference(
         outputs.append(np.where(real, h, 0.0) if zero_output_for_mask else h)
     y = np.stack(outputs, axis=1) if outputs else np.zeros((*x.shape[:2], h.shape[1]))
     return LSTMReference(y, h, c)
+
+
+def _limited(z: Any, limit: float | None) -> Any:
+    if limit is None:
+        return z
+    return np.where(z.real > limit, limit, np.where(z.real < -limit, -limit, z))
