@@ -25,7 +25,7 @@ from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
     from fusedlstm import datasets, exchange, io, testing
-    from fusedlstm.exchange import from_keras, from_torch, to_keras, to_torch
+    from fusedlstm.exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,7 @@ __all__ = [
     "datasets",
     "exchange",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "initializers",
     "io",
@@ -53,13 +54,14 @@ __all__ = [
     "optimizers",
     "testing",
     "to_keras",
+    "to_onnx",
     "to_torch",
     "utils",
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
 _LAZY = ("datasets", "exchange", "io", "testing")
-_EXCHANGE = ("from_keras", "from_torch", "to_keras", "to_torch")
+_EXCHANGE = ("from_keras", "from_onnx", "from_torch", "to_keras", "to_onnx", "to_torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -158,15 +158,22 @@ class CellOptions:
             raise TypeError(f"layer_norm: expected LayerNorm or None, got {type(self.layer_norm).__name__}")
         _ = self.given  # Bad activations are refused here, not at the first call.
 
-    @cached_property
-    def given(self) -> tuple[object, ...]:
-        """What the kernels take."""
+    @property
+    def activations(self) -> tuple[tuple[int, float, float], ...]:
+        """Those of the gates, of c~ and of c: the kernels' number, alpha and beta of each."""
         activation = _numbers(self.activation, "activation")
         output = self.output_activation
         return (
             _numbers(self.recurrent_activation, "recurrent_activation"),
             activation,
             activation if output is None else _numbers(output, "output_activation"),
+        )
+
+    @cached_property
+    def given(self) -> tuple[object, ...]:
+        """What the kernels take."""
+        return (
+            *self.activations,
             self.peepholes,
             0.0 if self.cell_clip is None else float(self.cell_clip),
             bool(self.coupled),

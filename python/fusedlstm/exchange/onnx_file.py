@@ -1,0 +1,165 @@
+"""ONNX files: read, and checked before anything is made of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import os
+
+Array = npt.NDArray[Any]  # of a type in DTYPES
+
+__all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
+
+# The versions of the standard operators that are known here.
+OPSETS = range(7, 29)
+# Element types by their numbers in ONNX.
+DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.float32),
+    6: np.dtype(np.int32),
+    7: np.dtype(np.int64),
+    9: np.dtype(np.bool_),
+    11: np.dtype(np.float64),
+}
+
+
+def import_onnx(function: str) -> Any:
+    """Return the module onnx; `ImportError` with what to install if it is not there."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(f'{function} needs onnx: pip install "fusedlstm[onnx]"') from error
+    return onnx
+
+
+def read_file(path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, int]:
+    """Read and check a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    operators : set of str
+        The standard operators that the graph may have.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+        With the tensors of external files inside.
+    opset : int
+        The version of the standard operators.
+
+    Raises
+    ------
+    OSError
+        If the file, or one that it names, cannot be read.
+    ValueError
+        If it is no ONNX file, is damaged, or has something that is not known here.
+    """
+    onnx = import_onnx("from_onnx")
+    from google.protobuf.message import DecodeError
+
+    content = Path(path).read_bytes()
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError as error:
+        raise ValueError(f"expected a complete ONNX file: {error}") from error
+    if not model.graph.node or not model.graph.output:
+        raise ValueError("expected a complete ONNX file, got one without a graph of nodes and outputs")
+    opset = _opset(model)
+    if model.functions:
+        raise ValueError(f"expected standard operators only, got the function {model.functions[0].name!r}")
+    if model.graph.sparse_initializer:
+        raise ValueError("expected dense tensors only, got a sparse initializer")
+    for number, node in enumerate(model.graph.node):
+        if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
+            domain = f" of {node.domain!r}" if node.domain else ""
+            raise ValueError(
+                f"node {number} {node.name!r}: the operator {node.op_type!r}{domain} is not supported"
+            )
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _bring_in(tensor, Path(path).parent, onnx)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        RuntimeError,
+    ) as error:
+        raise ValueError(f"expected a valid ONNX graph: {error}") from error
+    return model, opset
+
+
+def array_of(tensor: Any) -> Array:
+    """Return a tensor of a type in `DTYPES` as an array; `ValueError` if its type or its size is another."""
+    from onnx import numpy_helper
+
+    if tensor.data_type not in DTYPES:
+        raise ValueError(
+            f"tensor {tensor.name!r}: expected element types {', '.join(map(str, DTYPES.values()))}, "
+            f"got ONNX's type {tensor.data_type}"
+        )
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"tensor {tensor.name!r}: {error}") from error
+    if array.shape != tuple(tensor.dims) or array.dtype != DTYPES[tensor.data_type]:
+        raise ValueError(f"tensor {tensor.name!r}: expected shape {tuple(tensor.dims)}, got {array.shape}")
+    return array
+
+
+def _opset(model: Any) -> int:
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(versions) != 1 or versions[0] not in OPSETS:
+        raise ValueError(
+            f"opset_import: expected one version of the standard operators from {OPSETS[0]} to {OPSETS[-1]}, "
+            f"got {versions}"
+        )
+    return int(versions[0])
+
+
+def _tensors(model: Any) -> list[Any]:
+    constants = [
+        attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")
+    ]
+    return [*model.graph.initializer, *constants]
+
+
+def _bring_in(tensor: Any, folder: Path, onnx: Any) -> None:
+    """Put an external tensor's bytes, of a file in the model's folder, into the tensor."""
+    where = f"tensor {tensor.name!r}"
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    inside = folder.resolve()
+    file = (inside / location).resolve()
+    # A link could lead out as well as a name.
+    if not location or Path(location).is_absolute() or not file.is_relative_to(inside) or not file.is_file():
+        raise ValueError(f"{where}: expected its data in a file of the model's folder, got {location!r}")
+    if tensor.data_type not in DTYPES or min(tensor.dims, default=0) < 0:
+        raise ValueError(
+            f"{where}: expected a known element type and shape, got ONNX's type {tensor.data_type} and "
+            f"{tuple(tensor.dims)}"
+        )
+    size = math.prod(tensor.dims) * DTYPES[tensor.data_type].itemsize
+    try:
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
+    except ValueError as error:
+        raise ValueError(f"{where}: expected offset and length to be integers: {error}") from error
+    if offset < 0 or length != size or offset + length > file.stat().st_size:
+        raise ValueError(
+            f"{where}: expected {size} bytes in {location!r}, got offset {offset} and length {length} "
+            f"in a file of {file.stat().st_size}"
+        )
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        tensor.raw_data = stream.read(length)
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    del tensor.external_data[:]

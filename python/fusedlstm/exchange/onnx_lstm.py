@@ -1,0 +1,149 @@
+"""ONNX's LSTM operator on the kernels of this package."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm import ops
+from fusedlstm.exchange.onnx_cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fusedlstm.exchange.onnx_file import Array
+
+__all__ = ["WEIGHTS", "LSTMOperator"]
+
+# The operator's inputs: 0 X, 1 W, 2 R, 3 B, 4 sequence_lens, 5 initial_h, 6 initial_c, 7 P.
+WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
+# For each direction: whether it reads backwards.
+_DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+
+
+class LSTMOperator:
+    """An LSTM node with its weights packed.
+
+    The layout is ONNX's: gates in the order i, o, f, c~; W (D, 4H, I), R (D, 4H, H), B (D, 8H), P (D, 3H) for
+    D directions; X (T, B, I) and Y (T, D, B, H), or with layout=1 (B, T, I) and (B, T, D, H).
+
+    Where the standard is silent or open, results are those of ONNX Runtime: ``clip`` limits the arguments of
+    f and g, not that of h; rows without any step end in states of zeros.
+
+    Parameters
+    ----------
+    attributes : dict
+    weights : mapping of str to array
+        W, R and, if there are such, B and P.
+    wanted : sequence of bool
+        Which of Y, Y_h and Y_c are used.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an attribute or a weight's shape or type does not fit; the message names it.
+    """
+
+    def __init__(
+        self, attributes: dict[str, Any], weights: Mapping[str, Array], wanted: Sequence[bool]
+    ) -> None:
+        direction = attributes.get("direction", "forward")
+        if direction not in _DIRECTIONS:
+            raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
+        self._backwards = _DIRECTIONS[direction]
+        self._batch_first = attributes.get("layout", 0)
+        if self._batch_first not in (0, 1):
+            raise ValueError(f"layout: expected 0 or 1, got {self._batch_first}")
+        self._want_y = bool(wanted[0])
+        D, R = len(self._backwards), weights["R"]
+        if R.dtype.kind != "f":
+            raise ValueError(f"R: expected float32 or float64, got {R.dtype}")
+        if R.ndim != 3 or len(R) != D or not R.size or R.shape[1] != 4 * R.shape[2]:
+            raise ValueError(f"R: expected shape ({D}, 4H, H), got {R.shape}")
+        H = self._units = R.shape[2]
+        if attributes.get("hidden_size", H) != H:
+            raise ValueError(f"hidden_size: expected {H} as in R, got {attributes['hidden_size']}")
+        inputs = weights["W"].shape[-1] if weights["W"].ndim == 3 else 0
+        shapes = {"W": (D, 4 * H, inputs), "B": (D, 8 * H), "P": (D, 3 * H)}
+        for name, shape in shapes.items():
+            if name in weights and (weights[name].shape != shape or 0 in shape):
+                raise ValueError(f"{name}: expected shape {shape}, got {weights[name].shape}")
+            if name in weights and weights[name].dtype != R.dtype:
+                raise ValueError(f"{name}: expected {R.dtype} like R, got {weights[name].dtype}")
+        self._dtype = R.dtype
+        self._weights = []
+        self._options = []
+        for d, options in enumerate(cell_options(attributes, D)):
+            kernels = [reordered(weights[name][d].T, FROM_ONNX, 4) for name in ("W", "R")]
+            bias = None
+            if "B" in weights:
+                two = weights["B"][d].reshape(2, 4 * H)
+                bias = reordered(two[0] + two[1], FROM_ONNX, 4)
+            self._weights.append(ops.LSTMWeights(kernels[0], kernels[1], bias))
+            if "P" in weights:
+                peepholes = reordered(weights["P"][d], PEEPHOLES, 3).reshape(3, H)
+                options = replace(options or ops.CellOptions(), peepholes=peepholes)
+            self._options.append(options)
+
+    def __call__(self, inputs: Sequence[Array | None]) -> list[Array | None]:
+        """Compute Y (None if not wanted), Y_h and Y_c.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a type or shape does not fit; the message names the input.
+        """
+        x, lengths, h0, c0 = (inputs[i] if i < len(inputs) else None for i in (0, 4, 5, 6))
+        if x is None or x.ndim != 3 or x.dtype != self._dtype:
+            got = "nothing" if x is None else f"{x.dtype} of shape {x.shape}"
+            raise ValueError(f"X: expected {self._dtype} with 3 axes, got {got}")
+        rows = x if self._batch_first else x.transpose(1, 0, 2)
+        B, T, D = len(rows), rows.shape[1], len(self._backwards)
+        if lengths is not None and (
+            lengths.shape != (B,) or lengths.dtype.kind != "i" or ((lengths < 0) | (lengths > T)).any()
+        ):
+            raise ValueError(
+                f"sequence_lens: expected {B} integers from 0 to {T}, got {lengths.dtype} {lengths}"
+            )
+        states = [self._by_direction(name, a, B) for name, a in (("initial_h", h0), ("initial_c", c0))]
+        results = []
+        for d, backwards in enumerate(self._backwards):
+            result = ops.lstm_forward(
+                rows,
+                self._weights[d],
+                *(None if state is None else np.ascontiguousarray(state[d]) for state in states),
+                lengths=lengths,
+                options=self._options[d],
+                return_sequences=self._want_y,
+                go_backwards=backwards,
+            )
+            if lengths is not None:
+                for state in (result.h, result.c):
+                    state[lengths == 0] = 0
+            results.append(result)
+        axis = 1 if self._batch_first else 0
+        last = [np.stack([r.h for r in results], axis), np.stack([r.c for r in results], axis)]
+        if not self._want_y:
+            return [None, *last]
+        # The kernels give steps in the order in which they are read, ONNX in that of the input.
+        outputs = [
+            r.y[:, ::-1] if backwards else r.y
+            for r, backwards in zip(results, self._backwards, strict=True)
+            if r.y is not None
+        ]
+        y = outputs[0][:, :, None] if D == 1 else np.stack(outputs, 2)
+        return [y if self._batch_first else y.transpose(1, 2, 0, 3), *last]
+
+    def _by_direction(self, name: str, state: Array | None, batch: int) -> Array | None:
+        """Return states (D, B, H) of a checked input."""
+        if state is None:
+            return None
+        D, H = len(self._backwards), self._units
+        shape = (batch, D, H) if self._batch_first else (D, batch, H)
+        if state.shape != shape or state.dtype != self._dtype:
+            raise ValueError(
+                f"{name}: expected {self._dtype} of shape {shape}, got {state.dtype} of shape {state.shape}"
+            )
+        return state.transpose(1, 0, 2) if self._batch_first else state

@@ -1,0 +1,1 @@
+"""Tests of ONNX's exchange: its LSTM operator, other operators, written models, files."""
