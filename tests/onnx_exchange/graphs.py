@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,6 +15,54 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 NAMES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+INPUTS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "bias": ("B",),
+    "lengths": ("B", "sequence_lens"),
+    "states": ("B", "initial_h", "initial_c"),
+    "one state": ("initial_c",),
+    "peepholes": ("B", "P"),
+    "all": ("B", "sequence_lens", "initial_h", "initial_c", "P"),
+}
+# For one direction: each activation in each place, with parameters and, where ONNX has them, without.
+CELLS: dict[str, dict[str, Any]] = {
+    "clip": {"clip": 0.4},
+    "input_forget": {"input_forget": 1},
+    "clip and input_forget": {"clip": 0.4, "input_forget": 1},
+    "relu": {"activations": ["Sigmoid", "Relu", "Tanh"]},
+    "hard sigmoid": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+    "hard sigmoid of Keras": {
+        "activations": ["HardSigmoid", "Tanh", "Softsign"],
+        "activation_alpha": [1 / 6],
+        "activation_beta": [0.5],
+    },
+    "leaky": {"activations": ["Sigmoid", "LeakyRelu", "LeakyRelu"], "activation_alpha": [0.3]},
+    "affine": {
+        "activations": ["Sigmoid", "Affine", "ScaledTanh"],
+        "activation_alpha": [0.7, 1.4],
+        "activation_beta": [-0.2, 0.8],
+    },
+    "threshold": {
+        "activations": ["Sigmoid", "ThresholdedRelu", "Elu"],
+        "activation_alpha": [0.25, 0.6],
+        "clip": 0.5,
+    },
+    "soft": {"activations": ["Softsign", "Softplus", "Elu"]},
+    "any case": {"activations": ["sigmoid", "TANH", "softSign"]},
+}
+
+
+def by_direction(attributes: dict[str, Any], directions: int) -> dict[str, Any]:
+    """Give the second direction the activations of the first one in another order."""
+    if directions == 1 or "activations" not in attributes:
+        return attributes
+    lists = ("activations", "activation_alpha", "activation_beta")
+    plain = {"activations": ["Tanh", "Sigmoid", "Relu"]}
+    return {
+        key: [*value, *plain.get(key, [])] if key in lists else value for key, value in attributes.items()
+    }
 
 
 def model_of(
@@ -39,10 +88,13 @@ def model_of(
     )
     inferred = {"ir_version": 8, "opset_imports": [helper.make_opsetid("", opset)], **more}
     model = helper.make_model(graph, **inferred)
-    # A graph's outputs have types; what they are follows from the rest.
-    types = {one.name: one for one in onnx.shape_inference.infer_shapes(model).graph.output}
+    # A graph's outputs have types; what they are follows from the rest, or only from the data.
+    inferred_outputs = list(onnx.shape_inference.infer_shapes(model).graph.output)
+    if not all(one.type.tensor_type.HasField("shape") for one in inferred_outputs):
+        results = ReferenceEvaluator(model).run(None, dict(inputs))
+        inferred_outputs = [info(name, result) for name, result in zip(outputs, results, strict=True)]
     del model.graph.output[:]
-    model.graph.output.extend(types[name] for name in outputs)
+    model.graph.output.extend(inferred_outputs)
     return model
 
 

@@ -12,59 +12,11 @@ from onnx.reference import ReferenceEvaluator
 import fusedlstm
 from fusedlstm.testing import tolerance
 
-from .graphs import Array, lstm_arrays, lstm_model, save
+from .graphs import CELLS, DIRECTIONS, INPUTS, Array, by_direction, lstm_arrays, lstm_model, save
 from .reference import lstm
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
-INPUTS: dict[str, tuple[str, ...]] = {
-    "plain": (),
-    "bias": ("B",),
-    "lengths": ("B", "sequence_lens"),
-    "states": ("B", "initial_h", "initial_c"),
-    "one state": ("initial_c",),
-    "peepholes": ("B", "P"),
-    "all": ("B", "sequence_lens", "initial_h", "initial_c", "P"),
-}
-# For one direction: each activation in each place, with parameters and, where ONNX has them, without.
-CELLS: dict[str, dict[str, Any]] = {
-    "clip": {"clip": 0.4},
-    "input_forget": {"input_forget": 1},
-    "clip and input_forget": {"clip": 0.4, "input_forget": 1},
-    "relu": {"activations": ["Sigmoid", "Relu", "Tanh"]},
-    "hard sigmoid": {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
-    "hard sigmoid of Keras": {
-        "activations": ["HardSigmoid", "Tanh", "Softsign"],
-        "activation_alpha": [1 / 6],
-        "activation_beta": [0.5],
-    },
-    "leaky": {"activations": ["Sigmoid", "LeakyRelu", "LeakyRelu"], "activation_alpha": [0.3]},
-    "affine": {
-        "activations": ["Sigmoid", "Affine", "ScaledTanh"],
-        "activation_alpha": [0.7, 1.4],
-        "activation_beta": [-0.2, 0.8],
-    },
-    "threshold": {
-        "activations": ["Sigmoid", "ThresholdedRelu", "Elu"],
-        "activation_alpha": [0.25, 0.6],
-        "clip": 0.5,
-    },
-    "soft": {"activations": ["Softsign", "Softplus", "Elu"]},
-    "any case": {"activations": ["sigmoid", "TANH", "softSign"]},
-}
-
-
-def by_direction(attributes: dict[str, Any], directions: int) -> dict[str, Any]:
-    """Give the second direction the activations of the first one in another order."""
-    if directions == 1 or "activations" not in attributes:
-        return attributes
-    lists = ("activations", "activation_alpha", "activation_beta")
-    plain = {"activations": ["Tanh", "Sigmoid", "Relu"]}
-    return {
-        key: [*value, *plain.get(key, [])] if key in lists else value for key, value in attributes.items()
-    }
 
 
 def check(actual: Any, arrays: dict[str, Array], attributes: dict[str, Any]) -> None:
@@ -212,7 +164,7 @@ def test_bad_inputs(tmp_path: Path) -> None:
             model.run({**fed, name: value})
 
 
-@pytest.mark.parametrize("cell", [None, *(name for name in CELLS if name != "threshold")])
+@pytest.mark.parametrize("cell", [None, *CELLS])
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_onnx_runtime(direction: str, cell: str | None, tmp_path: Path) -> None:
     onnxruntime: Any = pytest.importorskip("onnxruntime")

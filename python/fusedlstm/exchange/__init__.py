@@ -2,8 +2,7 @@
 
 from fusedlstm.exchange.keras import from_keras, to_keras
 from fusedlstm.exchange.keras_files import load_keras, load_keras_weights, save_keras, save_keras_weights
-from fusedlstm.exchange.onnx_model import OnnxModel, from_onnx
-from fusedlstm.exchange.onnx_writer import to_onnx
+from fusedlstm.exchange.onnx import OnnxModel, from_onnx, to_onnx
 from fusedlstm.exchange.torch import from_torch, to_torch
 
 __all__ = [

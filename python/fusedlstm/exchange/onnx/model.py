@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.exchange.onnx_file import DTYPES, Array, array_of, read_file
-from fusedlstm.exchange.onnx_lstm import WEIGHTS, LSTMOperator
-from fusedlstm.exchange.onnx_operators import OPERATORS
+from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
+from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, read_file
+from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator
+from fusedlstm.exchange.onnx.shapes import SHAPES
 
 if TYPE_CHECKING:
     import os
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["OnnxModel", "from_onnx"]
+__all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
+_OPERATORS = {**ARITHMETIC, **SHAPES}
 # What operators raise for inputs that do not fit.
 _ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
 
@@ -52,7 +54,7 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     """
     name = str(path)
     try:
-        model, opset = read_file(path, {*OPERATORS, "LSTM"})
+        model, opset = read_file(path, {*_OPERATORS, "LSTM"})
         return OnnxModel(model, opset, name)
     except _ERRORS as error:
         raise ValueError(f"{name}: {error}") from error
@@ -231,7 +233,7 @@ class OnnxModel:
             kept = tuple("" if number in WEIGHTS else name for number, name in enumerate(inputs))
             self._steps.append(_Step(label, operator, kept, outputs))
             return
-        function = OPERATORS[node.op_type]
+        function = _OPERATORS[node.op_type]
         step = _Step(label, lambda given: function(given, attributes, opset), inputs, outputs)
         if all(name in self._constants for name in inputs if name):
             results = step.run([self._constants[name] if name else None for name in inputs])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.exchange.onnx_file import import_onnx
+from fusedlstm.exchange.onnx.file import import_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import ops
-from fusedlstm.exchange.onnx_cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
+from fusedlstm.exchange.onnx.cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.exchange.onnx_file import Array
+    from fusedlstm.exchange.onnx.file import Array
 
 __all__ = ["WEIGHTS", "LSTMOperator"]
 

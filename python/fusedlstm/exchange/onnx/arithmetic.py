@@ -1,0 +1,178 @@
+"""ONNX's operators that compute: matrix products on this package's kernel, the others in NumPy."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm import activations, ops
+from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axes_of, axis_of, optional, required
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusedlstm.exchange.onnx.file import Array
+
+__all__ = ["ARITHMETIC"]
+
+
+def _pointwise(function: Callable[[Array, dict[str, Any]], Array]) -> Operator:
+    """Make an operator of a function of one floating-point array."""
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        del opset
+        (x,) = required(inputs, 1)
+        if x.dtype.kind != "f":
+            raise ValueError(f"expected float32 or float64, got {x.dtype}")
+        return [function(x, attributes)]
+
+    return operator
+
+
+def _scalar(attributes: dict[str, Any], name: str, default: float, x: Array) -> Array:
+    return np.asarray(attributes.get(name, default), x.dtype)
+
+
+def _hard_sigmoid(x: Array, a: dict[str, Any]) -> Array:
+    y: Array = np.clip(x * _scalar(a, "alpha", 0.2, x) + _scalar(a, "beta", 0.5, x), 0, 1)
+    return y
+
+
+def _elu(x: Array, a: dict[str, Any]) -> Array:
+    return np.where(x < 0, _scalar(a, "alpha", 1.0, x) * np.expm1(np.minimum(x, 0)), x)
+
+
+def _binary(function: Callable[[Array, Array], Array]) -> Operator:
+    """Make an operator of a function of two arrays of one type."""
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        del attributes, opset
+        a, b = required(inputs, 2)
+        if a.dtype != b.dtype:
+            raise ValueError(f"expected two inputs of one type, got {a.dtype} and {b.dtype}")
+        return [np.asarray(function(a, b))]
+
+    return operator
+
+
+def _divided(a: Array, b: Array) -> Array:
+    if a.dtype.kind == "f":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(a / b)
+    if not b.all():
+        raise ValueError("expected no integer division by zero")
+    quotient = a // b
+    # ONNX rounds towards zero.
+    return np.asarray(quotient + ((quotient < 0) & (quotient * b != a)), a.dtype)
+
+
+def _softmax(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    (x,) = required(inputs, 1)
+    if x.dtype.kind != "f":
+        raise ValueError(f"expected float32 or float64, got {x.dtype}")
+    if opset >= 13:
+        axis = attributes.get("axis", -1)
+        return [np.moveaxis(activations.softmax(np.moveaxis(x, axis, -1)), -1, axis)]
+    rows = math.prod(x.shape[: axis_of(attributes.get("axis", 1), x.ndim)])
+    return [activations.softmax(x.reshape(rows, -1)).reshape(x.shape)]
+
+
+def _product(a: Array, b: Array) -> Array:
+    if a.dtype != b.dtype or a.dtype.kind != "f":
+        raise ValueError(f"expected float32 or float64 for both inputs, got {a.dtype} and {b.dtype}")
+    if b.ndim != 2 or a.ndim < 2 or not a.size or not b.size or a.shape[-1] != b.shape[0]:
+        return np.asarray(np.matmul(a, b))
+    rows = a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+    return ops.dense_forward(rows, b).reshape(*a.shape[:-1], b.shape[1])
+
+
+def _matmul(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    return [_product(*required(inputs, 2))]
+
+
+def _gemm(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del opset
+    a, b = required(inputs, 2)
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"expected two matrices, got shapes {a.shape} and {b.shape}")
+    y = _product(a.T if attributes.get("transA", 0) else a, b.T if attributes.get("transB", 0) else b)
+    alpha, beta = _scalar(attributes, "alpha", 1.0, y), _scalar(attributes, "beta", 1.0, y)
+    y = y if alpha == 1 else y * alpha
+    c = optional(inputs, 2)
+    if c is None:
+        return [y]
+    if (
+        c.dtype != y.dtype
+        or c.ndim > 2
+        or any(own not in (1, full) for own, full in zip(c.shape[::-1], y.shape[::-1], strict=False))
+    ):
+        raise ValueError(f"C: expected {y.dtype} that fits shape {y.shape}, got {c.dtype} of shape {c.shape}")
+    return [y + (c if beta == 1 else c * beta)]
+
+
+def _reduction(function: Callable[..., Array], since: int) -> Operator:
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        (x,) = required(inputs, 1)
+        axes = axes_of(inputs, attributes, opset, since)
+        if not axes and attributes.get("noop_with_empty_axes", 0):
+            return [x]
+        keep = bool(attributes.get("keepdims", 1))
+        return [np.asarray(function(x, axis=tuple(axes) if axes else None, keepdims=keep)).astype(x.dtype)]
+
+    return operator
+
+
+def _where(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    condition, x, y = required(inputs, 3)
+    if condition.dtype != np.bool_ or x.dtype != y.dtype:
+        raise ValueError(f"expected bool and two of one type, got {condition.dtype}, {x.dtype} and {y.dtype}")
+    return [np.where(condition, x, y)]
+
+
+def _not(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    (x,) = required(inputs, 1)
+    if x.dtype != np.bool_:
+        raise ValueError(f"expected bool, got {x.dtype}")
+    return [np.logical_not(x)]
+
+
+def _dropout(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes
+    (x,) = required(inputs, 1)
+    training = optional(inputs, 2)
+    if training is not None and training.any():
+        raise ValueError("training_mode: expected false, got true")
+    return [x, np.ones(x.shape, bool if opset >= 10 else x.dtype)]
+
+
+ARITHMETIC: dict[str, Operator] = {
+    "Add": _binary(np.add),
+    "Div": _binary(_divided),
+    "Dropout": _dropout,
+    "Elu": _pointwise(_elu),
+    "Equal": _binary(np.equal),
+    "Exp": _pointwise(lambda x, _: activations.exponential(x)),
+    "Gemm": _gemm,
+    "HardSigmoid": _pointwise(_hard_sigmoid),
+    "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
+    "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
+    "MatMul": _matmul,
+    "Mul": _binary(np.multiply),
+    "Not": _not,
+    "ReduceMax": _reduction(np.max, 18),
+    "ReduceSum": _reduction(np.sum, 13),
+    "Relu": _pointwise(lambda x, _: activations.relu(x)),
+    "Sigmoid": _pointwise(lambda x, _: activations.sigmoid(x)),
+    "Softmax": _softmax,
+    "Softplus": _pointwise(lambda x, _: activations.softplus(x)),
+    "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
+    "Sub": _binary(np.subtract),
+    "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
+    "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),
+    "Where": _where,
+}

@@ -1,0 +1,57 @@
+"""What ONNX's operators are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusedlstm.exchange.onnx.file import Array
+
+__all__ = ["Inputs", "Operator", "axes_of", "axis_of", "integers", "optional", "required"]
+
+# An operator is a function of its inputs, None for those that are left out, its attributes and the version of
+# the standard operators, and returns its outputs. What each computes is said in ONNX's specification.
+Inputs: TypeAlias = "Sequence[Array | None]"
+Operator: TypeAlias = Callable[["Inputs", dict[str, Any], int], "list[Array]"]
+
+
+def required(inputs: Inputs, count: int) -> list[Array]:
+    """Return the first `count` inputs, which must all be there."""
+    arrays = [array for array in inputs[:count] if array is not None]
+    if len(arrays) != count:
+        raise ValueError(f"expected {count} inputs, got {len(arrays)}")
+    return arrays
+
+
+def optional(inputs: Inputs, number: int) -> Array | None:
+    """Return an input, None if it is left out."""
+    return inputs[number] if number < len(inputs) else None
+
+
+def integers(array: Array, name: str) -> list[int]:
+    """Return the elements of an integer tensor of rank 0 or 1."""
+    if array.dtype.kind != "i" or array.ndim > 1:
+        raise ValueError(f"{name}: expected integers, got {array.dtype} of shape {array.shape}")
+    return [int(value) for value in np.atleast_1d(array)]
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """Return an axis from 0 to rank, given one that may count from the end."""
+    result = axis + rank if axis < 0 else axis
+    if not 0 <= result <= rank:
+        raise ValueError(f"axis: expected one of a tensor with {rank} axes, got {axis}")
+    return result
+
+
+def axes_of(inputs: Inputs, attributes: dict[str, Any], opset: int, since: int) -> list[int] | None:
+    """Return the axes, which were an attribute before opset `since` and are the second input from then on."""
+    if opset < since:
+        given = attributes.get("axes")
+        return None if given is None else [int(axis) for axis in given]
+    array = optional(inputs, 1)
+    return None if array is None else integers(array, "axes")

@@ -1,0 +1,194 @@
+"""LSTM and Bidirectional layers as ONNX nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusedlstm.exchange.onnx.cell import PEEPHOLES, TO_ONNX, cell_attributes, reordered
+
+if TYPE_CHECKING:
+    from fusedlstm.exchange.onnx.graph import Graph
+    from fusedlstm.layers import LSTM, Bidirectional
+    from fusedlstm.variable import Array
+
+__all__ = ["RecurrentWriter", "Value"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a layer leaves for the next one."""
+
+    names: list[str]  # one, or two after merge_mode=None
+    steps_first: bool = False  # (T, B, ...) instead of (B, T, ...)
+    real: str | None = None  # which steps are real, bool (T, B, 1)
+    lengths: str | None = None  # how many, int32 (B)
+
+
+class RecurrentWriter:
+    """Writes recurrent layers.
+
+    Parameters
+    ----------
+    graph : Graph
+    initial_states, final_states : bool
+        As for `to_onnx`.
+
+    Attributes
+    ----------
+    states : dict of str to (str, int)
+        The last states that are wanted as outputs: by the output's name, the value's and the units.
+    """
+
+    def __init__(self, graph: Graph, initial_states: bool, final_states: bool) -> None:
+        self.graph = graph
+        self.initial_states = initial_states
+        self.final_states = final_states
+        self.states: dict[str, tuple[str, int]] = {}
+
+    def lstm(self, layer: LSTM, value: Value) -> Value:
+        """Write an LSTM node."""
+        (output,) = self._nodes([layer], layer.name, value)
+        if not layer.return_sequences:
+            return Value([output])
+        output = self.graph.reversed_steps(output) if layer.go_backwards else output
+        return Value([output], True, value.real, value.lengths)
+
+    def bidirectional(self, layer: Bidirectional, value: Value) -> Value:
+        """Write an LSTM node of two directions, and what merges them."""
+        pair = [layer.forward_layer, layer.backward_layer]
+        names = self._nodes(pair, layer.name, value)
+        sequences = layer.forward_layer.return_sequences
+        if sequences and layer.forward_layer.go_backwards:
+            # Each layer's steps are in the order in which it reads, and the second one's are turned around:
+            # both the other way round than those of the input here, and both like them otherwise.
+            names = [self.graph.reversed_steps(name) for name in names]
+        if layer.merge_mode == "concat":
+            names = [self.graph.add("Concat", names, axis=-1)]
+        elif layer.merge_mode is not None:
+            names = [self.graph.add("Mul" if layer.merge_mode == "mul" else "Add", names)]
+            if layer.merge_mode == "ave":
+                names = [self.graph.add("Mul", [*names, self.graph.tensor("half", 0.5)])]
+        return Value(names, True, value.real, value.lengths) if sequences else Value(names)
+
+    def batch_first(self, name: str, value: Value) -> str:
+        """Return a value as (B, T, ...)."""
+        return str(self.graph.add("Transpose", [name], perm=[1, 0, 2])) if value.steps_first else name
+
+    def steps_first(self, value: Value) -> str:
+        """Return a value as (T, B, ...)."""
+        (name,) = value.names
+        return name if value.steps_first else str(self.graph.add("Transpose", [name], perm=[1, 0, 2]))
+
+    def _nodes(self, layers: list[LSTM], name: str, value: Value) -> list[str]:
+        """Write one LSTM node for one or two directions and return each layer's output.
+
+        That is (B, H), or (T, B, H) with ``return_sequences``, with steps in the order of the input.
+        """
+        graph = self.graph
+        # ONNX wants the direction that reads forwards first.
+        order = sorted(range(len(layers)), key=lambda number: layers[number].go_backwards)
+        ordered = [layers[number] for number in order]
+        for layer in ordered:
+            self._check(layer, value)
+        x = self.steps_first(value)
+        inputs = [x, *self._weights(ordered, name), value.lengths or "", *self._initial(ordered, x)]
+        if any(layer.options is not None and layer.options.peepholes is not None for layer in layers):
+            inputs += [""] * (7 - len(inputs))
+            inputs.append(graph.tensor(f"{name}.P", np.stack([_peepholes(layer) for layer in ordered])))
+        while not inputs[-1]:
+            inputs.pop()
+        single = len(layers) == 1
+        sequences = layers[0].return_sequences
+        fill = [sequences and _fills(layer, value) for layer in ordered]
+        wanted = (sequences, not sequences or self.final_states or any(fill), self.final_states)
+        parts = [
+            f"{name}:{part}" if want else "" for part, want in zip(("Y", "Y_h", "Y_c"), wanted, strict=True)
+        ]
+        graph.add(
+            "LSTM",
+            inputs,
+            outputs=parts,
+            name=name,
+            direction=("reverse" if layers[0].go_backwards else "forward") if single else "bidirectional",
+            hidden_size=layers[0].units,
+            **cell_attributes([layer.options for layer in ordered], self.graph.dtype.name),
+        )
+
+        def own(part: int, place: int) -> str:
+            axis = 1 if part == 0 else 0
+            if single:
+                return str(graph.add("Squeeze", [parts[part], graph.integers(axis)]))
+            number = graph.tensor(f"direction {place}", place, np.int64)
+            return str(graph.add("Gather", [parts[part], number], axis=axis))
+
+        result = [""] * len(layers)
+        for place, number in enumerate(order):
+            layer = layers[number]
+            last = own(1, place) if parts[1] else ""
+            y = own(0, place) if sequences else last
+            if fill[place] and value.real is not None:
+                y = graph.add("Where", [value.real, y, last])
+            result[number] = y
+            if self.final_states:
+                self.states[f"{layer.name}.final_h"] = (last, layer.units)
+                self.states[f"{layer.name}.final_c"] = (own(2, place), layer.units)
+        return result
+
+    def _check(self, layer: LSTM, value: Value) -> None:
+        if layer.stateful and not self.initial_states:
+            raise ValueError("stateful=True: expected initial_states=True, through which states come back")
+        if layer.zero_output_for_mask and value.real is not None and not layer.return_sequences:
+            raise ValueError("zero_output_for_mask=True: expected return_sequences=True after Masking")
+
+    def _weights(self, layers: list[LSTM], name: str) -> list[str]:
+        graph = self.graph
+        kernels = [reordered(layer.kernel.value, TO_ONNX, 4).T for layer in layers]
+        recurrent = [reordered(layer.recurrent_kernel.value, TO_ONNX, 4).T for layer in layers]
+        names = [graph.tensor(f"{name}.W", np.stack(kernels)), graph.tensor(f"{name}.R", np.stack(recurrent))]
+        if not any(layer.use_bias for layer in layers):
+            return [*names, ""]
+        return [*names, graph.tensor(f"{name}.B", np.stack([_bias(layer) for layer in layers]))]
+
+    def _initial(self, layers: list[LSTM], x: str) -> list[str]:
+        """Return the names of initial_h and initial_c (D, B, H)."""
+        if not self.initial_states:
+            return []
+        graph = self.graph
+        batch = graph.add("Shape", [x], start=1, end=2)
+        result = []
+        for which in ("h", "c"):
+            states = []
+            for layer in layers:
+                # The default is one row of zeros for as many as there are.
+                given = graph.input(
+                    f"{layer.name}.initial_{which}",
+                    (f"{layer.name}.rows", layer.units),
+                    np.zeros((1, layer.units), self.graph.dtype.name),
+                )
+                shape = graph.add("Concat", [graph.integers(1), batch, graph.integers(layer.units)], axis=0)
+                states.append(graph.add("Expand", [given, shape]))
+            result.append(states[0] if len(states) == 1 else graph.add("Concat", states, axis=0))
+        return result
+
+
+def _fills(layer: LSTM, value: Value) -> bool:
+    """Return whether a layer repeats its last hidden state after a row's last real step, as Keras does.
+
+    ONNX has zeros there, and so has a layer that reads backwards: it meets these steps first.
+    """
+    return value.real is not None and not layer.zero_output_for_mask and not layer.go_backwards
+
+
+def _bias(layer: LSTM) -> Array:
+    bias: Array = np.zeros(4 * layer.units, layer.dtype) if layer.bias is None else layer.bias.value
+    return np.concatenate([reordered(bias, TO_ONNX, 4), np.zeros_like(bias)])
+
+
+def _peepholes(layer: LSTM) -> Array:
+    given = None if layer.options is None else layer.options.peepholes
+    if given is None:
+        return np.zeros(3 * layer.units, layer.dtype)
+    return reordered(given.reshape(-1), PEEPHOLES, 3)

@@ -1,0 +1,195 @@
+"""ONNX's operators around the LSTM, against onnx's reference evaluator and ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+import fusedlstm
+
+from .graphs import Array, model_of, save
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RANDOM = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> Array:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+class Case(NamedTuple):
+    """One node: its operator, inputs (None for one left out), attributes and opset."""
+
+    operator: str
+    inputs: tuple[Array | None, ...]
+    attributes: dict[str, Any] = {}  # noqa: RUF012  # a default that nobody changes
+    opset: int = 22
+    outputs: int = 1
+
+    def model(self) -> tuple[Any, dict[str, Array]]:
+        """Return the graph and what to feed it: its first input; the others are constants."""
+        names = ["" if array is None else f"in{i}" for i, array in enumerate(self.inputs)]
+        arrays = {name: array for name, array in zip(names, self.inputs, strict=True) if array is not None}
+        fed = {name: arrays.pop(name) for name in names[:1]}
+        outputs = [f"out{i}" for i in range(self.outputs)]
+        node = helper.make_node(self.operator, names, outputs, name="it", **self.attributes)
+        return model_of([node], fed, outputs, arrays, self.opset), fed
+
+
+X, I64, YES = normal(2, 3, 4), np.arange(-6, 6).reshape(3, 4), np.array([[True], [False], [True]])
+FIVE = numpy_helper.from_array(np.array([5], np.int64))
+CASES = [
+    *(Case(name, (X,)) for name in ("Relu", "Sigmoid", "Tanh", "Elu", "LeakyRelu", "Softplus", "Softsign")),
+    *(
+        Case(name, (X,))
+        for name in ("HardSigmoid", "ThresholdedRelu", "Exp", "Identity", "Dropout", "Softmax")
+    ),
+    *(Case(name, (X,), {"alpha": 0.3}) for name in ("Elu", "LeakyRelu", "ThresholdedRelu")),
+    Case("HardSigmoid", (X,), {"alpha": 0.5, "beta": 0.1}),
+    Case("Relu", (X,), {}, 7),
+    Case("Softmax", (X,), {"axis": 1}),
+    Case("Softmax", (X.astype(np.float64),), {"axis": 0}, 13),
+    Case("Softmax", (X,), {"axis": 2}, 7),
+    Case("Softmax", (X,), {"axis": -1}, 11),
+    *(Case(name, (X, normal(3, 1))) for name in ("Add", "Sub", "Mul", "Div")),
+    Case("Div", (I64, np.array([2, -2, 3, -5]))),
+    Case("Equal", (I64, ints(2))),
+    Case("Not", (YES,)),
+    Case("Where", (YES, normal(3, 4), normal(1, 4))),
+    Case("MatMul", (X, normal(4, 5))),
+    Case("MatMul", (X, normal(2, 4, 5))),
+    Case("MatMul", (normal(4), normal(4))),
+    Case("MatMul", (X[:0], normal(4, 5))),
+    Case("Gemm", (normal(3, 4), normal(4, 5))),
+    Case("Gemm", (normal(3, 4), normal(5, 4), normal(5)), {"transB": 1}),
+    Case("Gemm", (normal(4, 3), normal(4, 5), normal(3, 1)), {"transA": 1, "alpha": 0.5, "beta": 2.0}),
+    Case("Gemm", (normal(3, 4), normal(4, 5), normal(1)), {}, 7),
+    Case("ReduceMax", (X, ints(-1)), {"keepdims": 0}),
+    Case("ReduceMax", (X,), {"axes": [0, 2]}, 13),
+    Case("ReduceSum", (X, ints(1)), {}),
+    Case("ReduceSum", (X,), {"axes": [1], "keepdims": 0}, 11),
+    Case("ReduceSum", (I64,)),
+    Case("ReduceSum", (X,), {"noop_with_empty_axes": 1}),
+    Case("Transpose", (X,)),
+    Case("Transpose", (X,), {"perm": [1, 0, 2]}),
+    Case("Squeeze", (normal(1, 3, 1),)),
+    Case("Squeeze", (normal(1, 3, 1), ints(-1))),
+    Case("Squeeze", (normal(1, 3, 1),), {"axes": [0]}, 11),
+    Case("Unsqueeze", (X, ints(0, -1))),
+    Case("Unsqueeze", (X,), {"axes": [1]}, 11),
+    Case("Reshape", (X, ints(0, -1))),
+    Case("Reshape", (X, ints(4, 3, 2))),
+    Case("Reshape", (X[:0], ints(0, 4)), {"allowzero": 1}),
+    *(Case("Flatten", (X,), {"axis": axis}) for axis in (0, 1, 2, 3, -1)),
+    Case("Gather", (X, ints(1, -1)), {"axis": 1}),
+    Case("Gather", (X, np.array(0))),
+    Case("Slice", (X, ints(1), ints(3), ints(1))),
+    Case("Slice", (X, ints(0, -1), ints(2, -(2**63)), ints(0, 2), ints(1, -1))),
+    Case("Slice", (X, ints(-1), ints(-100), ints(1), ints(-2))),
+    Case("Slice", (X, ints(1), ints(1000))),
+    Case("Slice", (X,), {"starts": [0, 1], "ends": [1, -1], "axes": [0, 2]}, 9),
+    Case("Concat", (X, normal(2, 1, 4)), {"axis": 1}),
+    Case("Concat", (X, X, X), {"axis": -1}),
+    Case("Shape", (X,)),
+    Case("Shape", (X,), {"start": 1, "end": -1}),
+    Case("ConstantOfShape", (ints(2, 3),)),
+    Case("ConstantOfShape", (ints(0, 3),), {"value": FIVE}),
+    Case("Expand", (normal(3, 1), ints(2, 1, 4))),
+    Case("Cast", (X,), {"to": TensorProto.INT32}),
+    Case("Cast", (I64,), {"to": TensorProto.BOOL}),
+    Case("Dropout", (X,), {"ratio": 0.4}, 10),
+    Case("Dropout", (X, np.array(0.5, np.float32), np.array(False)), {}, 22, 2),
+]
+
+
+def named(value: Any) -> str:
+    return f"{value.operator}-{value.opset}" if isinstance(value, Case) else repr(value)
+
+
+def compare(actual: list[Array], expected: list[Array]) -> None:
+    for got, want in zip(actual, expected, strict=True):
+        assert got.dtype == want.dtype
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=1e-6 if want.dtype == np.float32 else 1e-14, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_operators(case: Case, tmp_path: Path) -> None:
+    model, fed = case.model()
+    before = {name: array.copy() for name, array in fed.items()}
+    actual = list(fusedlstm.from_onnx(save(model, tmp_path)).run(fed).values())
+    compare(actual, list(ReferenceEvaluator(model).run(None, fed)))
+    for array in actual:
+        array[...] = 0  # a caller's own, which neither input nor model shares
+    np.testing.assert_array_equal(fed["in0"], before["in0"])
+
+
+def test_softmax_before_version_13(tmp_path: Path) -> None:
+    """It was over all axes from one on, which onnx's evaluator does not know."""
+    model, fed = Case("Softmax", (X,), {}, 11).model()
+    e = np.exp(X.astype(np.float64))
+    expected = (e / e.sum(axis=(1, 2), keepdims=True)).astype(np.float32)
+    compare(list(fusedlstm.from_onnx(save(model, tmp_path)).run(fed).values()), [expected])
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_operators_in_onnx_runtime(case: Case, tmp_path: Path) -> None:
+    onnxruntime: Any = pytest.importorskip("onnxruntime")
+    model, fed = case.model()
+    actual = list(fusedlstm.from_onnx(save(model, tmp_path)).run(fed).values())
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    compare(actual, list(session.run(None, fed)))
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        (Case("Div", (I64, ints(0))), "expected no integer division by zero"),
+        (Case("Gather", (X, ints(7)), {"axis": 1}), "index 7 is out of bounds"),
+        (Case("Reshape", (X, ints(5, -1))), "cannot reshape"),
+        (Case("Squeeze", (X, ints(0))), "cannot select an axis to squeeze out"),
+        (Case("MatMul", (X, normal(3, 3))), "matmul"),
+        (Case("Gemm", (normal(3, 4), normal(4, 5), normal(4))), "C: expected float32 that fits"),
+        (Case("Dropout", (X, np.array(0.5, np.float32), np.array(True))), "training_mode: expected false"),
+        (Case("Concat", (X, normal(3, 3, 4)), {"axis": 1}), "dimension"),
+    ],
+    ids=named,
+)
+def test_inputs_that_do_not_fit(case: Case, text: str, tmp_path: Path) -> None:
+    """They are not known before the graph runs."""
+    model, fed = case.model()
+    path = save(model, tmp_path)
+    graph = fusedlstm.from_onnx(path)
+    with pytest.raises(ValueError, match=rf"^{path}: node 0 'it' \({case.operator}\): .*({text})"):
+        graph.run(fed)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"value": numpy_helper.from_array(normal(2, 3))},
+        {"value": numpy_helper.from_array(np.array(True))},
+        {"value_float": 0.5},
+        {"value_floats": [0.5, 0.25]},
+        {"value_int": 3},
+        {"value_ints": [3, 4]},
+    ],
+)
+def test_constants(attributes: dict[str, Any], tmp_path: Path) -> None:
+    nodes = [helper.make_node("Constant", [], ["c"], **attributes), helper.make_node("Shape", ["x"], ["s"])]
+    model = model_of(nodes, {"x": X}, ["c", "s"])
+    graph = fusedlstm.from_onnx(save(model, tmp_path))
+    first, second = graph(X), graph(X)
+    compare(first, list(ReferenceEvaluator(model).run(None, {"x": X})))
+    first[0][...] = 0
+    assert second[0].any()
