@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 import fusedlstm
 from fusedlstm.testing import tolerance
 
-from .graphs import CELLS, DIRECTIONS, INPUTS, by_direction, lstm_arrays, lstm_model, save
+from .graphs import CELLS, DIRECTIONS, INPUTS, by_direction, lstm_arrays, lstm_model, model_of, save
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EXPECTED = dict(np.load(FIXTURES / "onnx.npz"))
@@ -49,3 +51,60 @@ def test_nodes_as_onnx_runtime_computes_them(direction: str, tmp_path: Path) -> 
             want = EXPECTED[f"{direction}/{cell}/{given}/{output}"]
             limit = 2 * tolerance(np.float32, 20, steps=8) * max(1.0, float(np.abs(want).max()))
             np.testing.assert_allclose(array, want, rtol=0, atol=limit, err_msg=f"{cell} {given} {output}")
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_graphs_in_the_style_of_tf2onnx(bidirectional: bool, sequences: bool, tmp_path: Path) -> None:
+    """Keras's models as its exporter writes them: an LSTM over (B, T, I) with states of zeros made by Expand."""
+    count = 2 if bidirectional else 1
+    arrays = lstm_arrays(directions=count, given=("B",), units=6, inputs=4)
+    x = np.ascontiguousarray(arrays.pop("X").swapaxes(0, 1))
+    shapes = {"one": [1], "first": [0], "second": [1], "tail": [6], "count": [count], "same": [0, 0, -1]}
+    constants = {
+        **arrays,
+        **{name: np.array(value, np.int64) for name, value in shapes.items()},
+        "zero": np.zeros((), np.float32),
+        "dense": np.linspace(-1, 1, 6 * count * 3, dtype=np.float32).reshape(6 * count, 3),
+        "bias": np.array([0.1, -0.2, 0.3], np.float32),
+    }
+    node = helper.make_node
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Slice", ["shape", "first", "one", "first"], ["batch"]),
+        node("Concat", ["count", "batch", "tail"], ["states"], axis=0),
+        node("Expand", ["zero", "states"], ["h0"]),
+        node("Transpose", ["x"], ["steps_first"], perm=[1, 0, 2]),
+        node(
+            "LSTM",
+            ["steps_first", "W", "R", "B", "", "h0", "h0"],
+            ["Y", "Y_h", "Y_c"],
+            direction="bidirectional" if bidirectional else "forward",
+            hidden_size=6,
+        ),
+    ]
+    if sequences:
+        nodes += [
+            node("Transpose", ["Y"], ["rows"], perm=[2, 0, 1, 3]),
+            node("Reshape", ["rows", "same"], ["merged"]),
+        ]
+    elif bidirectional:
+        nodes += [
+            node("Slice", ["Y_h", "first", "one", "first"], ["f"]),
+            node("Slice", ["Y_h", "one", "count", "first"], ["b"]),
+            node("Squeeze", ["f", "first"], ["f2"]),
+            node("Squeeze", ["b", "first"], ["b2"]),
+            node("Concat", ["f2", "b2"], ["merged"], axis=-1),
+        ]
+    else:
+        nodes += [node("Squeeze", ["Y_h", "first"], ["merged"])]
+    nodes += [
+        node("MatMul", ["merged", "dense"], ["product"]),
+        node("Add", ["product", "bias"], ["logits"]),
+        node("Softmax", ["logits"], ["probabilities"], axis=-1),
+    ]
+    graph = model_of(nodes, {"x": x}, ["probabilities"], constants, 15)
+    got = fusedlstm.from_onnx(save(graph, tmp_path))(x)
+    want = ReferenceEvaluator(graph).run(None, {"x": x})[0]
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance(np.float32, 20, steps=8))

@@ -334,4 +334,11 @@ def test_contradictions(tmp_path: Path) -> None:
         fusedlstm.to_onnx(model, path, right_padding=True)
     with pytest.raises(ValueError, match=r"^mask: initial_states: expected False together with Masking"):
         fusedlstm.to_onnx(model, path, right_padding=True, initial_states=True)
+    same = [
+        layers.Bidirectional(layers.LSTM(2, name="it", return_sequences=True), name=name) for name in "ab"
+    ]
+    with pytest.raises(
+        ValueError, match=r"^b: expected LSTM layers of different names .* got 'forward_it' twice"
+    ):
+        fusedlstm.to_onnx(make([*same]), path, final_states=True)
     assert not path.exists()

@@ -47,6 +47,7 @@ class RecurrentWriter:
         self.initial_states = initial_states
         self.final_states = final_states
         self.states: dict[str, tuple[str, int]] = {}
+        self._names: set[str] = set()
 
     def lstm(self, layer: LSTM, value: Value) -> Value:
         """Write an LSTM node."""
@@ -142,6 +143,11 @@ class RecurrentWriter:
             raise ValueError("stateful=True: expected initial_states=True, through which states come back")
         if layer.zero_output_for_mask and value.real is not None and not layer.return_sequences:
             raise ValueError("zero_output_for_mask=True: expected return_sequences=True after Masking")
+        if layer.name in self._names and (self.initial_states or self.final_states):
+            raise ValueError(
+                f"expected LSTM layers of different names for their states, got {layer.name!r} twice"
+            )
+        self._names.add(layer.name)
 
     def _weights(self, layers: list[LSTM], name: str) -> list[str]:
         graph = self.graph
