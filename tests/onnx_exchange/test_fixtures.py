@@ -56,7 +56,7 @@ def test_nodes_as_onnx_runtime_computes_them(direction: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_graphs_in_the_style_of_tf2onnx(bidirectional: bool, sequences: bool, tmp_path: Path) -> None:
-    """Keras's models as its exporter writes them: an LSTM over (B, T, I) with states of zeros made by Expand."""
+    """As of Keras: an LSTM over (B, T, I) with states of zeros that Expand makes."""
     count = 2 if bidirectional else 1
     arrays = lstm_arrays(directions=count, given=("B",), units=6, inputs=4)
     x = np.ascontiguousarray(arrays.pop("X").swapaxes(0, 1))
