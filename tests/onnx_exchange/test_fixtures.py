@@ -104,7 +104,8 @@ def test_graphs_in_the_style_of_tf2onnx(bidirectional: bool, sequences: bool, tm
         node("Softmax", ["logits"], ["probabilities"], axis=-1),
     ]
     graph = model_of(nodes, {"x": x}, ["probabilities"], constants, 15)
-    got = fusedlstm.from_onnx(save(graph, tmp_path))(x)
+    loaded = fusedlstm.from_onnx(save(graph, tmp_path))
     want = ReferenceEvaluator(graph).run(None, {"x": x})[0]
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance(np.float32, 20, steps=8))
+    for got in (loaded(x), loaded.sequential()(x)):
+        assert got.shape == want.shape
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance(np.float32, 20, steps=8))

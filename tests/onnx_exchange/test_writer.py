@@ -60,6 +60,14 @@ MODELS: dict[str, Callable[[], list[layers.Layer]]] = {
         layers.LSTM(3),
         layers.Dense(2, activation="softmax", use_bias=False),
     ],
+    "options": lambda: [
+        layers.LSTM(5, return_sequences=True, use_peepholes=True, activation="softsign"),
+        layers.Bidirectional(layers.LSTM(4, use_peepholes=True, use_bias=False, coupled=True)),
+    ],
+    "stacked": lambda: [
+        layers.StackedLSTM([4, 3], bidirectional=True, between_dropout=0.2, return_sequences=True),
+        layers.StackedLSTM(3),
+    ],
     "dense alone": lambda: [layers.Dense(3), layers.Activation("linear")],
     "flatten": lambda: [layers.LSTM(3, return_sequences=True), layers.Flatten(), layers.Dense(2)],
     **{
@@ -151,7 +159,9 @@ def test_models(name: str, tmp_path: Path) -> None:
         if name == "flatten" and x.shape[1] != 6:
             continue
         want = listed(model(x))
-        assert_equal(evaluate(path, {"input": x}, plain=name != "bidirectional, two kinds"), want)
+        assert_equal(
+            evaluate(path, {"input": x}, plain=name not in ("bidirectional, two kinds", "options")), want
+        )
         assert_equal(listed(again(x)), want)
 
 
@@ -261,8 +271,8 @@ def test_stateful(tmp_path: Path) -> None:
 )
 def test_every_option_of_the_cell(options: ops.CellOptions, runtime: bool, tmp_path: Path) -> None:
     layer = layers.LSTM(5, return_sequences=True)
-    layer.options = options
     model, path = make([layer]), tmp_path / "model.onnx"
+    layer.options = options
     fusedlstm.to_onnx(model, path)
     x, run = batch(), run_in_onnx_runtime if runtime else evaluate
     assert_equal(run(path, {"input": x}), [model(x)])
@@ -285,12 +295,6 @@ def test_equal_models_make_equal_files(tmp_path: Path) -> None:
     assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
 
 
-def with_options(**options: Any) -> layers.LSTM:
-    layer = layers.LSTM(5, name="it")
-    layer.options = ops.CellOptions(**options)
-    return layer
-
-
 class Own(layers.Dropout):
     """A class that only its author knows."""
 
@@ -302,7 +306,7 @@ class Own(layers.Dropout):
             [layers.LSTM(5, activation="exponential", name="it")],
             "it: activation: ONNX's LSTM has no 'exponential'",
         ),
-        ([with_options(cell_clip=1.0)], "it: cell_clip: ONNX's LSTM cannot say 1.0"),
+        ([layers.LSTM(5, cell_clip=1.0, name="it")], "it: cell_clip: ONNX's LSTM cannot say 1.0"),
         ([layers.Masking(name="it"), layers.LSTM(3)], "it: ONNX has only masks whose masked steps come last"),
         ([Own(0.5, name="it")], "it: expected layers of the classes"),
         (

@@ -52,17 +52,17 @@ class LSTMOperator:
         direction = attributes.get("direction", "forward")
         if direction not in _DIRECTIONS:
             raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
-        self._backwards = _DIRECTIONS[direction]
-        self._batch_first = attributes.get("layout", 0)
-        if self._batch_first not in (0, 1):
-            raise ValueError(f"layout: expected 0 or 1, got {self._batch_first}")
+        self.backwards = _DIRECTIONS[direction]
+        self.batch_first = attributes.get("layout", 0)
+        if self.batch_first not in (0, 1):
+            raise ValueError(f"layout: expected 0 or 1, got {self.batch_first}")
         self._want_y = bool(wanted[0])
-        D, R = len(self._backwards), weights["R"]
+        D, R = len(self.backwards), weights["R"]
         if R.dtype.kind != "f":
             raise ValueError(f"R: expected float32 or float64, got {R.dtype}")
         if R.ndim != 3 or len(R) != D or not R.size or R.shape[1] != 4 * R.shape[2]:
             raise ValueError(f"R: expected shape ({D}, 4H, H), got {R.shape}")
-        H = self._units = R.shape[2]
+        H = self.units = R.shape[2]
         if attributes.get("hidden_size", H) != H:
             raise ValueError(f"hidden_size: expected {H} as in R, got {attributes['hidden_size']}")
         inputs = weights["W"].shape[-1] if weights["W"].ndim == 3 else 0
@@ -72,20 +72,23 @@ class LSTMOperator:
                 raise ValueError(f"{name}: expected shape {shape}, got {weights[name].shape}")
             if name in weights and weights[name].dtype != R.dtype:
                 raise ValueError(f"{name}: expected {R.dtype} like R, got {weights[name].dtype}")
-        self._dtype = R.dtype
-        self._weights = []
-        self._options = []
+        self.dtype = R.dtype
+        self.use_bias = "B" in weights
+        self.options: list[ops.CellOptions | None] = []
+        self._weights: list[ops.LSTMWeights] = []
+        self._biases: list[Array | None] = []
         for d, options in enumerate(cell_options(attributes, D)):
             kernels = [reordered(weights[name][d].T, FROM_ONNX, 4) for name in ("W", "R")]
             bias = None
             if "B" in weights:
                 two = weights["B"][d].reshape(2, 4 * H)
                 bias = reordered(two[0] + two[1], FROM_ONNX, 4)
+            self._biases.append(bias)
             self._weights.append(ops.LSTMWeights(kernels[0], kernels[1], bias))
             if "P" in weights:
                 peepholes = reordered(weights["P"][d], PEEPHOLES, 3).reshape(3, H)
                 options = replace(options or ops.CellOptions(), peepholes=peepholes)
-            self._options.append(options)
+            self.options.append(options)
 
     def __call__(self, inputs: Sequence[Array | None]) -> list[Array | None]:
         """Compute Y (None if not wanted), Y_h and Y_c.
@@ -96,11 +99,11 @@ class LSTMOperator:
             If a type or shape does not fit; the message names the input.
         """
         x, lengths, h0, c0 = (inputs[i] if i < len(inputs) else None for i in (0, 4, 5, 6))
-        if x is None or x.ndim != 3 or x.dtype != self._dtype:
+        if x is None or x.ndim != 3 or x.dtype != self.dtype:
             got = "nothing" if x is None else f"{x.dtype} of shape {x.shape}"
-            raise ValueError(f"X: expected {self._dtype} with 3 axes, got {got}")
-        rows = x if self._batch_first else x.transpose(1, 0, 2)
-        B, T, D = len(rows), rows.shape[1], len(self._backwards)
+            raise ValueError(f"X: expected {self.dtype} with 3 axes, got {got}")
+        rows = x if self.batch_first else x.transpose(1, 0, 2)
+        B, T, D = len(rows), rows.shape[1], len(self.backwards)
         if lengths is not None and (
             lengths.shape != (B,) or lengths.dtype.kind != "i" or ((lengths < 0) | (lengths > T)).any()
         ):
@@ -109,13 +112,13 @@ class LSTMOperator:
             )
         states = [self._by_direction(name, a, B) for name, a in (("initial_h", h0), ("initial_c", c0))]
         results = []
-        for d, backwards in enumerate(self._backwards):
+        for d, backwards in enumerate(self.backwards):
             result = ops.lstm_forward(
                 rows,
                 self._weights[d],
                 *(None if state is None else np.ascontiguousarray(state[d]) for state in states),
                 lengths=lengths,
-                options=self._options[d],
+                options=self.options[d],
                 return_sequences=self._want_y,
                 go_backwards=backwards,
             )
@@ -123,27 +126,40 @@ class LSTMOperator:
                 for state in (result.h, result.c):
                     state[lengths == 0] = 0
             results.append(result)
-        axis = 1 if self._batch_first else 0
+        axis = 1 if self.batch_first else 0
         last = [np.stack([r.h for r in results], axis), np.stack([r.c for r in results], axis)]
         if not self._want_y:
             return [None, *last]
         # The kernels give steps in the order in which they are read, ONNX in that of the input.
         outputs = [
             r.y[:, ::-1] if backwards else r.y
-            for r, backwards in zip(results, self._backwards, strict=True)
+            for r, backwards in zip(results, self.backwards, strict=True)
             if r.y is not None
         ]
         y = outputs[0][:, :, None] if D == 1 else np.stack(outputs, 2)
-        return [y if self._batch_first else y.transpose(1, 2, 0, 3), *last]
+        return [y if self.batch_first else y.transpose(1, 2, 0, 3), *last]
+
+    @property
+    def inputs(self) -> int:
+        """The number of input features."""
+        return self._weights[0].inputs
+
+    def keras_weights(self) -> tuple[Array, ...]:
+        """Return copies of each direction's weights, as the layer `LSTM` has them."""
+        result: list[Array] = []
+        for weights, bias, options in zip(self._weights, self._biases, self.options, strict=True):
+            result += [*weights.unpack(), *([] if bias is None else [bias])]
+            result += [] if options is None or options.peepholes is None else [options.peepholes]
+        return tuple(result)
 
     def _by_direction(self, name: str, state: Array | None, batch: int) -> Array | None:
         """Return states (D, B, H) of a checked input."""
         if state is None:
             return None
-        D, H = len(self._backwards), self._units
-        shape = (batch, D, H) if self._batch_first else (D, batch, H)
-        if state.shape != shape or state.dtype != self._dtype:
+        D, H = len(self.backwards), self.units
+        shape = (batch, D, H) if self.batch_first else (D, batch, H)
+        if state.shape != shape or state.dtype != self.dtype:
             raise ValueError(
-                f"{name}: expected {self._dtype} of shape {shape}, got {state.dtype} of shape {state.shape}"
+                f"{name}: expected {self.dtype} of shape {shape}, got {state.dtype} of shape {state.shape}"
             )
-        return state.transpose(1, 0, 2) if self._batch_first else state
+        return state.transpose(1, 0, 2) if self.batch_first else state

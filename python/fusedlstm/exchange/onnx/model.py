@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.model import Sequential
+
 __all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
 _OPERATORS = {**ARITHMETIC, **SHAPES}
@@ -81,8 +83,24 @@ class OnnxInput:
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
+    """A node of a graph.
+
+    Attributes
+    ----------
+    label : str
+        What messages call it.
+    operator : str
+    attributes : dict
+    run : callable
+        Computes its outputs from its inputs.
+    inputs, outputs : tuple of str
+        The names of values; empty for those that are left out.
+    """
+
     label: str
+    operator: str
+    attributes: dict[str, Any]
     run: Callable[[list[Array | None]], Sequence[Array | None]]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -102,6 +120,7 @@ class OnnxModel:
     def __init__(self, model: Any, opset: int, name: str) -> None:
         graph = model.graph
         self._name = name
+        self._opset = opset
         self._constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
         fixed = {
             node.input[number]
@@ -121,7 +140,7 @@ class OnnxModel:
         )
         self.outputs = tuple(info.name for info in graph.output)
         self._defaults = {one.name: self._constants.pop(one.name) for one in self.inputs if not one.required}
-        self._steps: list[_Step] = []
+        self._steps: list[Step] = []
         known = {*self._constants, *(one.name for one in self.inputs)}
         used = {source for node in graph.node for source in node.input} | set(self.outputs)
         for number, node in enumerate(graph.node):
@@ -203,11 +222,32 @@ class OnnxModel:
             before.add(id(value))
         return results
 
+    def sequential(self) -> Sequential:
+        """Make a model of layers, which can be trained, of a graph that is a stack of them.
+
+        Returns
+        -------
+        Sequential
+            Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Activation and
+            Flatten layers from (B, T, I), or (B, I).
+
+        Raises
+        ------
+        ValueError
+            If the graph is anything else; the message names the node.
+        """
+        from fusedlstm.exchange.onnx.sequential import sequential
+
+        try:
+            return sequential(self._steps, self._constants, self.inputs, self.outputs, self._opset)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
+
     def __repr__(self) -> str:
         names = [one.name for one in self.inputs]
         return f"<OnnxModel {self._name!r}, inputs={names}, outputs={list(self.outputs)}>"
 
-    def _run(self, step: _Step, values: dict[str, Array | None]) -> None:
+    def _run(self, step: Step, values: dict[str, Array | None]) -> None:
         try:
             results = step.run([values[name] if name else None for name in step.inputs])
         except _ERRORS as error:
@@ -231,10 +271,17 @@ class OnnxModel:
             operator = LSTMOperator(attributes, weights, [bool(outputs[0]) and outputs[0] in used])
             # The weights are packed now; nothing else is read but by position.
             kept = tuple("" if number in WEIGHTS else name for number, name in enumerate(inputs))
-            self._steps.append(_Step(label, operator, kept, outputs))
+            self._steps.append(Step(label, "LSTM", attributes, operator, kept, outputs))
             return
         function = _OPERATORS[node.op_type]
-        step = _Step(label, lambda given: function(given, attributes, opset), inputs, outputs)
+        step = Step(
+            label,
+            node.op_type,
+            attributes,
+            lambda given: function(given, attributes, opset),
+            inputs,
+            outputs,
+        )
         if all(name in self._constants for name in inputs if name):
             results = step.run([self._constants[name] if name else None for name in inputs])
             for name, result in zip(outputs, results, strict=False):

@@ -104,10 +104,9 @@ class RecurrentWriter:
         single = len(layers) == 1
         sequences = layers[0].return_sequences
         fill = [sequences and _fills(layer, value) for layer in ordered]
-        wanted = (sequences, not sequences or self.final_states or any(fill), self.final_states)
-        parts = [
-            f"{name}:{part}" if want else "" for part, want in zip(("Y", "Y_h", "Y_c"), wanted, strict=True)
-        ]
+        # All that come before one that is wanted: evaluators differ in how they take outputs without a name.
+        count = 3 if self.final_states else 2 if not sequences or any(fill) else 1
+        parts = [f"{name}:{part}" for part in ("Y", "Y_h", "Y_c")[:count]]
         graph.add(
             "LSTM",
             inputs,
@@ -128,7 +127,7 @@ class RecurrentWriter:
         result = [""] * len(layers)
         for place, number in enumerate(order):
             layer = layers[number]
-            last = own(1, place) if parts[1] else ""
+            last = own(1, place) if count > 1 else ""
             y = own(0, place) if sequences else last
             if fill[place] and value.real is not None:
                 y = graph.add("Where", [value.real, y, last])

@@ -9,6 +9,7 @@ from fusedlstm.exchange.onnx.graph import Graph
 from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
 from fusedlstm.io.atomic import write_file
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
+from fusedlstm.layers.stacked import unstacked
 
 if TYPE_CHECKING:
     import os
@@ -52,7 +53,8 @@ def to_onnx(
     Parameters
     ----------
     model : Sequential
-        A built model of LSTM, Bidirectional, Dense, Activation, Dropout, Flatten and Masking layers.
+        A built model of LSTM, Bidirectional, StackedLSTM, Dense, Activation, Dropout, Flatten and Masking
+        layers.
     path : path-like
         File to write; it appears only when complete.
     initial_states : bool
@@ -80,7 +82,7 @@ def to_onnx(
     writer = _Writer(graph, initial_states, final_states, right_padding)
     shape = model.input_shape
     value = Value([graph.input("input", _named(shape))])
-    for layer in model.layers:
+    for layer in unstacked(model.layers):
         if _LAYERS.get(type(layer)) is None:
             known = [cls.__name__ for cls in _LAYERS]
             raise ValueError(f"{layer.name}: expected layers of the classes {known}, got {layer!r}")
