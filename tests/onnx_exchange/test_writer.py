@@ -174,19 +174,14 @@ def test_models_in_onnx_runtime(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", [False, True])
-@pytest.mark.parametrize("cell", CELLS)
-def test_activations_of_the_cell(cell: str, runtime: bool, tmp_path: Path) -> None:
-    model, path = make([layers.LSTM(5, return_sequences=True, **CELLS[cell])]), tmp_path / "model.onnx"
-    fusedlstm.to_onnx(model, path)
-    x, run = batch(), run_in_onnx_runtime if runtime else evaluate
-    assert_equal(run(path, {"input": x}), [model(x)])
-    assert_equal(listed(fusedlstm.from_onnx(path)(x)), [model(x)])
-
-
-@pytest.mark.parametrize("runtime", [False, True])
-@pytest.mark.parametrize("activation", POINTWISE)
-def test_pointwise_activations(activation: str, runtime: bool, tmp_path: Path) -> None:
-    model, path = make([layers.Dense(4, activation=activation)]), tmp_path / "model.onnx"
+@pytest.mark.parametrize("name", [*CELLS, *(f"dense {name}" for name in POINTWISE)])
+def test_activations(name: str, runtime: bool, tmp_path: Path) -> None:
+    layer: layers.Layer
+    if name in CELLS:
+        layer = layers.LSTM(5, return_sequences=True, **CELLS[name])
+    else:
+        layer = layers.Dense(4, activation=name.removeprefix("dense "))
+    model, path = make([layer]), tmp_path / "model.onnx"
     fusedlstm.to_onnx(model, path)
     x, run = batch(), run_in_onnx_runtime if runtime else evaluate
     assert_equal(run(path, {"input": x}), [model(x)])
