@@ -150,6 +150,7 @@ def show_options(seconds: float) -> None:
         "coupled gates": {"coupled": True},
         "limit on the cell state": {"cell_clip": 3.0},
         "layer normalization": {"layer_norm": ops.LayerNorm(gamma, gamma, gamma[:H], beta)},
+        "limit on the pre-activations": {"gate_clip": 3.0},
     }
     cases: dict[str, dict[str, Any]] = {
         "plain": {},
