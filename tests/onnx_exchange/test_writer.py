@@ -328,6 +328,14 @@ def test_contradictions(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=r"^model: expected a built model"):
         fusedlstm.to_onnx(fusedlstm.Sequential([layers.LSTM(2)]), path)
+    layer = layers.LSTM(2, name="it")
+    model = make([layer])
+    layer.options = ops.CellOptions(zoneout_c=0.25)
+    with pytest.raises(ValueError, match=r"^it: zoneout_c: ONNX's LSTM cannot say 0.25"):
+        fusedlstm.to_onnx(model, path)
+    layer.add_weight((2, 3), name="gamma")
+    with pytest.raises(ValueError, match=r"^it: gamma: ONNX's LSTM has no such weights"):
+        fusedlstm.to_onnx(model, path)
     model = make([layers.Masking(name="mask"), layers.LSTM(2, zero_output_for_mask=True, name="it")])
     with pytest.raises(ValueError, match=r"^it: zero_output_for_mask=True: expected return_sequences=True"):
         fusedlstm.to_onnx(model, path, right_padding=True)

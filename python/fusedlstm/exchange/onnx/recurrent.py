@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RecurrentWriter", "Value"]
 
+_WEIGHTS = ("kernel", "recurrent_kernel", "bias", "peepholes")
+
 
 @dataclass(frozen=True)
 class Value:
@@ -138,6 +140,9 @@ class RecurrentWriter:
         return result
 
     def _check(self, layer: LSTM, value: Value) -> None:
+        for variable in layer.weights:
+            if variable.name not in _WEIGHTS:
+                raise ValueError(f"{variable.name}: ONNX's LSTM has no such weights")
         if layer.stateful and not self.initial_states:
             raise ValueError("stateful=True: expected initial_states=True, through which states come back")
         if layer.zero_output_for_mask and value.real is not None and not layer.return_sequences:
