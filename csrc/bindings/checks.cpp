@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "strict.h"
+
 namespace fusedlstm::bindings {
 namespace {
 
@@ -25,7 +27,9 @@ bool aligned_elements(const py::array& array) {
   return true;
 }
 
-py::array c_order_copy(const py::array& array) {
+// `expected` is how the array would have to lie to be read where it is.
+py::array c_order_copy(const char* name, const py::array& array, const char* expected) {
+  fall_back(std::string(name) + ": expected " + expected + ", got one that must be copied");
   return py::module_::import("numpy").attr("array")(array, py::arg("order") = "C", py::arg("copy") = true);
 }
 
@@ -66,12 +70,14 @@ py::array of_number(const char* name, const py::handle& object, Number number) {
   return py::reinterpret_borrow<py::array>(object);
 }
 
+constexpr const char* direct_layout = "an aligned C-contiguous array";
+
 bool direct(const py::array& array) {
   return (array.flags() & py::array::c_style) != 0 && aligned_elements(array);
 }
 
 void check_direct(const char* name, const py::array& array, bool written) {
-  if (!direct(array)) raise_value(name, "an aligned C-contiguous array", "one of another layout");
+  if (!direct(array)) raise_value(name, direct_layout, "one of another layout");
   if (written && !array.writeable()) raise_value(name, "a writable array", "a read-only one");
 }
 
@@ -94,14 +100,15 @@ py::array readable(const char* name, const py::handle& object, Number number,
                    std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
-  const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1;
-  return rows && aligned_elements(array) ? array : c_order_copy(array);
+  const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1 || array.size() == 0;
+  if (rows && aligned_elements(array)) return array;
+  return c_order_copy(name, array, "an aligned array whose last dimension is contiguous");
 }
 
 py::array contiguous(const char* name, const py::handle& object, Number number,
                      std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
-  return direct(array) ? array : c_order_copy(array);
+  return direct(array) ? array : c_order_copy(name, array, direct_layout);
 }
 
 py::array writable(const char* name, const py::handle& object, Number number,
@@ -113,7 +120,7 @@ py::array writable(const char* name, const py::handle& object, Number number,
 
 py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
   py::array array = of_number(name, object, number);
-  return direct(array) ? array : c_order_copy(array);
+  return direct(array) ? array : c_order_copy(name, array, direct_layout);
 }
 
 py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,

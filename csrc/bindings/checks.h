@@ -51,11 +51,11 @@ py::array checked(const char* name, const py::handle& object, Number number,
                   std::initializer_list<Dim> shape);
 
 // As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements,
-// the last dimension contiguous. An array that is not so is copied.
+// the last dimension contiguous. An array that is not so is copied, or an error in strict mode.
 py::array readable(const char* name, const py::handle& object, Number number,
                    std::initializer_list<Dim> shape);
 
-// As `readable`, in C order throughout: what is not is copied.
+// As `readable`, in C order throughout.
 py::array contiguous(const char* name, const py::handle& object, Number number,
                      std::initializer_list<Dim> shape);
 

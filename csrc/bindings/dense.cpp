@@ -3,11 +3,13 @@
 
 #include "checks.h"
 #include "module.h"
+#include "strict.h"
 
 namespace fusedlstm::bindings {
 namespace {
 
 py::array dense_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
+  check_kernels();
   const Number number = number_type("x", x);
   const py::array input = readable("x", x, number, {{"M"}, {"K"}});
   const Index K = input.shape(1);
@@ -30,6 +32,7 @@ py::array dense_forward(const py::object& x, const py::object& kernel, const py:
 
 py::tuple dense_backward(const py::object& x, const py::object& kernel, const py::object& dy, bool need_dx,
                          bool use_bias) {
+  check_kernels();
   const Number number = number_type("x", x);
   const py::array input = readable("x", x, number, {{"M"}, {"K"}});
   const Index M = input.shape(0);

@@ -4,6 +4,7 @@
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
+#include "strict.h"
 
 namespace fusedlstm::bindings {
 namespace {
@@ -13,6 +14,7 @@ KernelRun run_of(const char* operation, Number number, int threads) {
 }
 
 py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
+  check_kernels();
   const Number number = number_type("z", z);
   const py::array state = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = state.shape(0);
@@ -41,6 +43,7 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
 
 py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const py::object& c,
                         const py::object& dh, const py::object& dc) {
+  check_kernels();
   const Number number = number_type("gates", gates);
   const py::array previous = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = previous.shape(0);
@@ -74,6 +77,7 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
 // x and y as (rows, steps, features): 2-D and other arrays have one step.
 py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool share_steps,
                   const py::object& out_or_none) {
+  check_kernels();
   const Number number = number_type("x", x);
   const auto given = py::reinterpret_borrow<py::array>(x);
   if (!(rate >= 0.0 && rate < 1.0)) raise_value("rate", "a number in [0, 1)", std::to_string(rate));
@@ -120,6 +124,7 @@ struct Slots {
 
   Slots(const py::object& param_object, const py::object& grad_object)
       : number(number_type("param", param_object)), param(py::reinterpret_borrow<py::array>(param_object)) {
+    check_kernels();
     direct_like("param", param_object, number, param, true);
     grad = direct_like("grad", grad_object, number, param, false);
   }
@@ -214,6 +219,7 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
 }
 
 double squared_norm(const py::object& a) {
+  check_kernels();
   const Number number = number_type("a", a);
   const py::array values = contiguous_of_any_shape("a", a, number);
   return with_number(number, [&](auto zero) {

@@ -9,6 +9,7 @@
 #include "checks.h"
 #include "module.h"
 #include "real_steps.h"
+#include "strict.h"
 #include "weights.h"
 
 namespace fusedlstm::bindings {
@@ -192,6 +193,7 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
                        const py::object& c0, const py::object& options, const py::object& recurrent_mask,
                        const py::object& zoneout_seed, bool training, bool return_sequences,
                        bool go_backwards, Index checkpoint_every) {
+  check_kernels();
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   if (training && weights.storage() != Storage::full) {
@@ -314,6 +316,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
                         bool need_dx) {
+  check_kernels();
   tape.check_unused();
   const Sizes& n = tape.sizes;
   const Dim R{tape.outputs_letter, n.outputs};
@@ -360,6 +363,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
 
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
                     const py::object& options, const py::object& out) {
+  check_kernels();
   const Number number = weights.number();
   const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);

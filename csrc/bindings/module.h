@@ -13,6 +13,7 @@ void bind_dense(pybind11::module_& module);
 void bind_layer_norm(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
+void bind_strict(pybind11::module_& module);
 
 // Remembered for the calling thread; last_kernel() turns it into text.
 void note_run(const KernelRun& run);

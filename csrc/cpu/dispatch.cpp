@@ -30,6 +30,24 @@ const KernelSet& kernel_set();
 
 namespace {
 
+// The sets that FUSEDLSTM_DISABLE names, with commas between; a name of another processor's set is no
+// mistake.
+std::vector<std::string_view> disabled_sets() {
+  std::vector<std::string_view> names;
+  const char* text = std::getenv("FUSEDLSTM_DISABLE");
+  std::string_view rest(text != nullptr ? text : "");
+  while (!rest.empty()) {
+    const std::string_view name = rest.substr(0, rest.find(','));
+    if (name != "avx512" && name != "avx2" && name != "neon") {
+      throw std::invalid_argument("FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, got '" +
+                                  std::string(name) + "'");
+    }
+    names.push_back(name);
+    rest.remove_prefix(name.size() + (name.size() < rest.size() ? 1 : 0));
+  }
+  return names;
+}
+
 // The processor and the operating system: GCC's and Clang's run-time check covers both.
 std::vector<const KernelSet*> usable_sets() {
   std::vector<const KernelSet*> sets;
@@ -45,6 +63,9 @@ std::vector<const KernelSet*> usable_sets() {
 #if defined(FUSEDLSTM_HAS_NEON)
   sets.push_back(&neon::kernel_set());
 #endif
+  for (const std::string_view name : disabled_sets()) {
+    std::erase_if(sets, [&](const KernelSet* set) { return name == set->name; });
+  }
   sets.push_back(&scalar::kernel_set());
   return sets;
 }
@@ -69,6 +90,10 @@ const KernelSet& kernels() {
   return set != nullptr ? *set : *usable().front();
 }
 
+bool scalar_by_default() {
+  return current.load(std::memory_order_relaxed) == nullptr && usable().size() == 1;
+}
+
 void set_instruction_set(std::string_view name) {
   std::string choices;
   for (const KernelSet* set : usable()) {
@@ -84,6 +109,7 @@ void set_instruction_set(std::string_view name) {
 }
 
 void configure_from_environment() {
+  usable();  // for the errors of FUSEDLSTM_DISABLE
   if (const char* name = std::getenv("FUSEDLSTM_INSTRUCTION_SET"); name != nullptr && *name != '\0') {
     try {
       set_instruction_set(name);

@@ -9,17 +9,20 @@
 
 namespace fusedlstm {
 
-// Sets that this library was built with and this processor has, best first.
+// Sets that this library was built with, this processor has and FUSEDLSTM_DISABLE does not name, best first.
 std::vector<std::string> instruction_sets();
 
 // The set in use: the best one, or what FUSEDLSTM_INSTRUCTION_SET names.
 const KernelSet& kernels();
 
+// Whether the scalar kernels are in use for want of others, not because they were asked for.
+bool scalar_by_default();
+
 // Throws std::invalid_argument naming the choices.
 void set_instruction_set(std::string_view name);
 
-// Reads FUSEDLSTM_INSTRUCTION_SET and FUSEDLSTM_NUM_THREADS; throws std::invalid_argument for values that
-// this machine cannot honour.
+// Reads FUSEDLSTM_DISABLE, FUSEDLSTM_INSTRUCTION_SET and FUSEDLSTM_NUM_THREADS; throws std::invalid_argument
+// for values that are unknown or that this machine cannot honour.
 void configure_from_environment();
 
 }  // namespace fusedlstm

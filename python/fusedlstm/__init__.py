@@ -21,6 +21,8 @@ from fusedlstm import (
 )
 from fusedlstm.layers import Input
 from fusedlstm.models import Sequential, load_model
+from fusedlstm.ops import last_kernel
+from fusedlstm.strictness import FallbackError, get_strict, set_strict, strict
 from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "FallbackError",
     "Input",
     "Sequential",
     "Variable",
@@ -43,8 +46,10 @@ __all__ = [
     "from_keras",
     "from_onnx",
     "from_torch",
+    "get_strict",
     "initializers",
     "io",
+    "last_kernel",
     "layers",
     "load_model",
     "losses",
@@ -52,6 +57,8 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "set_strict",
+    "strict",
     "testing",
     "to_keras",
     "to_onnx",

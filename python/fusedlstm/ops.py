@@ -6,7 +6,8 @@ With a ``projection (H, R)`` hidden states and the rows of ``recurrent_kernel`` 
 without one R is H.
 All arrays of one call share a dtype, float32 or float64.
 
-Arrays may have any strides as long as the last dimension is contiguous; others are copied first. Results are
+Arrays may have any strides as long as the last dimension is contiguous; others are copied first, or in strict
+mode (`fusedlstm.set_strict`) refused. Results are
 new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
 gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN
 and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.

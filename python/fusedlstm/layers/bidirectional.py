@@ -194,8 +194,12 @@ class Bidirectional(Layer):
             gradients = list(dy)
         else:
             gradients = [dy if self.merge_mode == "sum" else dy / np.asarray(2, dy.dtype)] * 2
-        if self.forward_layer.return_sequences and gradients[1] is not None:
-            gradients[1] = gradients[1][:, ::-1]
+        if dy is not None:
+            if self.forward_layer.return_sequences:
+                gradients[1] = gradients[1][:, ::-1]
+            else:
+                # States are read in C order only.
+                gradients = [np.ascontiguousarray(gradient) for gradient in gradients]
         ends = [None] * 4 if dstates is None else list(dstates)
         parts = [
             layer.backward(own, need_dx, (dh, dc))

@@ -196,7 +196,12 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
             return known[1]
         copies = [array.copy() for array in arrays]
         kernel, recurrent_kernel, *biases = copies
-        packed = ops.LSTMWeights(kernel.T, recurrent_kernel.T, biases[0] + biases[1] if biases else None)
+        # PyTorch's matrices are the transposes of ours.
+        packed = ops.LSTMWeights(
+            np.ascontiguousarray(kernel.T),
+            np.ascontiguousarray(recurrent_kernel.T),
+            biases[0] + biases[1] if biases else None,
+        )
         self._packed[suffix] = (copies, packed)
         return packed
 

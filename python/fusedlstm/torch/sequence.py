@@ -68,6 +68,10 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
             # None was kept, or an earlier pass with retain_graph used it up.
             _, tape = ctx.job.run(x, h0, c0, training=True)
         need = ctx.needs_input_grad[:7]
+        # Autograd's gradients lie as they come: those of sums repeat one number.
+        if dy is not None and dy.stride(-1) != 1:
+            dy = dy.contiguous()
+        dh, dc = (None if state is None else state.contiguous() for state in (dh, dc))
         grads = ops.lstm_backward(tape, _array(dy), _array(dh), _array(dc), need_dx=need[0])
         # Copied for the second bias: both may become a parameter's .grad, which is changed in place.
         bias_hh = None if grads.dbias is None else grads.dbias.copy()
