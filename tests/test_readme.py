@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # Not among what the tests install; an example that imports one is left out where it is missing.
-OPTIONAL = ("keras", "onnx", "onnxruntime", "torch")
+OPTIONAL = ("keras", "onnx", "onnxruntime", "sklearn", "torch")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
