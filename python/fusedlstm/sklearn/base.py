@@ -69,13 +69,15 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _sequences(self, X: Any, *, reset: bool) -> Array:
         """Check X and return it as (n_samples, n_steps, n_features)."""
-        X = X if hasattr(X, "ndim") else np.asarray(X)
-        if not reset and X.ndim in (2, 3) and X.ndim != self.input_ndim_:
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        axes = len(X.shape)
+        if not reset and axes in (2, 3) and axes != self.input_ndim_:
             raise ValueError(f"X: expected {self.input_ndim_} axes as in fit, got shape {X.shape}")
-        if X.ndim != 3:
+        if axes != 3:
             # One feature per step: scikit-learn's own checks, which speak of features, count the steps.
             table: Array = validate_data(self, X, reset=reset, dtype=self.dtype, order="C")
-            self.input_ndim_ = 2
+            if reset:
+                self.input_ndim_ = 2
             return table[:, :, None]
         x: Array = check_array(X, dtype=self.dtype, order="C", allow_nd=True, estimator=self, input_name="X")
         if x.shape[1] < 1:
@@ -97,7 +99,6 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         if not units:
             raise ValueError("units: expected at least one number, got none")
         rate = checks.rate(self.dropout, "dropout")
-
         layers: list[Layer] = [Input((None, x.shape[2]))]
         if self.padding_value is not None:
             layers.append(Masking(self.padding_value, dtype=self.dtype))
