@@ -258,6 +258,56 @@ def test_options_and_recurrent_masks_for_each() -> None:
 
 
 @each_direction
+def test_projections_and_zoneout(both: bool) -> None:
+    """Hidden states of R numbers, cell states of H; each LSTM with zoneout has a seed of its own."""
+    rng = np.random.default_rng(3)
+    directions, units, outputs = 2 if both else 1, (9, 5), (4, 3)
+    weights, cells = [], []
+    for layer, (size, out) in enumerate(zip(units, outputs, strict=True)):
+        inputs = directions * outputs[0] if layer else I
+        for _ in range(directions):
+            shapes = ((inputs, 4 * size), (out, 4 * size), (4 * size,), (size, out))
+            weights.append(tuple(rng.normal(size=shape, scale=0.5) for shape in shapes))
+            cells.append(ops.CellOptions(zoneout_h=0.2, zoneout_c=0.3) if layer else None)
+    x = rng.normal(size=(B, T, I))
+    series = SeedGenerator(5)
+    seeds = [series.next() for _ in weights]
+    y, results = x, []
+    for layer in range(2):
+        parts = []
+        for direction in range(directions):
+            place = layer * directions + direction
+            results.append(
+                ops.lstm_forward(
+                    y,
+                    weights[place],
+                    options=cells[place],
+                    zoneout_seed=seeds[place] if layer else None,
+                    training=True,
+                    go_backwards=direction == 1,
+                )
+            )
+            out_y: Any = results[-1].y
+            parts.append(np.flip(out_y, axis=1) if direction else out_y)
+        y = np.concatenate(parts, axis=2)
+    got = ops.lstm_stack_forward(x, weights, bidirectional=both, options=cells, zoneout_seed=5, training=True)
+    np.testing.assert_array_equal(got.y, y)
+    for mine, theirs in zip(got.h + got.c, [r.h for r in results] + [r.c for r in results], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    tape: Any = got.tape
+    with pytest.raises(ValueError, match=r"dh\[0\]: expected shape \(5, 4\), got \(5, 9\)"):
+        ops.lstm_stack_backward(tape, dh=[np.zeros((B, 9))] + [None] * (2 * directions - 1))
+    dh, dc = [np.ones_like(h) for h in got.h], [np.ones_like(c) for c in got.c]
+    gradients = ops.lstm_stack_backward(tape, np.ones_like(y), dh, dc)
+    for place in range(directions, 2 * directions):
+        own = results[place].tape
+        assert own is not None
+        want = ops.lstm_backward(own, np.ones((B, T, 3)), dh[place], dc[place])
+        np.testing.assert_array_equal(gradients.parts[place].dprojection, want.dprojection)
+        np.testing.assert_array_equal(gradients.parts[place].dh0, want.dh0)
+
+
+@each_direction
 @pytest.mark.parametrize("shape", [(0, T, I), (B, 0, I)])
 def test_empty(shape: tuple[int, ...], both: bool) -> None:
     p = problem(both)

@@ -4,6 +4,7 @@
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
+#include "strict.h"
 
 namespace fusedlstm::bindings {
 namespace {
@@ -20,6 +21,7 @@ struct LayerNormCall {
         x(readable("x", given_x, number, {{"M"}, {"N"}})),
         gamma(optional_row("gamma", given_gamma)),
         epsilon(given_epsilon) {
+    check_kernels();
     if (!(epsilon > 0.0 && std::isfinite(epsilon))) {
       raise_value("epsilon", "a positive number", std::to_string(epsilon));
     }

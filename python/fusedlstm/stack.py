@@ -28,10 +28,10 @@ class StackTape:
     _tapes: list[Tape]
     _directions: int
     _shape: tuple[int, int]  # (B, T)
-    _units: list[int]
+    _states: list[tuple[int, int]]  # numbers of an LSTM's h and c: (R, H)
     _dtype: np.dtype[Any]
     _dropout: float
-    _seeds: list[int]
+    _seeds: list[int | None]  # of the dropout above each layer
 
     @property
     def nbytes(self) -> int:
@@ -49,10 +49,10 @@ class LSTMStackResult(NamedTuple):
 
     Attributes
     ----------
-    y : array (B, T, D H) or None
+    y : array (B, T, D R) or None
         Outputs of the last layer, of D directions; None with ``return_sequences=False``.
-    h, c : tuple of arrays (B, H)
-        Last states, one for each entry of ``weights``.
+    h, c : tuple of arrays (B, R), (B, H)
+        Last states, one for each entry of ``weights``. Without projections R is H.
     tape : StackTape or None
         What `lstm_stack_backward` needs; only with ``training=True``.
     """
@@ -92,6 +92,7 @@ def lstm_stack_forward(
     zero_output_for_mask: bool = False,
     options: CellOptions | Sequence[CellOptions | None] | None = None,
     recurrent_masks: Sequence[Array | None] | None = None,
+    zoneout_seed: int | None = None,
     training: bool = False,
     return_sequences: bool = True,
     checkpoint_every: int = 0,
@@ -104,10 +105,10 @@ def lstm_stack_forward(
     Parameters
     ----------
     x : array (B, T, I)
-    weights : list of LSTMWeights or of tuples (kernel, recurrent_kernel[, bias])
+    weights : list of LSTMWeights or of tuples (kernel, recurrent_kernel[, bias[, projection]])
         From the lowest layer to the highest; with two directions a layer's forward LSTM, then its backward
         one. A layer takes as many inputs as the one below has outputs. Units may differ between layers.
-    h0, c0 : list of arrays (B, H) or None, or one array (len(weights), B, H), optional
+    h0, c0 : list of arrays (B, R), (B, H) or None, or one array with an axis more, optional
         Initial states, one for each entry of `weights`; zeros by default.
     bidirectional : bool
         Whether there are two directions.
@@ -120,8 +121,11 @@ def lstm_stack_forward(
         As in `lstm_forward`, for every layer.
     options : CellOptions, or list of CellOptions or None, optional
         For all, or one for each entry of `weights`.
-    recurrent_masks : list of arrays (B, H) or None, optional
+    recurrent_masks : list of arrays (B, R) or None, optional
         As `lstm_forward`'s ``recurrent_mask``, one for each entry of `weights`.
+    zoneout_seed : int, optional
+        As in `lstm_forward`: entry ``k`` of `weights`, if its options have zoneout, takes the ``k``-th number
+        of ``utils.SeedGenerator(zoneout_seed)``.
     training, checkpoint_every
         As in `lstm_forward`.
     return_sequences : bool
@@ -146,7 +150,10 @@ def lstm_stack_forward(
         raise ValueError(f"weights: expected {expected}, got {len(weights)}")
     layers = len(weights) // directions
     rate = checks.rate(dropout, "dropout")
-    seeds = _gap_seeds(seed, layers - 1) if training and rate else []
+    if training and rate and seed is None:
+        raise ValueError("seed: expected an integer for the dropout, got None")
+    seeds = _series(seed if training and rate else None, layers - 1)
+    zoneout_seeds = _series(zoneout_seed, len(weights))
     every_option = options if isinstance(options, list | tuple) else [options] * len(weights)
     first_h, first_c = _listed(h0, "h0", len(weights)), _listed(c0, "c0", len(weights))
     cells = _listed(every_option, "options", len(weights))
@@ -155,7 +162,7 @@ def lstm_stack_forward(
     y: Any = x
     results: list[LSTMResult] = []
     for layer in range(layers):
-        below = ops.dropout(y, rate, seeds[layer - 1]) if layer and seeds else y
+        below = y if layer == 0 else _dropped(y, rate, seeds[layer - 1])
         outputs: list[Any] = []
         for direction in range(directions):
             place = len(results)
@@ -170,6 +177,7 @@ def lstm_stack_forward(
                     zero_output_for_mask=zero_output_for_mask,
                     options=cells[place],
                     recurrent_mask=dropping[place],
+                    zoneout_seed=zoneout_seeds[place] if _has_zoneout(cells[place]) else None,
                     training=training,
                     return_sequences=return_sequences or layer < layers - 1,
                     go_backwards=direction == 1,
@@ -182,9 +190,9 @@ def lstm_stack_forward(
         y = outputs[0] if directions == 1 or outputs[0] is None else np.concatenate(outputs, axis=2)
     tape = None
     if training:
-        units = [result.h.shape[1] for result in results]
+        states = [(result.h.shape[1], result.c.shape[1]) for result in results]
         tapes = [result.tape for result in results if result.tape is not None]
-        tape = StackTape(tapes, directions, x.shape[:2], units, x.dtype, rate, seeds)
+        tape = StackTape(tapes, directions, x.shape[:2], states, x.dtype, rate, seeds)
     return LSTMStackResult(
         y, tuple(result.h for result in results), tuple(result.c for result in results), tape
     )
@@ -204,9 +212,9 @@ def lstm_stack_backward(
     ----------
     tape : StackTape
         From ``lstm_stack_forward(..., training=True)``. Each layer's memory is given back when it is done.
-    dy : array (B, T, D H), optional
+    dy : array (B, T, D R), optional
         Gradient of ``y``; zeros by default.
-    dh, dc : list of arrays (B, H) or None, or one array (len(weights), B, H), optional
+    dh, dc : list of arrays (B, R), (B, H) or None, or one array with an axis more, optional
         Gradients of the last states, one for each entry of ``weights``; zeros by default.
     need_dx : bool
         Compute the gradient of ``x``.
@@ -231,23 +239,24 @@ def lstm_stack_backward(
     if tape.used:
         raise RuntimeError("tape: expected one that no backward pass has used yet, got a used one")
     batch, steps = tape._shape
-    last_h, last_c = _listed(dh, "dh", len(tape._units)), _listed(dc, "dc", len(tape._units))
+    last_h, last_c = _listed(dh, "dh", len(tape._states)), _listed(dc, "dc", len(tape._states))
     # All is checked before the first tape is used.
-    for name, states in (("dh", last_h), ("dc", last_c)):
-        for place, units in enumerate(tape._units):
-            _check(states[place], f"{name}[{place}]", (batch, units), tape._dtype)
-    _check(dy, "dy", (batch, steps, sum(tape._units[-tape._directions :])), tape._dtype)
+    for place, (outputs, units) in enumerate(tape._states):
+        _check(last_h[place], f"dh[{place}]", (batch, outputs), tape._dtype)
+        _check(last_c[place], f"dc[{place}]", (batch, units), tape._dtype)
+    outputs = sum(outputs for outputs, _ in tape._states[-tape._directions :])
+    _check(dy, "dy", (batch, steps, outputs), tape._dtype)
 
     dx: Array | None = None
     parts: list[LSTMGradients] = []
-    for layer in reversed(range(len(tape._units) // tape._directions)):
+    for layer in reversed(range(len(tape._states) // tape._directions)):
         below: list[Array | None] = []
         for direction in reversed(range(tape._directions)):
             place = layer * tape._directions + direction
             own = dy
             if dy is not None and tape._directions == 2:
-                units = tape._units[place]
-                own = dy[:, ::-1, -units:] if direction else dy[:, :, :units]
+                outputs = tape._states[place][0]
+                own = dy[:, ::-1, -outputs:] if direction else dy[:, :, :outputs]
             gradients = ops.lstm_backward(
                 tape._tapes.pop(), own, last_h[place], last_c[place], need_dx=need_dx or layer > 0
             )
@@ -256,18 +265,22 @@ def lstm_stack_backward(
         dx = below[0]
         if len(below) == 2 and dx is not None:
             dx += below[1]
-        if layer and tape._seeds and dx is not None:
-            ops.dropout(dx, tape._dropout, tape._seeds[layer - 1], out=dx)
-        dy = dx
+        dy = dx if layer == 0 or dx is None else _dropped(dx, tape._dropout, tape._seeds[layer - 1])
     return LSTMStackGradients(dx, tuple(reversed(parts)))
 
 
-def _gap_seeds(seed: int | None, gaps: int) -> list[int]:
-    """Return the seeds of the dropouts between layers."""
-    if seed is None:
-        raise ValueError("seed: expected an integer for the dropout, got None")
-    series = SeedGenerator(seed)
-    return [series.next() for _ in range(gaps)]
+def _series(seed: int | None, count: int) -> list[int | None]:
+    """Return so many seeds made from one, or so many times None."""
+    series = None if seed is None else SeedGenerator(seed)
+    return [None if series is None else series.next() for _ in range(count)]
+
+
+def _dropped(array: Any, rate: float, seed: int | None) -> Any:
+    return array if seed is None else ops.dropout(array, rate, seed)
+
+
+def _has_zoneout(cell: CellOptions | None) -> bool:
+    return isinstance(cell, ops.CellOptions) and (cell.zoneout_h > 0 or cell.zoneout_c > 0)
 
 
 def _listed(given: Any, name: str, count: int) -> Any:
