@@ -247,6 +247,7 @@ calls = [
     lambda: ops.dropout(c, 0.5, 1),
     lambda: ops.sgd_update(b, b, None, learning_rate=0.0),
     lambda: ops.squared_norm(b),
+    lambda: ops.layer_norm_forward(c),
 ]
 assert ops.instruction_sets() == ("scalar",) and ops.get_instruction_set() == "scalar"
 for call in calls:
