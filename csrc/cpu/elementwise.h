@@ -110,6 +110,19 @@ void dropout(Range rows, Index steps, Index features, bool share_steps, std::uin
   }
 }
 
+template <class T>
+void scatter_rows(const Index* ids, Index count, Index features, Range columns, const T* dy, T* sums) {
+  using V = Vec<T>;
+  const FlushDenormals flush;
+  for (Index n = 0; n < count; ++n) {
+    const T* in = dy + n * features;
+    T* out = sums + ids[n] * features;
+    for_each_vector_in<T>(columns, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
+      (V::load(out + j, lanes) + V::load(in + j, lanes)).store(out + j, lanes);
+    });
+  }
+}
+
 // The gradient as the rule sees it, and the parameter after decoupled weight decay.
 template <class T>
 [[gnu::always_inline]] inline Vec<T> clipped(const UpdateRule<T>& rule, Vec<T> gradient) {

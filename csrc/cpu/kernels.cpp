@@ -33,6 +33,7 @@ constexpr Kernels<T> table() {
                      .cell_forward = cell_forward_rows<T>,
                      .cell_backward = cell_backward_rows<T>,
                      .dropout = dropout<T>,
+                     .scatter_rows = scatter_rows<T>,
                      .sgd = sgd<T>,
                      .rmsprop = rmsprop<T>,
                      .adam = adam<T>,

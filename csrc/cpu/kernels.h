@@ -182,6 +182,9 @@ struct Kernels {
   void (*dropout)(Range rows, Index steps, Index features, bool share_steps, std::uint64_t seed,
                   std::uint32_t threshold, T scale, Sequence<const T> x, T* y);
 
+  // Adds the rows of dy (count, features) to the rows `ids` of sums, in the given columns.
+  void (*scatter_rows)(const Index* ids, Index count, Index features, Range columns, const T* dy, T* sums);
+
   void (*sgd)(const SgdRule<T>&, Range, T* param, const T* grad, T* velocity);
   void (*rmsprop)(const RmspropRule<T>&, Range, T* param, const T* grad, T* mean_square, T* mean_grad,
                   T* velocity);

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fusedlstm import _core
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -99,6 +101,31 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
         raise TypeError(
             f"{name}: expected an array of real numbers, got {type(value).__name__} of dtype {array.dtype}"
         )
+    return array
+
+
+def whole(value: object, name: str) -> npt.NDArray[np.int64]:
+    """Return ``value`` as a C-contiguous array of int64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `numeric`, or if a number is not whole; the message names its place.
+    """
+    array = numeric(value, name)
+    if array.dtype.kind == "f":
+        wrong = ~(np.abs(array) < 2.0**63) | (array != np.floor(array))
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise ValueError(f"{name}: expected whole numbers, got {array[place]} at index {place}")
+    # np.ascontiguousarray would turn a scalar into a vector.
+    return np.asarray(array, np.int64, order="C")
+
+
+def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
+    """Return ``value`` as `whole` does, if its numbers are in [0, limit); `ValueError` with the place if not."""
+    array = whole(value, name)
+    _core.check_ids(name, array, limit)
     return array
 
 

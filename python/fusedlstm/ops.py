@@ -18,7 +18,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm import _core
+from fusedlstm import _core, checks
 from fusedlstm._core import (
     LSTMWeights,
     Tape,
@@ -64,6 +64,8 @@ __all__ = [
     "dense_backward",
     "dense_forward",
     "dropout",
+    "embedding_backward",
+    "embedding_forward",
     "get_instruction_set",
     "get_num_threads",
     "instruction_sets",
@@ -500,6 +502,50 @@ def layer_norm_backward(
         A dtype or shape does not fit, or epsilon is not positive.
     """
     return _core.layer_norm_backward(x, gamma, dy, epsilon, need_dx)
+
+
+def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
+    """Return rows of a table.
+
+    Parameters
+    ----------
+    ids : integer array (...)
+        Numbers of rows, of any shape; whole numbers of another dtype are converted.
+    table : array (V, E)
+
+    Returns
+    -------
+    array (..., E)
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or an id is not in [0, V); the message names its place.
+    """
+    return _core.embedding_forward(checks.whole(ids, "ids"), table)
+
+
+def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> Array:
+    """Backpropagate through `embedding_forward`.
+
+    Parameters
+    ----------
+    ids : integer array (...)
+    dy : array (..., E)
+    rows : int
+        Rows of the table, V.
+
+    Returns
+    -------
+    array (V, E)
+        Row r is the sum of ``dy`` where ``ids`` is r, in the order of the array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, or an id is not in [0, V).
+    """
+    return _core.embedding_backward(checks.whole(ids, "ids"), dy, rows)
 
 
 def dropout(

@@ -102,6 +102,16 @@ def layer_norm_backward(p: Problem) -> dict[str, Array]:
     return {"dx": dx, "dgamma": dgamma, "dbeta": dbeta}
 
 
+def embedding_forward(p: Problem) -> dict[str, Array]:
+    return {"y": ops.embedding_forward(_ids(p), p.kernel)}
+
+
+def embedding_backward(p: Problem) -> dict[str, Array]:
+    ids = _ids(p)
+    rows = len(p.kernel)
+    return {"dtable": ops.embedding_backward(ids, p.dy, rows)}
+
+
 def dropout(p: Problem) -> dict[str, Array]:
     return {"y": ops.dropout(p.x, 0.3, 12345)}
 
@@ -157,6 +167,12 @@ def squared_norm(p: Problem) -> dict[str, Array]:
     return {"norm": np.array(ops.squared_norm(p.kernel))}
 
 
+def _ids(p: Problem) -> Array:
+    """(B, T) rows of the kernel, some of them often."""
+    B, T, I, _ = p.shape
+    return (np.arange(B * T).reshape(B, T) ** 2 + 1) % I
+
+
 def _pre_activations(p: Problem) -> Array:
     """(B, 4H) numbers of the size of pre-activations."""
     return np.concatenate([p.h0, p.c0, 2 * p.dh, p.dc], axis=-1)
@@ -178,6 +194,8 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         dense_backward,
         layer_norm_forward,
         layer_norm_backward,
+        embedding_forward,
+        embedding_backward,
         dropout,
         dropout_shared,
         sgd_update,

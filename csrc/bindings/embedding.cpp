@@ -1,0 +1,87 @@
+// Embeddings on NumPy arrays.
+#include "../cpu/embedding.h"
+
+#include <algorithm>
+
+#include "checks.h"
+#include "module.h"
+
+namespace fusedlstm::bindings {
+namespace {
+
+// Numbers of rows: of any shape, in C order, made by the Python layer.
+using Ids = py::array_t<Index, py::array::c_style>;
+
+std::string index_text(const py::array& array, Index flat) {
+  std::string text;
+  for (py::ssize_t i = array.ndim() - 1; i >= 0; --i) {
+    text = std::to_string(flat % array.shape(i)) + (text.empty() ? "" : ", ") + text;
+    flat /= array.shape(i);
+  }
+  return "(" + text + (array.ndim() == 1 ? ",)" : ")");
+}
+
+void check_ids(const std::string& name, const Ids& ids, Index rows) {
+  const Index* data = ids.data();
+  for (Index n = 0; n < ids.size(); ++n) {
+    if (data[n] >= 0 && data[n] < rows) continue;
+    raise_value(name, "whole numbers in [0, " + std::to_string(rows) + ")",
+                std::to_string(data[n]) + " at index " + index_text(ids, n));
+  }
+}
+
+std::vector<py::ssize_t> with_features(const Ids& ids, Index features) {
+  std::vector<py::ssize_t> shape(ids.shape(), ids.shape() + ids.ndim());
+  shape.push_back(features);
+  return shape;
+}
+
+py::array embedding_forward(const Ids& ids, const py::object& table) {
+  const Number number = number_type("table", table);
+  const py::array rows = contiguous("table", table, number, {{"V"}, {"E"}});
+  const Index E = rows.shape(1);
+  check_ids("ids", ids, rows.shape(0));
+  return with_number(number, [&](auto zero) {
+    using T = decltype(zero);
+    py::array y = new_array<T>(with_features(ids, E));
+    T* out = mutable_data<T>(y);
+    {
+      const py::gil_scoped_release nogil;
+      note_run(run_gather(ids.data(), ids.size(), E, data_of<T>(rows), out));
+    }
+    return y;
+  });
+}
+
+py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
+  const Number number = number_type("dy", dy);
+  const py::array gradient = contiguous_of_any_shape("dy", dy, number);
+  const py::ssize_t last = gradient.ndim() - 1;
+  const Index E = last >= 0 ? gradient.shape(last) : 0;
+  if (last != ids.ndim() || !std::equal(ids.shape(), ids.shape() + last, gradient.shape())) {
+    raise_value("dy", "the shape of ids, " + shape_text(ids) + ", and one axis more",
+                "shape " + shape_text(gradient));
+  }
+  if (rows < 1) raise_value("rows", "a positive number", std::to_string(rows));
+  check_ids("ids", ids, rows);
+  return with_number(number, [&](auto zero) {
+    using T = decltype(zero);
+    py::array dtable = new_array<T>({rows, E});
+    T* out = mutable_data<T>(dtable);
+    {
+      const py::gil_scoped_release nogil;
+      note_run(run_scatter(ids.data(), ids.size(), E, rows, data_of<T>(gradient), out));
+    }
+    return dtable;
+  });
+}
+
+}  // namespace
+
+void bind_embedding(py::module_& module) {
+  module.def("check_ids", &check_ids);
+  module.def("embedding_forward", &embedding_forward);
+  module.def("embedding_backward", &embedding_backward);
+}
+
+}  // namespace fusedlstm::bindings

@@ -1,0 +1,45 @@
+#include "embedding.h"
+
+#include <algorithm>
+
+#include "dense.h"
+
+namespace fusedlstm {
+
+template <class T>
+KernelRun run_gather(const Index* ids, Index count, Index features, const T* table, T* y) {
+  const Index grain = elementwise_grain / std::max<Index>(features, 1) + 1;
+  const int threads = parallel(count, grain, [&](Range range, const Worker&) {
+    for (Index n = range.begin; n < range.end; ++n) {
+      std::copy_n(table + ids[n] * features, features, y + n * features);
+    }
+  });
+  return {"embedding_forward", kernels().name, sizeof(T) == sizeof(double), threads, false};
+}
+
+// Threads split the columns, in whole cache lines: each adds all rows in their order, however often an id
+// occurs, and none waits for another.
+template <class T>
+KernelRun run_scatter(const Index* ids, Index count, Index features, Index rows, const T* dy, T* dtable) {
+  const KernelSet& set = kernels();
+  constexpr Index line = 64 / Index{sizeof(T)};
+  const Index lines = (features + line - 1) / line;
+  const Index grain = elementwise_grain / (line * std::max<Index>(count + rows, 1)) + 1;
+  const int threads = parallel(lines, grain, [&](Range range, const Worker&) {
+    const Range columns{range.begin * line, std::min(range.end * line, features)};
+    for (Index row = 0; row < rows; ++row) {
+      std::fill(dtable + row * features + columns.begin, dtable + row * features + columns.end, T(0));
+    }
+    set.of<T>().scatter_rows(ids, count, features, columns, dy, dtable);
+  });
+  return {"embedding_backward", set.name, sizeof(T) == sizeof(double), threads, false};
+}
+
+#define FUSEDLSTM_INSTANTIATE(T)                                           \
+  template KernelRun run_gather(const Index*, Index, Index, const T*, T*); \
+  template KernelRun run_scatter(const Index*, Index, Index, Index, const T*, T*);
+FUSEDLSTM_INSTANTIATE(float)
+FUSEDLSTM_INSTANTIATE(double)
+#undef FUSEDLSTM_INSTANTIATE
+
+}  // namespace fusedlstm
