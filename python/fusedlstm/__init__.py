@@ -10,6 +10,7 @@ from fusedlstm import (
     backend,
     callbacks,
     config,
+    constraints,
     initializers,
     layers,
     losses,
@@ -17,6 +18,7 @@ from fusedlstm import (
     models,
     ops,
     optimizers,
+    regularizers,
     utils,
 )
 from fusedlstm.layers import Input
@@ -41,6 +43,7 @@ __all__ = [
     "backend",
     "callbacks",
     "config",
+    "constraints",
     "datasets",
     "exchange",
     "from_keras",
@@ -57,6 +60,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "regularizers",
     "set_strict",
     "strict",
     "testing",

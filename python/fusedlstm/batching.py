@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm import losses, metrics, optimizers
+import numpy as np
+
+from fusedlstm import checks, losses, metrics, optimizers
 from fusedlstm.data import Samples, check_inputs, check_length
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.losses.base import prepare_weights
@@ -17,11 +19,20 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.activations import Activation
     from fusedlstm.callbacks import History
     from fusedlstm.losses import Loss
     from fusedlstm.variable import Array, Mask, Shape, Variable
 
 Logs = dict[str, float]
+
+
+class _Pass(NamedTuple):
+    """What a run through all layers leaves."""
+
+    output: Array
+    mask: Mask | None  # of the output's steps
+    activities: dict[str, Array]  # outputs of layers with an activity regularizer, by name
 
 
 class BatchTrainer(ABC):
@@ -103,7 +114,7 @@ class BatchTrainer(ABC):
 
     def predict_on_batch(self, x: Any) -> Array:
         """Compute the output of one batch; see `predict`."""
-        return self._forward(self._inputs(x, "x").astype(self.dtype, copy=False))
+        return self._forward(self._inputs(x, "x").astype(self._input_type, copy=False))
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
@@ -132,26 +143,36 @@ class BatchTrainer(ABC):
 
     # One batch.
 
-    def _forward(self, x: Array, training: bool = False, logits: bool = False) -> Array:
+    def _forward(self, x: Array, training: bool = False) -> Array:
+        """Compute the output of a batch."""
+        return self._run(x, training).output
+
+    def _run(self, x: Array, training: bool = False, logits: bool = False) -> _Pass:
         """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
         mask: Mask | None = None
-        for layer in self.layers[:-1]:
+        activities = {}
+        for layer in self.layers:
             inputs = x
-            x = layer.forward(x, training, **_given(layer, mask))
+            if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
+                x = layer.forward_logits(x, training)
+            else:
+                x = layer.forward(x, training, **_given(layer, mask))
             mask = layer.compute_mask(inputs, mask)
-        head = self.layers[-1]
-        if logits and isinstance(head, ActivatedLayer):
-            return head.forward_logits(x, training)
-        output: Array = head.forward(x, training, **_given(head, mask))
-        return output
+            if layer.activity_regularizer is not None:
+                activities[layer.name] = x
+        return _Pass(x, mask, activities)
 
-    def _backward(self, dy: Array, logits: bool) -> None:
+    def _backward(self, dy: Array, logits: bool, activities: dict[str, Array]) -> None:
         """Run all layers' backward passes down to the first layer that has something to train."""
         first = next((i for i, layer in enumerate(self.layers) if layer.trainable_weights), len(self.layers))
         gradient: Array | None = dy
         for index in range(len(self.layers) - 1, first - 1, -1):
             layer = self.layers[index]
             assert gradient is not None
+            if layer.activity_regularizer is not None:
+                output = activities[layer.name]
+                slope = layer.activity_regularizer.gradient(output)
+                gradient = gradient + slope / np.asarray(max(1, len(output)), output.dtype)
             if logits and isinstance(layer, ActivatedLayer) and index == len(self.layers) - 1:
                 gradient = layer.backward_logits(gradient, index > first)
             else:
@@ -160,28 +181,42 @@ class BatchTrainer(ABC):
     def _run_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
         """Take one batch into loss and metrics, and with ``training`` make an update."""
         optimizer, loss = self._compiled()
-        head = self.layers[-1]
-        # An activation and the loss that belongs to it are computed together: exact, and cheaper.
-        link = head.activation if isinstance(head, ActivatedLayer) and not loss.from_logits else None
-        logits = link is not None and link is loss.link
-        output = self._forward(x, training, logits)
-        value, gradient = (loss.for_logits() if logits else loss).value_and_gradient(y, output, weights)
-        self._loss_mean.update_state(value, len(x))
+        link = self._link(loss)
+        logits = link is not None
+        output, mask, activities = self._run(x, training, logits)
+        value, gradient = (loss.for_logits() if logits else loss).value_and_gradient(y, output, weights, mask)
+        self._loss_mean.update_state(value + self._penalties(activities), len(x))
         if self.metrics:
-            predictions = link(output) if logits and link is not None else output
+            predictions = output if link is None else link(output)
             for metric in self.metrics:
-                metric.update_state(y, predictions)
+                metric.update_state(y, predictions, mask)
         if training:
-            self._backward(gradient, logits)
+            self._backward(gradient, logits, activities)
             variables = self.trainable_weights
-            optimizer.apply([variable.grad for variable in variables], variables)
+            optimizer.apply([_whole_gradient(variable) for variable in variables], variables)
+
+    def _link(self, loss: Loss) -> Activation | None:
+        """Return the last layer's activation if the loss computes it too: together is exact, and cheaper."""
+        head = self.layers[-1]
+        if not isinstance(head, ActivatedLayer) or loss.from_logits or head.activity_regularizer is not None:
+            return None
+        return head.activation if head.activation is loss.link else None
+
+    def _penalties(self, activities: dict[str, Array]) -> float:
+        """Sum what regularizers ask for: of trainable weights, and of outputs by sample, as Keras does."""
+        total = sum(v.regularizer(v.value) for v in self.trainable_weights if v.regularizer is not None)
+        for layer in self.layers:
+            if layer.activity_regularizer is not None:
+                output = activities[layer.name]
+                total += layer.activity_regularizer(output) / max(1, len(output))
+        return total
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
         samples = self._samples(x, y, sample_weight)
         if training:
             self._compiled()[0].build(self.trainable_weights)
         self._reset()
-        for batch, labels, weights in samples.batches(len(samples), self.dtype):
+        for batch, labels, weights in samples.batches(len(samples), self._input_type):
             self._run_batch(batch, labels, weights, training)
         return self._results(self._logs(), return_dict)
 
@@ -205,9 +240,23 @@ class BatchTrainer(ABC):
             raise RuntimeError("model: expected compile(optimizer, loss) to be called first, with a loss")
         return self.optimizer, self.loss
 
+    @property
+    def _ids(self) -> int | None:
+        """How many different ids inputs may hold; None where they are numbers."""
+        return next((layer.ids for layer in self.layers if layer.ids is not None), None)
+
+    @property
+    def _input_type(self) -> str:
+        """Number type that inputs are converted to."""
+        return self.dtype if self._ids is None else "int64"
+
+    def _checked(self, x: Any, name: str) -> npt.NDArray[Any]:
+        inputs = check_inputs(x, name, self.input_shape)
+        return inputs if self._ids is None else checks.ids(inputs, name, self._ids)
+
     def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
         """Check inputs, and build the model for them if need be."""
-        inputs = check_inputs(x, name, self.input_shape)
+        inputs = self._checked(x, name)
         self.compute_output_shape(inputs.shape)
         if not self.built:
             self.build(inputs.shape)
@@ -215,13 +264,20 @@ class BatchTrainer(ABC):
 
     def _samples(self, x: Any, y: Any, sample_weight: Any, prefix: str = "") -> Samples:
         _, loss = self._compiled()
-        inputs = check_inputs(x, f"{prefix}x", self.input_shape)
+        inputs = self._checked(x, f"{prefix}x")
         shape: Any = self.compute_output_shape(inputs.shape)
         check_length(y, f"{prefix}y", len(inputs))
         labels = loss.prepare(y, shape, f"{prefix}y")
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
         self._inputs(inputs, f"{prefix}x")
         return Samples(inputs, labels, weights)
+
+
+def _whole_gradient(variable: Variable) -> Array | None:
+    """Return the gradient of loss and penalty."""
+    if variable.regularizer is None or variable.grad is None:
+        return variable.grad
+    return variable.grad + variable.regularizer.gradient(variable.value)
 
 
 def _given(layer: Layer, mask: Mask | None) -> dict[str, Any]:

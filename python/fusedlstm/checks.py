@@ -123,7 +123,7 @@ def whole(value: object, name: str) -> npt.NDArray[np.int64]:
 
 
 def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
-    """Return ``value`` as `whole` does, if its numbers are in [0, limit); `ValueError` with the place if not."""
+    """Return ``value`` as `whole` does; `ValueError` with the place if a number is not in [0, limit)."""
     array = whole(value, name)
     _core.check_ids(name, array, limit)
     return array

@@ -46,6 +46,7 @@ class Sequential(Trainer):
         self.input_shape: Shape | None = None
         self.built = False
         self.dtype = config.floatx()
+        self._trainable = True
         if layers is not None and not isinstance(layers, list | tuple):
             raise TypeError(f"layers: expected a list of layers, got {type(layers).__name__}")
         for layer in layers or ():
@@ -166,10 +167,24 @@ class Sequential(Trainer):
         """
         if isinstance(x, Layer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
-        inputs = self._inputs(x, "x").astype(self.dtype, copy=False)
+        inputs = self._inputs(x, "x").astype(self._input_type, copy=False)
         return self._forward(inputs, training)
 
     # Weights.
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes weights; assigned, it is assigned to all layers.
+
+        An optimizer goes on with fewer weights, but not with more: compile the model after unfreezing.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.layers:
+            layer.trainable = value
 
     @property
     def weights(self) -> list[Variable]:
@@ -179,6 +194,8 @@ class Sequential(Trainer):
     @property
     def trainable_weights(self) -> list[Variable]:
         """Weights that training changes."""
+        if not self.trainable:
+            return []
         return [variable for layer in self.layers for variable in layer.trainable_weights]
 
     @property
@@ -242,7 +259,7 @@ class Sequential(Trainer):
         """Return a JSON-able description of the model, without its weights."""
         described = [layers_module.serialize(layer) for layer in self.layers]
         shape = None if self.input_shape is None else list(self.input_shape)
-        return {"name": self.name, "layers": described, "build_shape": shape}
+        return {"name": self.name, "trainable": self.trainable, "layers": described, "build_shape": shape}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
@@ -250,6 +267,7 @@ class Sequential(Trainer):
         model = cls([layers_module.deserialize(item) for item in config["layers"]], config["name"])
         if config.get("build_shape") is not None:
             model.build(config["build_shape"])
+        model._trainable = bool(config["trainable"])
         return model
 
     def stream(self, batch: int = 1, *, storage: str | None = None) -> Stream:

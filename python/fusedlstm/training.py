@@ -188,7 +188,7 @@ class Trainer(BatchTrainer):
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
         with self._callbacks(callbacks, verbose, params) as watchers:
             watchers.on_predict_begin()
-            for number, (batch, _, _) in enumerate(samples.batches(size, self.dtype)):
+            for number, (batch, _, _) in enumerate(samples.batches(size, self._input_type)):
                 watchers.on_predict_batch_begin(number)
                 output[number * size : number * size + len(batch)] = self._forward(batch)
                 watchers.on_predict_batch_end(number)
@@ -200,7 +200,7 @@ class Trainer(BatchTrainer):
         if shuffle:
             order = np.random.default_rng(self.shuffle_seeds.next()).permutation(len(samples))
         self._reset()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self.dtype, order)):
+        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, order)):
             watchers.on_train_batch_begin(number)
             self._run_batch(x, y, weights, training=True)
             watchers.on_train_batch_end(number, self._logs())
@@ -211,7 +211,7 @@ class Trainer(BatchTrainer):
     def _test(self, samples: Samples, size: int, watchers: CallbackList) -> Logs:
         self._reset()
         watchers.on_test_begin()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self.dtype)):
+        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type)):
             watchers.on_test_batch_begin(number)
             self._run_batch(x, y, weights, training=False)
             watchers.on_test_batch_end(number, self._logs())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from fusedlstm.constraints import Constraint
+    from fusedlstm.regularizers import Regularizer
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Shape: TypeAlias = tuple[int | None, ...]
@@ -27,6 +31,10 @@ class Variable:
         Name that is unique in a model, such as ``"lstm/kernel"``; ``name`` by default.
     trainable : bool
         Whether optimizers update it.
+    regularizer : Regularizer, optional
+        Penalty that models add to their loss while the variable is trained.
+    constraint : Constraint, optional
+        What optimizers apply after each update.
 
     Attributes
     ----------
@@ -36,10 +44,27 @@ class Variable:
         Grows with every change.
     """
 
-    __slots__ = ("_data", "_view", "grad", "name", "path", "trainable", "version")
+    __slots__ = (
+        "_data",
+        "_view",
+        "constraint",
+        "grad",
+        "name",
+        "path",
+        "regularizer",
+        "trainable",
+        "version",
+    )
 
     def __init__(
-        self, value: npt.ArrayLike, name: str = "variable", path: str | None = None, *, trainable: bool = True
+        self,
+        value: npt.ArrayLike,
+        name: str = "variable",
+        path: str | None = None,
+        *,
+        trainable: bool = True,
+        regularizer: Regularizer | None = None,
+        constraint: Constraint | None = None,
     ) -> None:
         self._data: Array = np.array(value, order="C")
         self._view = self._data.view()
@@ -47,6 +72,8 @@ class Variable:
         self.name = name
         self.path = name if path is None else path
         self.trainable = trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
         self.grad: Array | None = None
         self.version = 0
 

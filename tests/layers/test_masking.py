@@ -112,3 +112,58 @@ def test_errors() -> None:
         masking("0")
     with pytest.raises(ValueError, match=r"x: expected 3 axes \(batch, steps, features\)"):
         layers.Masking()(np.ones((3, 4)))
+
+
+# ---- losses and metrics ----
+
+
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_losses_and_metrics_leave_out_masked_steps(reduction: str, weighted: bool) -> None:
+    """Both are those of the real steps, one after the other."""
+    fusedlstm.utils.set_random_seed(3)
+    model = make_model(
+        layers.LSTM(H, return_sequences=True, dtype="float64"),
+        layers.Dense(3, activation="softmax", dtype="float64"),
+    )
+    loss = fusedlstm.losses.SparseCategoricalCrossentropy(reduction=reduction)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    x, y = padded(), RANDOM.integers(0, 3, (len(LENGTHS), T))
+    weights = RANDOM.uniform(1, 2, y.shape) if weighted else None
+    real = np.arange(T) < np.array(LENGTHS)[:, None]
+    got = model.test_on_batch(x, y, weights, return_dict=True)
+    steps = model(x)[real]
+    want = loss(y[real], steps, None if weights is None else weights[real])
+    assert got["loss"] == pytest.approx(want, rel=1e-12)
+    assert got["accuracy"] == pytest.approx((steps.argmax(axis=-1) == y[real]).mean(), rel=1e-12)
+
+
+def test_gradients_of_a_masked_loss() -> None:
+    fusedlstm.utils.set_random_seed(3)
+    model = make_model(
+        layers.LSTM(H, return_sequences=True, dtype="float64"), layers.Dense(3, dtype="float64")
+    )
+    model.compile(fusedlstm.optimizers.SGD(1.0), "mse")
+    x, y = padded(), RANDOM.normal(size=(len(LENGTHS), T, 3))
+    names = [weight.path for weight in model.weights]
+
+    def loss(**weights: Any) -> Any:
+        model.set_weights([weights[name] for name in names])
+        return np.array(model.test_on_batch(x, y))
+
+    def gradient(d: Any, **weights: Any) -> Any:
+        model.set_weights([weights[name] for name in names])
+        model.train_on_batch(x, y)
+        return {v.path: d[0] * (weights[v.path] - v.numpy()) for v in model.weights}
+
+    arrays = {weight.path: weight.numpy() for weight in model.weights}
+    check_gradients(loss, gradient, arrays, terms=20 * (I + H), steps=T)
+
+
+def test_no_real_step_at_all() -> None:
+    model = make_model(layers.LSTM(2, return_sequences=True, dtype="float64"))
+    model.compile("sgd", "mse", metrics=["mae"])
+    before = model.get_weights()
+    assert model.train_on_batch(np.zeros((2, T, I)), np.ones((2, T, 2))) == [0.0, 0.0]
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

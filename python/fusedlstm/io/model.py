@@ -74,6 +74,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
             "loss": None if model.loss is None else describe(model.loss),
             "metrics": [describe(metric) for metric in model.metrics],
             "seeds": [seeds.state for seeds in model.seed_generators],
+            "targets": [variable.path for variable in model.optimizer.targets],
         }
         metadata["training"] = json.dumps(training)
         for name, value in model.optimizer.get_state().items():
@@ -137,7 +138,8 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequent
             loss=None if training["loss"] is None else restore(training["loss"]),
             metrics=[restore(metric) for metric in training["metrics"]],
         )
-        optimizer.set_state(_part(tensors, _OPTIMIZER), model.trainable_weights)
+        targets = [weight for weight in model.weights if weight.path in training["targets"]]
+        optimizer.set_state(_part(tensors, _OPTIMIZER), targets)
         for seeds, state in zip(model.seed_generators, training["seeds"], strict=True):
             seeds.state = (int(state[0]), int(state[1]))
     return model

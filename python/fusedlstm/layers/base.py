@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, config, initializers
+import numpy as np
+
+from fusedlstm import activations, checks, config, constraints, initializers, regularizers
 from fusedlstm.utils import SeedGenerator, auto_name
 from fusedlstm.variable import Array, Mask, Shape, Variable
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from typing_extensions import Self
+
+# Arguments that a layer takes for each of its weights, with the modules that know their values.
+_WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint": constraints}
 
 
 class Layer:
@@ -29,11 +34,16 @@ class Layer:
     dtype : {"float32", "float64"}, optional
         Number type of weights and outputs; `fusedlstm.config.floatx` by default.
     trainable : bool
-        Whether training changes the weights.
+        Whether training changes the weights; it may be assigned later.
+    activity_regularizer : str or Regularizer, optional
+        Penalty of the output, divided by the batch size, which models add to their loss. A layer inside of
+        another cannot have one.
     input_shape : tuple of int or None, optional
         Shape of one sample, for the first layer of a model; the same as an `Input` before it.
     **kwargs
-        Keras's arguments that are not supported: accepted at the value that switches them off.
+        For each weight of a layer that says so, ``<weight>_regularizer`` and ``<weight>_constraint``, of
+        `fusedlstm.regularizers` and `fusedlstm.constraints`; and Keras's arguments that are not supported:
+        accepted at the value that switches them off.
 
     Raises
     ------
@@ -47,7 +57,13 @@ class Layer:
     takes_mask: ClassVar[bool] = False
 
     # Keras's arguments that only change how Keras computes, or are off at this value.
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {"activity_regularizer": (None,)}
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {}
+
+    # The name that a weight has in the arguments ``<name>_regularizer`` and ``<name>_constraint``.
+    weight_arguments: ClassVar[Mapping[str, str]] = {}
+
+    # How many different ids inputs may hold; None where inputs are numbers of the layer's dtype.
+    ids: int | None = None
 
     # Arguments that Keras's class lacks, with the values that switch them off; () where others decide that.
     beyond_keras: ClassVar[Mapping[str, tuple[object, ...]]] = {}
@@ -58,10 +74,15 @@ class Layer:
         name: str | None = None,
         dtype: Any = None,
         trainable: bool = True,
+        activity_regularizer: Any = None,
         input_shape: Sequence[int | None] | None = None,
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
+        for argument in self.weight_arguments.values():
+            for option, module in _WEIGHT_OPTIONS.items():
+                key = f"{argument}_{option}"
+                setattr(self, key, module.get(kwargs.pop(key, None), key))
         for key, value in kwargs.items():
             if key not in self.only_values:
                 raise TypeError(f"{key}: unknown argument of {kind}")
@@ -73,7 +94,8 @@ class Layer:
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r}")
         self.name = auto_name(type(self)) if name is None else name
         self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
-        self.trainable = bool(trainable)
+        self._trainable = bool(trainable)
+        self.activity_regularizer = regularizers.get(activity_regularizer, "activity_regularizer")
         self.declared_shape: Shape | None = (
             None if input_shape is None else (None, *checks.shape(input_shape, "input_shape"))
         )
@@ -100,7 +122,8 @@ class Layer:
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return which steps of the output are real, given those of the input x: (B, T) or None for all.
 
-        By default they are the same ones. Losses do not look at masks.
+        By default they are the same ones. Losses and metrics leave out the steps of a model's output that
+        are not real.
         """
         del x
         return mask
@@ -128,13 +151,15 @@ class Layer:
 
     # What they get from here.
 
-    def __call__(self, x: npt.ArrayLike, *, training: bool = False) -> Any:
+    def __call__(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, training: bool = False) -> Any:
         """Compute the layer's output, building it first if need be.
 
         Parameters
         ----------
         x : array_like
             Input, converted to the layer's dtype.
+        mask : array_like of bool, shape (B, T), optional
+            Which steps are real, for layers that take masks.
         training : bool
             Whether dropout is on and `backward` may follow.
 
@@ -143,7 +168,13 @@ class Layer:
         TypeError, ValueError
             If dtype or shape is wrong.
         """
-        return self.forward(self.prepare(x), training)
+        array = self.prepare(x)
+        if mask is None:
+            return self.forward(array, training)
+        if not self.takes_mask:
+            raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
+        given: dict[str, Any] = {"mask": np.asarray(mask, bool)}
+        return self.forward(array, training, **given)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -158,30 +189,59 @@ class Layer:
     def add_weight(
         self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
     ) -> Variable:
-        """Make a weight called ``<layer>/<name>`` of the layer's dtype."""
+        """Make a weight called ``<layer>/<name>`` of the layer's dtype, with the options of its arguments."""
         value = initializers.get(initializer)(shape, self.dtype)
-        self._variables[name] = Variable(value, name, f"{self.name}/{name}")
+        options: dict[str, Any] = {}
+        for option in _WEIGHT_OPTIONS if name in self.weight_arguments else ():
+            key = f"{self.weight_arguments[name]}_{option}"
+            options[option] = getattr(self, key)
+            if options[option] is not None:
+                try:
+                    options[option](value)
+                except ValueError as error:
+                    raise ValueError(f"{key}: expected one that fits shape {shape}: {error}") from error
+        self._variables[name] = Variable(value, name, f"{self.name}/{name}", **options)
         return self._variables[name]
+
+    @property
+    def _layers(self) -> Sequence[Layer]:
+        """Layers inside of this one."""
+        return ()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; assigned, it is assigned to the layers inside too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self._layers:
+            layer.trainable = value
 
     @property
     def weights(self) -> list[Variable]:
         """All weights, in Keras's order."""
-        return list(self._variables.values())
+        return [*self._variables.values(), *(v for layer in self._layers for v in layer.weights)]
 
     @property
     def trainable_weights(self) -> list[Variable]:
         """Weights that training changes."""
-        return [v for v in self.weights if v.trainable] if self.trainable else []
+        if not self.trainable:
+            return []
+        own = [v for v in self._variables.values() if v.trainable]
+        return [*own, *(v for layer in self._layers for v in layer.trainable_weights)]
 
     @property
     def non_trainable_weights(self) -> list[Variable]:
         """Weights that training leaves alone."""
-        return [v for v in self.weights if not (v.trainable and self.trainable)]
+        trained = {id(v) for v in self.trainable_weights}
+        return [v for v in self.weights if id(v) not in trained]
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:
         """The random streams whose state a resumed training needs."""
-        return []
+        return [seeds for layer in self._layers for seeds in layer.seed_generators]
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights, in Keras's order."""
@@ -199,7 +259,14 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        for argument in self.weight_arguments.values():
+            for option, module in _WEIGHT_OPTIONS.items():
+                key = f"{argument}_{option}"
+                config[key] = module.serialize(getattr(self, key))
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

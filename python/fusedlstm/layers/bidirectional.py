@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from fusedlstm.utils import SeedGenerator
-    from fusedlstm.variable import Array, Mask, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape
 
 _MODES = ("concat", "sum", "mul", "ave", None)
 
@@ -25,7 +24,8 @@ class Bidirectional(Layer):
     """Runs an LSTM over the input and another one over the reversed input, and merges their outputs.
 
     Input is (B, T, I). With ``concat`` the output has 2 H features, otherwise H. Outputs of all steps are in
-    the order of the input: the backward layer's are reversed.
+    the order of the input: the backward layer's are reversed. Those of masked steps are zero, whatever the
+    layers' ``zero_output_for_mask`` is.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class Bidirectional(Layer):
         for name, given in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(given, LSTM) and not (name == "backward_layer" and given is None):
                 raise TypeError(f"{name}: expected an LSTM, got {type(given).__name__}")
+            if given is not None and given.activity_regularizer is not None:
+                raise ValueError(f"{name}: expected no activity_regularizer, got one in {given.name}")
         if merge_mode not in _MODES:
             expected = ", ".join(repr(mode) for mode in _MODES)
             raise ValueError(f"merge_mode: expected one of {expected}, got {merge_mode!r}")
@@ -230,16 +232,6 @@ class Bidirectional(Layer):
         for layer in self._layers:
             layer.reset_state()
 
-    @property
-    def weights(self) -> list[Variable]:
-        """All weights, the forward layer's first."""
-        return [variable for layer in self._layers for variable in layer.weights]
-
-    @property
-    def seed_generators(self) -> list[SeedGenerator]:
-        """The random streams whose state a resumed training needs."""
-        return [seeds for layer in self._layers for seeds in layer.seed_generators]
-
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
         return {
@@ -273,4 +265,10 @@ class Bidirectional(Layer):
 def _renamed(layer: LSTM, direction: str, go_backwards: bool) -> dict[str, Any]:
     # A layer that comes from a description has its direction's name already.
     name = layer.name.removeprefix("forward_").removeprefix("backward_")
-    return {**layer.get_config(), "name": f"{direction}_{name}", "go_backwards": go_backwards}
+    return {
+        **layer.get_config(),
+        "name": f"{direction}_{name}",
+        "go_backwards": go_backwards,
+        # As Keras has it: at masked steps the two hidden states do not belong together.
+        "zero_output_for_mask": layer.return_sequences,
+    }

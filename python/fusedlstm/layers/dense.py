@@ -30,7 +30,7 @@ class Dense(ActivatedLayer):
     kernel_initializer, bias_initializer : str or Initializer
         Start values.
     **kwargs
-        As in `Layer`.
+        As in `Layer`, with regularizers and constraints of ``kernel`` and ``bias``.
 
     Raises
     ------
@@ -38,14 +38,8 @@ class Dense(ActivatedLayer):
         If an argument is unknown, out of range or not supported.
     """
 
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "bias_constraint": (None,),
-        "bias_regularizer": (None,),
-        "kernel_constraint": (None,),
-        "kernel_regularizer": (None,),
-        "lora_rank": (None,),
-    }
+    weight_arguments: ClassVar[Mapping[str, str]] = {"kernel": "kernel", "bias": "bias"}
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "lora_rank": (None,)}
 
     def __init__(
         self,

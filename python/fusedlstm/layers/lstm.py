@@ -81,7 +81,8 @@ class LSTM(LSTMBase):
     zero_output_for_mask : bool
         Whether the output of masked steps is zero; by default it repeats the hidden state.
     **kwargs
-        As in `Layer`. ``unroll`` and ``use_cudnn`` are accepted and change nothing.
+        As in `Layer`, with regularizers and constraints of ``kernel``, ``recurrent`` and ``bias``.
+        ``unroll`` and ``use_cudnn`` are accepted and change nothing.
 
     Raises
     ------

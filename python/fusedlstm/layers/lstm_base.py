@@ -31,14 +31,13 @@ class LSTMBase(Layer):
 
     takes_mask: ClassVar[bool] = True
 
+    weight_arguments: ClassVar[Mapping[str, str]] = {
+        "kernel": "kernel",
+        "recurrent_kernel": "recurrent",
+        "bias": "bias",
+    }
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
         **Layer.only_values,
-        "bias_constraint": (None,),
-        "bias_regularizer": (None,),
-        "kernel_constraint": (None,),
-        "kernel_regularizer": (None,),
-        "recurrent_constraint": (None,),
-        "recurrent_regularizer": (None,),
         "unroll": (False, True),
         "use_cudnn": ("auto", False, True),
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.variable import Array, Mask, Shape, Variable
+    from fusedlstm.variable import Array, Mask, Shape
 
 
 class StackedLSTM(Layer):
@@ -72,7 +72,8 @@ class StackedLSTM(Layer):
         return_state: bool = False,
         **kwargs: Any,
     ) -> None:
-        own = {key: kwargs.pop(key) for key in ("name", "trainable", "input_shape") if key in kwargs}
+        names = ("name", "trainable", "input_shape", "activity_regularizer")
+        own = {key: kwargs.pop(key) for key in names if key in kwargs}
         super().__init__(dtype=kwargs.get("dtype"), **own)
         sizes = _sizes(units, num_layers)
         self.between_dropout = checks.rate(between_dropout, "between_dropout")
@@ -218,9 +219,8 @@ class StackedLSTM(Layer):
             layer.reset_state()
 
     @property
-    def weights(self) -> list[Variable]:
-        """All weights, the lowest layer's first."""
-        return [variable for layer in self.layers for variable in layer.weights]
+    def _layers(self) -> Sequence[Layer]:
+        return self.layers
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:

@@ -12,7 +12,7 @@ from fusedlstm import checks, config
 
 if TYPE_CHECKING:
     from fusedlstm.activations import Activation
-    from fusedlstm.variable import Array
+    from fusedlstm.variable import Array, Mask
 
 Labels: TypeAlias = npt.NDArray[Any]
 _REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none")
@@ -131,12 +131,21 @@ class Loss:
         return self.value_and_gradient(labels, predictions, weights)[1]
 
     def value_and_gradient(
-        self, y_true: Labels, y_pred: Array, weights: Array | None = None
+        self, y_true: Labels, y_pred: Array, weights: Array | None = None, mask: Mask | None = None
     ) -> tuple[float, Array]:
-        """Return the reduced loss and its gradient for arguments that were prepared already."""
+        """Return the reduced loss and its gradient for arguments that were prepared already.
+
+        With a mask (B, T), only steps where it is True count, in means too.
+        """
         if self.reduction == "none":
             raise ValueError("reduction: expected one that gives a single number, got 'none'")
         losses, gradients = self.terms(y_true, y_pred)
+        if mask is not None:
+            # As in Keras: sums over real steps, which a mean over all steps turns into their mean.
+            count = max(1, int(np.count_nonzero(mask)))
+            share = 1.0 if self.reduction == "sum" else count / max(1, mask.size)
+            real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
+            weights = real if weights is None else weights * real
         factor = np.asarray(1.0 if self.reduction == "sum" else 1.0 / max(1, losses.size), y_pred.dtype)
         if weights is not None:
             losses = losses * weights

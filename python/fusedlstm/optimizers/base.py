@@ -102,19 +102,20 @@ class Optimizer:
     def build(self, variables: Sequence[Variable]) -> None:
         """Make the slots, all zero, for ``variables``.
 
+        Built once, it takes any of the same variables again: those frozen meanwhile keep their slots.
+
         Raises
         ------
         ValueError
             If it was built for others before.
         """
         if self._targets:
-            if len(variables) != len(self._targets) or any(
-                ours is not theirs for ours, theirs in zip(self._targets, variables, strict=True)
-            ):
+            known = {id(v) for v in self._targets}
+            if any(id(v) not in known for v in variables):
                 raise ValueError(
                     "variables: expected those that this optimizer was built for "
                     f"({[v.path for v in self._targets]}), got {[v.path for v in variables]}; "
-                    "make a new optimizer for another model"
+                    "make a new optimizer for another model, or after unfreezing layers"
                 )
             return
         self._slots = [
@@ -127,14 +128,14 @@ class Optimizer:
         self._targets = list(variables)
 
     def apply(self, grads: Sequence[Array | None], trainable_variables: Sequence[Variable]) -> None:
-        """Update the variables in place and count one iteration.
+        """Update the variables in place, apply their constraints and count one iteration.
 
         Parameters
         ----------
         grads : sequence of ndarray
             Gradients, same shapes and dtypes as the variables.
         trainable_variables : sequence of Variable
-            The same ones at every call.
+            Those of the first call, or some of them.
 
         Raises
         ------
@@ -150,11 +151,17 @@ class Optimizer:
         }
         scales = self._scales(checked)
         self.iterations += 1
-        for variable, grad, scale, slots in zip(
-            trainable_variables, checked, scales, self._slots, strict=True
-        ):
-            arrays = {name: slot.writable() for name, slot in slots.items()}
+        slots = dict(zip((id(v) for v in self._targets), self._slots, strict=True))
+        for variable, grad, scale in zip(trainable_variables, checked, scales, strict=True):
+            arrays = {name: slot.writable() for name, slot in slots[id(variable)].items()}
             self.update(variable.writable(), grad, arrays, {**common, "scale": scale})
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable.value))
+
+    @property
+    def targets(self) -> list[Variable]:
+        """The variables that it was built for; empty before."""
+        return list(self._targets)
 
     @property
     def variables(self) -> list[Variable]:
@@ -177,7 +184,7 @@ class Optimizer:
         state : dict
             From an optimizer of the same class and settings.
         variables : sequence of Variable
-            The model's trainable weights, with the same paths and shapes as then.
+            What the other one was built for, with the same paths and shapes.
 
         Raises
         ------

@@ -1,0 +1,212 @@
+"""Penalties on weights and outputs, with Keras's names, defaults and formulas.
+
+A model's loss is that of its predictions plus the penalties on its trainable weights and on the outputs of
+layers; `fit` and `evaluate` report the sum, and gradients are those of the sum.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm import checks
+
+if TYPE_CHECKING:
+    from fusedlstm.variable import Array
+
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "get",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+    "serialize",
+]
+
+
+class Regularizer:
+    """Base of regularizers. A subclass defines the penalty of an array and its `gradient`."""
+
+    def __call__(self, x: Array) -> float:
+        """Return the penalty of an array."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__")
+
+    def gradient(self, x: Array) -> Array:
+        """Return the penalty's gradient, of the array's shape and dtype."""
+        raise NotImplementedError(f"{type(self).__name__} must define gradient")
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Regularizer:
+        """Make a regularizer from `get_config`'s result."""
+        return cls(**config)
+
+
+class L1L2(Regularizer):
+    """``l1 sum(|x|) + l2 sum(x^2)``.
+
+    Parameters
+    ----------
+    l1, l2 : float
+        Factors, at least 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not such a number.
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1 = checks.non_negative(l1, "l1")
+        self.l2 = checks.non_negative(l2, "l2")
+
+    def __call__(self, x: Array) -> float:
+        """Return the penalty, summed in float64."""
+        penalty = 0.0
+        if self.l1:
+            penalty += self.l1 * float(np.abs(x).sum(dtype=np.float64))
+        if self.l2:
+            penalty += self.l2 * float(np.square(x, dtype=np.float64).sum())
+        return penalty
+
+    def gradient(self, x: Array) -> Array:
+        """Return ``l1 sign(x) + 2 l2 x``."""
+        slope: Array = np.asarray(2 * self.l2, x.dtype) * x
+        if self.l1:
+            slope += np.asarray(self.l1, x.dtype) * np.sign(x)
+        return slope
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {"l1": self.l1, "l2": self.l2}
+
+
+class L1(L1L2):
+    """``l1 sum(|x|)``; see `L1L2`."""
+
+    def __init__(self, l1: float = 0.01) -> None:
+        super().__init__(l1=l1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {"l1": self.l1}
+
+
+class L2(L1L2):
+    """``l2 sum(x^2)``; see `L1L2`."""
+
+    def __init__(self, l2: float = 0.01) -> None:
+        super().__init__(l2=l2)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {"l2": self.l2}
+
+
+class OrthogonalRegularizer(Regularizer):
+    """``factor`` times the mean magnitude of the cosine between two different rows, or columns, of a matrix.
+
+    Parameters
+    ----------
+    factor : float
+        At least 0.
+    mode : {"rows", "columns"}
+        Which vectors are to become orthogonal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or, when it is applied, the array is no matrix with two such vectors.
+    """
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        self.factor = checks.non_negative(factor, "factor")
+        self.mode = checks.choice(mode, "mode", ("rows", "columns"))
+
+    def __call__(self, x: Array) -> float:
+        """Return the penalty."""
+        _, _, cosines, pairs = self._cosines(x)
+        return self.factor * 0.5 * float(np.abs(cosines).sum()) / pairs
+
+    def gradient(self, x: Array) -> Array:
+        """Return the penalty's gradient; that of a zero vector is zero."""
+        units, lengths, cosines, pairs = self._cosines(x)
+        slope = self.factor / pairs * (np.sign(cosines) @ units)
+        # Only what is across a vector turns it.
+        slope -= (slope * units).sum(axis=1, keepdims=True) * units
+        slope /= lengths
+        result: Array = (slope if self.mode == "rows" else slope.T).astype(x.dtype)
+        return result
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make an equal regularizer."""
+        return {"factor": self.factor, "mode": self.mode}
+
+    def _cosines(self, x: Array) -> tuple[Array, Array, Array, float]:
+        """Return unit vectors, lengths, their cosines without the diagonal, and how many pairs there are."""
+        if x.ndim != 2 or len(x if self.mode == "rows" else x.T) < 2:
+            raise ValueError(f"x: expected a matrix of at least two {self.mode}, got shape {x.shape}")
+        vectors = (x if self.mode == "rows" else x.T).astype(np.float64)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths[lengths == 0] = 1
+        units = vectors / lengths
+        cosines = units @ units.T
+        np.fill_diagonal(cosines, 0)
+        count = len(units)
+        return units, lengths, cosines, count * (count - 1) / 2
+
+
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
+
+_BY_NAME: dict[str, type[Regularizer]] = {
+    "L1": L1,
+    "L1L2": L1L2,
+    "L2": L2,
+    "OrthogonalRegularizer": OrthogonalRegularizer,
+    "l1": L1,
+    "l1_l2": L1L2,
+    "l1l2": L1L2,
+    "l2": L2,
+    "orthogonal_regularizer": OrthogonalRegularizer,
+}
+
+
+def get(identifier: Any, name: str = "identifier") -> Regularizer | None:
+    """Return the regularizer that ``identifier`` means; None stays None.
+
+    Parameters
+    ----------
+    identifier : str or dict or Regularizer or type or None
+        Keras's name (``"l2"`` or ``"L2"``), `serialize`'s result, a regularizer, or a class of one.
+    name : str
+        The argument's name, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown; the message lists the known names. There is no automatic differentiation: a
+        regularizer of your own is a subclass of `Regularizer` with a `gradient`.
+    """
+    if identifier is None or isinstance(identifier, Regularizer):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Regularizer):
+        return identifier()
+    if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
+        return checks.lookup(identifier["class_name"], name, _BY_NAME).from_config(identifier["config"])
+    return checks.lookup(identifier, name, _BY_NAME)()
+
+
+def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
+    """Return a JSON-able description from which `get` makes an equal regularizer."""
+    if regularizer is None:
+        return None
+    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
