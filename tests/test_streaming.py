@@ -68,8 +68,11 @@ def test_storage(storage: str) -> None:
     ("stack", "message"),
     [
         ([layers.LSTM(3, go_backwards=True)], "model: expected LSTMs that read forwards, .* reads backwards"),
-        ([layers.Bidirectional(layers.LSTM(3))], "model: expected LSTM, Dense, .* got .*, a Bidirectional"),
-        ([layers.Flatten()], "model: expected LSTM, Dense, .* got flatten.*, a Flatten"),
+        (
+            [layers.Bidirectional(layers.LSTM(3))],
+            "model: expected layers of LSTM, .* got .*, a Bidirectional",
+        ),
+        ([layers.Flatten()], "model: expected layers of LSTM, .* got flatten.*, a Flatten"),
     ],
 )
 def test_refused_models(stack: list[Any], message: str) -> None:

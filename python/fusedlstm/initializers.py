@@ -315,6 +315,8 @@ _CLASSES: dict[str, type[Initializer]] = {
     "lecun_uniform": LecunUniform,
     "lecun_normal": LecunNormal,
     "orthogonal": Orthogonal,
+    "normal": RandomNormal,
+    "uniform": RandomUniform,
 }
 _BY_CLASS_NAME = {cls.__name__: cls for cls in _CLASSES.values()}
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm import checks, ops
-from fusedlstm.layers.core import Activation, Dropout
+from fusedlstm.data import fits
+from fusedlstm.layers.core import Activation, Dropout, Masking
 from fusedlstm.layers.dense import Dense
+from fusedlstm.layers.embedding import Embedding
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.noise import GaussianNoise
 from fusedlstm.layers.stacked import unstacked
+from fusedlstm.layers.time_distributed import TimeDistributed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusedlstm.layers.base import Layer
     from fusedlstm.model import Sequential
-    from fusedlstm.variable import Array
+    from fusedlstm.variable import Array, Mask
+
+
+# Layers whose output at a step depends on that step alone. SpatialDropout1D is a Dropout.
+_POINTWISE = (Activation, Dense, Dropout, Embedding, GaussianNoise, Masking)
 
 
 class Stream:
@@ -30,8 +38,9 @@ class Stream:
     Parameters
     ----------
     model : Sequential
-        Built, with layers that know no later steps: LSTM and StackedLSTM forwards in time, Dense, Activation,
-        Dropout.
+        Built, with layers that know no later steps: LSTM and StackedLSTM forwards in time, Embedding,
+        Masking, Dense, Activation, Dropout, noise, and all but LSTM inside of a TimeDistributed. Masked steps
+        leave the states of their sequences as they are.
     batch : int
         Sequences that run side by side, B.
     storage : {None, "bfloat16", "int8"}
@@ -48,10 +57,12 @@ class Stream:
             raise ValueError("model: expected a built model, this one has no weights yet")
         self.batch = checks.positive_int(batch, "batch")
         self.dtype = model.dtype
-        features = model.input_shape[-1] if model.input_shape is not None else None
-        self._features = features
         # What stacks drop between their layers in training is not dropped here.
         self._parts = [_part(layer, self.batch, storage) for layer in _checked(unstacked(model.layers))]
+        # An Embedding takes one id of each sequence; other layers, its features.
+        self._ids = model.layers[0].ids
+        features = () if self._ids is not None or model.input_shape is None else model.input_shape[-1:]
+        self._shape = (self.batch, *features)
 
     def step(self, x: npt.ArrayLike) -> Array:
         """Take the next element of each sequence.
@@ -59,7 +70,7 @@ class Stream:
         Parameters
         ----------
         x : array_like (B, I)
-            Converted to the model's dtype.
+            Converted to the model's dtype; ids (B,) for an Embedding.
 
         Returns
         -------
@@ -71,12 +82,17 @@ class Stream:
         TypeError, ValueError
             If dtype or shape is wrong; the states are unchanged then.
         """
-        array: Array = checks.numeric(x, "x").astype(self.dtype, copy=False)
-        if array.ndim != 2 or len(array) != self.batch or array.shape[1] not in (self._features, None):
-            raise ValueError(f"x: expected shape ({self.batch}, {self._features}), got {array.shape}")
+        given = checks.numeric(x, "x")
+        if not fits(given.shape, self._shape):
+            raise ValueError(f"x: expected shape {self._shape}, got {given.shape}")
+        array: Any = given.astype(self.dtype, copy=False)
+        if self._ids is not None:
+            array = checks.ids(given, "x", self._ids)
+        mask: Mask | None = None
         for part in self._parts:
-            array = part.step(array)
-        return array
+            array, mask = part.step(array, mask)
+        output: Array = array
+        return output
 
     def reset(self) -> None:
         """Start new sequences: all states become zero."""
@@ -107,9 +123,8 @@ class _Pointwise:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
-    def step(self, x: Array) -> Array:
-        output: Array = self.layer.forward(x)
-        return output
+    def step(self, x: Array, mask: Mask | None) -> tuple[Array, Mask | None]:
+        return self.layer.forward(x), self.layer.compute_mask(x, mask)
 
     def reset(self) -> None:
         pass
@@ -134,10 +149,17 @@ class _Recurrent:
             self._narrow, self._version = self.layer.pack(self._storage), version
         return self._narrow
 
-    def step(self, x: Array) -> Array:
+    def step(self, x: Array, mask: Mask | None) -> tuple[Array, Mask | None]:
         state = (self.h, self.c)
+        before = None if mask is None else (self.h[~mask], self.c[~mask])
         ops.lstm_step(x, self.h, self.c, self._weights(), options=self.layer.options, out=state)
-        return self.h
+        if mask is None or before is None:
+            return self.h, None
+        self.h[~mask], self.c[~mask] = before
+        y = self.h
+        if self.layer.zero_output_for_mask:
+            y = np.where(mask[:, None], y, np.asarray(0, y.dtype))
+        return y, mask if self.layer.return_sequences else None
 
     def reset(self) -> None:
         self.h[...] = 0
@@ -154,13 +176,17 @@ def _checked(layers: list[Layer]) -> list[Layer]:
             if ended is not None:
                 raise ValueError(f"model: expected no LSTM after {ended}, which returns its last state only")
             ended = None if layer.return_sequences else layer.name
-        elif not isinstance(layer, Dense | Activation | Dropout):
+        elif not isinstance(_inside(layer), _POINTWISE):
+            kinds = ", ".join(kind.__name__ for kind in (LSTM, *_POINTWISE))
             kind = type(layer).__name__
-            raise ValueError(
-                f"model: expected LSTM, Dense, Activation and Dropout, got {layer.name}, a {kind}"
-            )
+            raise ValueError(f"model: expected layers of {kinds}, got {layer.name}, a {kind}")
     return layers
 
 
+def _inside(layer: Layer) -> Layer:
+    """Return what runs at one step."""
+    return _inside(layer.layer) if isinstance(layer, TimeDistributed) else layer
+
+
 def _part(layer: Layer, batch: int, storage: str | None) -> _Pointwise | _Recurrent:
-    return _Recurrent(layer, batch, storage) if isinstance(layer, LSTM) else _Pointwise(layer)
+    return _Recurrent(layer, batch, storage) if isinstance(layer, LSTM) else _Pointwise(_inside(layer))

@@ -81,9 +81,15 @@ class SeedGenerator:
         return (z ^ (z >> 31)) >> 1
 
 
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras writes it: ``time_distributed``, ``global_max_pooling1d``."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
 def auto_name(cls: type) -> str:
     """Return Keras's automatic name of an object of class ``cls``: ``lstm``, ``lstm_1``, and so on."""
-    base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+    base = snake_case(cls.__name__)
     number = next(_names[base])
     return f"{base}_{number}" if number else base
 

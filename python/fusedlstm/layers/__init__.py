@@ -7,10 +7,15 @@ from typing import Any
 from fusedlstm import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.layers.bidirectional import Bidirectional
-from fusedlstm.layers.core import Activation, Dropout, Flatten, Input, InputLayer, Masking
+from fusedlstm.layers.core import Activation, Dropout, Input, InputLayer, Masking
 from fusedlstm.layers.dense import Dense
+from fusedlstm.layers.embedding import Embedding
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.noise import GaussianNoise, SpatialDropout1D
+from fusedlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from fusedlstm.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from fusedlstm.layers.stacked import StackedLSTM
+from fusedlstm.layers.time_distributed import TimeDistributed
 
 __all__ = [
     "LSTM",
@@ -19,19 +24,46 @@ __all__ = [
     "Bidirectional",
     "Dense",
     "Dropout",
+    "Embedding",
     "Flatten",
+    "GaussianNoise",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
     "Layer",
     "Masking",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
+    "SpatialDropout1D",
     "StackedLSTM",
+    "TimeDistributed",
     "deserialize",
     "serialize",
 ]
 
 _CLASSES: dict[str, type[Layer]] = {
     cls.__name__: cls
-    for cls in (LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking, StackedLSTM)
+    for cls in (
+        LSTM,
+        Activation,
+        Bidirectional,
+        Dense,
+        Dropout,
+        Embedding,
+        Flatten,
+        GaussianNoise,
+        GlobalAveragePooling1D,
+        GlobalMaxPooling1D,
+        Masking,
+        Permute,
+        RepeatVector,
+        Reshape,
+        SpatialDropout1D,
+        StackedLSTM,
+        TimeDistributed,
+    )
 }
 
 

@@ -1,8 +1,7 @@
-"""Layers without weights: input, dropout, activation, reshaping."""
+"""Layers without weights: input, dropout, activation, masking."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -71,6 +70,9 @@ class Dropout(Layer):
         As in `Layer`.
     """
 
+    # Whether all steps of a sample lose the same features.
+    share_steps: ClassVar[bool] = False
+
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "noise_shape": (None,)}
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
@@ -85,7 +87,7 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x
         self._seed_of_forward = self._seeds.next()
-        return ops.dropout(x, self.rate, self._seed_of_forward)
+        return ops.dropout(x, self.rate, self._seed_of_forward, share_steps=self.share_steps)
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Drop the same places of the gradient; see `Layer.backward`."""
@@ -98,7 +100,7 @@ class Dropout(Layer):
                 f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
             )
         seed, self._seed_of_forward = self._seed_of_forward, None
-        return ops.dropout(dy, self.rate, seed)
+        return ops.dropout(dy, self.rate, seed, share_steps=self.share_steps)
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:
@@ -135,46 +137,6 @@ class Activation(ActivatedLayer):
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer."""
         return {**super().get_config(), "activation": activations.serialize(self.activation)}
-
-
-class Flatten(Layer):
-    """Makes (B, N) of (B, ...), in C order."""
-
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "data_format": (None, "channels_last"),
-    }
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._shape: tuple[int, ...] | None = None
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return (B, N); see `Layer.compute_output_shape`."""
-        if not input_shape:
-            raise ValueError(f"x: expected a batch axis for layer {self.name}, got shape {input_shape}")
-        sizes = [size for size in input_shape[1:] if size is not None]
-        return (input_shape[0], math.prod(sizes) if len(sizes) == len(input_shape) - 1 else None)
-
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return None, as the output has no steps; see `Layer.compute_mask`."""
-        del x, mask
-        return None
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """Reshape; see `Layer.forward`."""
-        if training:
-            self._shape = x.shape
-        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Reshape back; see `Layer.backward`."""
-        if self._shape is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        shape, self._shape = self._shape, None
-        return dy.reshape(shape) if need_dx else None
 
 
 class Masking(Layer):

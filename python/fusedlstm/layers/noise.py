@@ -1,0 +1,76 @@
+"""Noise in training for sequences: whole features dropped, Gaussian noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fusedlstm import checks
+from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.core import Dropout
+from fusedlstm.utils import SeedGenerator
+
+if TYPE_CHECKING:
+    from fusedlstm.variable import Array, Shape
+
+
+class SpatialDropout1D(Dropout):
+    """`Dropout` whose mask is the same at each step: a sample (T, F) loses whole features."""
+
+    share_steps: ClassVar[bool] = True
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the input's shape; see `Layer.compute_output_shape`."""
+        feature_count(self, input_shape, 3, None)
+        return input_shape
+
+
+class GaussianNoise(Layer):
+    """Adds normally distributed noise of mean 0 in training.
+
+    Parameters
+    ----------
+    stddev : float
+        Standard deviation, in [0, 1] as in Keras.
+    seed : int, optional
+        Seed; by default drawn from the generator of `fusedlstm.utils.set_random_seed`.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `stddev` is not such a number.
+    """
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        self.stddev = checks.non_negative(stddev, "stddev")
+        if self.stddev > 1:
+            raise ValueError(f"stddev: expected a number in [0, 1], got {stddev}")
+        super().__init__(**kwargs)
+        self.seed = seed
+        self._seeds = SeedGenerator(seed)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Add noise in training, return ``x`` otherwise; see `Layer.forward`."""
+        if not training or self.stddev == 0:
+            return x
+        number_type: Any = x.dtype
+        noise: Array = np.random.default_rng(self._seeds.next()).standard_normal(x.shape, number_type)
+        noise *= np.asarray(self.stddev, x.dtype)
+        noise += x
+        return noise
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Return ``dy``; see `Layer.backward`."""
+        return dy if need_dx else None
+
+    @property
+    def seed_generators(self) -> list[SeedGenerator]:
+        """The random streams whose state a resumed training needs."""
+        return [self._seeds]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}

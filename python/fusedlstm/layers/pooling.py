@@ -1,0 +1,128 @@
+"""Layers that make one vector of a sequence: the mean or the maximum over its steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fusedlstm.layers.base import Layer, feature_count, taken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusedlstm.variable import Array, Mask, Shape
+
+
+class _GlobalPooling1D(Layer):
+    """Base of layers that make (B, F), or (B, 1, F) with ``keepdims``, of (B, T, F)."""
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **Layer.only_values,
+        "data_format": (None, "channels_last"),
+    }
+
+    def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keepdims = bool(keepdims)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, F) or (B, 1, F); see `Layer.compute_output_shape`."""
+        features = feature_count(self, input_shape, 3, None)
+        if input_shape[1] == 0:
+            raise ValueError(f"x: expected at least one step for layer {self.name}, got shape {input_shape}")
+        return (input_shape[0], 1, features) if self.keepdims else (input_shape[0], features)
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return None, as the output has no steps; see `Layer.compute_mask`."""
+        del x, mask
+        return None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "keepdims": self.keepdims}
+
+
+class GlobalAveragePooling1D(_GlobalPooling1D):
+    """The mean over the steps, over the real ones where there is a mask.
+
+    A sequence without any real step has the mean 0, where Keras has NaN.
+
+    Parameters
+    ----------
+    keepdims : bool
+        Whether the axis of steps stays, with length 1.
+    **kwargs
+        As in `Layer`.
+    """
+
+    takes_mask: ClassVar[bool] = True
+
+    def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(keepdims, **kwargs)
+        self._kept: tuple[tuple[int, ...], Array, Mask | None] | None = None
+
+    def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+        """Compute the mean; see `Layer.forward`."""
+        real: Mask | None = None
+        count = np.asarray(x.shape[1], x.dtype)
+        if mask is not None:
+            if mask.shape != x.shape[:2]:
+                raise ValueError(f"mask: expected shape {x.shape[:2]}, got {mask.shape}")
+            real = mask[..., None]
+            count = np.maximum(real.sum(axis=1, keepdims=True), 1).astype(x.dtype)
+            # Left out rather than multiplied by zero: padding may hold anything, infinity too.
+            x = np.where(real, x, np.asarray(0, x.dtype))
+        if training:
+            self._kept = (x.shape, count, real)
+        mean: Array = x.sum(axis=1, keepdims=True) / count
+        return mean if self.keepdims else mean[:, 0]
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Spread the gradient over the real steps; see `Layer.backward`."""
+        if self._kept is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        (shape, count, real), self._kept = self._kept, None
+        if not need_dx:
+            return None
+        share = (dy if self.keepdims else dy[:, None]) / count
+        return np.broadcast_to(
+            share if real is None else np.where(real, share, np.asarray(0, dy.dtype)), shape
+        )
+
+
+class GlobalMaxPooling1D(_GlobalPooling1D):
+    """The maximum over all steps of each feature; as in Keras, masked steps are not left out.
+
+    Steps that share the maximum share its gradient evenly.
+
+    Parameters
+    ----------
+    keepdims : bool
+        Whether the axis of steps stays, with length 1.
+    **kwargs
+        As in `Layer`.
+    """
+
+    def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(keepdims, **kwargs)
+        self._input: Array | None = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Compute the maximum; see `Layer.forward`."""
+        if training:
+            self._input = x
+        y: Array = x.max(axis=1, keepdims=self.keepdims)
+        return y
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Give the gradient to the steps of the maximum; see `Layer.backward`."""
+        x, self._input = taken(self._input, self), None
+        if not need_dx:
+            return None
+        largest = x == x.max(axis=1, keepdims=True)
+        count = np.maximum(largest.sum(axis=1, keepdims=True), 1)
+        dx: Array = largest * ((dy if self.keepdims else dy[:, None]) / count.astype(dy.dtype))
+        return dx

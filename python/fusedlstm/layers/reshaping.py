@@ -1,0 +1,211 @@
+"""Layers that only lay out their input anew: flatten, reshape, permute, repeat. They end a mask."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fusedlstm import checks
+from fusedlstm.layers.base import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fusedlstm.variable import Array, Mask, Shape
+
+
+class _Reshaping(Layer):
+    """Base of layers whose output's axes are not those of the input's mask, so that none goes on."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._shape: tuple[int, ...] | None = None
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return None, as the output has other steps; see `Layer.compute_mask`."""
+        del x, mask
+        return None
+
+    def shape_of_forward(self) -> tuple[int, ...]:
+        """Return the last training input's shape, once."""
+        if self._shape is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        shape, self._shape = self._shape, None
+        return shape
+
+
+class Reshape(_Reshaping):
+    """Makes (B, *target_shape) of (B, ...), in C order.
+
+    Parameters
+    ----------
+    target_shape : sequence of int
+        Shape of one sample; one length may be -1 for what is left.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no such shape.
+    """
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+        if not isinstance(target_shape, tuple | list):
+            raise TypeError(f"target_shape: expected a tuple of integers, got {target_shape!r}")
+        self.target_shape = tuple(
+            -1 if size == -1 else checks.positive_int(size, "target_shape") for size in target_shape
+        )
+        if self.target_shape.count(-1) > 1:
+            raise ValueError(f"target_shape: expected at most one -1, got {tuple(target_shape)}")
+        super().__init__(**kwargs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, *target_shape), None for a length not known yet; see `Layer.compute_output_shape`."""
+        if not input_shape:
+            raise ValueError(f"x: expected a batch axis for layer {self.name}, got shape {input_shape}")
+        known = [size for size in input_shape[1:] if size is not None]
+        fixed = math.prod(size for size in self.target_shape if size != -1)
+        total = math.prod(known) if len(known) == len(input_shape) - 1 else None
+        if total is not None and (total % fixed if -1 in self.target_shape else total != fixed):
+            raise ValueError(
+                f"x: expected samples that fit {self.target_shape} for layer {self.name}, "
+                f"got shape {input_shape}"
+            )
+        left = None if total is None else total // fixed
+        return (input_shape[0], *(left if size == -1 else size for size in self.target_shape))
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Reshape; see `Layer.forward`."""
+        if training:
+            self._shape = x.shape
+        shape: Any = self.compute_output_shape(x.shape)
+        return x.reshape(shape)
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Reshape back; see `Layer.backward`."""
+        shape = self.shape_of_forward()
+        return dy.reshape(shape) if need_dx else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "target_shape": list(self.target_shape)}
+
+
+class Flatten(Reshape):
+    """Makes (B, N) of (B, ...), in C order."""
+
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        **Layer.only_values,
+        "data_format": (None, "channels_last"),
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__((-1,), **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        config = super().get_config()
+        del config["target_shape"]
+        return config
+
+
+class Permute(_Reshaping):
+    """Reorders the axes of each sample.
+
+    Parameters
+    ----------
+    dims : sequence of int
+        For each axis of the output the input's, counted from 1: ``(2, 1)`` swaps steps and features.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dims` are not the numbers from 1 to their count.
+    """
+
+    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
+        if not isinstance(dims, tuple | list):
+            raise TypeError(f"dims: expected a tuple of integers, got {dims!r}")
+        self.dims = tuple(checks.positive_int(axis, "dims") for axis in dims)
+        if sorted(self.dims) != list(range(1, len(dims) + 1)):
+            raise ValueError(f"dims: expected the numbers from 1 to {len(dims)}, got {self.dims}")
+        super().__init__(**kwargs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return the reordered shape; see `Layer.compute_output_shape`."""
+        if len(input_shape) != len(self.dims) + 1:
+            raise ValueError(
+                f"x: expected {len(self.dims) + 1} axes for layer {self.name}, got shape {input_shape}"
+            )
+        return (input_shape[0], *(input_shape[axis] for axis in self.dims))
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Reorder; see `Layer.forward`."""
+        if training:
+            self._shape = x.shape
+        return np.ascontiguousarray(x.transpose(0, *self.dims))
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Reorder back; see `Layer.backward`."""
+        self.shape_of_forward()
+        if not need_dx:
+            return None
+        return np.ascontiguousarray(dy.transpose(np.argsort((0, *self.dims))))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "dims": list(self.dims)}
+
+
+class RepeatVector(_Reshaping):
+    """Makes a sequence (B, n, F) of (B, F): each vector ``n`` times.
+
+    Parameters
+    ----------
+    n : int
+        Number of steps.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `n` is no positive integer.
+    """
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        self.n = checks.positive_int(n, "n")
+        super().__init__(**kwargs)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, n, F); see `Layer.compute_output_shape`."""
+        if len(input_shape) != 2:
+            raise ValueError(
+                f"x: expected 2 axes (batch, features) for layer {self.name}, got shape {input_shape}"
+            )
+        return (input_shape[0], self.n, input_shape[1])
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Return a read-only view in which all steps are the same memory; see `Layer.forward`."""
+        if training:
+            self._shape = x.shape
+        return np.broadcast_to(x[:, None], (len(x), self.n, x.shape[1]))
+
+    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
+        """Sum over the steps; see `Layer.backward`."""
+        self.shape_of_forward()
+        if not need_dx:
+            return None
+        dx: Array = dy.sum(axis=1)
+        return dx
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        return {**super().get_config(), "n": self.n}

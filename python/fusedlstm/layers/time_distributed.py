@@ -1,0 +1,140 @@
+"""`TimeDistributed`: a layer at each step of a sequence."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fusedlstm import activations
+from fusedlstm.layers.base import ActivatedLayer, Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from fusedlstm.variable import Array, Mask, Shape
+
+
+class TimeDistributed(ActivatedLayer):
+    """Applies a layer to each step of (B, T, ...), all of them at once: a `Dense` inside is one product.
+
+    Masks pass unchanged; a mask (B, T, ...) with more axes reaches a layer inside that takes one.
+
+    Parameters
+    ----------
+    layer : Layer
+        Without memory between calls, and with one output.
+    **kwargs
+        As in `Layer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `layer` is no such layer.
+    """
+
+    takes_mask: ClassVar[bool] = True
+
+    def __init__(self, layer: Layer, **kwargs: Any) -> None:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer: expected a layer, got {type(layer).__name__}")
+        for option in ("return_state", "stateful", "activity_regularizer"):
+            if getattr(layer, option, None):
+                raise ValueError(f"layer: expected a layer without {option}, got {layer.name}")
+        self.layer = layer
+        self.ids = layer.ids
+        activation = layer.activation if isinstance(layer, ActivatedLayer) else activations.linear
+        super().__init__(activation, **{"dtype": layer.dtype, **kwargs})
+        if self.dtype != layer.dtype:
+            raise ValueError(f"dtype: expected {layer.dtype} like the layer's, got {self.dtype}")
+        self._steps: tuple[int, ...] | None = None
+
+    @property
+    def _layers(self) -> Sequence[Layer]:
+        return (self.layer,)
+
+    def build(self, input_shape: Shape) -> None:
+        """Make the layer's weights; see `Layer.build`."""
+        if not self.layer.built:
+            self.layer.build(self._inner_shape(input_shape))
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Return (B, T, ...); see `Layer.compute_output_shape`."""
+        inner = self.layer.compute_output_shape(self._inner_shape(input_shape))
+        return (*input_shape[:2], *inner[1:])
+
+    def prepare(self, x: npt.ArrayLike) -> Array:
+        """Check and convert an input and build the layer if need be."""
+        if self.ids is None:
+            return super().prepare(x)
+        array = self.layer.prepare(x)
+        self.compute_output_shape(array.shape)
+        self.build(array.shape)
+        return array
+
+    def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+        """Compute the output; see `Layer.forward`."""
+        y = self.activation(self.forward_logits(x, training, mask))
+        if training:
+            self._output = y
+        return y
+
+    def forward_logits(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+        """Compute the output without the layer's activation."""
+        steps = x.shape[:2]
+        rows = x.reshape(math.prod(steps), *x.shape[2:])
+        if training:
+            self._steps = steps
+        y: Array
+        if isinstance(self.layer, ActivatedLayer):
+            y = self.layer.forward_logits(rows, training)
+        elif mask is None or not self.layer.takes_mask:
+            y = self.layer.forward(rows, training)
+        else:
+            if mask.shape != x.shape[: mask.ndim] or mask.ndim < 3:
+                raise ValueError(
+                    f"mask: expected one of the steps inside of the steps for {self.layer.name}, "
+                    f"got shape {mask.shape} for input {x.shape}"
+                )
+            inner: dict[str, Any] = {"mask": mask.reshape(math.prod(steps), *mask.shape[2:])}
+            y = self.layer.forward(rows, training, **inner)
+        return y.reshape(*steps, *y.shape[1:])
+
+    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+        """Compute gradients from the gradient of the output without the activation."""
+        if self._steps is None:
+            raise RuntimeError(
+                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
+            )
+        steps, self._steps = self._steps, None
+        rows = dz.reshape(math.prod(steps), *dz.shape[2:])
+        if isinstance(self.layer, ActivatedLayer):
+            dx = self.layer.backward_logits(rows, need_dx)
+        else:
+            dx = self.layer.backward(rows, need_dx)
+        return None if dx is None else dx.reshape(*steps, *dx.shape[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer, without its weights."""
+        from fusedlstm import layers
+
+        return {**super().get_config(), "layer": layers.serialize(self.layer)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make a layer from `get_config`'s result."""
+        from fusedlstm import layers
+
+        arguments = dict(config)
+        return cls(layers.deserialize(arguments.pop("layer")), **arguments)
+
+    def _inner_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 2 or (len(input_shape) < 3 and self.ids is None):
+            raise ValueError(
+                f"x: expected at least 3 axes (batch, steps, ...) for layer {self.name}, "
+                f"got shape {input_shape}"
+            )
+        return (None, *input_shape[2:])
