@@ -8,7 +8,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import checks
-from fusedlstm.layers import LSTM, Activation, Dense, Dropout, Flatten, InputLayer, Masking
+from fusedlstm.layers import (
+    LSTM,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GaussianNoise,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    InputLayer,
+    Masking,
+    Permute,
+    RepeatVector,
+    Reshape,
+    SpatialDropout1D,
+    TimeDistributed,
+)
 from fusedlstm.model import Sequential
 
 if TYPE_CHECKING:
@@ -19,13 +37,41 @@ if TYPE_CHECKING:
 __all__ = ["config_of", "model_from_config"]
 
 _LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LSTM, Activation, Dense, Dropout, Flatten, InputLayer, Masking)
+    cls.__name__: cls
+    for cls in (
+        LSTM,
+        Activation,
+        Bidirectional,
+        Dense,
+        Dropout,
+        Embedding,
+        Flatten,
+        GaussianNoise,
+        GlobalAveragePooling1D,
+        GlobalMaxPooling1D,
+        InputLayer,
+        Masking,
+        Permute,
+        RepeatVector,
+        Reshape,
+        SpatialDropout1D,
+        TimeDistributed,
+    )
 }
+# Arguments that describe an object of one of these modules, by the ends of their names.
+_OBJECTS = {
+    "_initializer": "keras.initializers",
+    "_regularizer": "keras.regularizers",
+    "_constraint": "keras.constraints",
+}
+# Arguments that describe a layer inside of the layer.
+_INNER = ("layer", "backward_layer")
 # Arguments of Keras that the classes here do not have, with the value that switches them off.
 _OFF: Mapping[str, object] = {
     "optional": False,
     "quantization_config": None,
     "ragged": False,
+    "rms_scaling": False,
     "sparse": False,
 }
 # The same for initializers: axes by which to count a shape's inputs and outputs.
@@ -49,7 +95,7 @@ def model_from_config(description: Any) -> Sequential:
     _named(description, "model", ("keras", "keras.models"), ("Sequential",))
     config = _item(description, "config", dict, "model")
     items = _item(config, "layers", list, "model")
-    model = Sequential([_layer(item, number) for number, item in enumerate(items)])
+    model = Sequential([_layer(item, f"layer {number}") for number, item in enumerate(items)])
     model.name = str(config.get("name", model.name))
     shape = config.get("build_input_shape")
     if not model.built and shape is not None:
@@ -70,23 +116,15 @@ def config_of(model: Sequential) -> dict[str, Any]:
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     shape = list(model.input_shape)
-    first = _described("InputLayer", {"batch_shape": shape, "dtype": model.dtype, "name": "input_layer"})
-    layers = [first]
-    for layer in model.layers:
-        if _LAYERS.get(type(layer).__name__) is not type(layer):
-            raise ValueError(f"model: expected layers of the classes {list(_LAYERS)}, got {layer!r}")
-        check_in_keras(layer)
-        config = {key: value for key, value in layer.get_config().items() if key not in layer.beyond_keras}
-        for key, value in config.items():
-            if key.endswith("_initializer"):
-                config[key] = {"module": "keras.initializers", **value, "registered_name": None}
-        layers.append(_described(type(layer).__name__, config))
+    dtype = model.dtype if all(layer.ids is None for layer in model.layers) else "int32"
+    first = _described("InputLayer", {"batch_shape": shape, "dtype": dtype, "name": "input_layer"})
+    layers = [first, *(_described_layer(layer) for layer in model.layers)]
     return {
         "module": "keras",
         "class_name": "Sequential",
         "config": {
             "name": model.name,
-            "trainable": True,
+            "trainable": model.trainable,
             "dtype": model.dtype,
             "layers": layers,
             "build_input_shape": shape,
@@ -116,10 +154,30 @@ def _described(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _layer(description: Any, number: int) -> Layer:
+def _described_layer(layer: Layer) -> dict[str, Any]:
+    if _LAYERS.get(type(layer).__name__) is not type(layer):
+        raise ValueError(f"model: expected layers of the classes {list(_LAYERS)}, got {layer!r}")
+    check_in_keras(layer)
+    config = {key: value for key, value in layer.get_config().items() if key not in layer.beyond_keras}
+    for key, value in config.items():
+        module = next((module for end, module in _OBJECTS.items() if key.endswith(end)), None)
+        if module is not None and value is not None:
+            config[key] = {"module": module, **value, "registered_name": None}
+    if isinstance(layer, TimeDistributed):
+        config["layer"] = _described_layer(layer.layer)
+    if isinstance(layer, Bidirectional):
+        config["layer"] = _described_layer(layer.forward_layer)
+        if config["backward_layer"] is not None:
+            config["backward_layer"] = _described_layer(layer.backward_layer)
+    if isinstance(layer, SpatialDropout1D):
+        del config["trainable"]  # The only class of Keras that does not take it.
+    return _described(type(layer).__name__, config)
+
+
+def _layer(description: Any, place: str) -> Layer:
     known = isinstance(description, dict) and isinstance(description.get("config"), dict)
     name = description["config"].get("name") if known else None
-    where = f"layer {number}" if name is None else f"layer {name!r}"
+    where = place if name is None else f"layer {name!r}"
     class_name = _named(description, where, ("keras.layers",), tuple(_LAYERS))
     where = f"{where} ({class_name})"
     arguments = {}
@@ -127,8 +185,10 @@ def _layer(description: Any, number: int) -> Layer:
         if key in _OFF:
             if value is not _OFF[key]:
                 raise ValueError(f"{where}: {key}: expected {_OFF[key]}, got {value!r}")
-        elif key.endswith("_initializer"):
-            arguments[key] = _initializer(value, f"{where}: {key}")
+        elif key.endswith(tuple(_OBJECTS)):
+            arguments[key] = _object(value, key, f"{where}: {key}")
+        elif key in _INNER:
+            arguments[key] = None if value is None else _layer(value, f"{where}: {key}")
         elif key == "dtype":
             arguments[key] = _dtype(value, f"{where}: dtype")
         else:
@@ -147,11 +207,12 @@ def _dtype(policy: Any, where: str) -> str:
     return str(_item(_item(policy, "config", dict, where), "name", str, where))
 
 
-def _initializer(value: Any, where: str) -> Any:
-    """Return what `initializers.get` takes."""
-    if isinstance(value, str):
+def _object(value: Any, key: str, where: str) -> Any:
+    """Return what ``get`` of `initializers`, `regularizers` or `constraints` takes."""
+    if value is None or isinstance(value, str):
         return value
-    class_name = _named(value, where, ("keras.initializers",), None)
+    module = next(module for end, module in _OBJECTS.items() if key.endswith(end))
+    class_name = _named(value, where, (module,), None)
     config = dict(_item(value, "config", dict, where))
     for key in _INITIALIZER_OFF:
         if config.pop(key, None) is not None:

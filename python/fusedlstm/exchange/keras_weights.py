@@ -1,7 +1,8 @@
 """Weights in the HDF5 files of Keras 3.
 
 A layer's arrays are the datasets ``layers/<class>[_<number>]/vars/<index>``, numbered among the layers of its
-class; an LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``.
+class; an LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``, and those of a layer inside of another
+to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>``.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm.exchange.keras_config import check_in_keras
-from fusedlstm.layers import LSTM
+from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
+from fusedlstm.utils import snake_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fusedlstm.layers import Layer
     from fusedlstm.model import Sequential
-    from fusedlstm.variable import Array
+    from fusedlstm.variable import Array, Variable
 
 __all__ = ["read_weights", "write_weights"]
 
@@ -63,10 +65,10 @@ def write_weights(model: Sequential) -> bytes:
         file.create_group("vars").attrs["name"] = model.name
         for layer, group in _groups(model):
             file.create_group(f"{group}/vars").attrs["name"] = layer.name
-            place = _place(layer, group)
-            file.require_group(place)
-            for number, variable in enumerate(layer.weights):
-                file[f"{place}/{number}"] = variable.value
+            if isinstance(layer, LSTM):
+                file.create_group(f"{group}/cell/vars")
+        for place, variable in _places(model):
+            file[place] = variable.value
     return memory.getvalue()
 
 
@@ -79,25 +81,41 @@ def _library() -> Any:
 
 
 def _groups(model: Sequential) -> list[tuple[Layer, str]]:
+    """Return all layers, those inside of others after them, with their groups."""
     seen: Counter[str] = Counter()
     result = []
     for layer in model.layers:
-        name = type(layer).__name__.lower()
-        result.append((layer, f"layers/{name}_{seen[name]}" if seen[name] else f"layers/{name}"))
+        name = snake_case(type(layer).__name__)
+        result += _with_inner(layer, f"layers/{name}_{seen[name]}" if seen[name] else f"layers/{name}")
         seen[name] += 1
     return result
 
 
-def _place(layer: Layer, group: str) -> str:
-    return f"{group}/cell/vars" if isinstance(layer, LSTM) else f"{group}/vars"
+def _with_inner(layer: Layer, group: str) -> list[tuple[Layer, str]]:
+    result = [(layer, group)]
+    for name, inner in _inner(layer).items():
+        result += _with_inner(inner, f"{group}/{name}")
+    return result
+
+
+def _inner(layer: Layer) -> dict[str, Layer]:
+    """Return the layers that hold a layer's weights in its place."""
+    if isinstance(layer, Bidirectional):
+        return {"forward_layer": layer.forward_layer, "backward_layer": layer.backward_layer}
+    return {"layer": layer.layer} if isinstance(layer, TimeDistributed) else {}
+
+
+def _places(model: Sequential) -> list[tuple[str, Variable]]:
+    """Return the weights in the model's order, with the datasets' names."""
+    return [
+        (f"{group}/cell/vars/{number}" if isinstance(layer, LSTM) else f"{group}/vars/{number}", variable)
+        for layer, group in _groups(model)
+        for number, variable in enumerate(() if _inner(layer) else layer.weights)
+    ]
 
 
 def _read(library: Any, file: Any, model: Sequential) -> list[Array]:
-    wanted = {
-        f"{_place(layer, group)}/{number}": variable.shape
-        for layer, group in _groups(model)
-        for number, variable in enumerate(layer.weights)
-    }
+    wanted = {place: variable.shape for place, variable in _places(model)}
     names: list[str] = []
     _list(library, file, ["layers"] if "layers" in file else [], "", names)
     # States of random streams are not weights.
@@ -113,7 +131,7 @@ def _list(library: Any, group: Any, keys: Iterable[str], prefix: str, names: lis
     for key in keys:
         name = prefix + key
         # A link could lead to another file of this machine, or in a circle.
-        if not isinstance(group.get(key, getlink=True), library.HardLink) or name.count("/") > 5:
+        if not isinstance(group.get(key, getlink=True), library.HardLink) or name.count("/") > 7:
             raise ValueError(f"expected datasets and groups only, found a link or too deep a group at {name}")
         item = group[key]
         if isinstance(item, library.Group):
