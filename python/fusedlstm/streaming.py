@@ -13,6 +13,7 @@ from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.embedding import Embedding
 from fusedlstm.layers.lstm import LSTM
 from fusedlstm.layers.noise import GaussianNoise
+from fusedlstm.layers.normalization import LayerNormalization
 from fusedlstm.layers.stacked import unstacked
 from fusedlstm.layers.time_distributed import TimeDistributed
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 # Layers whose output at a step depends on that step alone. SpatialDropout1D is a Dropout.
-_POINTWISE = (Activation, Dense, Dropout, Embedding, GaussianNoise, Masking)
+_POINTWISE = (Activation, Dense, Dropout, Embedding, GaussianNoise, LayerNormalization, Masking)
 
 
 class Stream:
@@ -39,8 +40,8 @@ class Stream:
     ----------
     model : Sequential
         Built, with layers that know no later steps: LSTM and StackedLSTM forwards in time, Embedding,
-        Masking, Dense, Activation, Dropout, noise, and all but LSTM inside of a TimeDistributed. Masked steps
-        leave the states of their sequences as they are.
+        Masking, Dense, Activation, Dropout, LayerNormalization, noise, and all but LSTM inside of a
+        TimeDistributed. Masked steps leave the states of their sequences as they are.
     batch : int
         Sequences that run side by side, B.
     storage : {None, "bfloat16", "int8"}

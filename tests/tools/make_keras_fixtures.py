@@ -1,18 +1,22 @@
-"""Makes the files in tests/fixtures with Keras: ``python tests/tools/make_keras_fixtures.py``.
+"""Makes the files in tests/fixtures with Keras: ``python -m tests.tools.make_keras_fixtures [formats] [layers]``.
 
-It was run with ``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
+``formats``: models in both of Keras's formats, with an input and the output that Keras computes for it. It was run with
+``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
 
-Models in both of Keras's formats, with an input and the output that Keras computes for it.
+``layers``: the models of ``tests/exchange/keras_models.py`` that have files, with what Keras computes in training.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
+
+from ..exchange.keras_models import FILES, MODELS
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
 
@@ -45,9 +49,8 @@ def double() -> Any:
     return model
 
 
-def main() -> None:
-    """Write all files."""
-    FOLDER.mkdir(exist_ok=True)
+def formats() -> None:
+    """Write the models in both formats."""
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(1).normal(size=(4, 6, 3)).astype(np.float32)
     results: dict[str, Any] = {"x": x}
@@ -60,5 +63,19 @@ def main() -> None:
     np.savez_compressed(FOLDER / "keras.npz", **results)
 
 
+def trained_layers() -> None:
+    """Write the models before training, and all results."""
+    keras.utils.set_random_seed(0)
+    results: dict[str, Any] = {}
+    for name in FILES:
+        model = MODELS[name].build(keras)
+        model.save(FOLDER / f"{name}.keras")
+        results.update({f"{name}/{key}": value for key, value in MODELS[name].results(model, keras).items()})
+    np.savez_compressed(FOLDER / "keras_layers.npz", **results)
+
+
 if __name__ == "__main__":
-    main()
+    FOLDER.mkdir(exist_ok=True)
+    makers = {"formats": formats, "layers": trained_layers}
+    for chosen in sys.argv[1:] or makers:
+        makers[chosen]()

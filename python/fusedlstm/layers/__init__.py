@@ -12,6 +12,7 @@ from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.embedding import Embedding
 from fusedlstm.layers.lstm import LSTM
 from fusedlstm.layers.noise import GaussianNoise, SpatialDropout1D
+from fusedlstm.layers.normalization import LayerNormalization
 from fusedlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
 from fusedlstm.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from fusedlstm.layers.stacked import StackedLSTM
@@ -32,6 +33,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "Layer",
+    "LayerNormalization",
     "Masking",
     "Permute",
     "RepeatVector",
@@ -56,6 +58,7 @@ _CLASSES: dict[str, type[Layer]] = {
         GaussianNoise,
         GlobalAveragePooling1D,
         GlobalMaxPooling1D,
+        LayerNormalization,
         Masking,
         Permute,
         RepeatVector,

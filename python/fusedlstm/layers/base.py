@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -362,3 +363,8 @@ def feature_count(layer: Layer, input_shape: Shape, rank: int | None, known: int
     if known is not None and features != known:
         raise ValueError(f"x: expected {known} features for {layer.name}, got shape {input_shape}")
     return features
+
+
+def as_rows(x: Array) -> Array:
+    """Return ``x`` (..., features) as a matrix."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import activations, checks, initializers, ops
-from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count, taken
+from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count, taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +73,7 @@ class Dense(ActivatedLayer):
     def forward_logits(self, x: Array, training: bool = False) -> Array:
         """Compute ``x kernel + bias``."""
         bias = None if self.bias is None else self.bias.value
-        y = ops.dense_forward(_rows(x), self.kernel.value, bias)
+        y = ops.dense_forward(as_rows(x), self.kernel.value, bias)
         if training:
             self._input = x
         return y.reshape(*x.shape[:-1], self.units)
@@ -83,7 +82,7 @@ class Dense(ActivatedLayer):
         """Compute gradients from the gradient of ``x kernel + bias``."""
         x, self._input = taken(self._input, self), None
         dx, dkernel, dbias = ops.dense_backward(
-            _rows(x), self.kernel.value, _rows(dz), need_dx=need_dx, use_bias=self.use_bias
+            as_rows(x), self.kernel.value, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
         )
         self.kernel.grad = dkernel
         if self.bias is not None:
@@ -100,7 +99,3 @@ class Dense(ActivatedLayer):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
         }
-
-
-def _rows(x: Array) -> Array:
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
