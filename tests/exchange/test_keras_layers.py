@@ -89,7 +89,7 @@ def test_the_same_lines_train_alike(keras: Any, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FILES)
 def test_models_that_go_to_keras_train_alike(keras: Any, name: str, tmp_path: Path) -> None:
     fusedlstm.utils.set_random_seed(4)
     case = MODELS[name]
@@ -102,8 +102,9 @@ def test_models_that_go_to_keras_train_alike(keras: Any, name: str, tmp_path: Pa
     assert [layer.name for layer in in_memory.layers] == [layer.name for layer in model.layers]
     again = fusedlstm.from_keras(from_file)
     expected = case.results(model, fusedlstm)
-    for other in (in_memory, from_file, from_weights):
-        check(case.results(other, keras), expected)
+    for other in (in_memory, from_weights):
+        check({"output": np.asarray(other(case.x))}, {"output": expected["output"]})
+    check(case.results(from_file, keras), expected)
     check(case.results(again, fusedlstm), expected)
 
 

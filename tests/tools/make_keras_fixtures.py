@@ -1,9 +1,12 @@
-"""Makes the files in tests/fixtures with Keras: ``python -m tests.tools.make_keras_fixtures [formats] [layers]``.
+"""Makes the files in tests/fixtures with Keras.
 
-``formats``: models in both of Keras's formats, with an input and the output that Keras computes for it. It was run with
-``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
+``python -m tests.tools.make_keras_fixtures [formats] [layers]``
 
-``layers``: the models of ``tests/exchange/keras_models.py`` that have files, with what Keras computes in training.
+``formats``: models in both of Keras's formats, with an input and the output that Keras computes for it. It
+was run with ``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
+
+``layers``: the models of ``tests/exchange/keras_models.py`` that have files, with what Keras computes in
+training.
 """
 
 from __future__ import annotations
