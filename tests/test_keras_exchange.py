@@ -154,6 +154,17 @@ def item(config: Any, number: int) -> Any:
     return config["config"]["layers"][number]
 
 
+def inside(name: str) -> Any:
+    """Describe a TimeDistributed with a layer of some class inside."""
+    config = {"batch_shape": [None, 3], "name": "deep"}
+    layer = {"module": "keras.layers", "class_name": name, "config": config}
+    return {
+        "module": "keras.layers",
+        "class_name": "TimeDistributed",
+        "config": {"name": "outer", "layer": layer},
+    }
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -195,6 +206,10 @@ def item(config: Any, number: int) -> Any:
         (
             lambda c: item(c, 1)["config"]["kernel_initializer"].update(class_name="Identity"),
             r"layer 'first' \(LSTM\): kernel_initializer: expected one of",
+        ),
+        (
+            lambda c: c["config"]["layers"].insert(1, inside("InputLayer")),
+            r"layer 'deep': expected one of the classes .*got 'InputLayer'",
         ),
         (lambda c: item(c, 0)["config"].update(sparse=True), "layer 'input_layer'.*sparse: expected False"),
         (lambda c: item(c, 5)["config"].update(units=4), "found|expected .*layers/dense/vars/0"),

@@ -160,7 +160,9 @@ class BatchTrainer(ABC):
             mask = layer.compute_mask(inputs, mask)
             if layer.activity_regularizer is not None:
                 activities[layer.name] = x
-        return _Pass(x, mask, activities)
+        # A layer of another origin may end the steps and pass their mask all the same.
+        fits = mask is not None and x.shape[:-1][: mask.ndim] == mask.shape
+        return _Pass(x, mask if fits else None, activities)
 
     def _backward(self, dy: Array, logits: bool, activities: dict[str, Array]) -> None:
         """Run all layers' backward passes down to the first layer that has something to train."""

@@ -160,6 +160,23 @@ def test_gradients_of_a_masked_loss() -> None:
     check_gradients(loss, gradient, arrays, terms=20 * (I + H), steps=T)
 
 
+def test_layers_of_another_origin_that_end_the_steps() -> None:
+    """They may not know about masks: what is no mask of the output is not used."""
+
+    class Last(layers.Layer):
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            return (input_shape[0], input_shape[2])
+
+        def forward(self, x: Any, training: bool = False) -> Any:
+            del training
+            return x[:, -1]
+
+    model = make_model(Last(dtype="float64"))
+    model.compile("sgd", "mse")
+    x, y = padded(), np.ones((len(LENGTHS), I))
+    assert model.test_on_batch(x, y) == pytest.approx(np.square(model(x) - y).mean())
+
+
 def test_no_real_step_at_all() -> None:
     model = make_model(layers.LSTM(2, return_sequences=True, dtype="float64"))
     model.compile("sgd", "mse", metrics=["mae"])

@@ -9,23 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm import checks
 from fusedlstm.layers import (
-    LSTM,
-    Activation,
+    CLASSES,
     Bidirectional,
-    Dense,
-    Dropout,
-    Embedding,
-    Flatten,
-    GaussianNoise,
-    GlobalAveragePooling1D,
-    GlobalMaxPooling1D,
     InputLayer,
-    LayerNormalization,
-    Masking,
-    Permute,
-    RepeatVector,
-    Reshape,
     SpatialDropout1D,
+    StackedLSTM,
     TimeDistributed,
 )
 from fusedlstm.model import Sequential
@@ -37,29 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["config_of", "model_from_config"]
 
-_LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls
-    for cls in (
-        LSTM,
-        Activation,
-        Bidirectional,
-        Dense,
-        Dropout,
-        Embedding,
-        Flatten,
-        GaussianNoise,
-        GlobalAveragePooling1D,
-        GlobalMaxPooling1D,
-        InputLayer,
-        LayerNormalization,
-        Masking,
-        Permute,
-        RepeatVector,
-        Reshape,
-        SpatialDropout1D,
-        TimeDistributed,
-    )
-}
+_LAYERS: dict[str, type[Layer]] = {name: cls for name, cls in CLASSES.items() if cls is not StackedLSTM}
 # Arguments that describe an object of one of these modules, by the ends of their names.
 _OBJECTS = {
     "_initializer": "keras.initializers",
@@ -97,7 +63,8 @@ def model_from_config(description: Any) -> Sequential:
     _named(description, "model", ("keras", "keras.models"), ("Sequential",))
     config = _item(description, "config", dict, "model")
     items = _item(config, "layers", list, "model")
-    model = Sequential([_layer(item, f"layer {number}") for number, item in enumerate(items)])
+    classes = {**_LAYERS, "InputLayer": InputLayer}
+    model = Sequential([_layer(item, f"layer {number}", classes) for number, item in enumerate(items)])
     model.name = str(config.get("name", model.name))
     shape = config.get("build_input_shape")
     if not model.built and shape is not None:
@@ -176,11 +143,11 @@ def _described_layer(layer: Layer) -> dict[str, Any]:
     return _described(type(layer).__name__, config)
 
 
-def _layer(description: Any, place: str) -> Layer:
+def _layer(description: Any, place: str, classes: dict[str, type[Layer]]) -> Layer:
     known = isinstance(description, dict) and isinstance(description.get("config"), dict)
     name = description["config"].get("name") if known else None
     where = place if name is None else f"layer {name!r}"
-    class_name = _named(description, where, ("keras.layers",), tuple(_LAYERS))
+    class_name = _named(description, where, ("keras.layers",), tuple(classes))
     where = f"{where} ({class_name})"
     arguments = {}
     for key, value in _item(description, "config", dict, where).items():
@@ -190,13 +157,13 @@ def _layer(description: Any, place: str) -> Layer:
         elif key.endswith(tuple(_OBJECTS)):
             arguments[key] = _object(value, key, f"{where}: {key}")
         elif key in _INNER:
-            arguments[key] = None if value is None else _layer(value, f"{where}: {key}")
+            arguments[key] = None if value is None else _layer(value, f"{where}: {key}", _LAYERS)
         elif key == "dtype":
             arguments[key] = _dtype(value, f"{where}: dtype")
         else:
             arguments[key] = value
     try:
-        return _LAYERS[class_name](**arguments)
+        return classes[class_name](**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from error
 

@@ -74,7 +74,7 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     try:
         model = model_from_config(description)
         model.set_weights(read_weights(weights, model))
-    except (MemoryError, TypeError, ValueError) as error:
+    except (MemoryError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return model
 

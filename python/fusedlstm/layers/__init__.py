@@ -45,7 +45,8 @@ __all__ = [
     "serialize",
 ]
 
-_CLASSES: dict[str, type[Layer]] = {
+# All that a model is saved with, by name.
+CLASSES: dict[str, type[Layer]] = {
     cls.__name__: cls
     for cls in (
         LSTM,
@@ -83,5 +84,5 @@ def deserialize(description: dict[str, Any]) -> Layer:
     TypeError, ValueError
         If the class or an argument is unknown or out of range.
     """
-    cls = checks.lookup(description["class_name"], "class_name", _CLASSES)
+    cls = checks.lookup(description["class_name"], "class_name", CLASSES)
     return cls.from_config(description["config"])
