@@ -182,7 +182,7 @@ def test_stream() -> None:
         np.testing.assert_array_equal(stream.step(X[:, t]), whole[:, t])
     assert [h.shape for h, _ in stream.states] == [(B, H), (B, 9)]
     both = fusedlstm.Sequential([layers.Input((None, I)), layers.StackedLSTM(H, bidirectional=True)])
-    with pytest.raises(ValueError, match=r"model: expected LSTM, Dense, .* got .*, a Bidirectional"):
+    with pytest.raises(ValueError, match=r"model: expected layers of LSTM, .* got .*, a Bidirectional"):
         both.stream()
 
 
