@@ -31,10 +31,10 @@ template <class T, class Body>
 }
 
 template <bool with_options, class T, class Lanes>
-[[gnu::always_inline]] inline auto cell_of(const CellOptions<T>* options, Index units, Index unit,
-                                           Lanes lanes) {
+[[gnu::always_inline]] inline auto cell_of(const CellOptions<T>* options, Index units, Index unit, Lanes lanes,
+                                           const ClipEnds<Vec<T>>* ends = nullptr) {
   if constexpr (with_options) {
-    return option_cell(*options, units, unit, lanes);
+    return option_cell(*options, units, unit, lanes, ends);
   } else {
     return PlainCell{};
   }
@@ -153,6 +153,13 @@ template <bool with_options, class T>
     (V::load(sum) + value).store(sum);
   };
 
+  ClipEnds<V> clipped;
+  const ClipEnds<V>* ends = nullptr;
+  if (with_options && p.options->gate_clip > T(0)) {
+    clipped = clip_ends<V>(*p.options);
+    ends = &clipped;
+  }
+
   // Zoneout has kept c, and the step's own is made again from its gates.
   const bool keeps_c = with_options && p.options->zoneout.c > 0;
   const RowZoneout<T> zoneout(keeps_c ? p.options->zoneout : Zoneout{}, ZonedState::c, b,
@@ -168,7 +175,7 @@ template <bool with_options, class T>
   RowSum<T> sum_dn;
   RowSum<T> sum_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
-    const auto cell = cell_of<with_options>(p.options, H, unit, lanes);
+    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, ends);
     prefetch_next_row(p.norm, p.gates, layout.place(panel, s, b));
     T* piece = dh.piece(panel / 4) + panel % 4 * V::width;
     V dh_total = V::load(piece);
@@ -196,7 +203,7 @@ template <bool with_options, class T>
   RowSum<T> recurrent_dn;
   RowSum<T> recurrent_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
-    const auto cell = cell_of<with_options>(p.options, H, unit, lanes);
+    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, ends);
     const Index place = layout.place(panel, s, b);
     T* tape = p.gates + place;
     const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
