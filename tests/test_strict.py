@@ -83,6 +83,7 @@ COPIES: dict[str, tuple[str, Callable[[], Any]]] = {
     "cell z": ("z", lambda: ops.cell_forward(spread(B, 4 * H), C0)),
     "dense x": ("x", lambda: ops.dense_forward(spread(B, I), WEIGHTS[0])),
     "dense dy": ("dy", lambda: ops.dense_backward(X[:, 0], WEIGHTS[0], spread(B, 4 * H))),
+    "embedding": ("table", lambda: ops.embedding_forward(np.zeros(1, int), spread(B, H))),
     "dropout": ("x", lambda: ops.dropout(spread(B, H), 0.5, 1)),
     "squared_norm": ("a", lambda: ops.squared_norm(spread(B, H))),
     "stack": ("x", lambda: ops.lstm_stack_forward(spread(B, T, I), [PACKED])),
@@ -248,6 +249,8 @@ calls = [
     lambda: ops.sgd_update(b, b, None, learning_rate=0.0),
     lambda: ops.squared_norm(b),
     lambda: ops.layer_norm_forward(c),
+    lambda: ops.embedding_forward([0, 1], c),
+    lambda: ops.embedding_backward([0, 1], c, 2),
 ]
 assert ops.instruction_sets() == ("scalar",) and ops.get_instruction_set() == "scalar"
 for call in calls:

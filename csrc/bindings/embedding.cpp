@@ -5,6 +5,7 @@
 
 #include "checks.h"
 #include "module.h"
+#include "strict.h"
 
 namespace fusedlstm::bindings {
 namespace {
@@ -41,6 +42,7 @@ py::array embedding_forward(const Ids& ids, const py::object& table) {
   const py::array rows = contiguous("table", table, number, {{"V"}, {"E"}});
   const Index E = rows.shape(1);
   check_ids("ids", ids, rows.shape(0));
+  check_kernels();
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array y = new_array<T>(with_features(ids, E));
@@ -64,6 +66,7 @@ py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
   }
   if (rows < 1) raise_value("rows", "a positive number", std::to_string(rows));
   check_ids("ids", ids, rows);
+  check_kernels();
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array dtable = new_array<T>({rows, E});
