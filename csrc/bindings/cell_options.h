@@ -8,9 +8,9 @@
 namespace fusedlstm::bindings {
 
 // None, or what fusedlstm.ops.CellOptions hands over: (gate, candidate, output, peepholes, cell_clip,
-// coupled, zoneout_h, zoneout_c, layer_norm, gate_clip), with each activation as (kind, alpha, beta), peepholes
-// None or (3,H), and layer_norm None or (gamma_input (4H), gamma_recurrent (4H), gamma_cell (H), beta_cell (H),
-// epsilon). Zoneout is drawn by a seed, an integer, or with None the expectation.
+// coupled, zoneout_h, zoneout_c, layer_norm, gate_clip), with each activation as (kind, alpha, beta),
+// peepholes None or (3,H), and layer_norm None or (gamma_input (4H), gamma_recurrent (4H), gamma_cell (H),
+// beta_cell (H), epsilon). Zoneout is drawn by a seed, an integer, or with None the expectation.
 class GivenOptions {
  public:
   GivenOptions() = default;

@@ -23,8 +23,8 @@ struct alignas(alignment) Header {
 };
 
 // Large blocks in pages of 2 MiB where the system has them: a tape of hundreds of megabytes otherwise costs
-// more in page faults than it does in arithmetic, and the first training step of a small model a third. What is
-// left of a block beyond whole ones comes in small pages.
+// more in page faults than it does in arithmetic, and the first training step of a small model a third. What
+// is left of a block beyond whole ones comes in small pages.
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
 void* allocate(std::size_t bytes) {
@@ -32,7 +32,8 @@ void* allocate(std::size_t bytes) {
   if (bytes >= huge_page) {
     void* memory = nullptr;
     if (posix_memalign(&memory, huge_page, bytes) != 0) return nullptr;
-    madvise(memory, bytes / huge_page * huge_page, MADV_HUGEPAGE);  // Advice: if not taken, no result changes.
+    // Advice: if not taken, no result changes.
+    madvise(memory, bytes / huge_page * huge_page, MADV_HUGEPAGE);
     return memory;
   }
 #endif

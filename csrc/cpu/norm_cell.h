@@ -31,8 +31,8 @@ template <class T, class Body>
 }
 
 template <bool with_options, class T, class Lanes>
-[[gnu::always_inline]] inline auto cell_of(const CellOptions<T>* options, Index units, Index unit, Lanes lanes,
-                                           const ClipEnds<Vec<T>>* ends = nullptr) {
+[[gnu::always_inline]] inline auto cell_of(const CellOptions<T>* options, Index units, Index unit,
+                                           Lanes lanes, const ClipEnds<Vec<T>>* ends = nullptr) {
   if constexpr (with_options) {
     return option_cell(*options, units, unit, lanes, ends);
   } else {

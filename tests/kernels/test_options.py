@@ -52,6 +52,7 @@ CELLS: dict[str, dict[str, Any]] = {
         "cell_clip": 0.7,
         "recurrent_activation": "hard_sigmoid",
     },
+    "layer norm and gate clip": {"with_layer_norm": 1e-2, "gate_clip": 0.4, "with_peepholes": True},
     "layer norm and relu": {"with_layer_norm": 1e-2, "activation": "relu", "output_activation": "tanh"},
 }
 MASKS = ("right", "left", "holes", "empty rows")
@@ -107,7 +108,7 @@ class Variant:
         x, mask = inputs["x"], self.mask
         if self.go_backwards:
             x, mask = x[:, ::-1], None if mask is None else mask[:, ::-1]
-        others = {name: array for name, array in inputs.items() if name not in ("x", *NORM)}
+        others: dict[str, Any] = {name: array for name, array in inputs.items() if name not in ("x", *NORM)}
         return testing.lstm_variant_reference(
             x,
             **others,

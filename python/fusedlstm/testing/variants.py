@@ -98,8 +98,8 @@ def zoneout_reference(seed: int, rate: float, state: str, steps: npt.ArrayLike, 
     Returns
     -------
     bool array (B, N)
-        Where a hash of the seed, the row, the step and the unit, as a fraction of 2^32, is below the rate. The
-        hash is that of `fusedlstm.ops.dropout` for a row of elements with the number
+        Where a hash of the seed, the row, the step and the unit, as a fraction of 2^32, is below the rate.
+        The hash is that of `fusedlstm.ops.dropout` for a row of elements with the number
         ``2^32 row + 2 step + (state == "h")``.
     """
 
