@@ -197,11 +197,11 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   }
 
   const Index sequence_scratch =
-      plan.chunk * plan.row_block * (columns + 4) + 16 + (normal ? unit_panels * columns : 0);
+      plan.chunk * plan.row_block * (columns + 4) + 16 + (normal ? split_panels * columns : 0);
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   const NormProducts<T> products(normal, plan, team.count(),
-                                 unit_panels * norm_panel_rows(plan.row_block) * columns);
+                                 split_panels * norm_panel_rows(plan.row_block) * columns);
   team.run([&](const Worker& worker) {
     const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels, unit_panels);
     BackwardProblem<T> own = problem;
