@@ -42,8 +42,9 @@ GivenOptions::GivenOptions(const py::object& options, Number number, Index units
                contiguous("beta_cell", norm[3], number, {{"H", units}})};
       epsilon_ = py::cast<double>(norm[4]);
       // A cell that has nothing but layer normalization runs the plain equations.
-      given_ = has_peepholes() || values_.coupled || values_.cell_clip > 0.0 || values_.zoneout.c > 0.0 ||
-               values_.zoneout.h > 0.0 || values_.gate.kind != ActivationKind::sigmoid ||
+      given_ = has_peepholes() || values_.coupled || values_.cell_clip > 0.0 || values_.gate_clip > 0.0 ||
+               values_.zoneout.c > 0.0 || values_.zoneout.h > 0.0 ||
+               values_.gate.kind != ActivationKind::sigmoid ||
                values_.candidate.kind != ActivationKind::tanh || values_.output.kind != ActivationKind::tanh;
     }
   }

@@ -12,6 +12,24 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
+// The ends of what a gate_clip lets through, computed once for many cells.
+template <bool with_options, class T>
+class GateClip {
+ public:
+  [[gnu::always_inline]] explicit GateClip(const CellOptions<T>* options) {
+    if constexpr (with_options) {
+      given_ = options->gate_clip > T(0);
+      if (given_) ends_ = clip_ends<Vec<T>>(*options);
+    }
+  }
+  // Null without a gate_clip.
+  [[gnu::always_inline]] const ClipEnds<Vec<T>>* ends() const { return given_ ? &ends_ : nullptr; }
+
+ private:
+  bool given_ = false;
+  ClipEnds<Vec<T>> ends_;
+};
+
 // Gate gradients of one row and one vector of units at step s, in place on the tape, from the gradient of
 // o tanh(c) in a register.
 template <class T, class Cell, class Lanes>
@@ -82,14 +100,7 @@ template <bool with_options, bool projected, class T>
                                      const Index* rows, Index count, Index s, Index panel, bool last) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
-  ClipEnds<V> clipped;
-  const ClipEnds<V>* ends = nullptr;
-  if constexpr (with_options) {
-    if (p.options->gate_clip > T(0)) {
-      clipped = clip_ends<V>(*p.options);
-      ends = &clipped;
-    }
-  }
+  const GateClip<with_options, T> clip(p.options);
   for (Index r = 0; r < count; ++r, sums += Tile<T>::columns) {
     const Index b = rows[r];
     const HiddenGradient<with_options, T> hidden(p, b, s, last);
@@ -97,7 +108,8 @@ template <bool with_options, bool projected, class T>
       V dh = V::load(sums + j * V::width);
       if constexpr (!projected) dh = hidden(dh, unit, lanes);
       if constexpr (with_options) {
-        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes, ends), dh, b, s, unit, lanes);
+        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes, clip.ends()), dh, b, s, unit,
+                         lanes);
       } else {
         finish_gradients(p, layout, PlainCell{}, dh, b, s, unit, lanes);
       }

@@ -139,6 +139,7 @@ template <bool with_options, class T>
   const V recurrent_scale(kept[1]);
   const Moments<V> of_cell{V(kept[2]), V(kept[3])};
   const HiddenGradient<with_options, T> hidden(p, b, s, last);
+  const GateClip<with_options, T> clip(p.options);
   const T* h_now = (p.m ? p.m : p.h).at(p.timeline, b, s);
   const T* c_before = p.cells + (s * B + b) * H;
   const T* c_now = p.cells + ((s + 1) * B + b) * H;
@@ -152,13 +153,6 @@ template <bool with_options, class T>
     T* sum = sums + panel * sums_size + which * V::width;
     (V::load(sum) + value).store(sum);
   };
-
-  ClipEnds<V> clipped;
-  const ClipEnds<V>* ends = nullptr;
-  if (with_options && p.options->gate_clip > T(0)) {
-    clipped = clip_ends<V>(*p.options);
-    ends = &clipped;
-  }
 
   // Zoneout has kept c, and the step's own is made again from its gates.
   const bool keeps_c = with_options && p.options->zoneout.c > 0;
@@ -175,7 +169,7 @@ template <bool with_options, class T>
   RowSum<T> sum_dn;
   RowSum<T> sum_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
-    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, ends);
+    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, clip.ends());
     prefetch_next_row(p.norm, p.gates, layout.place(panel, s, b));
     T* piece = dh.piece(panel / 4) + panel % 4 * V::width;
     V dh_total = V::load(piece);
@@ -203,7 +197,7 @@ template <bool with_options, class T>
   RowSum<T> recurrent_dn;
   RowSum<T> recurrent_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
-    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, ends);
+    const auto cell = cell_of<with_options>(p.options, H, unit, lanes, clip.ends());
     const Index place = layout.place(panel, s, b);
     T* tape = p.gates + place;
     const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),

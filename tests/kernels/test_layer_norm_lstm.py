@@ -26,7 +26,7 @@ from .problems import (
     shape_id,
     with_arrays,
 )
-from .test_options import NORM, check, make_variant
+from .test_options import CELLS, NORM, check, make_variant
 
 
 def flat(result: ops.LSTMResult, gradients: ops.LSTMGradients) -> dict[str, Array]:
@@ -196,6 +196,15 @@ def test_chained_steps_equal_the_sequence_bit_for_bit(batch: int, dtype: Number)
     assert_same_bits(c, sequence.c, "c")
     last = ops.lstm_forward(p.x, weights, p.h0, p.c0, options=options, return_sequences=False)
     assert_same_bits(last.h, h, "last h")
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.startswith("layer norm")])
+def test_with_every_cell(cell: str) -> None:
+    """No option of the cell is lost in a layer-normalized one."""
+    variant = make_variant((3, 4, 5, 19), np.float64, cell)
+    options = replace(variant.options, layer_norm=layer_norm_options(variant.p).layer_norm)
+    check(replace(variant, options=options))
+    assert "cell with options, layer-normalized" in ops.last_kernel()
 
 
 # Zoneout rates (h, c), the seed that draws them, and the numbers of a projection.
