@@ -20,9 +20,17 @@ OPTIONS: list[dict[str, Any]] = [
     {"use_peepholes": True},
     {"coupled": True},
     {"cell_clip": 0.3},
-    {"layer_norm": True, "layer_norm_epsilon": 0.01},
+    # Without a state, h U has no variance at first: with a small epsilon the output bends too much there for
+    # finite differences. Exact derivatives, in tests/kernels, need no such care.
+    {"layer_norm": True, "layer_norm_epsilon": 0.1},
     {"use_peepholes": True, "coupled": True, "cell_clip": 0.4, "activation": "softsign", "use_bias": False},
-    {"use_peepholes": True, "layer_norm": True, "activation": "softsign", "use_bias": False},
+    {
+        "use_peepholes": True,
+        "layer_norm": True,
+        "layer_norm_epsilon": 0.2,
+        "activation": "softplus",
+        "use_bias": False,
+    },
 ]
 NORM = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 each_option = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options))
