@@ -65,10 +65,15 @@ def forward(shape: tuple[int, int, int, int], scale: float = 1.0) -> Callable[[]
     return run
 
 
-def training(shape: tuple[int, int, int, int], scale: float = 1.0, **options: Any) -> Callable[[], list[Any]]:
+def training(
+    shape: tuple[int, int, int, int], scale: float = 1.0, projection: Any = None, **options: Any
+) -> Callable[[], list[Any]]:
     """Make a call of the forward and backward pass that returns the gradients."""
-    x, parts, dy = arrays(shape, scale)
-    weights = ops.LSTMWeights(*parts)
+    x, (kernel, recurrent_kernel, bias), dy = arrays(shape, scale)
+    if projection is not None:
+        outputs = projection.shape[1]
+        recurrent_kernel, dy = recurrent_kernel[:outputs], dy[..., :outputs]
+    weights = ops.LSTMWeights(kernel, recurrent_kernel, bias, projection=projection)
 
     def run() -> list[Any]:
         tape = ops.lstm_forward(x, weights, training=True, **options).tape
@@ -136,7 +141,7 @@ def show_denormals(seconds: float) -> None:
 
 def show_options(seconds: float) -> None:
     """Compare training with options of the cell, masks and recurrent dropout with the plain one."""
-    shape = B, T, _, H = 64, 100, 128, 128
+    shape = B, T, I, H = 64, 100, 128, 128  # noqa: E741
     rng = np.random.default_rng(1)
     holes = np.ones((B, T), bool)
     holes[:, ::9] = False
@@ -151,19 +156,27 @@ def show_options(seconds: float) -> None:
         "limit on the cell state": {"cell_clip": 3.0},
         "layer normalization": {"layer_norm": ops.LayerNorm(gamma, gamma, gamma[:H], beta)},
         "limit on the pre-activations": {"gate_clip": 3.0},
+        "zoneout of h and c": {"zoneout_h": 0.1, "zoneout_c": 0.1},
     }
+    drawn = {"zoneout of h and c": {"zoneout_seed": 1}}
     cases: dict[str, dict[str, Any]] = {
         "plain": {},
-        **{name: {"options": ops.CellOptions(**cell)} for name, cell in cells.items()},
+        **{name: {"options": ops.CellOptions(**cell), **drawn.get(name, {})} for name, cell in cells.items()},
         "recurrent dropout": {"recurrent_mask": kept},
         "mask without one step in nine": {"mask": holes},
         "mask of the first half": {"mask": np.broadcast_to(np.arange(T) < T // 2, (B, T))},
     }
-    times = take_turns([training(shape, **options) for options in cases.values()], seconds * len(cases))
+    projection = (rng.normal(size=(H, H // 2)) / H**0.5).astype("f")
+    calls = [training(shape, **options) for options in cases.values()]
+    calls.append(training(shape, projection=projection))
+    times = take_turns(calls, seconds * len(calls))
     click.echo("| option | training | of the plain time |")
     click.echo("| --- | --- | --- |")
-    for name, own in zip(cases, times, strict=True):
+    for name, own in zip([*cases, "projection to H / 2"], times, strict=True):
         click.echo(f"| {name} | {own * 1e3:.2f} ms | {own / times[0]:.2f} |")
+    # Multiply-adds of a row and step, forward; backward has twice as many of each.
+    plain, projected = 4 * H * (I + H), 4 * H * (I + H // 2) + H * (H // 2)
+    click.echo(f"A projection to H / 2 leaves {projected / plain:.2f} of the operations.")
 
 
 def training_bytes(shape: tuple[int, int, int, int], threads: int) -> int:

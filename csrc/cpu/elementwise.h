@@ -104,7 +104,7 @@ void dropout(Range rows, Index steps, Index features, bool share_steps, std::uin
 #endif
       for (Index j = 0; j < features; ++j) {
         const T kept = in[j] * scale;
-        out[j] = hash(j) >= threshold ? kept : T(0);
+        out[j] = hash(static_cast<std::uint32_t>(j)) >= threshold ? kept : T(0);
       }
     }
   }

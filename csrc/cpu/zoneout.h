@@ -40,8 +40,12 @@ class RowZoneout {
 
   FUSEDLSTM_INLINE KeptShare<V> of(Index unit) const {
     if (!drawn_) return {V(static_cast<T>(rate_)), false};
-    alignas(64) T share[V::width];
-    for (Index j = 0; j < V::width; ++j) share[j] = hash_(unit + j) < threshold_ ? T(1) : T(0);
+    using Shares = typename Lanes<T, V::width>::Type;
+    // Lanes of a comparison that holds are -1.
+    const auto below = hash_(words_from<V::width>(unit)) < threshold_;
+    const Shares shares = -__builtin_convertvector(below, Shares);
+    T share[V::width];
+    __builtin_memcpy(share, &shares, sizeof share);
     return {V::load(share), true};
   }
 

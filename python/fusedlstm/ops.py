@@ -16,6 +16,7 @@ and infinity propagate as in NumPy. The interpreter's lock is released while a k
 from __future__ import annotations
 
 from math import inf
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusedlstm import _core, checks
@@ -173,6 +174,13 @@ def _given(options: CellOptions | None) -> tuple[object, ...] | None:
     return options.given
 
 
+def _seed_bits(seed: int | None) -> int | None:
+    try:
+        return None if seed is None else index(seed) & 0xFFFFFFFFFFFFFFFF
+    except TypeError:
+        raise TypeError(f"zoneout_seed: expected an integer or None, got {type(seed).__name__}") from None
+
+
 def lstm_forward(
     x: Array,
     weights: LSTMWeights | Sequence[Array | None],
@@ -263,7 +271,7 @@ def lstm_forward(
             c0,
             _given(options),
             recurrent_mask,
-            None if zoneout_seed is None else zoneout_seed & 0xFFFFFFFFFFFFFFFF,
+            _seed_bits(zoneout_seed),
             training,
             return_sequences,
             go_backwards,

@@ -54,6 +54,7 @@ CELLS: dict[str, dict[str, Any]] = {
     },
     "layer norm and gate clip": {"with_layer_norm": 1e-2, "gate_clip": 0.4, "with_peepholes": True},
     "layer norm and relu": {"with_layer_norm": 1e-2, "activation": "relu", "output_activation": "tanh"},
+    "zoneout": {"zoneout_h": 0.3, "zoneout_c": 0.6},
 }
 MASKS = ("right", "left", "holes", "empty rows")
 INPUTS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
@@ -69,6 +70,8 @@ class Variant:
     mask: Array | None = None
     zero_output_for_mask: bool = False
     recurrent_mask: Array | None = None
+    projection: Array | None = None
+    zoneout_seed: int | None = None
     go_backwards: bool = False
 
     def run(self, **more: Any) -> dict[str, Array]:
@@ -76,13 +79,14 @@ class Variant:
         p = self.p
         result = ops.lstm_forward(
             p.x,
-            p.weights,
+            (*p.weights, self.projection),
             p.h0,
             p.c0,
             options=self.options,
             mask=self.mask,
             zero_output_for_mask=self.zero_output_for_mask,
             recurrent_mask=self.recurrent_mask,
+            zoneout_seed=self.zoneout_seed,
             go_backwards=self.go_backwards,
             training=True,
             **more,
@@ -101,6 +105,8 @@ class Variant:
             arrays["peepholes"] = self.options.peepholes
         if self.options.layer_norm is not None:
             arrays |= {name: getattr(self.options.layer_norm, name) for name in NORM}
+        if self.projection is not None:
+            arrays["projection"] = self.projection
         return {name: array.astype(np.float64) for name, array in arrays.items()}
 
     def reference(self, inputs: dict[str, Array]) -> testing.LSTMReference:
@@ -117,6 +123,7 @@ class Variant:
             zero_output_for_mask=self.zero_output_for_mask,
             recurrent_mask=self.recurrent_mask,
             layer_norm=None if self.options.layer_norm is None else [inputs[name] for name in NORM],
+            zoneout_seed=self.zoneout_seed,
         )
 
     def loss(self, result: testing.LSTMReference) -> Any:

@@ -30,7 +30,7 @@ from fusedlstm.testing.reference import (
     lstm_forward_reference,
 )
 from fusedlstm.testing.tolerances import assert_close, tolerance
-from fusedlstm.testing.variants import activation_reference, lstm_variant_reference
+from fusedlstm.testing.variants import activation_reference, lstm_variant_reference, zoneout_reference
 
 __all__ = [
     "GradientCheck",
@@ -49,4 +49,5 @@ __all__ = [
     "lstm_forward_reference",
     "lstm_variant_reference",
     "tolerance",
+    "zoneout_reference",
 ]

@@ -112,7 +112,7 @@ def zoneout_reference(seed: int, rate: float, state: str, steps: npt.ArrayLike, 
         return (a + b) & 0xFFFFFFFF
 
     low, high = (np.uint64(part) for part in (seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF))
-    run = 2 * np.asarray(steps, np.uint64) + (state == "h")
+    run = (2 * np.asarray(steps, np.uint64) + np.uint64(state == "h")) & np.uint64(0xFFFFFFFF)
     row = np.arange(len(run), dtype=np.uint64)
     key = mix(plus(mix(run ^ low), high)) ^ mix(plus(row, low))
     word = mix(mix(plus(key[:, None], np.arange(units, dtype=np.uint64))) ^ high)
