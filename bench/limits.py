@@ -167,7 +167,7 @@ def show_options(seconds: float) -> None:
         "mask of the first half": {"mask": np.broadcast_to(np.arange(T) < T // 2, (B, T))},
     }
     projection = (rng.normal(size=(H, H // 2)) / H**0.5).astype("f")
-    calls = [training(shape, **options) for options in cases.values()]
+    calls: list[Callable[[], object]] = [training(shape, **options) for options in cases.values()]
     calls.append(training(shape, projection=projection))
     times = take_turns(calls, seconds * len(calls))
     click.echo("| option | training | of the plain time |")

@@ -121,6 +121,26 @@ def test_packed_sequences(options: dict[str, Any], sort: bool, dtype: Any) -> No
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", STACKS, ids=str)
+@pytest.mark.parametrize("proj_size", [1, 4])
+def test_projections(proj_size: int, options: dict[str, Any], dtype: Any) -> None:
+    theirs, ours = pair(dtype, proj_size=proj_size, batch_first=True, **options)
+    directions = options["num_layers"] * (2 if options["bidirectional"] else 1)
+    states = (normal(directions, 4, proj_size, seed=5), normal(directions, 4, UNITS, seed=6))
+    steps = 7 * options["num_layers"]
+    compare(theirs, ours, normal(4, 7, FEATURES), steps=steps)
+    compare(theirs, ours, normal(4, 7, FEATURES), states, steps=steps)
+    x = pack_sequence(
+        [normal(length, FEATURES, seed=length) for length in (3, 7, 1, 7)], enforce_sorted=False
+    )
+    compare(theirs, ours, x, states, steps=steps)
+    one = tuple(state[:, 0] for state in states)
+    compare(theirs, ours, normal(6, FEATURES), one, steps=steps)
+    with pytest.raises(ValueError, match=rf"hx: expected shape \({directions}, 4, {proj_size}\), got"):
+        ours(normal(4, 7, FEATURES, dtype=dtype), (states[1].to(dtype), states[1].to(dtype)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("options", STACKS[:6], ids=str)
 def test_one_sequence(options: dict[str, Any], batch_first: bool, dtype: Any) -> None:
@@ -430,7 +450,7 @@ def test_calls_that_do_not_fit(arguments: list[Any], error: type[Exception], mes
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"proj_size": 2}, ValueError, "proj_size: expected 0"),
+        ({"proj_size": UNITS}, ValueError, "proj_size has to be smaller than hidden_size"),
         ({"device": "cuda"}, ValueError, "device: expected a CPU, got cuda"),
         ({"dtype": torch.float16}, TypeError, "dtype: expected torch.float32 or torch.float64, got"),
     ],

@@ -28,8 +28,10 @@ def samples(dtype: Any = np.float64) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("count", [1, 3])
-def test_there_and_back(count: int, bias: bool, dtype: str) -> None:
-    theirs = module(getattr(torch, dtype), num_layers=count, bias=bias)
+@pytest.mark.parametrize("proj_size", [0, 2])
+def test_there_and_back(proj_size: int, count: int, bias: bool, dtype: str) -> None:
+    options: dict[str, Any] = {"num_layers": count, "bias": bias, "proj_size": proj_size}
+    theirs = module(getattr(torch, dtype), **options)
     model = fusedlstm.from_torch(theirs)
     x = samples(dtype)
     with torch.no_grad():
@@ -39,7 +41,7 @@ def test_there_and_back(count: int, bias: bool, dtype: str) -> None:
 
     state = fusedlstm.to_torch(model)
     assert list(state) == list(theirs.state_dict())
-    again = module(getattr(torch, dtype), num_layers=count, bias=bias)
+    again = module(getattr(torch, dtype), **options)
     again.load_state_dict(state)
     with torch.no_grad():
         back = again(torch.from_numpy(x))[0].numpy()
@@ -95,7 +97,21 @@ def changed(**changes: Any) -> dict[str, Any]:
         (lambda: 3, TypeError, "source: expected a torch.nn.LSTM or its state_dict, got int"),
         (dict, ValueError, "source: expected the weights of an LSTM, got no key"),
         (lambda: module(bidirectional=True), ValueError, "weight_ih_l0_reverse: .* both directions are not"),
-        (lambda: module(proj_size=2), ValueError, "weight_h._l0: expected"),
+        (
+            lambda: changed(weight_hr_l1=torch.zeros(2, 5).double()),
+            ValueError,
+            "weight_hr_l0: expected a ten",
+        ),
+        (
+            lambda: {**module(proj_size=2).state_dict(), "weight_hr_l0": torch.zeros(3, 5).double()},
+            ValueError,
+            r"weight_hh_l0: expected shape \(20, 3\), got \(20, 2\)",
+        ),
+        (
+            lambda: {**module(proj_size=2).state_dict(), "weight_hr_l0": torch.zeros(3).double()},
+            ValueError,
+            r"weight_hr_l0: expected shape \(R, H\), got \(3,\)",
+        ),
         (lambda: torch.nn.Linear(2, 2), ValueError, "weight: expected weight_ih_l0, .*; prefix says where"),
         (lambda: torch.nn.GRU(2, 2), ValueError, r"weight_hh_l0: expected shape \(4H, H\), got \(6, 2\)"),
         (lambda: changed(bias_hh_l1=None), ValueError, "bias_hh_l1: expected a tensor, got none"),
@@ -139,6 +155,13 @@ def built(*items: layers.Layer) -> fusedlstm.Sequential:
             lambda: built(layers.LSTM(3, return_sequences=True), layers.LSTM(4)),
             ValueError,
             r"source: expected layers like lstm.* \(units=3, .*got lstm.* \(units=4",
+        ),
+        (lambda: built(layers.LSTM(3, projection_units=3)), ValueError, "fewer projection units than units"),
+        (lambda: built(layers.LSTM(3, zoneout_h=0.1)), ValueError, "expected zoneout_h=0.0 like .* has 0.1"),
+        (
+            lambda: built(layers.LSTM(3, return_sequences=True), layers.LSTM(3, projection_units=2)),
+            ValueError,
+            r"source: expected layers like lstm.* \(projection_units=None.*got lstm.* \(projection_units=2",
         ),
         (lambda: [*built(layers.LSTM(5)).layers, *built(layers.LSTM(5)).layers], ValueError, "5 inputs for"),
     ],

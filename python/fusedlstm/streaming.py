@@ -102,7 +102,7 @@ class Stream:
 
     @property
     def states(self) -> list[tuple[Array, Array]]:
-        """Copies of h and c (B, H) of each LSTM; assign such a list to go on from there."""
+        """Copies of h (B, R) and c (B, H) of each LSTM; assign such a list to go on from there."""
         return [(part.h.copy(), part.c.copy()) for part in self._parts if isinstance(part, _Recurrent)]
 
     @states.setter
@@ -136,8 +136,8 @@ class _Recurrent:
 
     def __init__(self, layer: LSTM, batch: int, storage: str | None) -> None:
         self.layer = layer
-        self.h = np.zeros((batch, layer.units), layer.dtype)
-        self.c = np.zeros_like(self.h)
+        self.h = np.zeros((batch, layer.outputs), layer.dtype)
+        self.c = np.zeros((batch, layer.units), layer.dtype)
         self._storage = storage
         self._narrow: ops.LSTMWeights | None = None
         self._version = -1

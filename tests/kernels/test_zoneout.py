@@ -84,7 +84,7 @@ def test_checkpoints_of_long_sequences(shape: Shape, mask: str | None) -> None:
     assert_all_same_bits(variant.run(checkpoint_every=1), expected, "checkpoints")
 
 
-def kept(shape: Shape, seed: int, dtype: Number = np.float32, **rates: float) -> dict[str, Array]:
+def kept(shape: Shape, seed: int, dtype: Number = np.float32, **rates: Any) -> dict[str, Array]:
     """Tell from the results where h (T, B, H) and c kept their values."""
     B, T, I, H = shape  # noqa: E741
     x = np.random.default_rng(2).standard_normal((B, T, I)).astype(dtype)
@@ -195,6 +195,7 @@ def test_a_kept_value_is_not_touched_by_nan(dtype: Number) -> None:
 
 
 def test_errors() -> None:
+    rate: Any
     for name in ("zoneout_h", "zoneout_c"):
         for rate in (-0.1, 1.0, np.nan):
             with pytest.raises(ValueError, match=rf"^{name}: expected a number in \[0, 1\), got"):

@@ -1,7 +1,7 @@
 """Stacks of LSTM layers as ``torch.nn.LSTM`` and its state_dict have them.
 
 PyTorch's gates come in the order i, f, c~, o, as here; its matrices are transposed, and it has two biases for
-each layer, which add up.
+each layer, which add up. A projection's matrix is ``weight_hr``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)_l(0|[1-9]\d*)")
+_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d*)")
 
 
 def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
@@ -51,36 +51,38 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     TypeError
         If `source` or one of its values is of a wrong type, or not float32 or float64.
     ValueError
-        If it is bidirectional or has projections, or a key or shape is not that of a ``torch.nn.LSTM``.
+        If it is bidirectional, or a key or shape is not that of a ``torch.nn.LSTM``.
     """
     tensors = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(tensors, Mapping):
         raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
     arrays = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
-    dtype, inputs = weights[0][0].dtype, weights[0][0].shape[0]
-    for number, (kernel, recurrent_kernel, *_) in enumerate(weights):
+    dtype, inputs = weights[0]["kernel"].dtype, weights[0]["kernel"].shape[0]
+    for number, weight in enumerate(weights):
+        kernel, recurrent_kernel = weight["kernel"], weight["recurrent_kernel"]
         name = f"{prefix}weight_ih_l{number}"
-        wanted = inputs if number == 0 else weights[number - 1][1].shape[0]
+        wanted = inputs if number == 0 else weights[number - 1]["recurrent_kernel"].shape[0]
         if kernel.dtype != dtype or recurrent_kernel.dtype != dtype:
             raise TypeError(f"{name}: expected dtype {dtype} like the others, got {kernel.dtype}")
         if kernel.shape[0] != wanted:
             raise ValueError(f"{name}: expected {wanted} inputs, got shape {kernel.T.shape}")
     rate = float(getattr(source, "dropout", 0.0)) if not isinstance(source, Mapping) else 0.0
     layers: list[Layer] = [InputLayer((None, inputs))]
-    for number, (_, recurrent_kernel, *bias) in enumerate(weights):
+    for number, weight in enumerate(weights):
         if number and rate:
             layers.append(Dropout(rate, dtype=dtype))
         layers.append(
             LSTM(
-                recurrent_kernel.shape[0],
-                use_bias=bool(bias),
+                weight["kernel"].shape[1] // 4,
+                use_bias="bias" in weight,
+                projection_units=weight["projection"].shape[1] if "projection" in weight else None,
                 return_sequences=return_sequences or number + 1 < len(weights),
                 dtype=dtype,
             )
         )
     model = Sequential(layers)
-    model.set_weights([array for layer in weights for array in layer])
+    model.set_weights([array for layer in weights for array in layer.values()])
     return model
 
 
@@ -97,7 +99,8 @@ def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[
     -------
     dict of str to torch.Tensor
         Copies, for ``torch.nn.LSTM(I, H, num_layers)`` or `fusedlstm.torch.LSTM`: the bias is ``bias_ih``,
-        and ``bias_hh`` is zero. Load it into a module with ``bias=False`` if there is none.
+        and ``bias_hh`` is zero. Load it into a module with ``bias=False`` if there is none, and with
+        ``proj_size=R`` if the layers have R projection units.
 
     Raises
     ------
@@ -112,12 +115,13 @@ def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[
         raise ImportError('to_torch needs PyTorch: pip install "fusedlstm[torch]"') from error
     result: dict[str, Any] = {}
     for number, layer in enumerate(_lstm_layers(source)):
-        kernel, recurrent_kernel, *bias = (variable.value for variable in layer.weights)
-        result[f"weight_ih_l{number}"] = torch.from_numpy(kernel.T.copy(order="C"))
-        result[f"weight_hh_l{number}"] = torch.from_numpy(recurrent_kernel.T.copy(order="C"))
-        for array in bias:
-            result[f"bias_ih_l{number}"] = torch.from_numpy(array.copy())
-            result[f"bias_hh_l{number}"] = torch.zeros(len(array), dtype=result[f"bias_ih_l{number}"].dtype)
+        result[f"weight_ih_l{number}"] = torch.from_numpy(layer.kernel.value.T.copy(order="C"))
+        result[f"weight_hh_l{number}"] = torch.from_numpy(layer.recurrent_kernel.value.T.copy(order="C"))
+        if layer.bias is not None:
+            bias = torch.from_numpy(layer.bias.numpy())
+            result[f"bias_ih_l{number}"], result[f"bias_hh_l{number}"] = bias, torch.zeros_like(bias)
+        if layer.projection is not None:
+            result[f"weight_hr_l{number}"] = torch.from_numpy(layer.projection.value.T.copy(order="C"))
     return result
 
 
@@ -130,8 +134,6 @@ def _by_layer(tensors: Mapping[str, Any], prefix: str) -> list[dict[str, Array]]
             reason = (
                 ": layers of both directions are not supported"
                 if key.endswith("_reverse")
-                else ": projections are not supported"
-                if key.startswith("weight_hr")
                 else "; prefix says where in a larger state_dict the LSTM is"
             )
             raise ValueError(
@@ -144,6 +146,8 @@ def _by_layer(tensors: Mapping[str, Any], prefix: str) -> list[dict[str, Array]]
     names = ["weight_ih", "weight_hh"]
     if any("bias_ih" in layer or "bias_hh" in layer for layer in layers.values()):
         names += ["bias_ih", "bias_hh"]
+    if any("weight_hr" in layer for layer in layers.values()):
+        names.append("weight_hr")
     for number in range(max(layers) + 1):
         for name in names:
             if name not in layers.get(number, {}):
@@ -163,20 +167,27 @@ def _array(value: Any, key: str) -> Array:
     return value
 
 
-def _keras_weights(layer: Mapping[str, Array], number: int) -> list[Array]:
-    """Return kernel (I, 4H), recurrent_kernel (H, 4H) and, if there are biases, their sum (4H,)."""
-    w_ih, w_hh = layer["weight_ih"], layer["weight_hh"]
-    if w_hh.ndim != 2 or w_hh.shape[0] != 4 * w_hh.shape[1] or w_hh.size == 0:
-        raise ValueError(f"weight_hh_l{number}: expected shape (4H, H), got {w_hh.shape}")
+def _keras_weights(layer: Mapping[str, Array], number: int) -> dict[str, Array]:
+    """Return kernel (I, 4H), recurrent_kernel (R, 4H), the biases' sum bias (4H,) and projection (H, R)."""
+    w_ih, w_hh, w_hr = layer["weight_ih"], layer["weight_hh"], layer.get("weight_hr")
+    if w_hr is not None and (w_hr.ndim != 2 or w_hr.size == 0):
+        raise ValueError(f"weight_hr_l{number}: expected shape (R, H), got {w_hr.shape}")
+    square = w_hr is None and w_hh.ndim == 2 and w_hh.shape[0] == 4 * w_hh.shape[1] and w_hh.size > 0
+    if not square and (w_hr is None or w_hh.shape != (4 * w_hr.shape[1], w_hr.shape[0])):
+        expected = "(4H, H)" if w_hr is None else f"{(4 * w_hr.shape[1], w_hr.shape[0])}"
+        raise ValueError(f"weight_hh_l{number}: expected shape {expected}, got {w_hh.shape}")
     gates = w_hh.shape[0]
     if w_ih.ndim != 2 or w_ih.shape[0] != gates or w_ih.size == 0:
         raise ValueError(f"weight_ih_l{number}: expected shape ({gates}, I), got {w_ih.shape}")
-    if "bias_ih" not in layer:
-        return [w_ih.T, w_hh.T]
-    for name in ("bias_ih", "bias_hh"):
-        if layer[name].shape != (gates,):
-            raise ValueError(f"{name}_l{number}: expected shape ({gates},), got {layer[name].shape}")
-    return [w_ih.T, w_hh.T, layer["bias_ih"] + layer["bias_hh"]]
+    result = {"kernel": w_ih.T, "recurrent_kernel": w_hh.T}
+    if "bias_ih" in layer:
+        for name in ("bias_ih", "bias_hh"):
+            if layer[name].shape != (gates,):
+                raise ValueError(f"{name}_l{number}: expected shape ({gates},), got {layer[name].shape}")
+        result["bias"] = layer["bias_ih"] + layer["bias_hh"]
+    if w_hr is not None:
+        result["projection"] = w_hr.T
+    return result
 
 
 def _lstm_layers(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> list[LSTM]:
@@ -201,6 +212,7 @@ def _lstm_layers(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> l
                 f"source: expected layers that read forwards, {layer.name} has go_backwards=True"
             )
         plain = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",), **layer.beyond_keras}
+        del plain["projection_units"]
         config = layer.get_config()
         for key, values in plain.items():
             if values and config[key] not in values:
@@ -208,14 +220,19 @@ def _lstm_layers(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> l
                     f"source: expected {key}={values[0]!r} like torch.nn.LSTM, "
                     f"{layer.name} has {config[key]!r}"
                 )
-        if (layer.units, layer.use_bias, layer.dtype) != (first.units, first.use_bias, first.dtype):
+        if layer.projection_units is not None and layer.projection_units >= layer.units:
             raise ValueError(
-                f"source: expected layers like {first.name} (units={first.units}, use_bias={first.use_bias}, "
-                f"{first.dtype}), got {layer.name} (units={layer.units}, use_bias={layer.use_bias}, "
-                f"{layer.dtype})"
+                f"source: expected fewer projection units than units like torch.nn.LSTM, {layer.name} has "
+                f"{layer.projection_units} of {layer.units}"
             )
-        if layer is not first and layer.kernel.shape[0] != first.units:
+        for key in ("units", "projection_units", "use_bias", "dtype"):
+            if getattr(layer, key) != getattr(first, key):
+                raise ValueError(
+                    f"source: expected layers like {first.name} ({key}={getattr(first, key)!r}), "
+                    f"got {layer.name} ({key}={getattr(layer, key)!r})"
+                )
+        if layer is not first and layer.kernel.shape[0] != first.outputs:
             raise ValueError(
-                f"source: expected {first.units} inputs for {layer.name}, got {layer.kernel.shape[0]}"
+                f"source: expected {first.outputs} inputs for {layer.name}, got {layer.kernel.shape[0]}"
             )
     return layers

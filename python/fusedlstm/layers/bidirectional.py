@@ -68,7 +68,7 @@ class Bidirectional(Layer):
         self.forward_layer = LSTM.from_config(_renamed(layer, "forward", layer.go_backwards))
         other = layer if backward_layer is None else backward_layer
         self.backward_layer = LSTM.from_config(_renamed(other, "backward", not layer.go_backwards))
-        for name in ("units", "return_sequences", "return_state", "stateful", "dtype"):
+        for name in ("units", "projection_units", "return_sequences", "return_state", "stateful", "dtype"):
             one, two = getattr(self.forward_layer, name), getattr(self.backward_layer, name)
             if one != two:
                 raise ValueError(f"backward_layer: expected {name}={one!r} like the layer, got {two!r}")
@@ -93,7 +93,7 @@ class Bidirectional(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of the merged output; see `Layer.compute_output_shape`."""
         shape = self.forward_layer.compute_output_shape(input_shape)
-        return (*shape[:-1], 2 * self.forward_layer.units) if self.merge_mode == "concat" else shape
+        return (*shape[:-1], 2 * self.forward_layer.outputs) if self.merge_mode == "concat" else shape
 
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""
@@ -184,12 +184,12 @@ class Bidirectional(Layer):
                 f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
             )
         (one, two), self._outputs = self._outputs, None
-        units = self.forward_layer.units
+        outputs = self.forward_layer.outputs
         gradients: list[Any]
         if dy is None:
             gradients = [None, None]
         elif self.merge_mode == "concat":
-            gradients = [dy[..., :units], dy[..., units:]]
+            gradients = [dy[..., :outputs], dy[..., outputs:]]
         elif self.merge_mode == "mul":
             gradients = [dy * two, dy * one]
         elif self.merge_mode is None:

@@ -28,6 +28,8 @@ class LSTM(LSTMBase):
     Input is (B, T, I); output (B, H), or (B, T, H) with ``return_sequences``. The weights are ``kernel``
     (I, 4H), ``recurrent_kernel`` (H, 4H), ``bias`` (4H,) and, with ``use_peepholes``, ``peepholes`` (3, H);
     with ``layer_norm``, ``gamma_input`` and ``gamma_recurrent`` (4H,), ``gamma_cell`` and ``beta_cell`` (H,).
+    With ``projection_units`` R, ``projection`` (H, R) follows the bias, and h, output and the rows of
+    ``recurrent_kernel`` have R numbers.
 
     Parameters
     ----------
@@ -61,14 +63,22 @@ class LSTM(LSTMBase):
         ``beta_cell`` at 0.
     layer_norm_epsilon : float
         Added to the variances.
+    projection_units : int, optional
+        Numbers in h, ``h = (o tanh(c)) projection`` (LSTMP: Sak, Senior and Beaufays 2014). No projection by
+        default.
+    projection_initializer : str or Initializer
+        Start values of ``projection``.
     dropout : float
         Share of inputs dropped in training, in [0, 1). One mask per sample and feature, the same at each
         step.
     recurrent_dropout : float
         Share of the hidden state's units that a step does not see in training, in [0, 1). One mask per sample
         and unit, the same at each step and for all gates.
+    zoneout_h, zoneout_c : float
+        Rates in [0, 1) with which h and c keep their previous values (Krueger et al. 2017): in training drawn
+        for each sample, step and unit, and otherwise the expectation; see `ops.CellOptions`.
     seed : int, optional
-        Seed of both dropouts.
+        Seed of both dropouts and of zoneout.
     return_sequences : bool
         Whether the output of all steps is returned.
     return_state : bool
@@ -91,10 +101,10 @@ class LSTM(LSTMBase):
     """
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return (B, T, H) or (B, H); see `Layer.compute_output_shape`."""
+        """Return (B, T, R) or (B, R), R = H without a projection; see `Layer.compute_output_shape`."""
         feature_count(self, input_shape, 3, self.kernel.shape[0] if self.built else None)
         batch, steps, _ = input_shape
-        return (batch, steps, self.units) if self.return_sequences else (batch, self.units)
+        return (batch, steps, self.outputs) if self.return_sequences else (batch, self.outputs)
 
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""
@@ -114,7 +124,7 @@ class LSTM(LSTMBase):
         ----------
         x : array_like, shape (B, T, I)
             Input, converted to the layer's dtype.
-        initial_state : pair of array_like, shape (B, H) each, optional
+        initial_state : pair of array_like, shape (B, R) and (B, H), optional
             Start values of h and c; by default zeros, or the last ones of a stateful layer.
         mask : array_like of bool, shape (B, T), optional
             Which steps are real. Others cost nothing: the states pass them unchanged.
@@ -149,8 +159,9 @@ class LSTM(LSTMBase):
             x = ops.dropout(x, self.dropout, seed, share_steps=True)
         recurrent_mask = None
         if training and self.recurrent_dropout:
-            ones = np.ones((len(x), self.units), x.dtype)
+            ones = np.ones((len(x), self.outputs), x.dtype)
             recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
+        zoneout_seed = self._seeds.next() if training and (self.zoneout_h or self.zoneout_c) else None
         if self.stateful and initial_state is None:
             initial_state = self._continued(len(x))
         h0, c0 = initial_state or (None, None)
@@ -163,6 +174,7 @@ class LSTM(LSTMBase):
             zero_output_for_mask=self.zero_output_for_mask,
             options=self.options,
             recurrent_mask=recurrent_mask,
+            zoneout_seed=zoneout_seed,
             training=training,
             return_sequences=self.return_sequences,
             go_backwards=self.go_backwards,
@@ -191,7 +203,7 @@ class LSTM(LSTMBase):
         need_dx : bool
             Whether the input's gradient is wanted.
         dstates : pair of ndarray or None, optional
-            Gradients of the last h and c that ``return_state`` gave, shape (B, H) each.
+            Gradients of the last h and c that ``return_state`` gave, shape (B, R) and (B, H).
 
         Returns
         -------
@@ -231,13 +243,13 @@ class LSTM(LSTMBase):
         return self._last_states
 
     def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> tuple[Array, Array] | None:
-        """Check and convert initial states h and c (B, H); None stays None."""
+        """Check and convert initial states h (B, R) and c (B, H); None stays None."""
         if given is None:
             return None
         if not isinstance(given, list | tuple) or len(given) != 2:
             raise ValueError(f"initial_state: expected a pair [h, c], got {type(given).__name__}")
         h, c = (checks.numeric(state, "initial_state").astype(self.dtype, copy=False) for state in given)
-        for state in (h, c):
-            if state.shape != (batch, self.units):
-                raise ValueError(f"initial_state: expected shape {(batch, self.units)}, got {state.shape}")
+        for state, size in ((h, self.outputs), (c, self.units)):
+            if state.shape != (batch, size):
+                raise ValueError(f"initial_state: expected shape {(batch, size)}, got {state.shape}")
         return np.ascontiguousarray(h), np.ascontiguousarray(c)

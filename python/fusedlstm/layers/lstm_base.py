@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fusedlstm.variable import Array, Shape, Variable
 
 # Weights that are packed for the kernels, and those that go with the cell's options.
-_MATRICES = ("kernel", "recurrent_kernel", "bias")
+_MATRICES = ("kernel", "recurrent_kernel", "bias", "projection")
 _OPTION_WEIGHTS = ("peepholes",)
 _NORM_WEIGHTS = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 
@@ -49,6 +49,10 @@ class LSTMBase(Layer):
         "cell_clip": (None,),
         "layer_norm": (False,),
         "layer_norm_epsilon": (),
+        "projection_units": (None,),
+        "projection_initializer": (),
+        "zoneout_h": (0.0,),
+        "zoneout_c": (0.0,),
     }
 
     def __init__(
@@ -68,8 +72,12 @@ class LSTMBase(Layer):
         cell_clip: float | None = None,
         layer_norm: bool = False,
         layer_norm_epsilon: float = 1e-3,
+        projection_units: int | None = None,
+        projection_initializer: Any = "glorot_uniform",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -88,14 +96,20 @@ class LSTMBase(Layer):
         self.layer_norm_epsilon = checks.number(layer_norm_epsilon, "layer_norm_epsilon")
         if self.layer_norm_epsilon <= 0:
             raise ValueError(f"layer_norm_epsilon: expected a positive number, got {layer_norm_epsilon!r}")
+        self.projection_units = (
+            None if projection_units is None else checks.positive_int(projection_units, "projection_units")
+        )
         self.dropout = checks.rate(dropout, "dropout")
         self.recurrent_dropout = checks.rate(recurrent_dropout, "recurrent_dropout")
+        self.zoneout_h = checks.rate(zoneout_h, "zoneout_h")
+        self.zoneout_c = checks.rate(zoneout_c, "zoneout_c")
         super().__init__(**kwargs)
         self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.peephole_initializer = initializers.get(peephole_initializer, "peephole_initializer")
+        self.projection_initializer = initializers.get(projection_initializer, "projection_initializer")
         self.unit_forget_bias = bool(unit_forget_bias)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
@@ -119,7 +133,7 @@ class LSTMBase(Layer):
         features, units = feature_count(self, input_shape, 3, None), self.units
         self.kernel = self.add_weight((features, 4 * units), self.kernel_initializer, "kernel")
         self.recurrent_kernel = self.add_weight(
-            (units, 4 * units), self.recurrent_initializer, "recurrent_kernel"
+            (self.outputs, 4 * units), self.recurrent_initializer, "recurrent_kernel"
         )
         self.bias: Variable | None = None
         if self.use_bias:
@@ -128,6 +142,11 @@ class LSTMBase(Layer):
                 bias = self.bias.numpy()
                 bias[units : 2 * units] = 1
                 self.bias.assign(bias)
+        self.projection: Variable | None = None
+        if self.projection_units is not None:
+            self.projection = self.add_weight(
+                (units, self.outputs), self.projection_initializer, "projection"
+            )
         self.peepholes: Variable | None = None
         if self.use_peepholes:
             self.peepholes = self.add_weight((3, units), self.peephole_initializer, "peepholes")
@@ -145,6 +164,8 @@ class LSTMBase(Layer):
             self.activation.__name__,
             cell_clip=self.cell_clip,
             coupled=self.coupled,
+            zoneout_h=self.zoneout_h,
+            zoneout_c=self.zoneout_c,
         )
         # Views of the variables: the options follow their changes.
         weights: dict[str, Any] = {
@@ -157,17 +178,22 @@ class LSTMBase(Layer):
             return None
         return dataclasses.replace(options, **weights)
 
-    def _matrices(self) -> list[Variable]:
-        return [variable for name, variable in self._variables.items() if name in _MATRICES]
+    @property
+    def outputs(self) -> int:
+        """Numbers in a hidden state: those of the projection, or else of the units."""
+        return self.units if self.projection_units is None else self.projection_units
+
+    def _matrices(self) -> dict[str, Variable]:
+        return {name: variable for name, variable in self._variables.items() if name in _MATRICES}
 
     def pack(self, storage: str | None = None) -> ops.LSTMWeights:
         """Return newly packed weights; `storage` as for `ops.LSTMWeights`."""
-        return ops.LSTMWeights(*(v.value for v in self._matrices()), storage=storage)
+        return ops.LSTMWeights(**{name: v.value for name, v in self._matrices().items()}, storage=storage)
 
     @property
     def pack_version(self) -> int:
         """Grows whenever weights that `pack` reads change."""
-        return sum(variable.version for variable in self._matrices())
+        return sum(variable.version for variable in self._matrices().values())
 
     def packed(self) -> ops.LSTMWeights:
         """Return the packed weights, packed anew if a variable changed. Several threads may ask at once."""
@@ -176,7 +202,7 @@ class LSTMBase(Layer):
             if self._packed is None:
                 self._packed = self.pack()
             elif version != self._packed_version:
-                self._packed.update(*(v.value for v in self._matrices()))
+                self._packed.update(**{name: v.value for name, v in self._matrices().items()})
             self._packed_version = version
             return self._packed
 
@@ -204,8 +230,11 @@ class LSTMBase(Layer):
             "cell_clip",
             "layer_norm",
             "layer_norm_epsilon",
+            "projection_units",
             "dropout",
             "recurrent_dropout",
+            "zoneout_h",
+            "zoneout_c",
             "seed",
             "return_sequences",
             "return_state",
@@ -213,7 +242,7 @@ class LSTMBase(Layer):
             "stateful",
             "zero_output_for_mask",
         )
-        of_weights = ("kernel", "recurrent", "bias", "peephole")
+        of_weights = ("kernel", "recurrent", "bias", "peephole", "projection")
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in as_they_are},

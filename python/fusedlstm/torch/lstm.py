@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["LSTM"]
 
 _DTYPES = (torch.float32, torch.float64)
-_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
 class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     """``torch.nn.LSTM`` computed by this package: same arguments, parameters, start values and results.
 
     A state_dict goes from one to the other in both directions. Letters: ``B`` batch rows, ``T`` steps, ``I``
-    inputs, ``H`` units, ``L`` layers, ``D`` directions (2 if bidirectional, else 1).
+    inputs, ``H`` units, ``L`` layers, ``D`` directions (2 if bidirectional, else 1), ``R`` the size of h, H
+    without a projection.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     bidirectional : bool
         Whether each layer also reads the sequence from its end.
     proj_size : int
-        Only 0.
+        R, less than H, with a projection of h from H numbers to R (LSTMP); 0 for none.
     device : torch.device, optional
         Only a CPU.
     dtype : torch.dtype, optional
@@ -55,7 +56,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     TypeError
         If dtype is another one, or an argument is of a wrong type.
     ValueError
-        If `proj_size` is not 0, the device is not a CPU, or an argument is out of range.
+        If the device is not a CPU, or an argument is out of range.
 
     Notes
     -----
@@ -78,8 +79,6 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if proj_size != 0:
-            raise ValueError(f"proj_size: expected 0 (projections are not supported), got {proj_size!r}")
         if device is not None and torch.device(device).type != "cpu":
             raise ValueError(f"device: expected a CPU, got {device}")
         _check_dtype(torch.get_default_dtype() if dtype is None else dtype, "dtype")
@@ -91,10 +90,11 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
+            proj_size=proj_size,
             device=device,
             dtype=dtype,
         )
-        self._packed: dict[str, tuple[list[Array], ops.LSTMWeights]] = {}
+        self._packed: dict[str, tuple[list[Array | None], ops.LSTMWeights]] = {}
 
     def forward(self, input: Any, hx: tuple[Any, Any] | None = None) -> tuple[Any, tuple[Any, Any]]:  # noqa: A002
         """Run the layers over a batch of sequences, or over one sequence.
@@ -103,12 +103,12 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         ----------
         input : tensor (T, B, I), (B, T, I) with ``batch_first``, (T, I); or PackedSequence
             Sequences, on a CPU and of the parameters' dtype.
-        hx : pair of tensors (L D, B, H), or (L D, H) for one sequence, optional
+        hx : pair of tensors (L D, B, R) and (L D, B, H), or without B for one sequence, optional
             Start values of h and c; zeros by default.
 
         Returns
         -------
-        output : tensor (T, B, D H), (B, T, D H) or (T, D H); or PackedSequence
+        output : tensor (T, B, D R), (B, T, D R) or (T, D R); or PackedSequence
             Hidden states of the last layer, as ``input`` comes.
         (h, c) : pair of tensors, of the shape of ``hx``
             States after each sequence's last step (first step for the reverse direction).
@@ -148,7 +148,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         return {**super().__getstate__(), "_packed": {}}
 
     def _stack(self, x: Any, states: tuple[Any, Any], rows: Rows) -> tuple[Any, Any, Any]:
-        """Run all layers over x (B, T, I); the result is y (B, T, D H), h and c (L D, B, H)."""
+        """Run all layers over x (B, T, I); the result is y (B, T, D R), h (L D, B, R) and c (L D, B, H)."""
         last: list[tuple[Any, Any]] = []
         for layer in range(self.num_layers):
             if layer and self.dropout and self.training:
@@ -166,16 +166,13 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         self, x: Any, h0: Any, c0: Any, suffix: str, rows: Rows, *, reverse: bool
     ) -> tuple[Any, Any, Any]:
         """Run one direction of one layer; outputs are in the order of the input's steps."""
-        names = _PARAMETERS if self.bias else _PARAMETERS[:2]
-        parameters = tuple(getattr(self, name + suffix) for name in names)
+        parameters = tuple(getattr(self, name + suffix, None) for name in _PARAMETERS)
         # The kernels read backwards by themselves where all rows are of one length.
         go_backwards = reverse and rows.lengths is None
         job = Job(self._weights(suffix, parameters), rows.lengths, go_backwards)
         tensors = (rows.reversed(x) if reverse and not go_backwards else x, h0, c0, *parameters)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-            # Without biases there is nothing to give them gradients.
-            padding = (None,) * (4 - len(parameters))
-            y, h, c = Sequence.apply(*tensors, *padding, job, self.training)
+            y, h, c = Sequence.apply(*tensors, job, self.training)
         else:
             (y, h, c), _ = job.run(*tensors[:3], training=False)
         return (rows.reversed(y) if reverse else y), h, c
@@ -185,22 +182,26 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
 
         Several threads may ask at once: each entry is replaced as a whole, at worst twice.
         """
-        for name, tensor in zip(_PARAMETERS, parameters, strict=False):
-            _check_place(tensor, name + suffix)
-            _check_dtype(tensor.dtype, name + suffix)
-        arrays = [tensor.detach().numpy() for tensor in parameters]
+        for name, tensor in zip(_PARAMETERS, parameters, strict=True):
+            if tensor is not None:
+                _check_place(tensor, name + suffix)
+                _check_dtype(tensor.dtype, name + suffix)
+        arrays = [None if tensor is None else tensor.detach().numpy() for tensor in parameters]
         known = self._packed.get(suffix)
         # Numbers are compared, in some hundredths of a packing's time: PyTorch's count of changes misses
         # those through `.data` (moving averages, gradcheck), NumPy views and other processes.
         if known is not None and all(map(_same, known[0], arrays)):
             return known[1]
-        copies = [array.copy() for array in arrays]
-        kernel, recurrent_kernel, *biases = copies
+        copies = [None if array is None else array.copy() for array in arrays]
+        kernel: Any
+        recurrent_kernel: Any
+        kernel, recurrent_kernel, b_ih, b_hh, projection = copies
         # PyTorch's matrices are the transposes of ours.
         packed = ops.LSTMWeights(
             np.ascontiguousarray(kernel.T),
             np.ascontiguousarray(recurrent_kernel.T),
-            biases[0] + biases[1] if biases else None,
+            None if b_ih is None else b_ih + b_hh,
+            projection=None if projection is None else np.ascontiguousarray(projection.T),
         )
         self._packed[suffix] = (copies, packed)
         return packed
@@ -223,8 +224,8 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         if not isinstance(hx, tuple | list) or len(hx) != 2:
             raise TypeError(f"hx: expected a pair (h0, c0), got {type(hx).__name__}")
         layers = self.num_layers * (2 if self.bidirectional else 1)
-        shape = (layers, self.hidden_size) if one else (layers, x.shape[0], self.hidden_size)
-        for state in hx:
+        for state, size in zip(hx, (self.proj_size or self.hidden_size, self.hidden_size), strict=True):
+            shape = (layers, size) if one else (layers, x.shape[0], size)
             if not isinstance(state, torch.Tensor):
                 raise TypeError(f"hx: expected tensors, got {type(state).__name__}")
             _check_place(state, "hx")
@@ -254,5 +255,7 @@ def _check_dtype(dtype: Any, name: str) -> None:
         raise TypeError(f"{name}: expected torch.float32 or torch.float64, got {dtype}")
 
 
-def _same(left: Array, right: Array) -> bool:
+def _same(left: Array | None, right: Array | None) -> bool:
+    if left is None or right is None:
+        return left is right
     return left.dtype == right.dtype and np.array_equal(left, right)

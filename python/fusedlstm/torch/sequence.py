@@ -48,12 +48,13 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
         w_hh: Any,
         b_ih: Any,
         b_hh: Any,
+        w_hr: Any,
         job: Job,
         keep_tape: bool,
     ) -> Any:
-        """Run `job` on x (B, T, I), h0 and c0 (B, H) or None; the result is y (B, T, H), h and c (B, H)."""
+        """Run `job` on x (B, T, I), h0 (B, R) and c0 (B, H) or None; the result is y (B, T, R), h and c."""
         outputs, tape = job.run(x, h0, c0, training=keep_tape)
-        ctx.job, ctx.tape, ctx.parameters = job, tape, (w_ih, w_hh, b_ih, b_hh)
+        ctx.job, ctx.tape, ctx.parameters = job, tape, (w_ih, w_hh, b_ih, b_hh, w_hr)
         # The tape reads x, h0 and y again; saved, PyTorch refuses a backward pass after they were changed.
         ctx.save_for_backward(x, h0, c0, outputs[0] if keep_tape else None)
         ctx.set_materialize_grads(False)
@@ -67,7 +68,7 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
         if tape is None:
             # None was kept, or an earlier pass with retain_graph used it up.
             _, tape = ctx.job.run(x, h0, c0, training=True)
-        need = ctx.needs_input_grad[:7]
+        need = ctx.needs_input_grad[:8]
         # Autograd's gradients lie as they come: those of sums repeat one number.
         if dy is not None and dy.stride(-1) != 1:
             dy = dy.contiguous()
@@ -83,6 +84,7 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
             grads.drecurrent_kernel.T,
             grads.dbias,
             bias_hh,
+            None if grads.dprojection is None else grads.dprojection.T,
         )
         results = [
             torch.from_numpy(array) if needed and array is not None else None
