@@ -27,7 +27,7 @@ template <bool with_options, class T, class Lanes>
 
 // Of one row's h at step s, unless nothing comes back from a later one (`last`): turns what comes back
 // through the recurrence into the gradient of the h that the step made.
-// Without options, `with_options` false spares the plain cell the question.
+// `with_options` is false for the plain cell alone, which is spared the question.
 template <bool with_options, class T>
 struct HiddenGradient {
   using V = Vec<T>;

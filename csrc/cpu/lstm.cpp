@@ -139,7 +139,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Sizes& n = problem.sizes;
   const Index columns = 4 * kernels.width;
   const Index hidden_panels = panels_of(n.outputs, columns);
-  const Index unit_panels = panels.projects() ? panels_of(n.units, columns) : 0;
+  const Index unit_panels = panels_of(n.units, columns);
   const Index split_panels = std::max(hidden_panels, unit_panels);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);

@@ -129,6 +129,23 @@ def test_bits(cell: str | None, mask: str | None, case: tuple[Shape, int], dtype
     assert_all_same_bits(variant.run(checkpoint_every=1), expected, "checkpoints")
 
 
+@pytest.mark.parametrize("cell", [None, "all", "zoneout"])
+def test_rows_do_not_depend_on_the_batch(cell: str | None, dtype: Number) -> None:
+    """Any choice of rows, in any order, gives what they give among the others, for any number of threads."""
+    variant = make_projected(((26, 3, 9, 40), 70), dtype, cell)
+    whole = variant.run()
+    random = np.random.default_rng(5)
+    selections = [[b] for b in range(26)] + [list(range(size)) for size in range(2, 26, 3)]
+    for number, chosen in enumerate([*selections, list(random.permutation(26))]):
+        ops.set_num_threads(1 + number % 3)
+        p = variant.p
+        names = ("x", "h0", "c0", "dy", "dh", "dc")
+        own = with_arrays(p, **{name: getattr(p, name)[chosen] for name in names})
+        part = replace(variant, p=own).run()
+        for name in ("y", "h", "c", "dx", "dh0", "dc0"):
+            assert_same_bits(part[name], whole[name][chosen], f"{name} of rows {chosen}")
+
+
 @pytest.mark.parametrize("storage", [None, "bfloat16", "int8"])
 @pytest.mark.parametrize("batch", [1, 9])
 def test_steps(batch: int, storage: str | None, dtype: Number) -> None:
