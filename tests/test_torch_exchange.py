@@ -25,6 +25,8 @@ def samples(dtype: Any = np.float64) -> np.ndarray:
     return np.random.default_rng(1).normal(size=(4, STEPS, FEATURES)).astype(dtype)
 
 
+# PyTorch says that it leaves its fast kernel.
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("count", [1, 3])
