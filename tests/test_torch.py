@@ -243,9 +243,9 @@ def test_weights_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     packings: list[int] = []
 
     class Counted(ops.LSTMWeights):
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **named: Any) -> None:
             packings.append(1)
-            super().__init__(*arguments)
+            super().__init__(*arguments, **named)
 
     monkeypatch.setattr(ops, "LSTMWeights", Counted)
     _, ours = pair(num_layers=2)

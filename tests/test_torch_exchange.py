@@ -156,7 +156,7 @@ def built(*items: layers.Layer) -> fusedlstm.Sequential:
         (
             lambda: built(layers.LSTM(3, return_sequences=True), layers.LSTM(4)),
             ValueError,
-            r"source: expected layers like lstm.* \(units=3, .*got lstm.* \(units=4",
+            r"source: expected layers like lstm.* \(units=3\), got lstm.* \(units=4\)",
         ),
         (lambda: built(layers.LSTM(3, projection_units=3)), ValueError, "fewer projection units than units"),
         (lambda: built(layers.LSTM(3, zoneout_h=0.1)), ValueError, "expected zoneout_h=0.0 like .* has 0.1"),

@@ -1,4 +1,4 @@
-"""Zoneout in the LSTM layer: inference, training, seeds, gradients, files, streams."""
+"""Zoneout and projections in the LSTM layer: values, seeds, gradients, files, streams, other libraries."""
 
 from __future__ import annotations
 
@@ -58,9 +58,19 @@ def test_seeds() -> None:
     assert len(layers.LSTM(H, zoneout_c=0.1).seed_generators) == 1
 
 
-@pytest.mark.parametrize("rates", [{}, {"zoneout_c": 0.0}, {"recurrent_dropout": 0.3, "dropout": 0.2}])
-def test_gradients(rates: dict[str, Any]) -> None:
-    layer = make(projection_units=4, **rates)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"zoneout_h": 0.0, "zoneout_c": 0.0, "projection_units": 4},
+        {"zoneout_h": 0.0, "zoneout_c": 0.0, "projection_units": 7, "use_bias": False},
+        {},
+        {"zoneout_c": 0.0, "use_peepholes": True, "return_sequences": True},
+        {"projection_units": 4, "recurrent_dropout": 0.3, "dropout": 0.2, "coupled": True},
+    ],
+)
+def test_gradients(options: dict[str, Any]) -> None:
+    fusedlstm.utils.set_random_seed(1)
+    layer = make(**options)
     layer(X)
     names = [v.path for v in layer.weights]
 
@@ -108,6 +118,42 @@ def test_files_and_streams(tmp_path: Path) -> None:
         last = np.array(stream.step(X[:, t]))
     np.testing.assert_array_equal(last, model(X))
     assert [(h.shape, c.shape) for h, c in stream.states] == [((B, 4), (B, H)), ((B, H), (B, H))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"projection_units": 2}, "projection_units: expected None, as Keras has no such option, got 2"),
+        ({"zoneout_h": 0.1}, r"zoneout_h: expected 0\.0, as Keras has no such option, got 0\.1"),
+        ({"zoneout_c": 0.1}, r"zoneout_c: expected 0\.0, as Keras has no such option, got 0\.1"),
+    ],
+)
+def test_keras_does_not_have_them(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    model = fusedlstm.Sequential([layers.Input((T, I)), layers.LSTM(H, name="a", **options)])
+    for save in (model.save, model.save_weights):
+        path = tmp_path / ("model.keras" if save == model.save else "model.weights.h5")
+        with pytest.raises(ValueError, match=rf"^layer 'a' \(LSTM\): {message}"):
+            save(path)
+        assert not path.exists()
+
+
+def test_weights() -> None:
+    layer = layers.LSTM(H, projection_units=4, use_peepholes=True)
+    layer.build((None, T, I))
+    assert [(v.name, v.shape) for v in layer.trainable_weights] == [
+        ("kernel", (I, 4 * H)),
+        ("recurrent_kernel", (4, 4 * H)),
+        ("bias", (4 * H,)),
+        ("projection", (H, 4)),
+        ("peepholes", (3, H)),
+    ]
+    assert np.ptp(layer.get_weights()[3]) > 0
+    model = fusedlstm.Sequential([layers.Input((T, I)), layer, layers.Dense(1)])
+    model.compile(optimizer="adam", loss="mean_squared_error")
+    before = layer.get_weights()[3]
+    model.fit(X, np.ones((B, 1)), epochs=2, verbose=0)
+    assert np.all(layer.get_weights()[3] != before)
 
 
 def test_initial_states() -> None:

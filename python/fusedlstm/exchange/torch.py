@@ -228,8 +228,8 @@ def _lstm_layers(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> l
         for key in ("units", "projection_units", "use_bias", "dtype"):
             if getattr(layer, key) != getattr(first, key):
                 raise ValueError(
-                    f"source: expected layers like {first.name} ({key}={getattr(first, key)!r}), "
-                    f"got {layer.name} ({key}={getattr(layer, key)!r})"
+                    f"source: expected layers like {first.name} ({key}={getattr(first, key)!r}), got "
+                    f"{layer.name} ({key}={getattr(layer, key)!r})"
                 )
         if layer is not first and layer.kernel.shape[0] != first.outputs:
             raise ValueError(

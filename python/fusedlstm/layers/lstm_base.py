@@ -109,7 +109,10 @@ class LSTMBase(Layer):
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self.peephole_initializer = initializers.get(peephole_initializer, "peephole_initializer")
-        self.projection_initializer = initializers.get(projection_initializer, "projection_initializer")
+        # Making one may draw a seed, which layers without a projection leave for the next layer's.
+        self.projection_initializer: initializers.Initializer | None = None
+        if self.projection_units is not None:
+            self.projection_initializer = initializers.get(projection_initializer, "projection_initializer")
         self.unit_forget_bias = bool(unit_forget_bias)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
@@ -143,7 +146,7 @@ class LSTMBase(Layer):
                 bias[units : 2 * units] = 1
                 self.bias.assign(bias)
         self.projection: Variable | None = None
-        if self.projection_units is not None:
+        if self.projection_initializer is not None:
             self.projection = self.add_weight(
                 (units, self.outputs), self.projection_initializer, "projection"
             )
@@ -242,7 +245,9 @@ class LSTMBase(Layer):
             "stateful",
             "zero_output_for_mask",
         )
-        of_weights = ("kernel", "recurrent", "bias", "peephole", "projection")
+        of_weights = ["kernel", "recurrent", "bias", "peephole"]
+        if self.projection_initializer is not None:
+            of_weights.append("projection")
         return {
             **super().get_config(),
             **{name: getattr(self, name) for name in as_they_are},
