@@ -2,6 +2,7 @@
 #
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
+#   make test-simt [ARGS="-x"]                              CUDA kernels on a simulated GPU; a part of make test
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
 #              ONNX Runtime, Keras on JAX and, since they are large, only when named, PyTorch and TensorFlow
@@ -12,12 +13,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
+SIMT_SOURCES := CMakeLists.txt $(shell find csrc/simt csrc/cuda tests/simt -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h)
 
 mnist: $(VENV)/installed-mnist
 	$(BIN)/fusedlstm mnist $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest $(ARGS)
+
+test-simt: $(VENV)/installed-test build/simt/built
+	$(BIN)/python -m pytest tests/simt $(ARGS)
+
+# The extension modules of the simulated GPU: tests find them in build/simt.
+build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
+	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_SIMT=ON \
+	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
+	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null
+	$(BIN)/cmake --build build/simt --target simt
+	@touch $@
 
 lint: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
@@ -29,7 +42,7 @@ bench: $(VENV)/installed-bench
 # Every compiler that is here, warnings as errors.
 warnings: $(VENV)/installed-dev
 	@set -e; for cxx in g++ clang++; do command -v $$cxx >/dev/null || { echo "$$cxx: not here, skipped"; continue; }; \
-	  $(BIN)/cmake -S . -B build/warnings-$$cxx -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_WERROR=ON \
+	  $(BIN)/cmake -S . -B build/warnings-$$cxx -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_WERROR=ON -DFUSEDLSTM_SIMT=ON \
 	    -DCMAKE_CXX_COMPILER=$$cxx -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null; \
 	  $(BIN)/cmake --build build/warnings-$$cxx; done
@@ -56,5 +69,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-simt lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

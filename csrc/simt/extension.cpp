@@ -1,0 +1,7 @@
+// The project's CUDA kernels on the simulated GPU.
+#include "module.h"
+
+PYBIND11_MODULE(_simt, module) {
+  module.doc() = "CUDA kernels of fusedlstm on a simulated GPU, for tests.";
+  simt::bind_machine(module);
+}

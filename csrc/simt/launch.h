@@ -1,0 +1,45 @@
+// Launches on the simulated device, as csrc/cuda/launch.cuh has them on a real one.
+#pragma once
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include "fault.h"
+#include "runtime.h"
+#include "types.h"
+
+using cudaStream_t = struct SimtStream*;
+
+namespace fusedlstm::cuda {
+
+struct Launch {
+  const char* name;  // of the kernel, for errors
+  dim3 grid;
+  dim3 block;
+  std::size_t shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+  bool cooperative = false;
+};
+
+template <class... P, class... A>
+void launch(const Launch& how, void (*kernel)(P...), A&&... arguments) {
+  struct Call {
+    void (*kernel)(P...);
+    std::tuple<P...> arguments;
+  } call{kernel, std::tuple<P...>(std::forward<A>(arguments)...)};
+  const auto run_thread = [](void* pointer) {
+    const Call& own = *static_cast<const Call*>(pointer);
+    std::apply(own.kernel, own.arguments);
+  };
+  const auto size = [](const dim3& d) { return simt::Index3{d.x, d.y, d.z}; };
+  simt::run({how.name, size(how.grid), size(how.block), how.shared_bytes, how.cooperative, run_thread, &call,
+             sizeof call});
+}
+
+template <class... P>
+int resident_blocks(void (*)(P...), int threads, std::size_t shared_bytes) {
+  return simt::resident_blocks(threads, shared_bytes);
+}
+
+}  // namespace fusedlstm::cuda

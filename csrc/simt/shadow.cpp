@@ -1,0 +1,112 @@
+#include "shadow.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <new>
+
+namespace simt {
+namespace {
+
+constexpr std::uint32_t atomic_flag = 1;
+constexpr std::uint32_t pending_flag = 2;
+
+// In Cell::read_warp, where readers are not of one warp.
+constexpr std::uint32_t warps_of_block = 0x80000000;  // plus the number of a warp of that block
+constexpr std::uint32_t blocks = 0xffffffff;
+
+bool written_before(const Identity& who, const Cell& cell) {
+  if (cell.write_stamp <= who.all_known) return true;
+  if (cell.writer - who.block_first >= who.block_threads) return false;
+  if (cell.write_stamp < who.stamp || cell.writer == who.thread) return true;
+  const std::uint32_t lane = cell.writer - who.warp_first;
+  return lane < warp_lanes && who.known[lane] >= cell.write_clock;
+}
+
+bool read_before(const Identity& who, const Cell& cell) {
+  if (cell.read_stamp <= who.all_known) return true;
+  if (cell.read_warp == blocks) return false;
+  const std::uint32_t warp = cell.read_warp & ~warps_of_block;
+  if (warp - who.block_first_warp >= who.block_warps) return false;
+  if (cell.read_stamp < who.stamp) return true;
+  if (cell.read_warp != who.warp) return false;
+  for (std::uint32_t lanes = cell.read_lanes & ~(1u << who.lane); lanes != 0; lanes &= lanes - 1) {
+    if (who.known[__builtin_ctz(lanes)] < cell.read_clock) return false;
+  }
+  return true;
+}
+
+void add_reader(const Identity& who, Cell& cell) {
+  const std::uint32_t lane = 1u << who.lane;
+  if (read_before(who, cell)) {
+    cell.read_warp = who.warp;
+    cell.read_lanes = lane;
+    cell.read_clock = who.clock;
+  } else if (cell.read_warp == who.warp) {
+    cell.read_lanes |= lane;
+    cell.read_clock = std::max(cell.read_clock, who.clock);
+  } else if ((cell.read_warp & ~warps_of_block) - who.block_first_warp < who.block_warps) {
+    cell.read_warp |= warps_of_block;
+  } else {
+    cell.read_warp = blocks;
+  }
+  cell.read_stamp = std::max(cell.read_stamp, who.stamp);
+}
+
+std::uint32_t reader_of(const Identity& who, const Cell& cell) {
+  if (cell.read_warp != who.warp) return Conflict::many;
+  return who.warp_first + static_cast<std::uint32_t>(__builtin_ctz(cell.read_lanes & ~(1u << who.lane)));
+}
+
+}  // namespace
+
+Shadow::Shadow(std::size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  void* cells = mmap(nullptr, bytes * sizeof(Cell), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (cells == MAP_FAILED) throw std::bad_alloc();
+  cells_ = static_cast<Cell*>(cells);
+}
+
+Shadow::~Shadow() {
+  if (bytes_ > 0) munmap(cells_, bytes_ * sizeof(Cell));
+}
+
+Conflict Shadow::access(const Identity& who, std::size_t offset, std::size_t bytes, Access kind,
+                        bool shared) {
+  for (std::size_t i = offset; i < offset + bytes; ++i) {
+    Cell& cell = cells_[i];
+    const bool written = !shared || cell.write_stamp >= who.block_start;
+    if (shared && written && (cell.flags & pending_flag) != 0) {
+      return {Finding::pending, i, Access::write, cell.writer};
+    }
+    const bool both_atomic = kind == Access::atomic && (cell.flags & atomic_flag) != 0;
+    if (!both_atomic && !written_before(who, cell)) {
+      const Access before = (cell.flags & atomic_flag) != 0 ? Access::atomic : Access::write;
+      return {Finding::race, i, before, cell.writer};
+    }
+    if (kind != Access::write && !written) return {Finding::uninitialised, i, Access::read, who.thread};
+    if (kind == Access::read) {
+      add_reader(who, cell);
+      continue;
+    }
+    if (!read_before(who, cell)) return {Finding::race, i, Access::read, reader_of(who, cell)};
+    cell = {who.stamp, who.clock, who.thread, 0, 0, 0, 0, kind == Access::atomic ? atomic_flag : 0};
+  }
+  return {};
+}
+
+void Shadow::set_pending(std::size_t offset, std::size_t bytes) {
+  for (std::size_t i = offset; i < offset + bytes; ++i) cells_[i].flags |= pending_flag;
+}
+
+void Shadow::clear_pending(std::size_t offset, std::size_t bytes) {
+  for (std::size_t i = offset; i < offset + bytes; ++i) cells_[i].flags &= ~pending_flag;
+}
+
+std::size_t Shadow::written_since(std::uint32_t stamp) const {
+  return static_cast<std::size_t>(
+      std::count_if(cells_, cells_ + bytes_, [&](const Cell& cell) { return cell.write_stamp >= stamp; }));
+}
+
+}  // namespace simt
