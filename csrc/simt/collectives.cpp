@@ -15,7 +15,7 @@ void complete(Block& block, Vote vote) {
   int count = 0;
   for (const Thread& thread : block.threads) {
     if (thread.waits_at != last.waits_at || thread.site.line != last.site.line ||
-        std::strcmp(thread.site.file, last.site.file) != 0) {
+        (thread.site.file != last.site.file && std::strcmp(thread.site.file, last.site.file) != 0)) {
       machine.abandon(last, "divergent barrier: " + here(last) + ", while thread " + text(thread.index) +
                                 " " + here(thread));
     }

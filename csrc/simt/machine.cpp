@@ -36,14 +36,8 @@ std::string text(const Index3& index) {
   return result;
 }
 
-Machine& Machine::get() {
-  static Machine machine;
-  return machine;
-}
-
-Machine::~Machine() {
-  for (const auto& block : slots_) munmap(block->dynamic - arena_gap, arena_bytes);
-}
+// Lives as long as the process, since arrays in its memory may.
+Machine* const Machine::instance_ = new Machine;
 
 std::string Machine::where(const Thread& thread) const {
   return "kernel '" + std::string(grid_->kernel) + "', block " + text(thread.block->index) + ", " +
@@ -209,6 +203,7 @@ void Machine::resume(Thread& thread) {
   thread_ = &thread;
   thread.state = State::ready;
   accesses_ = 0;
+  identity_known_ = false;
   ++switches;
   simt_thread_index = thread.index;
   private_memory = {reinterpret_cast<std::uintptr_t>(thread.stack), Stacks::bytes};

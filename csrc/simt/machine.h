@@ -108,8 +108,7 @@ Index3 unravel(std::uint32_t number, const Index3& size);
 
 class Machine {
  public:
-  static Machine& get();
-  ~Machine();
+  static Machine& get() { return *instance_; }
 
   void run(const Grid& grid);
 
@@ -123,7 +122,11 @@ class Machine {
   void check(std::uintptr_t address, std::size_t bytes, Access kind);
   // The machine code that a fault to come is in.
   void note(const void* instruction) { instruction_ = reinterpret_cast<std::uintptr_t>(instruction); }
-  Identity identity() const;
+  // Of the running thread, until it switches out.
+  const Identity& identity() {
+    if (!identity_known_) find_identity();
+    return identity_;
+  }
   // The running block's shared memory that holds these bytes, or null.
   Shadow* shared_at(std::uintptr_t address, std::size_t bytes, std::size_t& offset) const;
   std::string name(std::uint32_t number) const;
@@ -150,9 +153,12 @@ class Machine {
   [[noreturn]] void report_stuck() const;
   [[noreturn]] void refuse(const std::string& what) const;
   std::string where(const Thread& thread) const;
+  void find_identity();
   [[noreturn]] void report(const Conflict& conflict, Access kind, const std::string& memory);
   [[noreturn]] void report_outside(std::uintptr_t address, std::size_t bytes, Access kind);
   static void enter();
+
+  static Machine* const instance_;
 
   Stacks stacks_;
   std::vector<std::unique_ptr<Block>> slots_;  // one, or one for each block of a cooperative launch
@@ -162,6 +168,8 @@ class Machine {
   Context scheduler_{};
   MemoryRange image_ = module_image();
   MemoryRange locals_;
+  Identity identity_{};
+  bool identity_known_ = false;
   std::string fault_;
   std::uintptr_t instruction_ = 0;
   std::exception_ptr exception_;

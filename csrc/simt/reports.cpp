@@ -30,25 +30,26 @@ std::string place(const Site& site) {
 
 }  // namespace
 
-Identity Machine::identity() const {
+void Machine::find_identity() {
   const Thread& thread = *thread_;
   const Block& block = *thread.block;
   const auto threads = static_cast<std::uint32_t>(block.threads.size());
   const auto warps = static_cast<std::uint32_t>(block.warps.size());
   const std::uint32_t first = block.number * threads;
-  return {.thread = first + thread.number,
-          .lane = thread.lane,
-          .warp = thread.warp->number,
-          .warp_first = first + thread.number - thread.lane,
-          .block_first = first,
-          .block_threads = threads,
-          .block_first_warp = block.number * warps,
-          .block_warps = warps,
-          .stamp = block.stamp,
-          .all_known = all_known_,
-          .block_start = block.start,
-          .clock = thread.clock,
-          .known = thread.known};
+  identity_known_ = true;
+  identity_ = {.thread = first + thread.number,
+               .lane = thread.lane,
+               .warp = thread.warp->number,
+               .warp_first = first + thread.number - thread.lane,
+               .block_first = first,
+               .block_threads = threads,
+               .block_first_warp = block.number * warps,
+               .block_warps = warps,
+               .stamp = block.stamp,
+               .all_known = all_known_,
+               .block_start = block.start,
+               .clock = thread.clock,
+               .known = thread.known};
 }
 
 Shadow* Machine::shared_at(std::uintptr_t address, std::size_t bytes, std::size_t& offset) const {
@@ -70,9 +71,7 @@ void Machine::check(std::uintptr_t address, std::size_t bytes, Access kind) {
   if (++accesses_ > most_accesses) abandon(*thread_, "does not come to an end");
   std::size_t offset = 0;
   if (Shadow* shadow = shared_at(address, bytes, offset)) {
-    Identity who = identity();
-    who.all_known = std::max(who.all_known, who.block_start - 1);  // an earlier block had its own
-    const Conflict conflict = shadow->access(who, offset, bytes, kind, true);
+    const Conflict conflict = shadow->access(identity(), offset, bytes, kind, true);
     if (conflict.finding == Finding::none) return;
     report(conflict, kind,
            shadow == thread_->block->dynamic_shadow.get() ? "dynamic shared memory" : "static shared memory");

@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::uint32_t atomic_flag = 1;
 constexpr std::uint32_t pending_flag = 2;
+// In the first cell of four: it speaks for all of them. Most accesses are of whole words.
+constexpr std::uint32_t word_flag = 4;
+constexpr std::size_t word = 4;
 
 // In Cell::read_warp, where readers are not of one warp.
 constexpr std::uint32_t warps_of_block = 0x80000000;  // plus the number of a warp of that block
@@ -58,11 +61,32 @@ std::uint32_t reader_of(const Identity& who, const Cell& cell) {
   return who.warp_first + static_cast<std::uint32_t>(__builtin_ctz(cell.read_lanes & ~(1u << who.lane)));
 }
 
+inline Conflict access_cell(const Identity& who, Cell& cell, Access kind, bool shared) {
+  const bool written = !shared || cell.write_stamp >= who.block_start;
+  if (shared && cell.read_stamp < who.block_start) cell.read_stamp = 0;  // another block's memory then
+  if (shared && written && (cell.flags & pending_flag) != 0) {
+    return {Finding::pending, 0, Access::write, cell.writer};
+  }
+  const bool atomic = (cell.flags & atomic_flag) != 0;
+  if (written && !(kind == Access::atomic && atomic) && !written_before(who, cell)) {
+    return {Finding::race, 0, atomic ? Access::atomic : Access::write, cell.writer};
+  }
+  if (kind != Access::write && !written) return {Finding::uninitialised, 0, Access::read, who.thread};
+  if (kind == Access::read) {
+    add_reader(who, cell);
+    return {};
+  }
+  if (!read_before(who, cell)) return {Finding::race, 0, Access::read, reader_of(who, cell)};
+  const std::uint32_t flags = (cell.flags & word_flag) | (kind == Access::atomic ? atomic_flag : 0);
+  cell = {who.stamp, who.clock, who.thread, 0, 0, 0, 0, flags};
+  return {};
+}
+
 }  // namespace
 
-Shadow::Shadow(std::size_t bytes) : bytes_(bytes) {
+Shadow::Shadow(std::size_t bytes) : bytes_((bytes + word - 1) / word * word) {
   if (bytes == 0) return;
-  void* cells = mmap(nullptr, bytes * sizeof(Cell), PROT_READ | PROT_WRITE,
+  void* cells = mmap(nullptr, bytes_ * sizeof(Cell), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (cells == MAP_FAILED) throw std::bad_alloc();
   cells_ = static_cast<Cell*>(cells);
@@ -74,24 +98,28 @@ Shadow::~Shadow() {
 
 Conflict Shadow::access(const Identity& who, std::size_t offset, std::size_t bytes, Access kind,
                         bool shared) {
-  for (std::size_t i = offset; i < offset + bytes; ++i) {
-    Cell& cell = cells_[i];
-    const bool written = !shared || cell.write_stamp >= who.block_start;
-    if (shared && written && (cell.flags & pending_flag) != 0) {
-      return {Finding::pending, i, Access::write, cell.writer};
-    }
-    const bool both_atomic = kind == Access::atomic && (cell.flags & atomic_flag) != 0;
-    if (!both_atomic && !written_before(who, cell)) {
-      const Access before = (cell.flags & atomic_flag) != 0 ? Access::atomic : Access::write;
-      return {Finding::race, i, before, cell.writer};
-    }
-    if (kind != Access::write && !written) return {Finding::uninitialised, i, Access::read, who.thread};
-    if (kind == Access::read) {
-      add_reader(who, cell);
+  const std::size_t end = offset + bytes;
+  for (std::size_t i = offset; i < end;) {
+    Cell* cells = cells_ + i / word * word;
+    const bool whole = i % word == 0 && end - i >= word;
+    if (whole && (cells->flags & word_flag) != 0) {
+      const Conflict conflict = access_cell(who, *cells, kind, shared);
+      if (conflict.finding != Finding::none) return conflict.at(i);
+      i += word;
       continue;
     }
-    if (!read_before(who, cell)) return {Finding::race, i, Access::read, reader_of(who, cell)};
-    cell = {who.stamp, who.clock, who.thread, 0, 0, 0, 0, kind == Access::atomic ? atomic_flag : 0};
+    if ((cells->flags & word_flag) != 0) {
+      cells->flags &= ~word_flag;
+      std::fill_n(cells + 1, word - 1, *cells);
+    }
+    const std::size_t last = std::min(end, (i / word + 1) * word);
+    for (; i < last; ++i) {
+      const Conflict conflict = access_cell(who, cells_[i], kind, shared);
+      if (conflict.finding != Finding::none) return conflict.at(i);
+    }
+    if (whole && std::all_of(cells + 1, cells + word, [&](const Cell& cell) { return cell == *cells; })) {
+      cells->flags |= word_flag;
+    }
   }
   return {};
 }
@@ -105,8 +133,13 @@ void Shadow::clear_pending(std::size_t offset, std::size_t bytes) {
 }
 
 std::size_t Shadow::written_since(std::uint32_t stamp) const {
-  return static_cast<std::size_t>(
-      std::count_if(cells_, cells_ + bytes_, [&](const Cell& cell) { return cell.write_stamp >= stamp; }));
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < bytes_; ++i) {
+    const Cell& first = cells_[i / word * word];
+    const Cell& cell = (first.flags & word_flag) != 0 ? first : cells_[i];
+    count += cell.write_stamp >= stamp ? 1 : 0;
+  }
+  return count;
 }
 
 }  // namespace simt

@@ -36,6 +36,8 @@ struct Cell {
   std::uint32_t write_stamp, write_clock, writer;
   std::uint32_t read_stamp, read_clock, read_lanes, read_warp;
   std::uint32_t flags;
+
+  bool operator==(const Cell&) const = default;
 };
 
 enum class Finding : std::uint8_t { none, race, uninitialised, pending };
@@ -48,6 +50,8 @@ struct Conflict {
   std::size_t offset = 0;
   Access before = Access::read;
   std::uint32_t other = many;
+
+  Conflict at(std::size_t place) const { return {finding, place, before, other}; }
 };
 
 class Shadow {

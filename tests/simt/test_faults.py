@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import re
 from pathlib import Path
@@ -90,10 +91,10 @@ def test_smaller_device(simt: Any) -> None:
 
 def test_freed_array(simt: Any) -> None:
     x = simt.array(np.zeros(64, np.float32), "x")
-    stale = np.ctypeslib.as_array((np.ctypeslib.ctypes.c_float * 64).from_address(x.ctypes.data))
+    stale = np.ctypeslib.as_array((ctypes.c_float * 64).from_address(x.ctypes.data))
     del x
     gc.collect()
-    with pytest.raises(simt.Fault, match="use after free: .* of device array 'x', which has 256"):
+    with pytest.raises(simt.Fault, match=r"use after free: .* of device array 'x', which has 256"):
         simt.run_faulty("race_between_blocks", stale)
 
 

@@ -17,7 +17,8 @@ def rng() -> np.random.Generator:
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
-    return rng.standard_normal(shape).astype(np.float32)
+    values: Array = rng.standard_normal(shape).astype(np.float32)
+    return values
 
 
 def rounded(x: Array, bits: int, *, ties_to_even: bool) -> Array:
