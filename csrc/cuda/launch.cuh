@@ -10,16 +10,9 @@
 #include <tuple>
 #include <utility>
 
-namespace fusedlstm::cuda {
+#include "launch_shape.h"
 
-struct Launch {
-  const char* name;  // of the kernel, for errors
-  dim3 grid;
-  dim3 block;
-  std::size_t shared_bytes = 0;  // dynamic; more than the default is asked for
-  cudaStream_t stream = nullptr;
-  bool cooperative = false;  // sync_grid() needs it
-};
+namespace fusedlstm::cuda {
 
 inline void check(cudaError_t error, const Launch& how) {
   if (error == cudaSuccess) return;

@@ -16,6 +16,23 @@ __device__ __forceinline__ T* dynamic_shared() {
 // A barrier of the whole grid, which orders global memory too. The launch must be cooperative.
 __device__ __forceinline__ void sync_grid() { cooperative_groups::this_grid().sync(); }
 
+// The same for `blocks` blocks of a cooperative launch, those that pass the same counter. It lies in global
+// memory, is zero at the launch, and counts arrivals; so it may be used again and again. A block's threads
+// have met before its first one arrives, and its fence makes what they wrote visible with it.
+__device__ __forceinline__ void sync_blocks(unsigned* counter, unsigned blocks) {
+  __syncthreads();
+  if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
+    __threadfence();
+    const unsigned goal = (atomicAdd(counter, 1u) / blocks + 1) * blocks;
+    unsigned arrived;
+    do {
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter) : "memory");
+    } while (static_cast<int>(arrived - goal) < 0);
+    __threadfence();
+  }
+  __syncthreads();
+}
+
 // Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to that. The bytes from
 // `valid` on are zeros and not read.
 template <int bytes>

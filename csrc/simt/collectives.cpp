@@ -129,10 +129,18 @@ int block_barrier(const char* name, Vote vote, int predicate, Site site) {
   return thread.result;
 }
 
-void grid_barrier(Site site) {
+void grid_barrier(unsigned* counter, unsigned blocks, Site site) {
   Machine& machine = Machine::get();
-  if (!machine.grid().cooperative) fail("a grid barrier in a launch that is not cooperative");
-  wait_at(machine.thread(), State::grid_barrier, "the grid barrier", site);
+  if (!machine.grid().cooperative) fail("a barrier of blocks in a launch that is not cooperative");
+  const char* name = counter == nullptr ? "sync_grid" : "sync_blocks";
+  block_barrier(name, Vote::none, 0, site);
+  Thread& thread = machine.thread();
+  if (counter != nullptr && thread.number == 0) {
+    check_atomic(counter, sizeof *counter);
+    ++*counter;
+  }
+  thread.counter = counter;
+  wait_at(thread, State::grid_barrier, name, site, blocks);
   machine.switch_out();
 }
 

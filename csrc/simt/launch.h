@@ -11,16 +11,9 @@
 
 using cudaStream_t = struct SimtStream*;
 
-namespace fusedlstm::cuda {
+#include "../cuda/launch_shape.h"
 
-struct Launch {
-  const char* name;  // of the kernel, for errors
-  dim3 grid;
-  dim3 block;
-  std::size_t shared_bytes = 0;
-  cudaStream_t stream = nullptr;
-  bool cooperative = false;
-};
+namespace fusedlstm::cuda {
 
 template <class... P, class... A>
 void launch(const Launch& how, void (*kernel)(P...), A&&... arguments) {

@@ -264,6 +264,7 @@ void Machine::run_together() {
   for (std::uint32_t number = 0; number < count; ++number) {
     prepare_block(number, number);
     slots_[number]->statics = restore.bytes;
+    slots_[number]->known.assign(count, all_known_);
   }
   std::vector<std::uint32_t> turns = arranged(count);
   std::size_t done = 0;
@@ -278,23 +279,58 @@ void Machine::run_together() {
       std::memcpy(block.statics.data(), statics, locals_.bytes);
       if (block.done() && done++ == 0) check_shared_size(block);
     }
-    progress |= release_grid();
+    progress |= release_blocks();
     if (done < count && !may_go_on(progress, idle_rounds)) report_stuck();
   }
 }
 
-bool Machine::release_grid() {
-  for (std::size_t i = 0; i < live_slots_; ++i) {
-    for (const Thread& thread : slots_[i]->threads) {
-      if (thread.state != State::grid_barrier) return false;
+// Whether all its threads wait for other blocks; complains of those that wait for different ones.
+bool Machine::at_barrier(const Block& block) const {
+  const Thread& first = block.threads[0];
+  for (const Thread& thread : block.threads) {
+    if (thread.state != State::grid_barrier) return false;
+    if (thread.counter != first.counter || thread.mask != first.mask) {
+      throw Fault(where(thread) + "divergent barrier: waits for other blocks than thread (0, 0, 0)");
     }
   }
-  all_known_ = stamp_;
-  for (std::size_t i = 0; i < live_slots_; ++i) {
-    new_interval(*slots_[i]);
-    for (Thread& thread : slots_[i]->threads) thread.state = State::ready;
-  }
   return true;
+}
+
+bool Machine::release_blocks() {
+  bool any = false;
+  for (std::size_t i = 0; i < live_slots_; ++i) {
+    if (!at_barrier(*slots_[i])) continue;
+    const Thread& first = slots_[i]->threads[0];
+    std::vector<Block*> group;
+    for (std::size_t j = i; j < live_slots_; ++j) {
+      Block& other = *slots_[j];
+      if (!at_barrier(other) || other.threads[0].counter != first.counter) continue;
+      if (other.threads[0].mask != first.mask) {
+        throw Fault(where(other.threads[0]) + "divergent barrier: for " +
+                    std::to_string(other.threads[0].mask) + " blocks, while block " +
+                    text(first.block->index) + " expects " + std::to_string(first.mask));
+      }
+      group.push_back(&other);
+    }
+    if (group.size() > first.mask) {
+      throw Fault(where(first) + "divergent barrier: reached by " + std::to_string(group.size()) +
+                  " blocks and meant for " + std::to_string(first.mask));
+    }
+    if (group.size() < first.mask) continue;
+    any = true;
+    std::vector<std::uint32_t> known = group[0]->known;
+    for (const Block* block : group) {
+      std::transform(known.begin(), known.end(), block->known.begin(), known.begin(),
+                     [](std::uint32_t a, std::uint32_t b) { return std::max(a, b); });
+    }
+    for (const Block* block : group) known[block->number] = stamp_;
+    for (Block* block : group) {
+      block->known = known;
+      new_interval(*block);
+      for (Thread& thread : block->threads) thread.state = State::ready;
+    }
+  }
+  return any;
 }
 
 }  // namespace simt

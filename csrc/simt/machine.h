@@ -56,7 +56,8 @@ struct Thread {
   State state = State::ready;
   const char* waits_at = nullptr;
   Site site{};
-  std::uint32_t mask = 0;
+  std::uint32_t mask = 0;  // of the lanes, or number of the blocks, that it waits for
+  const unsigned* counter = nullptr;
   int predicate = 0;
   int result = 0;
   std::uint32_t clock = 1;
@@ -94,7 +95,8 @@ struct Block {
   std::byte* dynamic = nullptr;
   std::unique_ptr<Shadow> dynamic_shadow;
   std::unique_ptr<Shadow> static_shadow;
-  std::vector<std::byte> statics;  // while another block of a cooperative launch runs
+  std::vector<std::uint32_t> known;  // what it knows of each block of a cooperative launch; see Identity
+  std::vector<std::byte> statics;    // while another block of a cooperative launch runs
 
   bool done() const { return ended == threads.size(); }
 };
@@ -147,7 +149,8 @@ class Machine {
   void resume(Thread& thread);
   std::vector<std::uint32_t> arranged(std::size_t count);
   void shuffle(std::vector<std::uint32_t>& turns);
-  bool release_grid();
+  bool release_blocks();
+  bool at_barrier(const Block& block) const;
   void check_shared_size(const Block& block);
   bool may_go_on(bool progress, int& idle_rounds) const;
   [[noreturn]] void report_stuck() const;

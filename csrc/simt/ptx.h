@@ -15,7 +15,12 @@ T* dynamic_shared() {
   return reinterpret_cast<T*>(simt::dynamic_shared());
 }
 
-inline void sync_grid(SIMT_SITE) { simt::grid_barrier(SIMT_HERE); }
+inline void sync_grid(SIMT_SITE) {
+  simt::grid_barrier(nullptr, gridDim.x * gridDim.y * gridDim.z, SIMT_HERE);
+}
+inline void sync_blocks(unsigned* counter, unsigned blocks, SIMT_SITE) {
+  simt::grid_barrier(counter, blocks, SIMT_HERE);
+}
 
 template <int bytes>
 void copy_async(void* shared, const void* global, int valid = bytes) {

@@ -49,7 +49,9 @@ void Machine::find_identity() {
                .all_known = all_known_,
                .block_start = block.start,
                .clock = thread.clock,
-               .known = thread.known};
+               .known = thread.known,
+               .blocks_known = grid_->cooperative ? block.known.data() : nullptr,
+               .blocks = static_cast<std::uint32_t>(block.known.size())};
 }
 
 Shadow* Machine::shared_at(std::uintptr_t address, std::size_t bytes, std::size_t& offset) const {
@@ -184,7 +186,7 @@ void Machine::report_stuck() const {
   const Thread* missed = nullptr;
   for (std::size_t i = 0; i < live_slots_ && missed == nullptr; ++i) {
     for (const Thread& thread : slots_[i]->threads) {
-      const bool called = waiting->state == State::grid_barrier ||
+      const bool called = (waiting->state == State::grid_barrier && waiting->counter == nullptr) ||
                           (waiting->state == State::block_barrier && thread.block == waiting->block) ||
                           (waiting->state == State::meeting && thread.warp == waiting->warp &&
                            (waiting->mask >> thread.lane & 1) != 0);

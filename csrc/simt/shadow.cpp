@@ -16,11 +16,40 @@ constexpr std::size_t word = 4;
 
 // In Cell::read_warp, where readers are not of one warp.
 constexpr std::uint32_t warps_of_block = 0x80000000;  // plus the number of a warp of that block
-constexpr std::uint32_t blocks = 0xffffffff;
+constexpr std::uint32_t several_blocks = 0xffffffff;
+
+bool block_before(const Identity& who, std::uint32_t block, std::uint32_t stamp) {
+  return who.blocks_known != nullptr && stamp <= who.blocks_known[block];
+}
+
+// In a set of blocks, the last bit stands for all blocks from there on.
+constexpr std::uint32_t last_bit = 63;
+
+std::uint64_t blocks_of(const Cell& cell) { return std::uint64_t{cell.read_clock} << 32 | cell.read_lanes; }
+
+void add_block(Cell& cell, std::uint32_t block) {
+  const std::uint64_t bit = std::uint64_t{1} << std::min(block, last_bit);
+  cell.read_clock |= static_cast<std::uint32_t>(bit >> 32);
+  cell.read_lanes |= static_cast<std::uint32_t>(bit);
+}
+
+bool several_before(const Identity& who, const Cell& cell) {
+  for (std::uint64_t set = blocks_of(cell); set != 0; set &= set - 1) {
+    const auto block = static_cast<std::uint32_t>(__builtin_ctzll(set));
+    const std::uint32_t end = block < last_bit ? block + 1 : who.blocks;
+    for (std::uint32_t i = block; i < end; ++i) {
+      const bool own = i * who.block_threads == who.block_first;
+      if (own ? cell.read_stamp >= who.stamp : !block_before(who, i, cell.read_stamp)) return false;
+    }
+  }
+  return true;
+}
 
 bool written_before(const Identity& who, const Cell& cell) {
   if (cell.write_stamp <= who.all_known) return true;
-  if (cell.writer - who.block_first >= who.block_threads) return false;
+  if (cell.writer - who.block_first >= who.block_threads) {
+    return block_before(who, cell.writer / who.block_threads, cell.write_stamp);
+  }
   if (cell.write_stamp < who.stamp || cell.writer == who.thread) return true;
   const std::uint32_t lane = cell.writer - who.warp_first;
   return lane < warp_lanes && who.known[lane] >= cell.write_clock;
@@ -28,9 +57,11 @@ bool written_before(const Identity& who, const Cell& cell) {
 
 bool read_before(const Identity& who, const Cell& cell) {
   if (cell.read_stamp <= who.all_known) return true;
-  if (cell.read_warp == blocks) return false;
+  if (cell.read_warp == several_blocks) return several_before(who, cell);
   const std::uint32_t warp = cell.read_warp & ~warps_of_block;
-  if (warp - who.block_first_warp >= who.block_warps) return false;
+  if (warp - who.block_first_warp >= who.block_warps) {
+    return block_before(who, warp / who.block_warps, cell.read_stamp);
+  }
   if (cell.read_stamp < who.stamp) return true;
   if (cell.read_warp != who.warp) return false;
   for (std::uint32_t lanes = cell.read_lanes & ~(1u << who.lane); lanes != 0; lanes &= lanes - 1) {
@@ -48,10 +79,17 @@ void add_reader(const Identity& who, Cell& cell) {
   } else if (cell.read_warp == who.warp) {
     cell.read_lanes |= lane;
     cell.read_clock = std::max(cell.read_clock, who.clock);
-  } else if ((cell.read_warp & ~warps_of_block) - who.block_first_warp < who.block_warps) {
+  } else if (cell.read_warp != several_blocks &&
+             (cell.read_warp & ~warps_of_block) - who.block_first_warp < who.block_warps) {
     cell.read_warp |= warps_of_block;
   } else {
-    cell.read_warp = blocks;
+    if (cell.read_warp != several_blocks) {
+      const std::uint32_t block = (cell.read_warp & ~warps_of_block) / who.block_warps;
+      cell.read_clock = cell.read_lanes = 0;
+      cell.read_warp = several_blocks;
+      add_block(cell, block);
+    }
+    add_block(cell, who.block_first / who.block_threads);
   }
   cell.read_stamp = std::max(cell.read_stamp, who.stamp);
 }

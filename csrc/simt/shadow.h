@@ -1,7 +1,8 @@
 // Who last wrote and read each byte of an array, and whether that happened before an access that is made now.
 //
 // Time is counted in stamps, drawn from one counter for all launches. A block draws a new one at each of its
-// barriers, and a grid barrier or a launch makes everything before it known to all. Within a warp, __syncwarp
+// barriers. A launch makes everything before it known to all, and a barrier of several blocks everything that
+// one of them knew or did to the others. Within a warp, __syncwarp
 // orders its lanes: each lane has a clock and knows up to which clock it has seen each other lane
 // (the vector clocks of Flanagan and Freund's FastTrack, PLDI 2009).
 #pragma once
@@ -30,10 +31,14 @@ struct Identity {
   std::uint32_t block_start;  // stamp with which the block began
   std::uint32_t clock;
   const std::uint32_t* known;  // clocks of the warp's lanes
+  // In a cooperative launch, of each block: everything that it did up to this stamp happened before.
+  const std::uint32_t* blocks_known;
+  std::uint32_t blocks;
 };
 
 struct Cell {
   std::uint32_t write_stamp, write_clock, writer;
+  // With readers in several blocks, read_clock and read_lanes are a set of blocks.
   std::uint32_t read_stamp, read_clock, read_lanes, read_warp;
   std::uint32_t flags;
 

@@ -15,7 +15,7 @@ BUILD = Path(os.environ.get("FUSEDLSTM_SIMT_BUILD", Path(__file__).parents[2] / 
 
 @pytest.fixture(scope="session")
 def module() -> Any:
-    """Return _simt_tests as `make build/simt/built` leaves it, or as the folder FUSEDLSTM_SIMT_BUILD has it."""
+    """Return _simt_tests as `make test-simt` builds it, or from the folder FUSEDLSTM_SIMT_BUILD."""
     if not any(BUILD.glob("_simt_tests.*")):
         pytest.skip(f"the simulated GPU is not built: no _simt_tests in {BUILD}; see make test-simt")
     sys.path.insert(0, str(BUILD))

@@ -17,8 +17,7 @@ def rng() -> np.random.Generator:
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
-    values: Array = rng.standard_normal(shape).astype(np.float32)
-    return values
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 def rounded(x: Array, bits: int, *, ties_to_even: bool) -> Array:
@@ -26,7 +25,8 @@ def rounded(x: Array, bits: int, *, ties_to_even: bool) -> Array:
     fraction, exponent = np.frexp(x.astype(np.float64))
     scaled = np.ldexp(fraction, bits)
     whole = np.rint(scaled) if ties_to_even else np.trunc(scaled + np.copysign(0.5, scaled))
-    return np.ldexp(whole, exponent - bits)
+    result: Array = np.ldexp(whole, exponent - bits)
+    return result
 
 
 def to_tf32(x: Array) -> Array:
@@ -118,6 +118,19 @@ def test_cooperative_pipeline(simt: Any, blocks: int) -> None:
     for _ in range(6):
         expected = expected + np.roll(expected, 1)
     np.testing.assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_barriers_of_some_blocks(simt: Any, group: int) -> None:
+    rows, columns, steps = 2, 300, 4
+    x = simt.array((np.arange(rows * columns) % 7).reshape(rows, columns).astype(np.float32), "x")
+    scratch = simt.empty((rows, columns), np.float32, "scratch")
+    expected = x.copy()
+    simt.pipelines(x, scratch, simt.array(np.zeros(rows, np.uint32), "counters"), steps, group)
+    for row in range(rows):
+        for _ in range(steps + row):
+            expected[row] += np.roll(expected[row], 1)
+        np.testing.assert_array_equal((scratch if row % 2 else x)[row], expected[row])
 
 
 def test_matrices_from_shared_memory(simt: Any) -> None:

@@ -12,6 +12,7 @@ namespace {
 
 using Floats = py::array_t<float, py::array::c_style>;
 using Ints = py::array_t<int, py::array::c_style>;
+using Counters = py::array_t<unsigned, py::array::c_style>;
 using Words = py::array_t<std::uint16_t, py::array::c_style>;
 
 int extent(const py::array& array, int axis) { return static_cast<int>(array.shape(axis)); }
@@ -34,6 +35,10 @@ PYBIND11_MODULE(_simt_tests, module) {
              });
   module.def("pipeline", [](Floats& x, Floats& scratch, int steps, int blocks) {
     pipeline(x.mutable_data(), scratch.mutable_data(), extent(x, 0), steps, blocks);
+  });
+  module.def("pipelines", [](Floats& x, Floats& scratch, Counters& counters, int steps, int group) {
+    pipelines(x.mutable_data(), scratch.mutable_data(), counters.mutable_data(), extent(x, 0), extent(x, 1),
+              steps, group);
   });
   module.def("transpose_tile", [](const Words& x, Words& y) { transpose_tile(x.data(), y.mutable_data()); });
   module.def("histogram", [](const Ints& x, Ints& counts) {

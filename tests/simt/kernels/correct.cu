@@ -146,6 +146,26 @@ __global__ void pipeline_kernel(float* x, float* scratch, int size, int steps) {
   if (done != steps * (static_cast<int>(blockIdx.x) + 1)) x[0] = -1.0f;
 }
 
+// As pipeline_kernel on rows of their own, each by `group` blocks that wait for one another only.
+__global__ void pipelines_kernel(float* x, float* scratch, unsigned* counters, int columns, int steps,
+                                 int group) {
+  const int row = static_cast<int>(blockIdx.x) / group;
+  const int first =
+      static_cast<int>(blockIdx.x) % group * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
+  float* from = x + row * columns;
+  float* to = scratch + row * columns;
+  // Rows differ in length, so that groups do not run in step.
+  for (int step = 0; step < steps + row; ++step) {
+    for (int i = first; i < columns; i += group * static_cast<int>(blockDim.x)) {
+      to[i] = __ldcg(from + i) + __ldcg(from + (i + columns - 1) % columns);
+    }
+    sync_blocks(counters + row, static_cast<unsigned>(group));
+    float* other = from;
+    from = to;
+    to = other;
+  }
+}
+
 __global__ void transpose_tile_kernel(const std::uint16_t* x, std::uint16_t* y) {
   __shared__ __align__(16) std::uint16_t rows[32][8];
   reinterpret_cast<uint4*>(rows)[threadIdx.x] = reinterpret_cast<const uint4*>(x)[threadIdx.x];
@@ -249,6 +269,11 @@ void multiply_tile(const std::string& number, const float* a, const float* b, co
 void pipeline(float* x, float* scratch, int size, int steps, int blocks) {
   launch({.name = "pipeline", .grid = static_cast<unsigned>(blocks), .block = 64, .cooperative = true},
          pipeline_kernel, x, scratch, size, steps);
+}
+
+void pipelines(float* x, float* scratch, unsigned* counters, int rows, int columns, int steps, int group) {
+  launch({.name = "pipelines", .grid = static_cast<unsigned>(rows * group), .block = 64, .cooperative = true},
+         pipelines_kernel, x, scratch, counters, columns, steps, group);
 }
 
 void transpose_tile(const std::uint16_t* x, std::uint16_t* y) {

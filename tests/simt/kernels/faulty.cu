@@ -159,6 +159,27 @@ __global__ void grid_barrier_in_branch(float* x, int) {
   if (thread() == 0) x[blockIdx.x] = 0.0f;
 }
 
+// Waits for the blocks of its own pair, and reads what the other pair writes.
+__global__ void barrier_of_other_blocks(float* x, int) {
+  unsigned* counter = reinterpret_cast<unsigned*>(x) + 60 + blockIdx.x / 2;
+  if (thread() == 0) x[blockIdx.x] = 1.0f;
+  sync_blocks(counter, 2);
+  if (thread() == 0) x[8 + blockIdx.x] = x[(blockIdx.x + 2) % 4];
+}
+
+__global__ void barrier_for_too_few(float* x, int) { sync_blocks(reinterpret_cast<unsigned*>(x), 1); }
+
+__global__ void barrier_for_too_many(float* x, int) { sync_blocks(reinterpret_cast<unsigned*>(x), 3); }
+
+// Overwrites what another block may still read, since only its own writes are waited for.
+__global__ void one_buffer_for_two_steps(float* x, int) {
+  for (int step = 0; step < 2; ++step) {
+    if (thread() == 0) x[blockIdx.x] = 1.0f;
+    sync_grid();
+    if (thread() == 0) x[8 + blockIdx.x] = x[1 - blockIdx.x];
+  }
+}
+
 __global__ void missing_copy_wait(float* x, int) {
   float* row = dynamic_shared<float>();
   copy_async<4>(row + thread(), x + thread());
@@ -288,6 +309,10 @@ void run_faulty(const std::string& name, float* x, int size) {
       CASE(barrier_against_shuffle, 1, 32),
       CASE(grid_barrier_in_branch, 2, 32, 0, true),
       Case{"grid_barrier_without_cooperation", &grid_barrier_in_branch, 1, 32},
+      CASE(barrier_of_other_blocks, 4, 32, 0, true),
+      CASE(barrier_for_too_few, 2, 32, 0, true),
+      CASE(barrier_for_too_many, 2, 32, 0, true),
+      CASE(one_buffer_for_two_steps, 2, 32, 0, true),
       CASE(missing_copy_wait, 1, 64, 256),
       CASE(wait_for_too_few, 1, 64, 256),
       CASE(missing_copy_commit, 1, 64, 256),

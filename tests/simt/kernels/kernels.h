@@ -13,6 +13,8 @@ void multiply_matrices(const float* a, const float* b, float* c, int m, int n, i
 void multiply_tile(const std::string& number, const float* a, const float* b, const float* c, float* d);
 // Each step adds its left neighbour's value of the step before, over `blocks` blocks; ends in x.
 void pipeline(float* x, float* scratch, int size, int steps, int blocks);
+// The same for each row of x, row r with steps + r steps, which end in x where that is even.
+void pipelines(float* x, float* scratch, unsigned* counters, int rows, int columns, int steps, int group);
 void transpose_tile(const std::uint16_t* x, std::uint16_t* y);
 void histogram(const int* x, int* counts, int size, int bins);
 void votes(const int* x, int* results, int size);
