@@ -18,12 +18,20 @@
 //
 // Stricter than hardware, so that what passes here is right there: every thread of a block must reach each
 // barrier, at the same line of the source, and every lane of a mask its collective, even where others have
-// ended. A read of shared memory that its block has not written, two accesses by different threads without a
-// barrier between (to global memory too, between blocks: the grid's barrier; atomics excepted), and a read
-// of an asynchronous copy's target before its wait are faults. Shuffles order nothing; __syncwarp does.
+// ended. Faults are also: a read of shared memory that its block has not written; two accesses by different
+// threads without a barrier between, of which one writes and one is no atomic, to global memory too, where
+// blocks are ordered by sync_grid and sync_blocks alone; and a touch of an asynchronous copy's target before
+// the wait. Shuffles and atomics order nothing; __syncwarp orders its lanes.
 //
 // Not there: extern __shared__, __device__ variables, cooperative_groups, textures, printf, dynamic
-// parallelism, clusters, named barriers, mbarrier, and spinning on memory without atomics.
+// parallelism, clusters, named barriers, mbarrier, and flags in memory that other threads spin on.
+// An overrun of one static shared array into the next is found only where the array's type shows it, and with
+// Clang, copies of one's own structures of more than 8 bytes are not looked at (of vectors they are).
+//
+// A test builds the .cu files with add_simt_module (csrc/simt/simt.cmake) beside a file of bindings, which
+// pass the pointers of NumPy arrays that the module's array(values, name) or empty(shape, dtype, name) made,
+// and runs them under set_order("forward"), ("reverse") and ("random", seed): see tests/simt/. A fault is the
+// module's exception Fault.
 #pragma once
 
 #ifdef __CUDACC__

@@ -17,6 +17,7 @@ std::vector<std::vector<Copy>>& groups_of(Thread& thread) {
 
 void start_copy(void* shared, const void* global, std::size_t bytes, std::size_t copied) {
   Machine& machine = Machine::get();
+  machine.note(__builtin_return_address(0));
   if (copied > bytes)
     fail("an asynchronous copy of " + std::to_string(copied) + " bytes to " + std::to_string(bytes));
   if (reinterpret_cast<std::uintptr_t>(shared) % bytes != 0 ||
@@ -44,6 +45,7 @@ void commit_copies() { groups_of(Machine::get().thread()).emplace_back(); }
 
 void wait_for_copies(std::size_t groups_under_way) {
   Machine& machine = Machine::get();
+  machine.note(__builtin_return_address(0));
   auto& groups = groups_of(machine.thread());
   // The last group is not committed, and no wait covers it.
   while (groups.size() - 1 > groups_under_way) {

@@ -175,9 +175,9 @@ void meet(const char* name, std::uint32_t mask, std::uint32_t variant, void* min
   meeting->arrived |= 1u << thread.lane;
   meeting->lanes[thread.lane] = mine;
   if (meeting->arrived == mask) {
-    const Meeting complete_one = *meeting;
+    const Meeting whole = *meeting;
     meetings.erase(meeting);
-    finish({mask, variant, complete_one.lanes});
+    finish({mask, variant, whole.lanes});
     for (std::uint32_t left = mask; left != 0; left &= left - 1) {
       thread.warp->first[__builtin_ctz(left)].state = State::ready;
     }

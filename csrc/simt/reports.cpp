@@ -51,7 +51,7 @@ void Machine::find_identity() {
                .clock = thread.clock,
                .known = thread.known,
                .blocks_known = grid_->cooperative ? block.known.data() : nullptr,
-               .blocks = static_cast<std::uint32_t>(block.known.size())};
+               .blocks = grid_->blocks.x * grid_->blocks.y * grid_->blocks.z};
 }
 
 Shadow* Machine::shared_at(std::uintptr_t address, std::size_t bytes, std::size_t& offset) const {

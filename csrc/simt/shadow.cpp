@@ -13,6 +13,9 @@ constexpr std::uint32_t pending_flag = 2;
 // In the first cell of four: it speaks for all of them. Most accesses are of whole words.
 constexpr std::uint32_t word_flag = 4;
 constexpr std::size_t word = 4;
+// Atomics by several threads of the writer's block, or of several blocks, with nothing between to order them.
+constexpr std::uint32_t threads_flag = 8;
+constexpr std::uint32_t blocks_flag = 16;
 
 // In Cell::read_warp, where readers are not of one warp.
 constexpr std::uint32_t warps_of_block = 0x80000000;  // plus the number of a warp of that block
@@ -45,12 +48,23 @@ bool several_before(const Identity& who, const Cell& cell) {
   return true;
 }
 
+bool all_before(const Identity& who, std::uint32_t stamp) {
+  for (std::uint32_t i = 0; i < who.blocks; ++i) {
+    const bool own = i * who.block_threads == who.block_first;
+    if (own ? stamp >= who.stamp : !block_before(who, i, stamp)) return false;
+  }
+  return true;
+}
+
 bool written_before(const Identity& who, const Cell& cell) {
   if (cell.write_stamp <= who.all_known) return true;
+  if ((cell.flags & blocks_flag) != 0) return all_before(who, cell.write_stamp);
   if (cell.writer - who.block_first >= who.block_threads) {
     return block_before(who, cell.writer / who.block_threads, cell.write_stamp);
   }
-  if (cell.write_stamp < who.stamp || cell.writer == who.thread) return true;
+  if (cell.write_stamp < who.stamp) return true;
+  if ((cell.flags & threads_flag) != 0) return false;
+  if (cell.writer == who.thread) return true;
   const std::uint32_t lane = cell.writer - who.warp_first;
   return lane < warp_lanes && who.known[lane] >= cell.write_clock;
 }
@@ -106,7 +120,8 @@ inline Conflict access_cell(const Identity& who, Cell& cell, Access kind, bool s
     return {Finding::pending, 0, Access::write, cell.writer};
   }
   const bool atomic = (cell.flags & atomic_flag) != 0;
-  if (written && !(kind == Access::atomic && atomic) && !written_before(who, cell)) {
+  const bool ordered = !written || written_before(who, cell);
+  if (!ordered && !(kind == Access::atomic && atomic)) {
     return {Finding::race, 0, atomic ? Access::atomic : Access::write, cell.writer};
   }
   if (kind != Access::write && !written) return {Finding::uninitialised, 0, Access::read, who.thread};
@@ -115,8 +130,14 @@ inline Conflict access_cell(const Identity& who, Cell& cell, Access kind, bool s
     return {};
   }
   if (!read_before(who, cell)) return {Finding::race, 0, Access::read, reader_of(who, cell)};
-  const std::uint32_t flags = (cell.flags & word_flag) | (kind == Access::atomic ? atomic_flag : 0);
-  cell = {who.stamp, who.clock, who.thread, 0, 0, 0, 0, flags};
+  std::uint32_t flags = (cell.flags & word_flag) | (kind == Access::atomic ? atomic_flag : 0);
+  std::uint32_t stamp = who.stamp;
+  if (!ordered) {
+    const bool own_block = cell.writer - who.block_first < who.block_threads;
+    flags |= (cell.flags & (threads_flag | blocks_flag)) | (own_block ? threads_flag : blocks_flag);
+    stamp = std::max(stamp, cell.write_stamp);
+  }
+  cell = {stamp, who.clock, who.thread, 0, 0, 0, 0, flags};
   return {};
 }
 

@@ -43,6 +43,24 @@ __global__ void missing_warp_barrier(float* x, int) {
   x[thread()] = row[thread() ^ 1];
 }
 
+__global__ void missing_second_warp_barrier(float* x, int) {
+  __shared__ float row[32];
+  for (int step = 0; step < 2; ++step) {
+    row[thread()] = x[thread()];
+    __syncwarp();
+    x[thread()] = row[31 - thread()];
+  }
+}
+
+// What is written as words and read by halves.
+__global__ void race_on_part_of_a_word(float* x, int) {
+  __shared__ unsigned row[64];
+  row[thread()] = 0;
+  __syncthreads();
+  row[thread()] = 1u << 16;
+  x[thread()] = reinterpret_cast<unsigned short*>(row)[2 * (thread() ^ 1) + 1];
+}
+
 __global__ void half_word_race(float* x, int) {
   __shared__ __half row[64];
   row[thread()] = __float2half_rn(x[thread()]);
@@ -55,6 +73,20 @@ __global__ void race_with_atomic(float* x, int) {
   __syncthreads();
   atomicAdd(&sum, x[thread()]);
   if (thread() == 5) x[5] = sum;
+}
+
+// The last of two updates is the thread's own, and another one is not.
+__global__ void read_after_own_atomic(float* x, int) {
+  __shared__ int count;
+  if (thread() == 0) count = 0;
+  __syncthreads();
+  atomicAdd(&count, 1);
+  if (thread() == 1) x[0] = static_cast<float>(count);
+}
+
+__global__ void total_of_blocks(float* x, int) {
+  atomicAdd(x, 1.0f);
+  if (blockIdx.x == 1) x[1] = x[0];
 }
 
 __global__ void race_between_blocks(float* x, int) {
@@ -287,8 +319,12 @@ void run_faulty(const std::string& name, float* x, int size) {
       CASE(write_write_race, 1, 64),
       CASE(missing_second_barrier, 1, 64),
       CASE(missing_warp_barrier, 1, 32),
+      CASE(missing_second_warp_barrier, 1, 32),
+      CASE(race_on_part_of_a_word, 1, 64),
       CASE(half_word_race, 1, 64),
       CASE(race_with_atomic, 1, 64),
+      CASE(read_after_own_atomic, 1, 2),
+      CASE(total_of_blocks, 2, 1),
       CASE(race_between_blocks, 2, 32),
       CASE(missing_grid_barrier, 2, 32, 0, true),
       CASE(global_overrun, 1, 128),
