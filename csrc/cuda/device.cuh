@@ -44,8 +44,8 @@
 #else
   #include "../simt/atomics.h"
   #include "../simt/builtins.h"
+  #include "../simt/intrinsics.h"
   #include "../simt/launch.h"
-  #include "../simt/math.h"
   #include "../simt/numbers.h"
   #include "../simt/ptx.h"
 #endif

@@ -110,6 +110,24 @@ def test_conversions(simt: Any, rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(tf32, to_tf32(x))
 
 
+def test_intrinsics(simt: Any, rng: np.random.Generator) -> None:
+    x = np.concatenate([3 * normal(rng, 396), np.float32([-40, 1e-3, 2, 80])])
+    y = simt.empty((7, 400), np.float32)
+    simt.intrinsics(simt.array(x), y)
+    wide = x.astype(np.float64)
+    # CUDA documents 2 ulp and 1.173 |x| more for __expf, 2^-21.4 in places for __logf, 2 ulp for the division and
+    # rsqrtf; PTX 2^-10.987 for tanh.approx.
+    ulp = 2.0**-23
+    np.testing.assert_array_less(np.abs(y[0] / np.exp(wide) - 1), (2 + 1.173 * np.abs(wide)) * ulp)
+    np.testing.assert_allclose(y[1], np.log(np.abs(wide)), rtol=3 * ulp, atol=2.0**-21.4)
+    np.testing.assert_allclose(y[2], 1 / wide, rtol=2 * ulp)
+    np.testing.assert_allclose(y[3], 1 / np.sqrt(np.abs(wide)), rtol=2 * ulp)
+    np.testing.assert_allclose(y[4], np.tanh(wide), rtol=2.0**-10.987)
+    assert np.any(y[4] != np.tanh(x))
+    np.testing.assert_array_equal(y[5], np.clip(x, 0, 1))
+    np.testing.assert_array_equal(y[6], np.clip(x, -1, 1))
+
+
 @pytest.mark.parametrize("blocks", [1, 3, 8])
 def test_cooperative_pipeline(simt: Any, blocks: int) -> None:
     expected = np.arange(1000) % 7

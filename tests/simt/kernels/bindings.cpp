@@ -49,6 +49,8 @@ PYBIND11_MODULE(_simt_tests, module) {
   module.def("convert", [](const Floats& x, Floats& half, Floats& bfloat16, Floats& tf32) {
     convert(x.data(), half.mutable_data(), bfloat16.mutable_data(), tf32.mutable_data(), extent(x, 0));
   });
+  module.def("intrinsics",
+             [](const Floats& x, Floats& y) { intrinsics(x.data(), y.mutable_data(), extent(x, 0)); });
   module.def("scan_warps",
              [](const Floats& x, Floats& y) { scan_warps(x.data(), y.mutable_data(), extent(x, 0)); });
   module.def("barrier_storm", &barrier_storm);

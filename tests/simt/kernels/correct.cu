@@ -221,6 +221,26 @@ __global__ void convert_kernel(const float* x, float* half_, float* bfloat16, fl
   tf32[i] = __uint_as_float(to_tf32(x[i]));
 }
 
+// (7, size): what is less exact than <cmath>, and vectors of 16 bytes on the way.
+__global__ void intrinsics_kernel(const float4* x, float4* y, int vectors) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= vectors) return;
+  const float4 v = x[i];
+  const float in[4] = {v.x, v.y, v.z, v.w};
+  float out[7][4];
+  for (int j = 0; j < 4; ++j) {
+    const float size = fabsf(in[j]);
+    out[0][j] = __expf(in[j]);
+    out[1][j] = __logf(size);
+    out[2][j] = __fdividef(1.0f, in[j]);
+    out[3][j] = rsqrtf(size);
+    out[4][j] = tanh_approx(in[j]);
+    out[5][j] = __saturatef(in[j]);
+    out[6][j] = max(min(in[j], 1.0f), -1.0f);
+  }
+  for (int k = 0; k < 7; ++k) y[k * vectors + i] = make_float4(out[k][0], out[k][1], out[k][2], out[k][3]);
+}
+
 // Running sums of each 32 numbers by way of shared memory, ordered within a warp only; then by shuffles.
 __global__ void scan_warps_kernel(const float* x, float* y, int size) {
   __shared__ float row[2][64];
@@ -289,6 +309,11 @@ void votes(const int* x, int* results, int size) { launch({"votes", 1, 40}, vote
 
 void convert(const float* x, float* half, float* bfloat16, float* tf32, int size) {
   launch({"convert", blocks_for(size, 256), 256}, convert_kernel, x, half, bfloat16, tf32, size);
+}
+
+void intrinsics(const float* x, float* y, int size) {
+  launch({"intrinsics", blocks_for(size / 4, 64), 64}, intrinsics_kernel, reinterpret_cast<const float4*>(x),
+         reinterpret_cast<float4*>(y), size / 4);
 }
 
 void scan_warps(const float* x, float* y, int size) {

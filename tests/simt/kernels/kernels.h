@@ -19,6 +19,7 @@ void transpose_tile(const std::uint16_t* x, std::uint16_t* y);
 void histogram(const int* x, int* counts, int size, int bins);
 void votes(const int* x, int* results, int size);
 void convert(const float* x, float* half, float* bfloat16, float* tf32, int size);
+void intrinsics(const float* x, float* y, int size);
 void scan_warps(const float* x, float* y, int size);
 void barrier_storm(int blocks, int threads, int barriers);
 
