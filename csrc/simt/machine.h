@@ -106,6 +106,7 @@ constexpr std::size_t arena_bytes = 512 * 1024;
 constexpr std::size_t arena_gap = 128 * 1024;
 
 std::string text(const Index3& index);
+inline std::size_t volume(const Index3& size) { return std::size_t{size.x} * size.y * size.z; }
 Index3 unravel(std::uint32_t number, const Index3& size);
 
 class Machine {

@@ -28,6 +28,8 @@ std::string place(const Site& site) {
   return file.substr(file.find_last_of('/') + 1) + ":" + std::to_string(site.line);
 }
 
+std::string byte_of(const Conflict& conflict) { return "byte " + std::to_string(conflict.offset) + " of "; }
+
 }  // namespace
 
 void Machine::find_identity() {
@@ -75,8 +77,9 @@ void Machine::check(std::uintptr_t address, std::size_t bytes, Access kind) {
   if (Shadow* shadow = shared_at(address, bytes, offset)) {
     const Conflict conflict = shadow->access(identity(), offset, bytes, kind, true);
     if (conflict.finding == Finding::none) return;
-    report(conflict, kind,
-           shadow == thread_->block->dynamic_shadow.get() ? "dynamic shared memory" : "static shared memory");
+    // Where a static array begins is known to the compiler alone.
+    const bool dynamic = shadow == thread_->block->dynamic_shadow.get();
+    report(conflict, kind, dynamic ? byte_of(conflict) + "dynamic shared memory" : "static shared memory");
   }
   if (memory.contains(address)) {
     const Allocation* array = memory.find(address);
@@ -85,7 +88,8 @@ void Machine::check(std::uintptr_t address, std::size_t bytes, Access kind) {
       report_outside(address, bytes, kind);
     }
     const Conflict conflict = array->shadow->access(identity(), address - array->begin, bytes, kind, false);
-    if (conflict.finding != Finding::none) report(conflict, kind, "device array " + array->name);
+    if (conflict.finding != Finding::none)
+      report(conflict, kind, byte_of(conflict) + "device array " + array->name);
     return;
   }
   if (kind == Access::read) {
@@ -105,8 +109,7 @@ std::string Machine::name(std::uint32_t number) const {
 }
 
 void Machine::report(const Conflict& conflict, Access kind, const std::string& memory_name) {
-  const std::string offset = memory_name[0] == 's' ? "" : " byte " + std::to_string(conflict.offset) + " of";
-  const std::string what = verb(kind) + offset + " " + memory_name;
+  const std::string what = std::string(verb(kind)) + " " + memory_name;
   const std::string other = conflict.other == Conflict::many ? "other threads" : name(conflict.other);
   switch (conflict.finding) {
     case Finding::uninitialised:

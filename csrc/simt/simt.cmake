@@ -10,6 +10,7 @@ add_library(simt_machine OBJECT
   csrc/simt/memory.cpp
   csrc/simt/module.cpp
   csrc/simt/reports.cpp
+  csrc/simt/schedule.cpp
   csrc/simt/shadow.cpp
   csrc/simt/tensor.cpp)
 target_link_libraries(simt_machine PRIVATE fusedlstm_options pybind11::module)

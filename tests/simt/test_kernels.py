@@ -115,8 +115,8 @@ def test_intrinsics(simt: Any, rng: np.random.Generator) -> None:
     y = simt.empty((7, 400), np.float32)
     simt.intrinsics(simt.array(x), y)
     wide = x.astype(np.float64)
-    # CUDA documents 2 ulp and 1.173 |x| more for __expf, 2^-21.4 in places for __logf, and 2 ulp for the division
-    # and rsqrtf; PTX documents 2^-10.987 for tanh.approx.
+    # CUDA documents 2 ulp and 1.173 |x| more for __expf, 2^-21.4 in places for __logf, and 2 ulp for the
+    # division and rsqrtf; PTX documents 2^-10.987 for tanh.approx.
     ulp = 2.0**-23
     np.testing.assert_array_less(np.abs(y[0] / np.exp(wide) - 1), (2 + 1.173 * np.abs(wide)) * ulp)
     np.testing.assert_allclose(y[1], np.log(np.abs(wide)), rtol=3 * ulp, atol=2.0**-21.4)
