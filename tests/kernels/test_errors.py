@@ -159,7 +159,7 @@ def test_not_arrays(call: Callable[..., object], name: str, optional: bool) -> N
 
 def test_wrong_weights() -> None:
     x, good = GOOD["x"], (GOOD["kernel"], GOOD["recurrent_kernel"])
-    for wrong in (None, GOOD["kernel"], (), good[:1], (*good, GOOD["bias"], 1), "text"):
+    for wrong in (None, GOOD["kernel"], (), good[:1], (*good, GOOD["bias"], None, 1), "text"):
         with pytest.raises((TypeError, ValueError), match=r"^weights: expected .*, got "):
             ops.lstm_forward(x, wrong)  # type: ignore[arg-type]
 
