@@ -1,6 +1,6 @@
 // The activations that a cell may have instead of sigmoid and tanh, on any number type `V` with the
-// operations of cpu/vec.h and cpu/vec_math.h. Slopes are functions of the activation's value, so that nothing
-// but values needs to be kept for backward.
+// operations of cpu/vec.h and cpu/vec_math.h. Slopes and what follows them are functions of the activation's
+// value, so that nothing but values needs to be kept for backward.
 #pragma once
 
 #include <cstdint>
@@ -94,6 +94,33 @@ template <class V, class T>
       break;
   }
   return y;
+}
+
+// The second derivative over the first where the activation's value is y, for tangents of slopes: along
+// x_dot, the slope moves by curve(y) y_dot. Where slopes jump it is that of a side.
+template <class V, class T>
+[[gnu::always_inline]] inline V curve(const Activation<T>& f, V y) {
+  const V zero(0);
+  const V one(1);
+  switch (f.kind) {
+    case ActivationKind::tanh:
+      return V(-2) * y;
+    case ActivationKind::sigmoid:
+      return one - (y + y);
+    case ActivationKind::elu:
+      return where_less(zero, y, zero, one);
+    case ActivationKind::softsign:
+      return copysign(V(2), zero - y) * (one - abs(y));
+    case ActivationKind::softplus:
+      return one + expm1_of_negative(zero - y);
+    case ActivationKind::exponential:
+      return one;
+    case ActivationKind::hard_sigmoid:
+    case ActivationKind::relu:
+    case ActivationKind::linear:
+      break;
+  }
+  return zero;
 }
 
 }  // namespace fusedlstm

@@ -28,6 +28,7 @@ template <class V>
 struct CellGradients {
   Gates<V> z;  // gradients of the four pre-activations
   V c_prev;
+  V c;  // of the update f c_prev + i g
 };
 
 // The equations as they stand above.
@@ -64,6 +65,19 @@ struct PlainCell {
   FUSEDLSTM_INLINE V output_slope(V y) const {
     return V(1) - y * y;
   }
+  // Of second derivatives (second_order.h): the second one of an activation over the first.
+  template <class V>
+  FUSEDLSTM_INLINE V gate_curve(V y) const {
+    return V(1) - (y + y);
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V candidate_curve(V y) const {
+    return V(-2) * y;
+  }
+  template <class V>
+  FUSEDLSTM_INLINE V output_curve(V y) const {
+    return V(-2) * y;
+  }
 
   // What the cell's state adds to the pre-activation of a gate, and what comes back from it.
   template <class V>
@@ -77,6 +91,11 @@ struct PlainCell {
   template <class V>
   FUSEDLSTM_INLINE V forget(V, V z) const {
     return gate(z);
+  }
+  // The tangent of `forget`, whose value is f.
+  template <class V>
+  FUSEDLSTM_INLINE V forget_tangent(V, V z_dot, V f) const {
+    return z_dot * gate_slope(f);
   }
   template <class V>
   FUSEDLSTM_INLINE Gates<V> through_update(const Gates<V>& gates, V c_prev, V dc) const {
@@ -136,6 +155,9 @@ struct OptionCell {
   FUSEDLSTM_INLINE V gate_slope(V y) const { return clipped_slope(0, y, slope(options.gate, y)); }
   FUSEDLSTM_INLINE V candidate_slope(V y) const { return clipped_slope(1, y, slope(options.candidate, y)); }
   FUSEDLSTM_INLINE V output_slope(V y) const { return slope(options.output, y); }
+  FUSEDLSTM_INLINE V gate_curve(V y) const { return curve(options.gate, y); }
+  FUSEDLSTM_INLINE V candidate_curve(V y) const { return curve(options.candidate, y); }
+  FUSEDLSTM_INLINE V output_curve(V y) const { return curve(options.output, y); }
 
   FUSEDLSTM_INLINE V clip_gate(V z) const {
     const V limit(options.gate_clip);
@@ -153,6 +175,9 @@ struct OptionCell {
     return options.peepholes != nullptr ? fma(peepholes[which], dz, dc) : dc;
   }
   FUSEDLSTM_INLINE V forget(V i, V z) const { return options.coupled ? V(1) - i : gate(z); }
+  FUSEDLSTM_INLINE V forget_tangent(V i_dot, V z_dot, V f) const {
+    return options.coupled ? V(0) - i_dot : z_dot * gate_slope(f);
+  }
   FUSEDLSTM_INLINE Gates<V> through_update(const Gates<V>& gates, V c_prev, V dc) const {
     if (options.coupled) return {dc * (gates.g - c_prev), V(0), dc * gates.i, V(0)};
     return {dc * gates.g, dc * c_prev, dc * gates.i, V(0)};
@@ -194,7 +219,7 @@ template <class V, class Cell>
   const Gates<V> d = cell.through_update(gates, c_prev, dc_total);
   const Gates<V> z{d.i * cell.gate_slope(gates.i), d.f * cell.gate_slope(gates.f),
                    d.g * cell.candidate_slope(gates.g), z_o};
-  return {z, cell.seen(0, z.i, cell.seen(1, z.f, dc_total * gates.f))};
+  return {z, cell.seen(0, z.i, cell.seen(1, z.f, dc_total * gates.f)), dc_total};
 }
 
 // `dh` and `dc` are what flows into this step's h and c from everything after it; `output` is the activation

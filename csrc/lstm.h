@@ -297,7 +297,10 @@ struct BackwardProblem {
   HiddenStates<const T> h;  // from forward
   HiddenStates<const T> m;  // from forward
   const T* cells;           // (T+1,B,H), from forward
-  T* gates;                 // the tape's: in, activated gates; out, their gradients
+  const T* activated;       // the tape's gates
+  T* gates;                 // out: gradients of the gates, in place or on a tape of their own
+  T* dh_steps;              // (T,B,H) out: gradients of o tanh(c) at every step, for second derivatives, and
+  T* dc_steps;              // those of f c_prev + i g; or null
   const T* next_gates;  // (P,B,4,width): gradients of the step after the window, for rows that go on there
   const CellOptions<T>* options;  // as given to forward
   const T* recurrent_mask;        // as given to forward

@@ -20,6 +20,7 @@ class GivenOptions {
   explicit operator bool() const { return given_; }
   bool has_peepholes() const { return !peepholes_.is_none(); }
   bool keeps_h() const { return given_ && values_.zoneout.h > 0; }
+  bool has_zoneout() const { return keeps_h() || (given_ && values_.zoneout.c > 0); }
   bool has_layer_norm() const { return !norm_[0].is_none(); }
 
   // For a tape, which must not see later changes of arrays.

@@ -3,79 +3,13 @@
 
 #include <algorithm>
 
-#include "../cpu/checkpoint.h"
-#include "../cpu/norm_memory.h"
-#include "cell_options.h"
 #include "checks.h"
 #include "module.h"
-#include "real_steps.h"
 #include "strict.h"
-#include "weights.h"
+#include "tape.h"
 
 namespace fusedlstm::bindings {
 namespace {
-
-// What forward leaves for one backward pass: gates and cells of all steps, or checkpoints.
-template <class T>
-struct TapeMemory {
-  Panels<T> panels;
-  Buffer<T> gates;
-  Buffer<T> cells;
-  Buffer<T> m;        // (T,B,H) what was projected, where there is a projection
-  Buffer<T> dropped;  // (B,T,R) what the recurrent product read, where there is a recurrent mask
-  NormTapeMemory<T> norm;
-  std::unique_ptr<Checkpoints<T>> checkpoints;
-};
-
-struct Tape {
-  Number number;
-  Sizes sizes;
-  const char* outputs_letter;
-  bool go_backwards;
-  bool use_bias;
-  py::array x;
-  py::object y;   // None with checkpoints
-  py::object h0;  // None for zeros
-  RealSteps real;
-  GivenOptions options;
-  py::object recurrent_mask;  // (B,R) or None
-  std::variant<TapeMemory<float>, TapeMemory<double>> memory;
-  Index bytes;
-  bool used = false;
-
-  void check_unused() const {
-    if (used) {
-      throw std::runtime_error("tape: expected one that no backward pass has used yet, got a used one");
-    }
-  }
-};
-
-// States h (B,R) and c (B,H) after each row's last real step; c only where it is not null.
-template <class T>
-void copy_last_states(const ForwardProblem<T>& p, T* h, T* c) {
-  const Index H = p.sizes.units;
-  const Index R = p.sizes.outputs;
-  for (Index b = 0; b < p.sizes.batch; ++b) {
-    const Index length = p.timeline.length(b);
-    const T* source = length > 0 ? p.hidden(b, length - 1) : p.h0 != nullptr ? p.h0 + b * R : nullptr;
-    if (source != nullptr) {
-      std::copy_n(source, R, h + b * R);
-    } else {
-      std::fill_n(h + b * R, R, T(0));
-    }
-    if (c != nullptr) std::copy_n(p.cells + length * p.cells_step + b * H, H, c + b * H);
-  }
-}
-
-template <class T>
-Sequence<const T> sequence_of(const py::array& array, bool backwards) {
-  Sequence<const T> view{data_of<T>(array), stride_of<T>(array, 0), stride_of<T>(array, 1)};
-  if (backwards && array.shape(1) > 0) {
-    view.data += (array.shape(1) - 1) * view.step;
-    view.step = -view.step;
-  }
-  return view;
-}
 
 // The arguments of forward besides x and the weights, checked.
 struct ForwardCall {
@@ -107,11 +41,13 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   py::object y = py::none();
   if (whole_y) y = new_array<T>({B, n.steps, R});
   const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * outputs);
-  TapeMemory<T> memory{panels, {}, {}, {}, {}, {}, nullptr};
+  const auto kept = std::make_shared<TapeMemory<T>>();
+  TapeMemory<T>& memory = *kept;
+  memory.panels = panels;
   const bool dropping = !call.recurrent_mask.is_none();
   Index tape_bytes = 0;
   if (whole_tape) {
-    const Index gates = panels->gate_panels() * GateTape(n.steps, B, panels->width()).panel_size();
+    const Index gates = gate_tape_size(*panels, n);
     const Index cells = (n.steps + 1) * states;
     memory.gates = Buffer<T>(gates);
     memory.cells = Buffer<T>(cells);
@@ -174,18 +110,12 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   }
   py::object tape = py::none();
   if (call.training) {
-    tape = py::cast(std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
-                                                weights.use_bias(), x, whole_tape ? y : py::none(), call.h0,
-                                                call.real, call.options.copied(), call.recurrent_mask,
-                                                std::move(memory), tape_bytes}));
+    tape = py::cast(
+        std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
+                                    weights.use_bias(), x, whole_tape ? y : py::none(), call.h0, call.real,
+                                    call.options.copied(), call.recurrent_mask, kept, tape_bytes}));
   }
   return py::make_tuple(call.return_sequences ? y : py::none(), h_last, c_last, tape);
-}
-
-py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
-                          const Dim& size) {
-  if (state.is_none()) return state;
-  return contiguous(name, state, number, {{"B", batch}, size});
 }
 
 py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths,
@@ -216,8 +146,8 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
 }
 
 template <class T>
-py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
-                   bool need_dx) {
+py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx,
+                   bool keep) {
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
@@ -238,13 +168,28 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.timeline = tape.real.timeline(n.steps);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
   p.h0 = data_or_null<T>(tape.h0);
-  TapeMemory<T> memory = std::move(std::get<TapeMemory<T>>(tape.memory));
-  tape.used = true;
+  const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
+  // Gates that a gradients' tape or another pass still reads stay as they are: two shares are the tape's and
+  // this one.
+  const bool in_place = !keep && memory.use_count() == 2;
+  const Index gates_size = in_place ? 0 : gate_tape_size(*memory->panels, n);
+  const auto gradients = std::make_shared<GradientMemory<T>>();
+  if (!in_place) gradients->gates = Buffer<T>(gates_size);
+  std::unique_ptr<GradientTape> kept;
+  if (keep) {
+    gradients->dh = Buffer<T>(n.steps * states);
+    gradients->dc = Buffer<T>(n.steps * states);
+    const Index bytes = (gates_size + 2 * n.steps * states) * static_cast<Index>(sizeof(T));
+    kept = std::make_unique<GradientTape>(GradientTape{tape, gradients, bytes});
+  } else {
+    std::get<TapeShare<T>>(tape.memory).reset();
+    tape.used = true;
+  }
   const CellOptions<T> options = tape.options.typed<T>();
   p.options = tape.options ? &options : nullptr;
   const LayerNorm<T> layer_norm = tape.options.layer_norm<T>();
   p.layer_norm = tape.options.has_layer_norm() ? &layer_norm : nullptr;
-  p.norm = memory.norm.tape();
+  p.norm = memory->norm.tape();
   py::object dlayer_norm = py::none();
   if (tape.options.has_layer_norm()) {
     const py::array gamma_input = new_array<T>({4 * H});
@@ -256,12 +201,12 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     dlayer_norm = py::make_tuple(gamma_input, gamma_recurrent, gamma_cell, beta_cell);
   }
   p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
-  p.dropped = {{memory.dropped.data(), n.steps * R, R}, Slots::steps};
-  p.m = {{memory.m.data(), H, states}, Slots::steps};
+  p.dropped = {{memory->dropped.data(), n.steps * R, R}, Slots::steps};
+  p.m = {{memory->m.data(), H, states}, Slots::steps};
   const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
   p.dh_kept = dh_kept.data();
   py::object dprojection = py::none();
-  if (memory.panels->projects()) {
+  if (memory->panels->projects()) {
     dprojection = new_array<T>({H, R});
     p.dprojection = mutable_data<T>(py::reinterpret_borrow<py::array>(dprojection));
   }
@@ -273,8 +218,11 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   if (!tape.y.is_none()) {
     p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
   }
-  p.cells = memory.cells.data();
-  p.gates = memory.gates.data();
+  p.cells = memory->cells.data();
+  p.activated = memory->gates.data();
+  p.gates = in_place ? memory->gates.data() : gradients->gates.data();
+  p.dh_steps = gradients->dh.data();
+  p.dc_steps = gradients->dc.data();
   if (!dy.is_none()) p.dy = sequence_of<T>(py::reinterpret_borrow<py::array>(dy), false);
   p.dh = data_or_null<T>(dh);
   p.dc = mutable_data<T>(dc0);
@@ -304,20 +252,23 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     } else {
       std::fill_n(p.dc, states, T(0));
     }
-    note_run(memory.checkpoints != nullptr ? memory.checkpoints->backward(*memory.panels, p)
-                                           : run_backward(*memory.panels, p));
+    note_run(memory->checkpoints != nullptr ? memory->checkpoints->backward(*memory->panels, p)
+                                            : run_backward(*memory->panels, p));
     if (need_dx && !tape.real.all()) {
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
     for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
   }
-  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm);
+  const py::object gradient_tape = keep ? py::cast(std::move(kept)) : py::none();
+  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm,
+                        gradient_tape);
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
-                        bool need_dx) {
+                        bool need_dx, bool keep) {
   check_kernels();
   tape.check_unused();
+  if (keep) tape.check_differentiable();
   const Sizes& n = tape.sizes;
   const Dim R{tape.outputs_letter, n.outputs};
   py::object dy_view = dy;
@@ -325,7 +276,7 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
   const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, R);
   const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, {"H", n.units});
   return with_number(tape.number, [&](auto zero) {
-    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx);
+    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, keep);
   });
 }
 

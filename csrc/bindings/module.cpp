@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, module) {
   fusedlstm::bindings::bind_machine(module);
   fusedlstm::bindings::bind_weights(module);
   fusedlstm::bindings::bind_lstm(module);
+  fusedlstm::bindings::bind_second_order(module);
   fusedlstm::bindings::bind_dense(module);
   fusedlstm::bindings::bind_layer_norm(module);
   fusedlstm::bindings::bind_elementwise(module);

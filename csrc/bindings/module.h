@@ -9,6 +9,7 @@ namespace fusedlstm::bindings {
 
 void bind_weights(pybind11::module_& module);
 void bind_lstm(pybind11::module_& module);
+void bind_second_order(pybind11::module_& module);
 void bind_dense(pybind11::module_& module);
 void bind_layer_norm(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);

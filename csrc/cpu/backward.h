@@ -30,8 +30,7 @@ class GateClip {
   ClipEnds<Vec<T>> ends_;
 };
 
-// Gate gradients of one row and one vector of units at step s, in place on the tape, from the gradient of
-// o tanh(c) in a register.
+// Gate gradients of one row and one vector of units at step s, from the gradient of o tanh(c) in a register.
 template <class T, class Cell, class Lanes>
 [[gnu::always_inline]] inline void finish_gradients(const BackwardProblem<T>& p, const GateTape& layout,
                                                     const Cell& cell, Vec<T> dh, Index b, Index s, Index unit,
@@ -44,8 +43,9 @@ template <class T, class Cell, class Lanes>
   const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
   const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
   const V h = V::load((p.m ? p.m : p.h).at(p.timeline, b, s) + unit, lanes);
-  const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
-                       V::load(tape + 3 * V::width)};
+  const T* activated = p.activated + layout.place(unit / V::width, s, b);
+  const Gates<V> gates{V::load(activated), V::load(activated + V::width), V::load(activated + 2 * V::width),
+                       V::load(activated + 3 * V::width)};
   CellGradients<V> d;
   if (Cell::has_options && p.options->zoneout.c > 0) {
     const RowZoneout<T> zoneout(p.options->zoneout, ZonedState::c, b, p.timeline.offset + s);
@@ -57,6 +57,10 @@ template <class T, class Cell, class Lanes>
     d.c_prev = d.c_prev + share.to_previous(dc_next);
   } else {
     d = cell_backward(cell, gates, c_prev, c, cell.output_of_step(c, gates.o, h), dh, V::load(dc, lanes));
+    if (p.dh_steps != nullptr) {
+      dh.store(p.dh_steps + (s * B + b) * H + unit, lanes);
+      d.c.store(p.dc_steps + (s * B + b) * H + unit, lanes);
+    }
   }
   d.z.i.store(tape);
   d.z.f.store(tape + V::width);
@@ -79,8 +83,10 @@ template <class T>
   for (Index r = 0; r < count; ++r) {
     const Index b = rows[r];
     for (Index unit = begin; unit < end; unit += V::width) {
-      const T* gates = p.gates + layout.place(unit / V::width, s, b);
-      for (Index i = 0; i < layout.columns; i += line) __builtin_prefetch(gates + i, 1, 2);
+      const Index place = layout.place(unit / V::width, s, b);
+      for (Index i = place; i < place + layout.columns; i += line) __builtin_prefetch(p.gates + i, 1, 2);
+      if (p.activated == p.gates) continue;
+      for (Index i = place; i < place + layout.columns; i += line) __builtin_prefetch(p.activated + i, 0, 2);
     }
     const T* cells = p.cells + (s * p.sizes.batch + b) * H;
     const T* h = (p.m ? p.m : p.h).at(p.timeline, b, s);
@@ -93,10 +99,22 @@ template <class T>
   }
 }
 
+// What a pass backward computes at a step; tangents.h has the other one.
+template <class T>
+struct CellGradientPass {
+  using Problem = BackwardProblem<T>;
+
+  template <class Cell, class Lanes>
+  [[gnu::always_inline]] static void finish(const Problem& p, const GateTape& layout, const Cell& cell,
+                                            Vec<T> dh, Index b, Index s, Index unit, Lanes lanes) {
+    finish_gradients(p, layout, cell, dh, b, s, unit, lanes);
+  }
+};
+
 // The epilogue of a tile of dh: what comes back through the recurrence, the step's own gradient, and the
 // cell; or that of a tile of dm, which is for the cell as it is.
-template <bool with_options, bool projected, class T>
-[[gnu::noinline]] void run_gradients(const BackwardProblem<T>& p, const GateTape& layout, const T* sums,
+template <class Pass, bool with_options, bool projected, class T>
+[[gnu::noinline]] void run_gradients(const typename Pass::Problem& p, const GateTape& layout, const T* sums,
                                      const Index* rows, Index count, Index s, Index panel, bool last) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
@@ -108,10 +126,9 @@ template <bool with_options, bool projected, class T>
       V dh = V::load(sums + j * V::width);
       if constexpr (!projected) dh = hidden(dh, unit, lanes);
       if constexpr (with_options) {
-        finish_gradients(p, layout, option_cell(*p.options, H, unit, lanes, clip.ends()), dh, b, s, unit,
-                         lanes);
+        Pass::finish(p, layout, option_cell(*p.options, H, unit, lanes, clip.ends()), dh, b, s, unit, lanes);
       } else {
-        finish_gradients(p, layout, PlainCell{}, dh, b, s, unit, lanes);
+        Pass::finish(p, layout, PlainCell{}, dh, b, s, unit, lanes);
       }
     });
   }
@@ -125,8 +142,8 @@ void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* d
 // dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
 // the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache. With layer
 // normalization, dh of whole rows comes first, and threads that split the units then split the rows.
-template <class T>
-void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratch, const Worker& worker) {
+template <class T, class Pass = CellGradientPass<T>>
+void backward(const typename Pass::Problem& p, const SequenceShare& share, T* scratch, const Worker& worker) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
@@ -192,9 +209,9 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
               if (p.m) {
                 keep_hidden_gradients(p, sums, tile, count, s, panel, last);
               } else if (p.options == nullptr) {
-                run_gradients<false, false>(p, layout, sums, tile, count, s, panel, last);
+                run_gradients<Pass, false, false>(p, layout, sums, tile, count, s, panel, last);
               } else {
-                run_gradients<true, false>(p, layout, sums, tile, count, s, panel, last);
+                run_gradients<Pass, true, false>(p, layout, sums, tile, count, s, panel, last);
               }
             });
       };
@@ -210,9 +227,9 @@ void backward(const BackwardProblem<T>& p, const SequenceShare& share, T* scratc
             [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
               if (normal) return;
               if (p.options == nullptr) {
-                run_gradients<false, true>(p, layout, sums, rows + first, count, s, panel, false);
+                run_gradients<Pass, false, true>(p, layout, sums, rows + first, count, s, panel, false);
               } else {
-                run_gradients<true, true>(p, layout, sums, rows + first, count, s, panel, false);
+                run_gradients<Pass, true, true>(p, layout, sums, rows + first, count, s, panel, false);
               }
             });
       };

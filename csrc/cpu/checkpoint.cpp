@@ -71,6 +71,7 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
   const Index sums = panels.gate_panels() * layer_norm_sums(problem.options) * panels.width();
   const Buffer<T> row_sums = problem.layer_norm != nullptr ? Buffer<T>(B * sums) : Buffer<T>();
 
+  problem.activated = gates.data();
   problem.gates = gates.data();
   problem.norm = norm.tape();
   problem.row_sums = row_sums.data();

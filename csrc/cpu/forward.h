@@ -106,11 +106,28 @@ template <bool with_options, class T>
 void run_norm_cells(const ForwardProblem<T>& p, const T* bias, const PanelRow<T>& input,
                     const PanelRow<T>& recurrent, Index b, Index s);
 
+// What a pass forward over the sequence computes; tangents.h has the other one.
+template <class T>
+struct Cells {
+  using Problem = ForwardProblem<T>;
+
+  // Calls add(K, panels, row) for products that belong to the input's part besides W x + b, with row(b, s)
+  // the left operand of batch row b and step s.
+  template <class Add>
+  [[gnu::always_inline]] static void add_products(const Problem&, const Add&) {}
+
+  template <class Lanes>
+  [[gnu::always_inline]] static void finish(const Problem& p, T* z, const Index* rows, Index count, Index s,
+                                            Index panel, Lanes lanes) {
+    finish_cells(p, z, rows, count, s, panel, lanes);
+  }
+};
+
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
 // fill the tile; then each step adds U h and runs the cell while the sums are in L1. With layer
 // normalization, W x and U h of whole rows come first, and threads that split the units then split the rows.
-template <class T, class W>
-void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const SequenceShare& share,
+template <class T, class W, class Pass = Cells<T>>
+void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, const SequenceShare& share,
              T* scratch, const Worker& worker) {
   using V = Vec<T>;
   constexpr bool integers = sizeof(W) == 1;
@@ -185,6 +202,18 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
             total, I, whole_rows(I, input_row), weights.input, PanelOrder{share.panels}, partial,
             [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
             [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+        Pass::add_products(p, [&](Index K, const T* panels, const auto& row) {
+          for (Index i = 0; i < chunk; ++i) {
+            for (Index r = first_of[i]; r < first_of[i + 1]; ++r) {
+              inputs[r] = row(rows[r - first_of[i]], s0 + i);
+            }
+          }
+          multiply(
+              total, K, whole_rows(K, input_row), panels, PanelOrder{share.panels}, partial,
+              [&](Index first, Index panel)
+                  FUSEDLSTM_INLINE { return Start<T>{projection(first, panel), columns}; },
+              to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+        });
       }
 
       for (Index i = 0; i < chunk; ++i) {
@@ -208,9 +237,9 @@ void forward(const ForwardProblem<T>& p, const GatePanels<T, W>& weights, const 
         const auto finish = [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
           if (normal) return;
           if ((panel + 1) * V::width <= H) {
-            finish_cells(p, sums, rows + first, count, s, panel, AllLanes{});
+            Pass::finish(p, sums, rows + first, count, s, panel, AllLanes{});
           } else {
-            finish_cells(p, sums, rows + first, count, s, panel, H - panel * V::width);
+            Pass::finish(p, sums, rows + first, count, s, panel, H - panel * V::width);
           }
         };
         const PanelOrder order{share.panels, s % 2 != 0};

@@ -8,6 +8,7 @@
 #include "layer_norm.h"
 #include "norm_cell.h"
 #include "pack.h"
+#include "tangents.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 namespace {
@@ -27,6 +28,9 @@ constexpr Kernels<T> table() {
                      .weight_gradients = weight_gradients<T>,
                      .peephole_gradients = peephole_gradients<T>,
                      .dense = dense<T>,
+                     .tangents = forward<T, T, Tangents<T>>,
+                     .second_backward = backward<T, GradientTangents<T>>,
+                     .gate_product = gate_product<T>,
                      .layer_norm = layer_norm<T>,
                      .layer_norm_gradients = layer_norm_gradients<T>,
                      .add_rows = add_rows<T>,

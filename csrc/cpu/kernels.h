@@ -1,7 +1,7 @@
 // What one instruction set offers: a table of plain functions, each the work of one thread.
 #pragma once
 
-#include "../lstm.h"
+#include "../second_order.h"
 #include "team.h"
 
 namespace fusedlstm {
@@ -166,6 +166,12 @@ struct Kernels {
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
+
+  // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
+  void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch,
+                   const Worker&);
+  void (*second_backward)(const SecondProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
+  void (*gate_product)(const GateProduct<T>&, const SequenceShare&, Range panels, T* scratch);
 
   void (*layer_norm)(const LayerNormProblem<T>&, Range rows);
   void (*layer_norm_gradients)(const LayerNormProblem<T>&, Range blocks);

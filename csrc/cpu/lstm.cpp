@@ -1,101 +1,11 @@
 #include "lstm.h"
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 
 #include "norm_memory.h"
-#include "plan.h"
+#include "shares.h"
 
 namespace fusedlstm {
-namespace {
-
-// One piece of scratch memory per thread, from one allocation.
-template <class T>
-class Scratch {
- public:
-  Scratch(int threads, Index each) : each_((each + 15) / 16 * 16), buffer_(threads * each_) {}
-  T* of(const Worker& worker) const { return buffer_.data() + worker.id * each_; }
-
- private:
-  Index each_;
-  Buffer<T> buffer_;
-};
-
-Index count_real_steps(const Timeline& timeline, Index batch) {
-  Index count = 0;
-  for (Index b = 0; b < batch; ++b) count += timeline.length(b);
-  return count;
-}
-
-// The batch rows of each thread, longest first. Rows of equal lengths stay in neighbouring order; others are
-// dealt like cards, so that every thread gets long ones and short ones.
-class RowShares {
- public:
-  RowShares(const Timeline& timeline, Index batch, int shares)
-      : batch_(batch), shares_(shares), rows_(batch) {
-    Index* rows = rows_.data();
-    if (timeline.lengths == nullptr) {
-      std::iota(rows, rows + batch, Index{0});
-      return;
-    }
-    const Buffer<Index> sorted(batch);
-    Index* order = sorted.data();
-    std::iota(order, order + batch, Index{0});
-    std::stable_sort(order, order + batch,
-                     [&](Index a, Index b) { return timeline.lengths[a] > timeline.lengths[b]; });
-    for (int share = 0; share < shares; ++share) {
-      for (Index card = share; card < batch; card += shares) *rows++ = order[card];
-    }
-  }
-
-  const Index* begin(int share) const { return rows_.data() + range(share).begin; }
-  Index count(int share) const { return range(share).size(); }
-
- private:
-  // The first batch % shares threads have one row more, as in dealing.
-  Range range(int share) const {
-    const auto begin_of = [&](int i) {
-      return i * (batch_ / shares_) + std::min<Index>(i, batch_ % shares_);
-    };
-    return {begin_of(share), begin_of(share + 1)};
-  }
-
-  Index batch_;
-  int shares_;
-  Buffer<Index> rows_;
-};
-
-SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker,
-                             Index panels, Index input_panels, Index projection_panels) {
-  const int rows_of = plan.units_split ? 0 : worker.id;
-  const int parts = plan.units_split ? worker.count : 1;
-  const int part = plan.units_split ? worker.id : 0;
-  return {rows.begin(rows_of),
-          rows.count(rows_of),
-          share_of(panels, part, parts),
-          share_of(input_panels, part, parts),
-          share_of(projection_panels, part, parts),
-          plan.row_block,
-          plan.chunk,
-          plan.units_split};
-}
-
-// h0 as the first step's recurrent product reads it.
-template <class T>
-Buffer<T> drop(const T* h0, const T* mask, Index count) {
-  if (h0 == nullptr || mask == nullptr) return {};
-  Buffer<T> dropped(count);
-  std::transform(h0, h0 + count, mask, dropped.data(), std::multiplies<T>());
-  return dropped;
-}
-
-template <class T>
-KernelRun describe(const char* operation, const KernelSet& set, int threads, bool units_split) {
-  return {operation, set.name, sizeof(T) == sizeof(double), threads, units_split};
-}
-
-}  // namespace
 
 template <class T>
 KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
@@ -150,7 +60,6 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
 
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
   problem.dropped_h0 = dropped_h0.data();
-  const bool dropping = problem.recurrent_mask != nullptr;
   const Index steps = n.batch * n.steps;
   const Buffer<T> dprojected = panels.projects() ? Buffer<T>(steps * n.outputs) : Buffer<T>();
   problem.dprojected = dprojected.data();
@@ -158,18 +67,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Buffer<T> new_cells = sees_new_cells ? Buffer<T>(steps * n.units) : Buffer<T>();
   problem.new_cells = new_cells.data();
 
-  WeightGradientProblem<T> gradients{};
-  gradients.batch = n.batch;
-  gradients.timeline = problem.timeline;
-  gradients.columns = 4 * n.units;
-  gradients.units = n.units;
-  gradients.right = problem.gates;
-  gradients.left[0] = {{problem.x, Slots::times}, n.inputs, 0, nullptr, problem.dkernel};
-  gradients.left[1] = {dropping ? problem.dropped : problem.h, n.outputs, 1,
-                       dropping ? problem.dropped_h0 : problem.h0, problem.drecurrent_kernel};
-  gradients.left_count = 2;
-  gradients.bias = problem.dbias;
-  gradients.accumulate = problem.accumulate;
+  WeightGradientProblem<T> gradients = kernel_gradients(problem);
   const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.outputs, kernels.tile_rows);
   const Index bias_panels = panels.gate_panels();
 

@@ -42,7 +42,8 @@ class LstmPanels {
     const T* projection;
     Index projection_stride;
   };
-  LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage);
+  LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
+             const KernelSet& set = fusedlstm::kernels());
   ~LstmPanels();
   LstmPanels(const LstmPanels&) = delete;
   LstmPanels& operator=(const LstmPanels&) = delete;
@@ -59,6 +60,9 @@ class LstmPanels {
   // The forward kernel for weights as they are stored here.
   void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                const Worker& worker) const;
+
+  // The panels of full storage.
+  GatePanels<T> gates() const;
 
   // For backward; made by the team when first asked for. Only of full storage.
   TransposedPanels<T> transposed(TeamLease& team) const;

@@ -7,8 +7,9 @@
 namespace fusedlstm {
 
 template <class T>
-LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage)
-    : set_(&fusedlstm::kernels()),
+LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
+                          const KernelSet& set)
+    : set_(&set),
       inputs_(inputs),
       units_(units),
       outputs_(outputs),
@@ -77,6 +78,11 @@ GatePanels<T, W> LstmPanels<T>::view() const {
   const T* per_column = columns_.data();
   return {weights,    recurrent,           per_column, per_column + row, per_column + 2 * row,
           projection, per_column + 3 * row};
+}
+
+template <class T>
+GatePanels<T> LstmPanels<T>::gates() const {
+  return view<T>();
 }
 
 template <class T>

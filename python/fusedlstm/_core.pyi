@@ -74,6 +74,10 @@ class Tape:
     @property
     def used(self) -> bool: ...
 
+class GradientTape:
+    @property
+    def nbytes(self) -> int: ...
+
 def lstm_forward(
     weights: LSTMWeights,
     x: Array,
@@ -91,7 +95,7 @@ def lstm_forward(
     checkpoint_every: int,
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
-    tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool
+    tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool, keep: bool
 ) -> tuple[
     Array | None,
     Array,
@@ -102,6 +106,30 @@ def lstm_backward(
     Array | None,
     Array | None,
     tuple[Array, Array, Array, Array] | None,
+    GradientTape | None,
+]: ...
+def lstm_jvp(
+    tape: Tape,
+    x: Array | None,
+    kernel: Array | None,
+    recurrent_kernel: Array | None,
+    bias: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    peepholes: Array | None,
+) -> tuple[Array, Array, Array]: ...
+def lstm_second_backward(
+    tape: GradientTape,
+    ddx: Array | None,
+    ddkernel: Array | None,
+    ddrecurrent_kernel: Array | None,
+    ddbias: Array | None,
+    ddh0: Array | None,
+    ddc0: Array | None,
+    ddpeepholes: Array | None,
+    need_dx: bool,
+) -> tuple[
+    Array, Array, Array, Array | None, Array, Array, Array | None, Array, Array, Array | None
 ]: ...
 def lstm_step(
     weights: LSTMWeights,

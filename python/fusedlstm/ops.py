@@ -31,6 +31,13 @@ from fusedlstm._core import (
     set_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
+from fusedlstm.second_order import (
+    GradientTape,
+    LSTMSecondGradients,
+    LSTMTangents,
+    lstm_jvp,
+    lstm_second_backward,
+)
 from fusedlstm.stack import (
     LSTMStackGradients,
     LSTMStackResult,
@@ -50,10 +57,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ACTIVATIONS",
     "CellOptions",
+    "GradientTape",
     "LSTMGradients",
     "LSTMResult",
+    "LSTMSecondGradients",
     "LSTMStackGradients",
     "LSTMStackResult",
+    "LSTMTangents",
     "LSTMWeights",
     "LayerNorm",
     "LayerNormGradients",
@@ -75,6 +85,8 @@ __all__ = [
     "layer_norm_forward",
     "lstm_backward",
     "lstm_forward",
+    "lstm_jvp",
+    "lstm_second_backward",
     "lstm_stack_backward",
     "lstm_stack_forward",
     "lstm_step",
@@ -142,6 +154,11 @@ class LSTMGradients(NamedTuple):
         None without a projection.
     dlayer_norm : LayerNormGradients or None
         None without layer normalization.
+    tape : GradientTape or None
+        What `lstm_second_backward` needs; only with ``keep=True``. It holds ``B T (4 P + 2 H)`` numbers
+        (``tape.nbytes``, P as in `LSTMResult`) and keeps the `Tape` that it comes from, whose arrays must
+        not be written to before it is gone. Each second backward pass takes ``B T (4 P + 2 H)`` more while it
+        runs, ``B T H`` more when the recurrent kernel is part of its direction.
     """
 
     dx: Array | None
@@ -153,6 +170,7 @@ class LSTMGradients(NamedTuple):
     dpeepholes: Array | None
     dprojection: Array | None
     dlayer_norm: LayerNormGradients | None
+    tape: GradientTape | None
 
 
 def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
@@ -287,13 +305,15 @@ def lstm_backward(
     dc: Array | None = None,
     *,
     need_dx: bool = True,
+    keep: bool = False,
 ) -> LSTMGradients:
     """Backpropagate through the sequence that left `tape`.
 
     Parameters
     ----------
     tape : Tape
-        From ``lstm_forward(..., training=True)``. It serves once: gates are overwritten by their gradients.
+        From ``lstm_forward(..., training=True)``. It serves once: gates are overwritten by their gradients,
+        unless `keep`.
         The gradients are those at the weights that forward used, even if `LSTMWeights.update` came between.
     dy : array (B, T, R), optional
         Gradient of ``y`` in processing order; zeros by default.
@@ -301,26 +321,29 @@ def lstm_backward(
         Gradients of the last states; zeros by default.
     need_dx : bool
         Compute the gradient of ``x``, a quarter to a third of the work.
+    keep : bool
+        Also return a `GradientTape` for `lstm_second_backward`, and leave `tape` as it is, for more passes.
 
     Returns
     -------
     LSTMGradients
-        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm)``.
+        ``(dx, dkernel, drecurrent_kernel, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm,
+        tape)``.
 
     Raises
     ------
     RuntimeError
         The tape has been used before.
     TypeError, ValueError
-        A gradient's dtype or shape does not fit.
+        A gradient's dtype or shape does not fit; with `keep`, also a tape with checkpoints, a projection,
+        zoneout or layer normalization, which second derivatives do not have.
     """
     if not isinstance(tape, Tape):
         raise TypeError(
             f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
         )
-    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx)
-    norm = gradients[-1]
-    return LSTMGradients(*gradients[:-1], None if norm is None else LayerNormGradients(*norm))
+    *gradients, norm, kept = _core.lstm_backward(tape, dy, dh, dc, need_dx, keep)
+    return LSTMGradients(*gradients, None if norm is None else LayerNormGradients(*norm), kept)
 
 
 def lstm_step(

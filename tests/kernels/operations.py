@@ -36,6 +36,27 @@ def lstm_backward(p: Problem, **options: Any) -> dict[str, Array]:
     return {name: value for name, value in gradients._asdict().items() if value is not None}
 
 
+def directions(p: Problem) -> tuple[Array, ...]:
+    """Make a direction of x, the weights and the initial states from what the problem has at hand."""
+    return p.x[:, ::-1], p.kernel[::-1], -p.recurrent_kernel, p.bias[::-1], p.dh, 0.5 * p.dc
+
+
+def lstm_jvp(p: Problem, **options: Any) -> dict[str, Array]:
+    result = ops.lstm_forward(p.x, p.packed or p.weights, p.h0, p.c0, training=True, **options)
+    assert result.tape is not None
+    names = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
+    return ops.lstm_jvp(result.tape, **dict(zip(names, directions(p), strict=True)))._asdict()
+
+
+def lstm_second_backward(p: Problem, **options: Any) -> dict[str, Array]:
+    result = ops.lstm_forward(p.x, p.packed or p.weights, p.h0, p.c0, training=True, **options)
+    assert result.tape is not None
+    first = ops.lstm_backward(result.tape, p.dy, p.dh, p.dc, keep=True)
+    assert first.tape is not None
+    second = ops.lstm_second_backward(first.tape, *directions(p))
+    return {name: value for name, value in second._asdict().items() if value is not None}
+
+
 def lstm_step(p: Problem) -> dict[str, Array]:
     h, c = ops.lstm_step(np.ascontiguousarray(p.x[:, 0]), p.h0, p.c0, p.packed or p.weights)
     return {"h": h, "c": c}
@@ -182,6 +203,8 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         lstm_forward,
         lstm_last_state,
         lstm_backward,
+        lstm_jvp,
+        lstm_second_backward,
         lstm_step,
         lstm_forward_normalized,
         lstm_backward_normalized,

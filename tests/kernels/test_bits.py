@@ -64,6 +64,8 @@ ROW_RESULTS = {
     "lstm_forward": ("y", "h", "c"),
     "lstm_last_state": ("h", "c"),
     "lstm_backward": ("dx", "dh0", "dc0"),
+    "lstm_jvp": ("y", "h", "c"),
+    "lstm_second_backward": ("ddy", "ddh", "ddc", "dx", "dh0", "dc0"),
     "lstm_step": ("h", "c"),
     "lstm_forward_normalized": ("y", "h", "c"),
     "lstm_backward_normalized": ("dx", "dh0", "dc0"),

@@ -74,10 +74,10 @@ class Variant:
     zoneout_seed: int | None = None
     go_backwards: bool = False
 
-    def run(self, **more: Any) -> dict[str, Array]:
-        """Compute results and gradients through the kernels."""
+    def forward(self, **more: Any) -> ops.LSTMResult:
+        """Compute results through the kernels, and leave a tape."""
         p = self.p
-        result = ops.lstm_forward(
+        return ops.lstm_forward(
             p.x,
             (*p.weights, self.projection),
             p.h0,
@@ -91,6 +91,10 @@ class Variant:
             training=True,
             **more,
         )
+
+    def run(self, **more: Any) -> dict[str, Array]:
+        """Compute results and gradients through the kernels."""
+        p, result = self.p, self.forward(**more)
         assert result.tape is not None
         gradients = ops.lstm_backward(result.tape, p.dy, p.dh, p.dc)
         arrays = {"y": result.y, "h": result.h, "c": result.c, **gradients._asdict()}

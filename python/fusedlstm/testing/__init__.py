@@ -29,6 +29,7 @@ from fusedlstm.testing.reference import (
     lstm_backward_reference,
     lstm_forward_reference,
 )
+from fusedlstm.testing.second_order import LSTMSecondReference, lstm_second_reference
 from fusedlstm.testing.tolerances import assert_close, tolerance
 from fusedlstm.testing.variants import activation_reference, lstm_variant_reference, zoneout_reference
 
@@ -36,6 +37,7 @@ __all__ = [
     "GradientCheck",
     "LSTMReference",
     "LSTMReferenceGradients",
+    "LSTMSecondReference",
     "activation_reference",
     "assert_close",
     "cell_backward_reference",
@@ -47,6 +49,7 @@ __all__ = [
     "layer_norm_reference",
     "lstm_backward_reference",
     "lstm_forward_reference",
+    "lstm_second_reference",
     "lstm_variant_reference",
     "tolerance",
     "zoneout_reference",

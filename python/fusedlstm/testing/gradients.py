@@ -55,6 +55,8 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare analytic gradients with central finite differences in float64.
 
+    For second derivatives, `function` returns the first ones, and `gradient` differentiates those.
+
     The outputs of `function` are projected on random numbers ``p``, so that one scalar
     ``s = sum_k <p_k, output_k>`` stands for all of them. `gradient` must return the gradients of ``s``, for
     which it is given the ``p_k``: they are what a backward pass receives as the outputs' gradients.

@@ -63,7 +63,8 @@ class LSTMReferenceGradients(NamedTuple):
 
 
 def _float64(array: npt.ArrayLike) -> Array:
-    return np.array(array, dtype=np.float64)
+    """Copy to float64, or to complex128, for derivatives by a complex step."""
+    return np.array(array, dtype=np.complex128 if np.iscomplexobj(array) else np.float64)
 
 
 def _or_zeros(array: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array:
@@ -72,8 +73,9 @@ def _or_zeros(array: npt.ArrayLike | None, shape: tuple[int, ...]) -> Array:
 
 def _sigmoid(z: Array) -> Array:
     # Written with exp(-|z|), which cannot overflow, and keeps full relative precision where sigmoid is tiny.
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+    positive = z.real >= 0
+    e = np.exp(np.where(positive, -z, z))
+    return np.where(positive, 1.0, e) / (1.0 + e)
 
 
 def cell_forward_reference(z: npt.ArrayLike, c_prev: npt.ArrayLike) -> tuple[Array, Array, Array]:
@@ -160,10 +162,10 @@ def _run(
 ) -> _History:
     B, T, _ = x.shape
     H = recurrent_kernel.shape[0]
-    b = _or_zeros(bias, (4 * H,))
-    history = _History(np.zeros((T + 1, B, H)), np.zeros((T + 1, B, H)), np.zeros((T, B, 4 * H)))
-    history.hidden[0] = _or_zeros(h0, (B, H))
-    history.cell[0] = _or_zeros(c0, (B, H))
+    b, h, c = _or_zeros(bias, (4 * H,)), _or_zeros(h0, (B, H)), _or_zeros(c0, (B, H))
+    number = np.result_type(x, kernel, recurrent_kernel, b, h, c)
+    history = _History(*(np.zeros(shape, number) for shape in ((T + 1, B, H), (T + 1, B, H), (T, B, 4 * H))))
+    history.hidden[0], history.cell[0] = h, c
     for t in range(T):
         with np.errstate(over="ignore", invalid="ignore"):
             z = x[:, t] @ kernel + history.hidden[t] @ recurrent_kernel + b
@@ -244,8 +246,9 @@ def lstm_backward_reference(
     history = _run(x64, kernel64, recurrent64, bias, h0, c0)
     dy64 = _or_zeros(dy, (B, T, H))
     dh64, dc64 = _or_zeros(dh, (B, H)), _or_zeros(dc, (B, H))
-    dx = np.zeros_like(x64)
-    dkernel, drecurrent, dbias = np.zeros_like(kernel64), np.zeros_like(recurrent64), np.zeros(4 * H)
+    number = np.result_type(history.cell, dy64, dh64, dc64)
+    dx, dkernel = np.zeros(x64.shape, number), np.zeros(kernel64.shape, number)
+    drecurrent, dbias = np.zeros(recurrent64.shape, number), np.zeros(4 * H, number)
     for t in reversed(range(T)):
         with np.errstate(over="ignore", invalid="ignore"):
             dz, dc64 = cell_backward_reference(

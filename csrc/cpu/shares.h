@@ -1,0 +1,118 @@
+// What the calls for whole sequences have in common: scratch memory, and each thread's share of rows and
+// panels.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+
+#include "lstm.h"
+#include "plan.h"
+
+namespace fusedlstm {
+
+// One piece of scratch memory per thread, from one allocation.
+template <class T>
+class Scratch {
+ public:
+  Scratch(int threads, Index each) : each_((each + 15) / 16 * 16), buffer_(threads * each_) {}
+  T* of(const Worker& worker) const { return buffer_.data() + worker.id * each_; }
+
+ private:
+  Index each_;
+  Buffer<T> buffer_;
+};
+
+inline Index count_real_steps(const Timeline& timeline, Index batch) {
+  Index count = 0;
+  for (Index b = 0; b < batch; ++b) count += timeline.length(b);
+  return count;
+}
+
+// The batch rows of each thread, longest first. Rows of equal lengths stay in neighbouring order; others are
+// dealt like cards, so that every thread gets long ones and short ones.
+class RowShares {
+ public:
+  RowShares(const Timeline& timeline, Index batch, int shares)
+      : batch_(batch), shares_(shares), rows_(batch) {
+    Index* rows = rows_.data();
+    if (timeline.lengths == nullptr) {
+      std::iota(rows, rows + batch, Index{0});
+      return;
+    }
+    const Buffer<Index> sorted(batch);
+    Index* order = sorted.data();
+    std::iota(order, order + batch, Index{0});
+    std::stable_sort(order, order + batch,
+                     [&](Index a, Index b) { return timeline.lengths[a] > timeline.lengths[b]; });
+    for (int share = 0; share < shares; ++share) {
+      for (Index card = share; card < batch; card += shares) *rows++ = order[card];
+    }
+  }
+
+  const Index* begin(int share) const { return rows_.data() + range(share).begin; }
+  Index count(int share) const { return range(share).size(); }
+
+ private:
+  // The first batch % shares threads have one row more, as in dealing.
+  Range range(int share) const {
+    const auto begin_of = [&](int i) {
+      return i * (batch_ / shares_) + std::min<Index>(i, batch_ % shares_);
+    };
+    return {begin_of(share), begin_of(share + 1)};
+  }
+
+  Index batch_;
+  int shares_;
+  Buffer<Index> rows_;
+};
+
+inline SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker,
+                                    Index panels, Index input_panels, Index projection_panels) {
+  const int rows_of = plan.units_split ? 0 : worker.id;
+  const int parts = plan.units_split ? worker.count : 1;
+  const int part = plan.units_split ? worker.id : 0;
+  return {rows.begin(rows_of),
+          rows.count(rows_of),
+          share_of(panels, part, parts),
+          share_of(input_panels, part, parts),
+          share_of(projection_panels, part, parts),
+          plan.row_block,
+          plan.chunk,
+          plan.units_split};
+}
+
+// h0 as the first step's recurrent product reads it.
+template <class T>
+Buffer<T> drop(const T* h0, const T* mask, Index count) {
+  if (h0 == nullptr || mask == nullptr) return {};
+  Buffer<T> dropped(count);
+  std::transform(h0, h0 + count, mask, dropped.data(), std::multiplies<T>());
+  return dropped;
+}
+
+// dkernel, drecurrent_kernel and dbias from the gates' gradients.
+template <class T>
+WeightGradientProblem<T> kernel_gradients(const BackwardProblem<T>& p) {
+  const bool dropping = p.recurrent_mask != nullptr;
+  WeightGradientProblem<T> gradients{};
+  gradients.batch = p.sizes.batch;
+  gradients.timeline = p.timeline;
+  gradients.columns = 4 * p.sizes.units;
+  gradients.units = p.sizes.units;
+  gradients.right = p.gates;
+  gradients.left[0] = {{p.x, Slots::times}, p.sizes.inputs, 0, nullptr, p.dkernel};
+  gradients.left[1] = {dropping ? p.dropped : p.h, p.sizes.outputs, 1, dropping ? p.dropped_h0 : p.h0,
+                       p.drecurrent_kernel};
+  gradients.left_count = 2;
+  gradients.bias = p.dbias;
+  gradients.accumulate = p.accumulate;
+  return gradients;
+}
+
+template <class T>
+KernelRun describe(const char* operation, const KernelSet& set, int threads, bool units_split) {
+  return {operation, set.name, sizeof(T) == sizeof(double), threads, units_split};
+}
+
+}  // namespace fusedlstm
