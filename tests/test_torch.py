@@ -398,20 +398,6 @@ def test_changes_before_backward_are_refused() -> None:
         y.sum().backward()
 
 
-def test_second_derivatives_are_refused() -> None:
-    """Not taken for zero, wherever they are wanted."""
-    _, ours = pair()
-    x = normal(7, 4, FEATURES).requires_grad_()
-    (dx,) = torch.autograd.grad(ours(x)[0].sum(), x, create_graph=True)
-    message = "LSTM: expected first derivatives only"
-    with pytest.raises(RuntimeError, match=message):
-        torch.autograd.grad((dx**2).sum(), ours.weight_hh_l0, retain_graph=True)
-    with pytest.raises(RuntimeError, match=message):
-        torch.autograd.grad((dx**2).sum(), x, retain_graph=True)
-    with pytest.raises(RuntimeError, match=message):
-        (dx**2).sum().backward()
-
-
 # ---- what must be refused ----
 
 GOOD = torch.zeros(7, 4, FEATURES)

@@ -63,7 +63,8 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     Weights are packed for the kernels when a call finds that they have changed since the last one.
 
     With gradients off nothing is kept for a backward pass. In ``eval`` mode with gradients on, a backward
-    pass runs the forward pass again rather than keeping its tape. Gradients of gradients raise an error.
+    pass runs the forward pass again rather than keeping its tape. Gradients can be differentiated once more
+    (``create_graph=True``), by `fusedlstm.ops.lstm_second_backward`; third derivatives raise an error.
     """
 
     def __init__(

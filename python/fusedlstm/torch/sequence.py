@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from fusedlstm import ops
@@ -63,46 +64,81 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, dy: Any, dh: Any, dc: Any) -> Any:
         """Return the gradients of `forward`'s arguments."""
-        x, h0, c0, _ = ctx.saved_tensors
-        tape, ctx.tape = ctx.tape, None
+        x, h0, c0, y = ctx.saved_tensors
+        tape = ctx.tape
         if tape is None:
             # None was kept, or an earlier pass with retain_graph used it up.
             _, tape = ctx.job.run(x, h0, c0, training=True)
         need = ctx.needs_input_grad[:8]
-        # Autograd's gradients lie as they come: those of sums repeat one number.
-        if dy is not None and dy.stride(-1) != 1:
-            dy = dy.contiguous()
-        dh, dc = (None if state is None else state.contiguous() for state in (dh, dc))
-        grads = ops.lstm_backward(tape, _array(dy), _array(dh), _array(dc), need_dx=need[0])
-        # Copied for the second bias: both may become a parameter's .grad, which is changed in place.
-        bias_hh = None if grads.dbias is None else grads.dbias.copy()
-        arrays = (
-            grads.dx,
-            grads.dh0,
-            grads.dc0,
-            grads.dkernel.T,
-            grads.drecurrent_kernel.T,
-            grads.dbias,
-            bias_hh,
-            None if grads.dprojection is None else grads.dprojection.T,
-        )
-        results = [
-            torch.from_numpy(array) if needed and array is not None else None
-            for array, needed in zip(arrays, need, strict=True)
-        ]
         if torch.is_grad_enabled():
-            # create_graph: they depend on all of these tensors, in a way that nothing here computes.
-            wanted = [k for k, result in enumerate(results) if result is not None]
-            made = _Gradients.apply([results[k] for k in wanted], x, h0, c0, *ctx.parameters, dy, dh, dc)
-            for k, result in zip(wanted, made, strict=True):
-                results[k] = result
-        return (*results, None, None)
+            # create_graph. Of y only the values are read again; it is no argument of the gradients.
+            kept = None if y is None else y.detach()
+            made = _Gradients.apply(dy, dh, dc, x, h0, c0, *ctx.parameters, kept, tape, need)
+            return (*made, None, None)
+        ctx.tape = None
+        return (*_first_gradients(tape, need, dy, dh, dc)[0], None, None)
 
 
 class _Gradients(torch.autograd.Function):  # type: ignore[misc]
-    """Gradients that cannot be differentiated again.
+    """The gradients of `Sequence`, as a function that PyTorch can differentiate once more."""
 
-    `once_differentiable` of PyTorch would let them pass for constants where ``dy`` is one.
+    @staticmethod
+    def forward(
+        ctx: Any,
+        dy: Any,
+        dh: Any,
+        dc: Any,
+        x: Any,
+        h0: Any,
+        c0: Any,
+        w_ih: Any,
+        w_hh: Any,
+        b_ih: Any,
+        b_hh: Any,
+        w_hr: Any,  # None: with a projection the tape is refused
+        y: Any,
+        tape: ops.Tape,
+        need: tuple[bool, ...],
+    ) -> Any:
+        results, ctx.tape = _first_gradients(tape, need, dy, dh, dc, keep=True)
+        ctx.sources = (dy, dh, dc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
+        # Read again by the tape; PyTorch refuses a backward pass after they were changed.
+        ctx.save_for_backward(x, h0, c0, y)
+        ctx.set_materialize_grads(False)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *directions: Any) -> Any:
+        """Return the gradients of `forward`'s arguments, those of `Sequence` and of its results."""
+        _ = ctx.saved_tensors  # Checks that none has changed.
+        ddx, ddh0, ddc0, ddw_ih, ddw_hh, ddb_ih, ddb_hh, _ = map(_contiguous, directions)
+        biases = [direction for direction in (ddb_ih, ddb_hh) if direction is not None]
+        need = ctx.needs_input_grad[:11]
+        seconds = ops.lstm_second_backward(
+            ctx.tape,
+            ddx,
+            _transposed(ddw_ih),
+            _transposed(ddw_hh),
+            sum(biases[1:], start=biases[0]) if biases else None,
+            ddh0,
+            ddc0,
+            need_dx=need[3],
+        )
+        arrays = (seconds.ddy, seconds.ddh, seconds.ddc, *_per_argument(seconds, None))
+        results = _tensors(arrays, need)
+        if torch.is_grad_enabled():
+            # create_graph again: they depend on all of these tensors, in a way that nothing here computes.
+            wanted = [k for k, result in enumerate(results) if result is not None]
+            made = _SecondGradients.apply([results[k] for k in wanted], *ctx.sources, *directions)
+            for k, result in zip(wanted, made, strict=True):
+                results[k] = result
+        return (*results, None, None, None)
+
+
+class _SecondGradients(torch.autograd.Function):  # type: ignore[misc]
+    """Second gradients, which cannot be differentiated again.
+
+    `once_differentiable` of PyTorch would let them pass for constants where what comes in is one.
     """
 
     @staticmethod
@@ -112,9 +148,51 @@ class _Gradients(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:  # noqa: ARG004
         raise RuntimeError(
-            "fusedlstm.torch.LSTM: expected first derivatives only, got a derivative of its gradients; "
-            "torch.nn.LSTM has second ones"
+            "fusedlstm.torch.LSTM: expected first and second derivatives only, got a derivative of second "
+            "ones; torch.nn.LSTM has third ones"
         )
+
+
+def _first_gradients(
+    tape: ops.Tape, need: tuple[bool, ...], dy: Any, dh: Any, dc: Any, *, keep: bool = False
+) -> tuple[Any, ops.GradientTape | None]:
+    upstream = (_contiguous(tensor) for tensor in (dy, dh, dc))
+    grads = ops.lstm_backward(tape, *upstream, need_dx=need[0], keep=keep)
+    return tuple(_tensors(_per_argument(grads, grads.dprojection), need)), grads.tape
+
+
+def _per_argument(grads: ops.LSTMGradients | ops.LSTMSecondGradients, dprojection: Any) -> tuple[Any, ...]:
+    """Return gradients in the order of `Sequence.forward`'s arguments."""
+    # Copied for the second bias: both may become a parameter's .grad, which is changed in place.
+    bias_hh = None if grads.dbias is None else grads.dbias.copy()
+    return (
+        grads.dx,
+        grads.dh0,
+        grads.dc0,
+        grads.dkernel.T,
+        grads.drecurrent_kernel.T,
+        grads.dbias,
+        bias_hh,
+        None if dprojection is None else dprojection.T,
+    )
+
+
+def _tensors(arrays: tuple[Any, ...], need: tuple[bool, ...]) -> list[Any]:
+    return [
+        torch.from_numpy(array) if needed and array is not None else None
+        for array, needed in zip(arrays, need, strict=True)
+    ]
+
+
+def _contiguous(tensor: Any) -> Any:
+    """Return an array that kernels read where it is; gradients of sums, for one, repeat a single number."""
+    if tensor is not None and (tensor.dim() < 3 or tensor.stride(-1) != 1):
+        tensor = tensor.contiguous()
+    return _array(tensor)
+
+
+def _transposed(array: Any) -> Any:
+    return None if array is None else np.ascontiguousarray(array.T)
 
 
 def _array(tensor: Any) -> Any:
