@@ -113,10 +113,13 @@ template <class V, class T>
       return copysign(V(2), zero - y) * (one - abs(y));
     case ActivationKind::softplus:
       return one + expm1_of_negative(zero - y);
+    case ActivationKind::scaled_tanh:
+      return V(-2) * V(f.beta) * y / V(f.alpha);
     case ActivationKind::exponential:
       return one;
     case ActivationKind::hard_sigmoid:
     case ActivationKind::relu:
+    case ActivationKind::thresholded_relu:
     case ActivationKind::linear:
       break;
   }

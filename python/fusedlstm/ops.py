@@ -342,8 +342,9 @@ def lstm_backward(
         raise TypeError(
             f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
         )
-    *gradients, norm, kept = _core.lstm_backward(tape, dy, dh, dc, need_dx, keep)
-    return LSTMGradients(*gradients, None if norm is None else LayerNormGradients(*norm), kept)
+    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx, keep)
+    norm, kept = gradients[-2:]
+    return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)
 
 
 def lstm_step(

@@ -322,12 +322,14 @@ def test_errors() -> None:
     without_bias = ops.lstm_forward(p.x, p.weights[:2], training=True).tape
     assert checkpoints is not None
     assert without_bias is not None
-    kept = ops.CellOptions(zoneout_c=0.1)
+    kept, ones = ops.CellOptions(zoneout_c=0.1), np.ones(20, np.float32)
+    normal = ops.CellOptions(layer_norm=ops.LayerNorm(ones, ones, ones[:5], ones[:5]))
     narrow = p.recurrent_kernel[:3], p.bias, p.recurrent_kernel[:, :3]
     others = {
         "checkpoints": checkpoints,
         "a projection": ops.lstm_forward(p.x, (p.kernel, *narrow), training=True).tape,
         "zoneout": ops.lstm_forward(p.x, p.weights, options=kept, training=True).tape,
+        "layer normalization": ops.lstm_forward(p.x, p.weights, options=normal, training=True).tape,
     }
     for what, other in others.items():
         assert other is not None

@@ -16,6 +16,7 @@ from .test_options import CELLS, MASKS, Variant, make_variant
 SHAPES: list[Shape] = [(1, 1, 3, 1), (3, 4, 5, 7), (2, 3, 17, 33), (1, 6, 4, 129)]
 if REDUCED:
     SHAPES = SHAPES[1:3]
+DIFFERENTIABLE = [name for name, options in CELLS.items() if "with_layer_norm" not in options]
 
 
 def run(variant: Variant, direction: dict[str, Array]) -> dict[str, Array]:
@@ -99,7 +100,7 @@ def check(variant: Variant) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", DIFFERENTIABLE)
 def test_cells(cell: str, shape: Shape, dtype: Number) -> None:
     check(make_variant(shape, dtype, cell))
     assert "cell with options" in ops.last_kernel()
