@@ -128,9 +128,7 @@ def lstm_second_backward(
     ddc0: Array | None,
     ddpeepholes: Array | None,
     need_dx: bool,
-) -> tuple[
-    Array, Array, Array, Array | None, Array, Array, Array | None, Array, Array, Array | None
-]: ...
+) -> tuple[Array, Array, Array, Array | None, Array, Array, Array | None, Array, Array, Array | None]: ...
 def lstm_step(
     weights: LSTMWeights,
     x: Array,
