@@ -161,7 +161,7 @@ class BatchTrainer(ABC):
             if layer.activity_regularizer is not None:
                 activities[layer.name] = x
         # A layer of another origin may end the steps and pass their mask all the same.
-        fits = mask is not None and x.shape[:-1][: mask.ndim] == mask.shape
+        fits = mask is not None and isinstance(x, np.ndarray) and x.shape[:-1][: mask.ndim] == mask.shape
         return _Pass(x, mask if fits else None, activities)
 
     def _backward(self, dy: Array, logits: bool, activities: dict[str, Array]) -> None:
