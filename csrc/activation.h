@@ -1,9 +1,11 @@
 // The activations that a cell may have instead of sigmoid and tanh, on any number type `V` with the
-// operations of cpu/vec.h and cpu/vec_math.h. Slopes and what follows them are functions of the activation's
-// value, so that nothing but values needs to be kept for backward.
+// operations of cpu/vec.h and cpu/vec_math.h, or of cuda/number.cuh. Slopes and what follows them are
+// functions of the activation's value, so that nothing but values needs to be kept for backward.
 #pragma once
 
 #include <cstdint>
+
+#include "inline.h"
 
 namespace fusedlstm {
 
@@ -29,7 +31,7 @@ struct Activation {
 };
 
 template <class V, class T>
-[[gnu::always_inline]] inline V apply(const Activation<T>& f, V x) {
+FUSEDLSTM_INLINE inline V apply(const Activation<T>& f, V x) {
   const V alpha(f.alpha);
   switch (f.kind) {
     case ActivationKind::tanh:
@@ -63,7 +65,7 @@ template <class V, class T>
 
 // The derivative where the activation's value is y.
 template <class V, class T>
-[[gnu::always_inline]] inline V slope(const Activation<T>& f, V y) {
+FUSEDLSTM_INLINE inline V slope(const Activation<T>& f, V y) {
   const V zero(0);
   const V one(1);
   const V alpha(f.alpha);
@@ -99,7 +101,7 @@ template <class V, class T>
 // The second derivative over the first where the activation's value is y, for tangents of slopes: along
 // x_dot, the slope moves by curve(y) y_dot. Where slopes jump it is that of a side.
 template <class V, class T>
-[[gnu::always_inline]] inline V curve(const Activation<T>& f, V y) {
+FUSEDLSTM_INLINE inline V curve(const Activation<T>& f, V y) {
   const V zero(0);
   const V one(1);
   switch (f.kind) {

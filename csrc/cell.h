@@ -9,6 +9,7 @@
 // z, and another c on its way to h.
 #pragma once
 
+#include "inline.h"
 #include "lstm.h"
 
 namespace fusedlstm {
@@ -193,12 +194,12 @@ struct OptionCell {
 };
 
 template <class V, class Cell>
-[[gnu::always_inline]] inline V new_cell(const Cell& cell, V i, V f, V g, V c_prev) {
+FUSEDLSTM_INLINE inline V new_cell(const Cell& cell, V i, V f, V g, V c_prev) {
   return cell.clip(fma(f, c_prev, i * g));
 }
 
 template <class V, class Cell>
-[[gnu::always_inline]] inline CellValues<V> cell_forward(const Cell& cell, const Gates<V>& z, V c_prev) {
+FUSEDLSTM_INLINE inline CellValues<V> cell_forward(const Cell& cell, const Gates<V>& z, V c_prev) {
   const V i = cell.gate(cell.see(0, z.i, c_prev));
   const V f = cell.forget(i, cell.see(1, z.f, c_prev));
   const V g = cell.candidate(z.g);
@@ -207,14 +208,14 @@ template <class V, class Cell>
 }
 
 template <class V, class Cell>
-[[gnu::always_inline]] inline V hidden_state(const Cell& cell, V o, V c) {
+FUSEDLSTM_INLINE inline V hidden_state(const Cell& cell, V o, V c) {
   return o * cell.output(c);
 }
 
 // From the gradients of c and of the output gate's pre-activation.
 template <class V, class Cell>
-[[gnu::always_inline]] inline CellGradients<V> update_backward(const Cell& cell, const Gates<V>& gates,
-                                                               V c_prev, V c, V z_o, V dc) {
+FUSEDLSTM_INLINE inline CellGradients<V> update_backward(const Cell& cell, const Gates<V>& gates, V c_prev,
+                                                         V c, V z_o, V dc) {
   const V dc_total = cell.through_clip(c, cell.seen(2, z_o, dc));
   const Gates<V> d = cell.through_update(gates, c_prev, dc_total);
   const Gates<V> z{d.i * cell.gate_slope(gates.i), d.f * cell.gate_slope(gates.f),
@@ -225,8 +226,8 @@ template <class V, class Cell>
 // `dh` and `dc` are what flows into this step's h and c from everything after it; `output` is the activation
 // of c that made h.
 template <class V, class Cell>
-[[gnu::always_inline]] inline CellGradients<V> cell_backward(const Cell& cell, const Gates<V>& gates,
-                                                             V c_prev, V c, V output, V dh, V dc) {
+FUSEDLSTM_INLINE inline CellGradients<V> cell_backward(const Cell& cell, const Gates<V>& gates, V c_prev, V c,
+                                                       V output, V dh, V dc) {
   const V z_o = dh * output * cell.gate_slope(gates.o);
   const V inner = fma(dh * gates.o, cell.output_slope(output), dc);
   return update_backward(cell, gates, c_prev, c, z_o, inner);

@@ -25,11 +25,7 @@
 #include <cstdint>
 
 #include "activation.h"
-
-// For members of the structures that kernels share with the rest: a copy that is not inlined would be one
-// symbol for all instruction sets, and the linker might keep the one for a set that this machine lacks. And
-// for lambdas that handle a tile: inlined, they find it in registers.
-#define FUSEDLSTM_INLINE __attribute__((always_inline))
+#include "inline.h"
 
 namespace fusedlstm {
 
