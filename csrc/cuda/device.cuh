@@ -4,6 +4,7 @@
 // CUDA C++
 //   __global__ __device__ __host__ __forceinline__ __noinline__ __constant__ (with an initializer)
 //   __shared__ (static; never extern: see dynamic_shared) __launch_bounds__ __restrict__ __align__
+//   __grid_constant__
 //   threadIdx blockIdx blockDim gridDim warpSize; dim3, and the vectors of 2 and 4 numbers with make_*
 //   __syncthreads _and _or _count, __syncwarp, __threadfence, __nanosleep
 //   __shfl_sync _up _down _xor (4 or 8 bytes), __ballot_sync __any_sync __all_sync

@@ -4,6 +4,8 @@
 
 #include <cstddef>
 
+#include "stream.h"
+
 namespace fusedlstm::cuda {
 
 struct Launch {

@@ -9,8 +9,7 @@
 #include "runtime.h"
 #include "types.h"
 
-using cudaStream_t = struct SimtStream*;
-
+// After types.h, whose dim3 it uses.
 #include "../cuda/launch_shape.h"
 
 namespace fusedlstm::cuda {

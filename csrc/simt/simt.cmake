@@ -29,7 +29,10 @@ function(add_simt_module name)
   endforeach()
 endfunction()
 
-add_simt_module(_simt csrc/simt/extension.cpp)
+add_simt_module(_simt
+  csrc/cuda/cell.cu
+  csrc/simt/cell.cpp
+  csrc/simt/extension.cpp)
 add_simt_module(_simt_tests
   tests/simt/kernels/bindings.cpp
   tests/simt/kernels/correct.cu

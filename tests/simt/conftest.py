@@ -1,4 +1,4 @@
-"""The simulated GPU's test module, in every order of threads."""
+"""The simulated GPU's modules, in every order of threads."""
 
 from __future__ import annotations
 
@@ -13,22 +13,41 @@ import pytest
 BUILD = Path(os.environ.get("FUSEDLSTM_SIMT_BUILD", Path(__file__).parents[2] / "build" / "simt"))
 
 
-@pytest.fixture(scope="session")
-def module() -> Any:
-    """Return _simt_tests as `make test-simt` builds it, or from the folder FUSEDLSTM_SIMT_BUILD."""
-    if not any(BUILD.glob("_simt_tests.*")):
-        pytest.skip(f"the simulated GPU is not built: no _simt_tests in {BUILD}; see make test-simt")
+def load(name: str) -> Any:
+    """Return an extension module as `make test-simt` builds it, or from the folder FUSEDLSTM_SIMT_BUILD."""
+    if not any(BUILD.glob(f"{name}.*")):
+        pytest.skip(f"the simulated GPU is not built: no {name} in {BUILD}; see make test-simt")
     sys.path.insert(0, str(BUILD))
     try:
-        return importlib.import_module("_simt_tests")
+        return importlib.import_module(name)
     finally:
         sys.path.remove(str(BUILD))
 
 
-@pytest.fixture(params=["forward", "reverse", "random-1", "random-2"])
-def simt(request: pytest.FixtureRequest, module: Any) -> Any:
-    """Return the test module with a simulated GPU whose threads run in one order."""
-    order, _, seed = request.param.partition("-")
-    module.set_order(order, int(seed or 0))
+def in_order(module: Any, order: str) -> Any:
+    """Return the module with a fresh simulated GPU whose threads run in the given order."""
+    name, _, seed = order.partition("-")
+    module.set_order(name, int(seed or 0))
     module.set_device()
     return module
+
+
+ORDERS = ["forward", "reverse", "random-1", "random-2"]
+
+
+@pytest.fixture(scope="session")
+def module() -> Any:
+    """Return _simt_tests, the module of the simulator's own tests."""
+    return load("_simt_tests")
+
+
+@pytest.fixture(params=ORDERS)
+def simt(request: pytest.FixtureRequest, module: Any) -> Any:
+    """Return the test module with a simulated GPU whose threads run in one order."""
+    return in_order(module, request.param)
+
+
+@pytest.fixture(params=ORDERS)
+def kernels(request: pytest.FixtureRequest) -> Any:
+    """Return _simt, the project's kernels, with a simulated GPU whose threads run in one order."""
+    return in_order(load("_simt"), request.param)

@@ -1,4 +1,4 @@
-"""The kernels that the simulator runs are CUDA: nvcc compiles them too, warnings as errors."""
+"""The kernels that the simulator runs are CUDA: nvcc compiles them, warnings as errors, and spills nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = sorted((Path(__file__).parent / "kernels").glob("*.cu"))
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    [*(ROOT / "csrc" / "cuda").glob("*.cu"), *(ROOT / "tests" / "simt" / "kernels").glob("*.cu")]
+)
 ARCHITECTURES = (80, 90, 120)
 NVCC = shutil.which("nvcc")
 
@@ -18,8 +21,10 @@ NVCC = shutil.which("nvcc")
 def test_nvcc_compiles(source: Path, tmp_path: Path) -> None:
     assert NVCC is not None
     targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in ARCHITECTURES]
-    warnings = ["-Werror", "all-warnings", "-Xcompiler=-Wall,-Wextra,-Werror"]
+    spills = "-Xptxas=--warn-on-spills,--warning-as-error"
+    warnings = ["-Werror", "all-warnings", "-Xcompiler=-Wall,-Wextra,-Werror", spills]
     output = ["--threads=0", "-c", str(source), "-o", str(tmp_path / "out.o")]
-    command = [NVCC, "-std=c++20", *targets, *warnings, *output]
+    # As number.cuh asks.
+    command = [NVCC, "-std=c++20", "--fmad=false", *targets, *warnings, *output]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,200 @@
+#include <algorithm>
+#include <type_traits>
+
+#include "../cell.h"
+#include "cell.h"
+#include "number.cuh"
+#include "pack.cuh"
+
+namespace fusedlstm::cuda {
+namespace {
+
+constexpr unsigned threads_per_block = 256;
+constexpr unsigned most_blocks_of_rows = 65535;  // in y of a grid; rows beyond are for its next turns
+
+template <class T>
+struct CellTraits {
+  // Blocks that a multiprocessor holds at least, which leaves a thread the registers not to spill any.
+  static constexpr unsigned blocks = sizeof(T) == sizeof(float) ? 3 : 2;
+  static constexpr unsigned registers = 65536 / (blocks * threads_per_block);
+  static_assert(threads_per_block % 32 == 0 && threads_per_block <= 1024);
+  static_assert(blocks * threads_per_block <= 1024, "what the smallest multiprocessor (sm_75) has room for");
+  static_assert(registers >= 16 * sizeof(T));
+};
+
+// Units along x, a power of two so that a block has all its threads, and rows along y. So no thread divides
+// to find its place.
+dim3 block_for(Index columns) {
+  unsigned x = 1;
+  while (x < threads_per_block && static_cast<Index>(x) < columns) x *= 2;
+  return dim3(x, threads_per_block / x);
+}
+
+dim3 grid_for(Index batch, Index columns, const dim3& block) {
+  const auto blocks = [](Index size, unsigned per_block, unsigned most) {
+    return static_cast<unsigned>(std::min<Index>((size + per_block - 1) / per_block, most));
+  };
+  return dim3(blocks(columns, block.x, 0x7fffffff), blocks(batch, block.y, most_blocks_of_rows));
+}
+
+// Calls body(b, j) for a thread's own rows b and first units j of packs.
+template <int count, class Body>
+__device__ __forceinline__ void for_each_own(Index batch, Index units, const Body& body) {
+  const Index first_row = static_cast<Index>(blockIdx.y) * blockDim.y + threadIdx.y;
+  const Index first_unit = (static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x) * count;
+  const Index rows = static_cast<Index>(gridDim.y) * blockDim.y;
+  const Index columns = static_cast<Index>(gridDim.x) * blockDim.x * count;
+  for (Index b = first_row; b < batch; b += rows) {
+    for (Index j = first_unit; j < units; j += columns) body(b, j);
+  }
+}
+
+// What makes a cell for one unit: nothing, or options.
+struct Plain {
+  __device__ __forceinline__ PlainCell cell(Index, Index) const { return {}; }
+};
+
+template <class T>
+struct WithOptions {
+  CellOptions<T> options;
+
+  __device__ __forceinline__ OptionCell<Number<T>, T> cell(Index unit, Index units) const {
+    using V = Number<T>;
+    const T* p = options.peepholes;
+    if (p == nullptr) return {options, {V(0), V(0), V(0)}};
+    return {options, {V(p[unit]), V(p[units + unit]), V(p[2 * units + unit])}};
+  }
+};
+
+// The four gates of a pack of units.
+template <class T, int count>
+struct GatePacks {
+  Pack<T, count> i, f, g, o;
+
+  static __device__ __forceinline__ GatePacks load(const T* row, Index units) {
+    using P = Pack<T, count>;
+    return {P::load(row), P::load(row + units), P::load(row + 2 * units), P::load(row + 3 * units)};
+  }
+  __device__ __forceinline__ void store(T* row, Index units) const {
+    i.store(row);
+    f.store(row + units);
+    g.store(row + 2 * units);
+    o.store(row + 3 * units);
+  }
+  __device__ __forceinline__ Gates<Number<T>> at(int k) const {
+    using V = Number<T>;
+    return {V(i.v[k]), V(f.v[k]), V(g.v[k]), V(o.v[k])};
+  }
+  __device__ __forceinline__ void set(int k, const Gates<Number<T>>& gates) {
+    i.v[k] = gates.i.v;
+    f.v[k] = gates.f.v;
+    g.v[k] = gates.g.v;
+    o.v[k] = gates.o.v;
+  }
+};
+
+template <class T, int count, class Maker>
+__global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
+    cell_forward_kernel(const CellForward<T> p, const __grid_constant__ Maker maker) {
+  using V = Number<T>;
+  using P = Pack<T, count>;
+  for_each_own<count>(p.batch, p.units, [&](Index b, Index j) {
+    const Index at = b * p.units + j;
+    const Index row = 4 * b * p.units + j;
+    GatePacks<T, count> gates = GatePacks<T, count>::load(p.z + row, p.units);
+    const P c_prev = P::load(p.c_prev + at);
+    P c;
+    P h;
+    for (int k = 0; k < count; ++k) {
+      const auto cell = maker.cell(j + k, p.units);
+      const CellValues<V> values = cell_forward(cell, gates.at(k), V(c_prev.v[k]));
+      gates.set(k, values.gates);
+      c.v[k] = values.c.v;
+      h.v[k] = hidden_state(cell, values.gates.o, values.c).v;
+    }
+    c.store(p.c + at);
+    h.store(p.h + at);
+    gates.store(p.gates + row, p.units);
+  });
+}
+
+template <class T, int count, class Maker>
+__global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
+    cell_backward_kernel(const CellBackward<T> p, const __grid_constant__ Maker maker) {
+  using V = Number<T>;
+  using P = Pack<T, count>;
+  ClipEnds<V> ends;
+  bool clipped = false;
+  if constexpr (!std::is_same_v<Maker, Plain>) {
+    clipped = maker.options.gate_clip > T(0);
+    if (clipped) ends = clip_ends<V>(maker.options);
+  }
+  for_each_own<count>(p.batch, p.units, [&](Index b, Index j) {
+    const Index at = b * p.units + j;
+    const Index row = 4 * b * p.units + j;
+    GatePacks<T, count> gates = GatePacks<T, count>::load(p.gates + row, p.units);
+    const P c_prev = P::load(p.c_prev + at);
+    const P c = P::load(p.c + at);
+    const P dh = P::load(p.dh + at);
+    P dc{};
+    if (p.dc != nullptr) dc = P::load(p.dc + at);
+    for (int k = 0; k < count; ++k) {
+      auto cell = maker.cell(j + k, p.units);
+      if constexpr (!std::is_same_v<Maker, Plain>) cell.ends = clipped ? &ends : nullptr;
+      const CellGradients<V> d = cell_backward(cell, gates.at(k), V(c_prev.v[k]), V(c.v[k]),
+                                               cell.output(V(c.v[k])), V(dh.v[k]), V(dc.v[k]));
+      gates.set(k, d.z);
+      dc.v[k] = d.c_prev.v;
+    }
+    gates.store(p.dz + row, p.units);
+    dc.store(p.dc_prev + at);
+  });
+}
+
+// Calls run(maker, count) with what the options ask for and the width of the accesses, as constants. Options
+// are code that would be long for several units at once; neighbouring threads' accesses still come together.
+template <class T, class Run>
+void with_variant(const CellOptions<T>* options, bool packs, const Run& run) {
+  constexpr std::integral_constant<int, 1> one;
+  constexpr std::integral_constant<int, widest<T>> many;
+  if (options != nullptr) {
+    run(WithOptions<T>{*options}, one);
+  } else if (packs) {
+    run(Plain{}, many);
+  } else {
+    run(Plain{}, one);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void cell_forward(const CellForward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
+  if (p.batch == 0 || p.units == 0) return;
+  const bool packs = in_packs<T>(p.units, p.z, p.c_prev, p.h, p.c, p.gates);
+  with_variant(options, packs, [&](const auto& maker, auto count) {
+    const Index columns = p.units / count;
+    const dim3 block = block_for(columns);
+    launch({"cell_forward", grid_for(p.batch, columns, block), block, 0, stream},
+           cell_forward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
+  });
+}
+
+template <class T>
+void cell_backward(const CellBackward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
+  if (p.batch == 0 || p.units == 0) return;
+  const bool packs = in_packs<T>(p.units, p.gates, p.c_prev, p.c, p.dh, p.dc, p.dz, p.dc_prev);
+  with_variant(options, packs, [&](const auto& maker, auto count) {
+    const Index columns = p.units / count;
+    const dim3 block = block_for(columns);
+    launch({"cell_backward", grid_for(p.batch, columns, block), block, 0, stream},
+           cell_backward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
+  });
+}
+
+template void cell_forward(const CellForward<float>&, const CellOptions<float>*, cudaStream_t);
+template void cell_forward(const CellForward<double>&, const CellOptions<double>*, cudaStream_t);
+template void cell_backward(const CellBackward<float>&, const CellOptions<float>*, cudaStream_t);
+template void cell_backward(const CellBackward<double>&, const CellOptions<double>*, cudaStream_t);
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,57 @@
+// The number type that the equations of cell.h are given on the device: the operations of cpu/vec.h and
+// cpu/vec_math.h at width 1, on CUDA's own functions.
+//
+// Errors, in units in the last place, follow from those that CUDA documents for its functions (CUDA Math API,
+// "Floating-Point Standard Compliance"; without --use_fast_math), where division is exact to half a unit:
+//   sigmoid 2.5   tanh 2   exponential 1   expm1_of_negative 1   log1p_of_unit 1
+// Of a multiply and an add nvcc makes one operation where it likes, unless --fmad=false says not to: it must,
+// so that vectors and single numbers get the same bits. Denormal numbers are kept.
+#pragma once
+
+#include "../inline.h"
+#include "device.cuh"
+
+namespace fusedlstm::cuda {
+
+// Beyond these, exp would leave the normal numbers, where backward divides by sigmoid.
+template <class T>
+constexpr T exp_reach = sizeof(T) == sizeof(float) ? T(87) : T(708);
+
+template <class T>
+struct Number {
+  T v;
+
+  Number() = default;
+  FUSEDLSTM_INLINE explicit Number(T value) : v(value) {}
+
+  FUSEDLSTM_INLINE friend Number operator+(Number a, Number b) { return Number(a.v + b.v); }
+  FUSEDLSTM_INLINE friend Number operator-(Number a, Number b) { return Number(a.v - b.v); }
+  FUSEDLSTM_INLINE friend Number operator*(Number a, Number b) { return Number(a.v * b.v); }
+  FUSEDLSTM_INLINE friend Number operator/(Number a, Number b) { return Number(a.v / b.v); }
+  FUSEDLSTM_INLINE friend Number fma(Number a, Number b, Number c) { return Number(::fma(a.v, b.v, c.v)); }
+  FUSEDLSTM_INLINE friend Number abs(Number a) { return Number(::fabs(a.v)); }
+  // b where either is NaN, unlike fmin and fmax, which would lose it.
+  FUSEDLSTM_INLINE friend Number min(Number a, Number b) { return a.v < b.v ? a : b; }
+  FUSEDLSTM_INLINE friend Number max(Number a, Number b) { return a.v > b.v ? a : b; }
+  // x where a < b, y elsewhere and where either is NaN.
+  FUSEDLSTM_INLINE friend Number where_less(Number a, Number b, Number x, Number y) {
+    return a.v < b.v ? x : y;
+  }
+
+  // exp(x) between -reach and reach, where it saturates. NaN stays NaN.
+  FUSEDLSTM_INLINE friend Number exponential(Number x) {
+    const Number reach(exp_reach<T>);
+    return Number(::exp(min(reach, max(Number(-reach.v), x)).v));
+  }
+  // Never zero, so that backward can divide by it.
+  FUSEDLSTM_INLINE friend Number sigmoid(Number x) {
+    return Number(T(1) / (T(1) + exponential(Number(-x.v)).v));
+  }
+  FUSEDLSTM_INLINE friend Number tanh(Number x) { return Number(::tanh(x.v)); }
+  // exp(x) - 1 for x <= 0.
+  FUSEDLSTM_INLINE friend Number expm1_of_negative(Number x) { return Number(::expm1(x.v)); }
+  // log(1 + u) for u in [0, 1].
+  FUSEDLSTM_INLINE friend Number log1p_of_unit(Number u) { return Number(::log1p(u.v)); }
+};
+
+}  // namespace fusedlstm::cuda

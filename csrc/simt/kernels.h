@@ -1,0 +1,11 @@
+// The project's kernels as functions of the module _simt. They take arrays that the module's own array() and
+// empty() made, of one number type and in C order, write those that are named as outputs, and trust shapes.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace simt {
+
+void bind_cell(pybind11::module_& module);  // cell.cpp
+
+}  // namespace simt
