@@ -6,4 +6,5 @@ PYBIND11_MODULE(_simt, module) {
   module.doc() = "CUDA kernels of fusedlstm on a simulated GPU, for tests.";
   simt::bind_machine(module);
   simt::bind_cell(module);
+  simt::bind_small_sequence(module);
 }

@@ -6,6 +6,7 @@
 
 namespace simt {
 
-void bind_cell(pybind11::module_& module);  // cell.cpp
+void bind_cell(pybind11::module_& module);            // cell.cpp
+void bind_small_sequence(pybind11::module_& module);  // small_sequence.cpp
 
 }  // namespace simt

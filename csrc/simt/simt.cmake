@@ -24,15 +24,17 @@ function(add_simt_module name)
   foreach(source ${ARGN})
     if(source MATCHES "\\.cu$")
       set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
-        "-xc++;-O2;-g1;-fsanitize=thread,alignment,bounds;$<$<CXX_COMPILER_ID:Clang>:-mllvm;-tsan-instrument-read-before-write=1>")
+        "-xc++;-O2;-g1;-Wno-unknown-pragmas;-fsanitize=thread,alignment,bounds;$<$<CXX_COMPILER_ID:Clang>:-mllvm;-tsan-instrument-read-before-write=1>")
     endif()
   endforeach()
 endfunction()
 
 add_simt_module(_simt
   csrc/cuda/cell.cu
+  csrc/cuda/small_sequence.cu
   csrc/simt/cell.cpp
-  csrc/simt/extension.cpp)
+  csrc/simt/extension.cpp
+  csrc/simt/small_sequence.cpp)
 add_simt_module(_simt_tests
   tests/simt/kernels/bindings.cpp
   tests/simt/kernels/correct.cu

@@ -1,4 +1,4 @@
-"""The kernels that the simulator runs are CUDA: nvcc compiles them, warnings as errors, and spills nothing."""
+"""The kernels that the simulator runs are CUDA: nvcc compiles them, with no warning and no spill."""
 
 from __future__ import annotations
 

@@ -1,0 +1,312 @@
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
+#include "../cell.h"
+#include "number.cuh"
+#include "pack.cuh"
+#include "small_sequence.h"
+
+namespace fusedlstm::cuda {
+namespace {
+
+// A thread for each gate column, with a sum of H products for each row of the block: forward, it owns a
+// column of the recurrent kernel, and backward, one gate's quarter of a row of it. Of those H weights the
+// first `registers` are in registers and the rest in shared memory.
+template <class T>
+struct SmallTraits {
+  static constexpr int rows = 2;
+  static constexpr int most_threads = 4 * static_cast<int>(most_small_units);
+  static constexpr int few_registers = sizeof(T) == sizeof(float) ? 32 : 16;
+  static constexpr int registers = sizeof(T) == sizeof(float) ? 84 : 40;
+  static_assert(rows <= 4, "a row's units are threads of their own, after the product");
+  static_assert(most_threads % 32 == 0 && most_threads <= 1024);
+  static_assert(registers * sizeof(T) / 4 + 32 <= 65536 / most_threads, "32 are for the rest");
+  // In float32 the rest fits a block of 99 KiB, the fewest that devices from sm_80 on have.
+  static constexpr int most_units = static_cast<int>(most_small_units);
+  static_assert(sizeof(T) > 4 || (most_units - registers + 2 * rows) * most_units * 16 <= 99 * 1024);
+  static_assert(few_registers % widest<T> == 0 && registers % widest<T> == 0);
+};
+
+// Shared memory of a block, in numbers. They are few enough for int, which leaves registers to weights.
+template <class T>
+struct SmallShared {
+  int pitch;    // of a vector of H operands, filled up with zeros to whole packs and all registers
+  int weights;  // (H - registers, 4H)
+  int total;
+
+  SmallShared(int units, int registers)
+      : pitch(std::max((units + widest<T> - 1) / widest<T> * widest<T>, registers)),
+        weights(std::max(units - registers, 0) * 4 * units),
+        total(weights + SmallTraits<T>::rows * (4 * pitch + 4 * units)) {}
+  std::size_t bytes() const { return static_cast<std::size_t>(total) * sizeof(T); }
+};
+
+template <class T>
+int registers_for(Index units) {
+  using Traits = SmallTraits<T>;
+  return units <= Traits::few_registers ? Traits::few_registers : Traits::registers;
+}
+
+// A thread's weights, w(n) for n < H. Operands lie in shared memory, zero from H to the pitch.
+template <class T, int registers>
+class Weights {
+ public:
+  template <class W>
+  __device__ __forceinline__ Weights(int units, T* rest, const W& w) : units_(units), rest_(rest) {
+    const int columns = 4 * units;
+    const int t = static_cast<int>(threadIdx.x);
+    const bool own = t < columns;
+#pragma unroll
+    for (int n = 0; n < registers; ++n) first_[n] = own && n < units ? w(n) : T(0);
+    for (int n = registers; own && n < units; ++n) rest_[(n - registers) * columns + t] = w(n);
+  }
+
+  // In the order of n, whatever the number of rows.
+  template <int rows>
+  __device__ __forceinline__ void multiply(const T* operands, int row, T (&sums)[rows]) const {
+    constexpr int width = widest<T>;
+#pragma unroll
+    for (int n = 0; n < registers; n += width) {
+#pragma unroll
+      for (int r = 0; r < rows; ++r) {
+        const auto x = Pack<T, width>::load(operands + r * row + n);
+#pragma unroll
+        for (int k = 0; k < width; ++k) sums[r] = ::fma(x.v[k], first_[n + k], sums[r]);
+      }
+    }
+    const T* w = rest_ + threadIdx.x;
+    for (int n = registers; n < units_; ++n, w += 4 * units_) {
+#pragma unroll
+      for (int r = 0; r < rows; ++r) sums[r] = ::fma(operands[r * row + n], *w, sums[r]);
+    }
+  }
+
+ private:
+  int units_;
+  T* rest_;
+  T first_[registers];
+};
+
+// The row and unit that a thread has a cell of, between products.
+struct Own {
+  int row;  // in the block
+  int unit;
+  Index b;  // in the batch
+  int length;
+  bool exists;
+
+  __device__ __forceinline__ Own(Index batch, int steps, int units, const Index* lengths, int rows)
+      : row(static_cast<int>(threadIdx.x) / units),
+        unit(static_cast<int>(threadIdx.x) - row * units),
+        b(static_cast<Index>(blockIdx.x) * rows + row),
+        length(0),
+        exists(row < rows && b < batch) {
+    if (exists) length = lengths == nullptr ? steps : static_cast<int>(lengths[b]);
+  }
+};
+
+template <class T>
+__device__ __forceinline__ T value_or_zero(const T* array, Index at) {
+  return array == nullptr ? T(0) : array[at];
+}
+
+template <class T>
+__device__ __forceinline__ void fill_with_zeros(T* shared, int size) {
+  for (int i = static_cast<int>(threadIdx.x); i < size; i += static_cast<int>(blockDim.x)) shared[i] = T(0);
+}
+
+template <class T, int registers>
+__global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
+    small_forward_kernel(const SmallForward<T> p, const int pitch, const int rest_size) {
+  using V = Number<T>;
+  constexpr int rows = SmallTraits<T>::rows;
+  const int H = static_cast<int>(p.units);
+  const int t = static_cast<int>(threadIdx.x);
+  T* const rest = dynamic_shared<T>();
+  T* const hidden = rest + rest_size;      // (rows, pitch)
+  T* const z = hidden + rows * 4 * pitch;  // (rows, 4H)
+  const Weights<T, registers> weights(H, rest, [&](int n) { return p.recurrent_kernel[n * 4 * H + t]; });
+  const int steps = static_cast<int>(p.steps);
+  const Own own(p.batch, steps, H, p.lengths, rows);
+  const Index state = own.b * H + own.unit;
+  const PlainCell cell;
+
+  fill_with_zeros(hidden, rows * pitch);
+  __syncthreads();
+  T* const h = hidden + own.row * pitch + own.unit;  // only where own.exists
+  T c{};
+  if (own.exists) {
+    *h = value_or_zero(p.h0, state);
+    c = value_or_zero(p.c0, state);
+    if (p.cells != nullptr) p.cells[state] = c;
+  }
+  __syncthreads();
+  for (int s = 0; s < steps; ++s) {
+    if (t < 4 * H) {
+      // On its way to where the sums are added to it, while they are made: that takes no registers.
+#pragma unroll
+      for (int r = 0; r < rows; ++r) {
+        const Index b = static_cast<Index>(blockIdx.x) * rows + r;
+        const bool there = b < p.batch;
+        const T* from = there ? p.z_x + (b * p.steps + s) * 4 * H + t : p.z_x;
+        copy_async<sizeof(T)>(z + r * 4 * H + t, from, there ? sizeof(T) : 0);
+      }
+      copy_async_commit();
+      T sums[rows]{};
+      weights.multiply(hidden, pitch, sums);
+      copy_async_wait<0>();
+#pragma unroll
+      for (int r = 0; r < rows; ++r) z[r * 4 * H + t] += sums[r];
+    }
+    __syncthreads();
+    if (own.exists) {
+      if (s < own.length) {
+        const T* zr = z + own.row * 4 * H + own.unit;
+        const CellValues<V> values =
+            cell_forward(cell, Gates<V>{V(zr[0]), V(zr[H]), V(zr[2 * H]), V(zr[3 * H])}, V(c));
+        c = values.c.v;
+        *h = hidden_state(cell, values.gates.o, values.c).v;
+        if (p.gates != nullptr) {
+          T* gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
+          gates[0] = values.gates.i.v;
+          gates[H] = values.gates.f.v;
+          gates[2 * H] = values.gates.g.v;
+          gates[3 * H] = values.gates.o.v;
+        }
+      }
+      p.y[(own.b * p.steps + s) * H + own.unit] = *h;
+      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = c;
+    }
+    __syncthreads();
+  }
+  if (own.exists) {
+    p.h[state] = *h;
+    p.c[state] = c;
+  }
+}
+
+template <class T, int registers>
+__global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
+    small_backward_kernel(const SmallBackward<T> p, const int pitch, const int rest_size) {
+  using V = Number<T>;
+  constexpr int rows = SmallTraits<T>::rows;
+  const int H = static_cast<int>(p.units);
+  const int t = static_cast<int>(threadIdx.x);
+  const int gate = t / H;
+  const int k = t - gate * H;
+  T* const rest = dynamic_shared<T>();
+  T* const dz = rest + rest_size;         // (rows, 4, pitch)
+  T* const sums = dz + rows * 4 * pitch;  // (rows, 4, H): each gate's part of dh
+  const Weights<T, registers> weights(H, rest,
+                                      [&](int n) { return p.recurrent_kernel[k * 4 * H + gate * H + n]; });
+  const int steps = static_cast<int>(p.steps);
+  const Own own(p.batch, steps, H, p.lengths, rows);
+  const Index state = own.b * H + own.unit;
+  const PlainCell cell;
+
+  fill_with_zeros(dz, rows * 4 * pitch);
+  __syncthreads();
+  T dh{};
+  T dc{};
+  if (own.exists) {
+    dh = value_or_zero(p.dh, state);
+    dc = value_or_zero(p.dc, state);
+  }
+  for (int s = steps - 1; s >= 0; --s) {
+    const bool real = own.exists && s < own.length;
+    if (own.exists) {
+      const Index at = own.b * p.steps + s;
+      T* const gates = p.gates + at * 4 * H + own.unit;
+      if (p.dy != nullptr) dh += p.dy[at * H + own.unit];
+      Gates<V> d{V(0), V(0), V(0), V(0)};
+      if (real) {
+        const V c(p.cells[(s + 1) * p.batch * H + state]);
+        const CellGradients<V> all =
+            cell_backward(cell, Gates<V>{V(gates[0]), V(gates[H]), V(gates[2 * H]), V(gates[3 * H])},
+                          V(p.cells[s * p.batch * H + state]), c, cell.output(c), V(dh), V(dc));
+        d = all.z;
+        dc = all.c_prev.v;
+        T* const shared = dz + own.row * 4 * pitch + own.unit;
+        shared[0] = d.i.v;
+        shared[pitch] = d.f.v;
+        shared[2 * pitch] = d.g.v;
+        shared[3 * pitch] = d.o.v;
+      }
+      gates[0] = d.i.v;
+      gates[H] = d.f.v;
+      gates[2 * H] = d.g.v;
+      gates[3 * H] = d.o.v;
+    }
+    __syncthreads();
+    if (t < 4 * H) {
+      T parts[rows]{};
+      weights.multiply(dz + gate * pitch, 4 * pitch, parts);
+#pragma unroll
+      for (int r = 0; r < rows; ++r) sums[r * 4 * H + t] = parts[r];
+    }
+    __syncthreads();
+    // Beyond its length a row hands on what it was given.
+    if (real) {
+      const T* part = sums + own.row * 4 * H + own.unit;
+      dh = (part[0] + part[H]) + (part[2 * H] + part[3 * H]);
+    }
+  }
+  if (own.exists) {
+    p.dh0[state] = dh;
+    p.dc0[state] = dc;
+  }
+}
+
+// Launches few or many, the same kernel with either number of registers.
+template <class T, class Problem>
+void launch_small(const char* name, const Problem& p, cudaStream_t stream, void (*few)(Problem, int, int),
+                  void (*many)(Problem, int, int)) {
+  using Traits = SmallTraits<T>;
+  if (p.units > most_small_units) {
+    throw std::invalid_argument("units: expected at most " + std::to_string(most_small_units) + ", got " +
+                                std::to_string(p.units));
+  }
+  if (p.steps > std::numeric_limits<int>::max()) {
+    throw std::invalid_argument("steps: expected a number of 32 bits, got " + std::to_string(p.steps));
+  }
+  if (p.batch == 0 || p.units == 0) return;
+  const int registers = registers_for<T>(p.units);
+  const SmallShared<T> shared(static_cast<int>(p.units), registers);
+  const auto blocks = static_cast<unsigned>((p.batch + Traits::rows - 1) / Traits::rows);
+  const auto threads = static_cast<unsigned>((4 * p.units + 31) / 32 * 32);
+  launch({name, blocks, threads, shared.bytes(), stream}, registers == Traits::registers ? many : few, p,
+         shared.pitch, shared.weights);
+}
+
+}  // namespace
+
+template <class T>
+std::size_t small_shared_bytes(Index units) {
+  return SmallShared<T>(static_cast<int>(units), registers_for<T>(units)).bytes();
+}
+
+template <class T>
+void small_forward(const SmallForward<T>& p, cudaStream_t stream) {
+  using Traits = SmallTraits<T>;
+  launch_small<T>("small_forward", p, stream, &small_forward_kernel<T, Traits::few_registers>,
+                  &small_forward_kernel<T, Traits::registers>);
+}
+
+template <class T>
+void small_backward(const SmallBackward<T>& p, cudaStream_t stream) {
+  using Traits = SmallTraits<T>;
+  launch_small<T>("small_backward", p, stream, &small_backward_kernel<T, Traits::few_registers>,
+                  &small_backward_kernel<T, Traits::registers>);
+}
+
+template std::size_t small_shared_bytes<float>(Index);
+template std::size_t small_shared_bytes<double>(Index);
+template void small_forward(const SmallForward<float>&, cudaStream_t);
+template void small_forward(const SmallForward<double>&, cudaStream_t);
+template void small_backward(const SmallBackward<float>&, cudaStream_t);
+template void small_backward(const SmallBackward<double>&, cudaStream_t);
+
+}  // namespace fusedlstm::cuda
