@@ -1,6 +1,5 @@
 #include "../cuda/cell.h"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -14,9 +13,6 @@ namespace simt {
 namespace {
 
 using namespace fusedlstm;
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
 
 // What fusedlstm.ops.CellOptions hands over as `given`; csrc/bindings/cell_options.h says what it is made of.
 template <class T>

@@ -68,7 +68,8 @@ void set_device(int multiprocessors, std::size_t shared_per_block, std::size_t s
 }  // namespace
 
 void bind_machine(py::module_& module) {
-  py::register_exception<Fault>(module, "Fault", PyExc_RuntimeError);
+  // Local: two modules in one process have a Fault each.
+  py::register_local_exception<Fault>(module, "Fault", PyExc_RuntimeError);
   module.def("empty", &empty, py::arg("shape"), py::arg("dtype"), py::arg("name") = "");
   module.def("array", &array, py::arg("values"), py::arg("name") = "");
   module.def("set_order", &set_order, py::arg("order"), py::arg("seed") = 0);

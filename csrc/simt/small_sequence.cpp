@@ -1,6 +1,5 @@
 #include "../cuda/small_sequence.h"
 
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <optional>
@@ -14,8 +13,6 @@ namespace {
 
 using namespace fusedlstm;
 
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
 template <class T>
 using Maybe = std::optional<Array<T>>;
 

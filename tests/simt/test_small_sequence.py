@@ -50,8 +50,8 @@ def make(shape: tuple[int, int, int], dtype: Any, seed: int = 0) -> Case:
 
     # The weights' spectral norm is about one, as tolerances presume.
     recurrent = normal(H, 4 * H, scale=0.33 / np.sqrt(H))
-    states = [normal(B, H) for _ in range(4)]
-    return Case(shape, dtype, normal(B, T, 4 * H), recurrent, *states[:2], normal(B, T, H), *states[2:])
+    h0, c0, dh, dc = (normal(B, H) for _ in range(4))
+    return Case(shape, dtype, normal(B, T, 4 * H), recurrent, h0, c0, normal(B, T, H), dh, dc)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,8 @@ def test_lengths(kernels: Any, dtype: Any, over_z: bool) -> None:
 
 @pytest.mark.parametrize("name", ["h0", "c0", "dy", "dh", "dc"])
 def test_left_out(kernels: Any, name: str) -> None:
-    check(kernels, replace(make((3, 3, 5), np.float64), **{name: None}))
+    nothing: dict[str, Any] = {name: None}
+    check(kernels, replace(make((3, 3, 5), np.float64), **nothing))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
