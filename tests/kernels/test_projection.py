@@ -190,7 +190,7 @@ def test_storage(storage: str, case: tuple[Shape, int]) -> None:
 
 
 def test_unpack_and_update(dtype: Number) -> None:
-    variant = make_projected(SHAPES[2], dtype)
+    variant = make_projected(SHAPES[-1], dtype)
     p, projection = variant.p, variant.projection
     assert projection is not None
     weights = ops.LSTMWeights(*p.weights, projection=projection)
