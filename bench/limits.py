@@ -148,6 +148,7 @@ def show_options(seconds: float) -> None:
     peepholes = rng.normal(size=(3, H), scale=0.1).astype("f")
     gamma, beta = np.ones(4 * H, "f"), np.zeros(H, "f")
     kept = (rng.random((B, H)) < 0.8).astype("f") / np.float32(0.8)
+    state = rng.normal(size=(B, H)).astype("f")
     cells: dict[str, dict[str, Any]] = {
         **{f"activation {name}": {"activation": name} for name in ("relu", "elu", "softsign", "softplus")},
         "recurrent activation hard_sigmoid": {"recurrent_activation": "hard_sigmoid"},
@@ -162,6 +163,8 @@ def show_options(seconds: float) -> None:
     cases: dict[str, dict[str, Any]] = {
         "plain": {},
         **{name: {"options": ops.CellOptions(**cell), **drawn.get(name, {})} for name, cell in cells.items()},
+        "initial states": {"h0": state, "c0": state},
+        "go_backwards": {"go_backwards": True},
         "recurrent dropout": {"recurrent_mask": kept},
         "mask without one step in nine": {"mask": holes},
         "mask of the first half": {"mask": np.broadcast_to(np.arange(T) < T // 2, (B, T))},
