@@ -190,12 +190,12 @@ def test_storage(storage: str, case: tuple[Shape, int]) -> None:
 
 
 def test_unpack_and_update(dtype: Number) -> None:
-    (_, _, I, H), R = SHAPES[-1]
+    (_, _, inputs, units), outputs = SHAPES[-1]
     variant = make_projected(SHAPES[-1], dtype)
     p, projection = variant.p, variant.projection
     assert projection is not None
     weights = ops.LSTMWeights(*p.weights, projection=projection)
-    assert (weights.inputs, weights.units, weights.outputs) == (I, H, R)
+    assert (weights.inputs, weights.units, weights.outputs) == (inputs, units, outputs)
     for kept, array in zip(weights.unpack(), (p.kernel, p.recurrent_kernel, projection), strict=True):
         assert_same_bits(kept, array)
     result = ops.lstm_forward(p.x, weights, p.h0, p.c0, training=True)
