@@ -12,6 +12,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What `make warnings` compiles with. CMAKE_ARGS in the environment reaches every other build, pip's included.
+COMPILERS ?= g++ clang++
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
 SIMT_SOURCES := CMakeLists.txt $(shell find csrc/simt csrc/cuda tests/simt -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h)
 
@@ -26,7 +28,7 @@ test-simt: $(VENV)/installed-test build/simt/built
 
 # The extension modules of the simulated GPU: tests find them in build/simt.
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
-	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_SIMT=ON \
+	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_SIMT=ON $(CMAKE_ARGS) \
 	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null
 	$(BIN)/cmake --build build/simt --target simt
@@ -41,7 +43,7 @@ bench: $(VENV)/installed-bench
 
 # Every compiler that is here, warnings as errors.
 warnings: $(VENV)/installed-dev
-	@set -e; for cxx in g++ clang++; do command -v $$cxx >/dev/null || { echo "$$cxx: not here, skipped"; continue; }; \
+	@set -e; for cxx in $(COMPILERS); do command -v $$cxx >/dev/null || { echo "$$cxx: not here, skipped"; continue; }; \
 	  $(BIN)/cmake -S . -B build/warnings-$$cxx -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_WERROR=ON -DFUSEDLSTM_SIMT=ON \
 	    -DCMAKE_CXX_COMPILER=$$cxx -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
 	    -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null; \
