@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from fusedlstm import ops
+from fusedlstm import layers, ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,19 @@ def training(
         tape = ops.lstm_forward(x, weights, training=True, **options).tape
         assert tape is not None
         return [gradient for gradient in ops.lstm_backward(tape, dy) if gradient is not None]
+
+    return run
+
+
+def layer_training(shape: tuple[int, int, int, int], layer: layers.Layer) -> Callable[[], object]:
+    """Make a call of a layer forward and backward, whose outputs are (B,T,H) or (B,T,2 H)."""
+    x, _, dy = arrays(shape)
+    outputs = layer(x, training=True).shape[2]
+    dy = np.concatenate([dy] * (outputs // dy.shape[2]), axis=2)
+
+    def run() -> object:
+        layer(x, training=True)
+        return layer.backward(dy)
 
     return run
 
@@ -172,10 +185,13 @@ def show_options(seconds: float) -> None:
     projection = (rng.normal(size=(H, H // 2)) / H**0.5).astype("f")
     calls: list[Callable[[], object]] = [training(shape, **options) for options in cases.values()]
     calls.append(training(shape, projection=projection))
+    calls.append(layer_training(shape, layers.LSTM(H, return_sequences=True, dropout=0.2, seed=1)))
+    calls.append(layer_training(shape, layers.Bidirectional(layers.LSTM(H, return_sequences=True))))
+    names = [*cases, "projection to H / 2", "dropout of inputs (the layer)", "both directions (the layer)"]
     times = take_turns(calls, seconds * len(calls))
     click.echo("| option | training | of the plain time |")
     click.echo("| --- | --- | --- |")
-    for name, own in zip([*cases, "projection to H / 2"], times, strict=True):
+    for name, own in zip(names, times, strict=True):
         click.echo(f"| {name} | {own * 1e3:.2f} ms | {own / times[0]:.2f} |")
     # Multiply-adds of a row and step, forward; backward has twice as many of each.
     plain, projected = 4 * H * (I + H), 4 * H * (I + H // 2) + H * (H // 2)

@@ -175,7 +175,8 @@ template <class T>
 struct TransposedPanels {
   const T* input;
   const T* recurrent;
-  const T* projection;  // or null for none
+  const T* projection;      // or null for none
+  const T* bias = nullptr;  // (panels, 4, width), as it is in GatePanels; null for directions
 };
 
 // Zoneout (Krueger et al. 2017): with these rates, c and h keep their previous values instead of taking the
@@ -214,14 +215,18 @@ struct LayerNorm {
   T epsilon;
 };
 
-// What a layer-normalized cell leaves on tape besides gates and cells, 8 P width + 4 numbers per row and
-// step.
+// What a layer-normalized cell leaves on tape besides cells, 4 P width + 4 numbers per row and step more than
+// a plain one. In place of the gates, which backward makes again, there is norm(h U), overwritten with the
+// gradients of h U: so much memory is slower to read and write than gates are to compute.
 template <class T>
 struct NormTape {
-  T* input;      // norm(x W), laid out as the gates; backward overwrites it with the gradients of x W
-  T* recurrent;  // norm(h U), the same
-  T* moments;    // (T,B,4): the factors of x W and of h U, the mean and the factor of c
+  T* input;    // norm(x W), laid out as the gates; backward overwrites it with the gradients of x W
+  T* moments;  // (T,B,4): the factors of x W and of h U, the mean and the factor of c
 };
+
+// Vectors of scratch for each panel of a layer-normalized row on its way back: the four gates, then the
+// gradients of their pre-activations; c; and the gradient of norm(c).
+inline constexpr Index norm_scratch = 6;
 
 // Vectors of sums over steps that backward keeps for each row and panel of a layer-normalized cell, in this
 // order: four of each of the first, in that of the gates, one of gamma_cell and beta_cell, and three of
@@ -263,7 +268,7 @@ struct ForwardProblem {
   HiddenStates<T> m;              // null without a projection
   T* cells;                       // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
   Index cells_step;               // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;                       // on tape, or null
+  T* gates;                       // on tape, or null; with a layer_norm, norm(h U)
   const CellOptions<T>* options;  // or null for the plain cell
   // (B,R) factors of the hidden state on its way into the next step, or null; the products are kept in
   // `dropped`, where h is kept in `h`, and that of h0 in `dropped_h0`, null where h0 is.
@@ -293,7 +298,7 @@ struct BackwardProblem {
   HiddenStates<const T> h;  // from forward
   HiddenStates<const T> m;  // from forward
   const T* cells;           // (T+1,B,H), from forward
-  const T* activated;       // the tape's gates
+  const T* activated;       // the tape's gates, or norm(h U)
   T* gates;                 // out: gradients of the gates, in place or on a tape of their own
   T* dh_steps;              // (T,B,H) out: gradients of o tanh(c) at every step, for second derivatives, and
   T* dc_steps;              // those of f c_prev + i g; or null

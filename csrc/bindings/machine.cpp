@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "../cpu/dispatch.h"
+#include "../cpu/openmp.h"
 #include "../cpu/team.h"
 #include "checks.h"
 #include "module.h"
@@ -13,12 +14,19 @@ namespace fusedlstm::bindings {
 namespace {
 
 thread_local KernelRun last_run;
+thread_local bool last_on_openmp = false;
+
+bool has_openmp(int threads) {
+  const OpenMP* openmp = joined_openmp();
+  return threads > 1 && openmp != nullptr && openmp->has(threads);
+}
 
 std::string last_kernel() {
   if (last_run.operation == nullptr) return "none";
   std::string text = std::string("cpu ") + last_run.instruction_set +
                      (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
-                     std::to_string(last_run.threads) + (last_run.threads == 1 ? " thread" : " threads");
+                     std::to_string(last_run.threads) + (last_on_openmp ? " OpenMP" : "") +
+                     (last_run.threads == 1 ? " thread" : " threads");
   if (last_run.storage != Storage::full) text += std::string(", ") + name_of(last_run.storage) + " weights";
   if (last_run.options) text += ", cell with options";
   if (last_run.projection) text += ", projection";
@@ -58,7 +66,10 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
 
 }  // namespace
 
-void note_run(const KernelRun& run) { last_run = run; }
+void note_run(const KernelRun& run) {
+  last_run = run;
+  last_on_openmp = has_openmp(run.threads);
+}
 
 void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
@@ -78,6 +89,8 @@ void bind_machine(py::module_& module) {
         set_num_threads(static_cast<int>(value));
       },
       py::arg("count"));
+  module.def("join_openmp", &join_openmp, py::arg("library"));
+  module.def("leave_openmp", &leave_openmp);
   module.def("last_kernel", &last_kernel);
   module.def("measure_peak", &measure_peak, py::arg("dtype"), py::arg("threads"), py::arg("seconds"));
 }

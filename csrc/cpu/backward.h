@@ -136,7 +136,7 @@ template <class Pass, bool with_options, bool projected, class T>
 
 // norm_cell.h
 template <bool with_options, class T>
-void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* dn, Index b, Index s,
+void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* scratch, Index b, Index s,
                         bool last);
 
 // dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
@@ -163,7 +163,7 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
   const bool rows_first = normal && !p.m;  // else the projection comes before the rows
   const T* input_gradients = normal ? p.norm.input : p.gates;
   const Index product_rows = norm_panel_rows(share.row_block);
-  T* dn = partial + most_rows * columns;
+  T* norm_rows = partial + most_rows * columns;
   const auto product = [&](Index r, Index panel)
                            FUSEDLSTM_INLINE { return p.products + (panel * product_rows + r) * columns; };
 
@@ -240,9 +240,9 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
         for (Index r = own.begin; r < own.end; ++r) {
           const PanelRow<T> dh{product(r, 0), product_rows * columns};
           if (p.options == nullptr) {
-            run_norm_gradients<false>(p, dh, dn, rows[r], s, r >= continuing);
+            run_norm_gradients<false>(p, dh, norm_rows, rows[r], s, r >= continuing);
           } else {
-            run_norm_gradients<true>(p, dh, dn, rows[r], s, r >= continuing);
+            run_norm_gradients<true>(p, dh, norm_rows, rows[r], s, r >= continuing);
           }
         }
       };

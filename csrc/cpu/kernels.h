@@ -153,8 +153,8 @@ struct Kernels {
 
   // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, and for int8 weights
   // row_block ((max(units, outputs) + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block
-  // (4 width + 4)
-  // + 16; weight gradients (tiles tile_rows group + 4 width) block; dense rows 4 width.
+  // (4 width + 4) + 16, with layer normalization gate panels norm_scratch width more; weight gradients (tiles
+  // tile_rows group + 4 width) block; dense rows 4 width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
                            T* scratch, const Worker&);

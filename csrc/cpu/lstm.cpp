@@ -94,8 +94,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
     gradients.bias = of_recurrent.bias = nullptr;
   }
 
-  const Index sequence_scratch =
-      plan.chunk * plan.row_block * (columns + 4) + 16 + (normal ? split_panels * columns : 0);
+  const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16 +
+                                 (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
   const NormProducts<T> products(normal, plan, team.count(),

@@ -9,14 +9,13 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// A row's pieces of the three tapes lie too far apart for the processor to foresee: the next row's are asked
+// A row's pieces of the two tapes lie too far apart for the processor to foresee: the next row's are asked
 // for while this one is computed.
 template <class T>
 [[gnu::always_inline]] inline void prefetch_next_row(const NormTape<T>& norm, const T* gates, Index place) {
   for (Index j = 1; j <= 4; ++j) {
     const Index next = place + Tile<T>::columns + (j - 1) * Vec<T>::width;
     __builtin_prefetch(norm.input + next, 1);
-    __builtin_prefetch(norm.recurrent + next, 1);
     __builtin_prefetch(gates + next, 1);
   }
 }
@@ -50,12 +49,27 @@ template <class T>
   });
 }
 
+// The four pre-activations of a panel, which starts at `unit`, from the normalized products.
+template <class T, class Lanes>
+[[gnu::always_inline]] inline Gates<Vec<T>> norm_preactivations(const LayerNorm<T>& norm, const T* bias,
+                                                                const Vec<T> (&n_input)[4],
+                                                                const Vec<T> (&n_recurrent)[4], Index units,
+                                                                Index unit, Lanes lanes) {
+  using V = Vec<T>;
+  V z[4];
+  for (int j = 0; j < 4; ++j) {
+    z[j] = fma(n_recurrent[j], V::load(norm.gamma_recurrent + j * units + unit, lanes),
+               V::load(bias + 4 * unit + j * V::width));
+    z[j] = fma(n_input[j], V::load(norm.gamma_input + j * units + unit, lanes), z[j]);
+  }
+  return {z[0], z[1], z[2], z[3]};
+}
+
 // Row b at step s, from its products x W and h U, the second of which is overwritten.
 template <bool with_options, class T>
 [[gnu::noinline]] void run_norm_cells(const ForwardProblem<T>& p, const T* bias, const PanelRow<T>& input,
                                       const PanelRow<T>& recurrent, Index b, Index s) {
   using V = Vec<T>;
-  constexpr Index columns = Tile<T>::columns;
   const LayerNorm<T> norm = *p.layer_norm;
   const Index H = p.sizes.units;
   const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
@@ -68,33 +82,25 @@ template <bool with_options, class T>
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
     const Index place = on_tape ? layout.place(panel, s, b) : 0;
     if (on_tape) prefetch_next_row(p.norm, p.gates, place);
-    V z[4];
+    V n_input[4];
+    V n_recurrent[4];
     for (int j = 0; j < 4; ++j) {
-      const V n_input = within(normalized(V::load(input.piece(panel) + j * V::width), of_input), lanes);
-      const V n_recurrent =
+      n_input[j] = within(normalized(V::load(input.piece(panel) + j * V::width), of_input), lanes);
+      n_recurrent[j] =
           within(normalized(V::load(recurrent.piece(panel) + j * V::width), of_recurrent), lanes);
       if (on_tape) {
-        n_input.store(p.norm.input + place + j * V::width);
-        n_recurrent.store(p.norm.recurrent + place + j * V::width);
+        n_input[j].store(p.norm.input + place + j * V::width);
+        n_recurrent[j].store(p.gates + place + j * V::width);
       }
-      z[j] = fma(n_recurrent, V::load(norm.gamma_recurrent + j * H + unit, lanes),
-                 V::load(bias + panel * columns + j * V::width));
-      z[j] = fma(n_input, V::load(norm.gamma_input + j * H + unit, lanes), z[j]);
     }
+    const Gates<V> z = norm_preactivations(norm, bias, n_input, n_recurrent, H, unit, lanes);
     const auto cell = cell_of<with_options>(p.options, H, unit, lanes);
     const V c_prev = V::load(previous + unit, lanes);
-    const CellValues<V> values = cell_forward(cell, Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
+    const CellValues<V> values = cell_forward(cell, z, c_prev);
     values.c.store(next + unit, lanes);
     T* waiting = recurrent.piece(panel);
     values.gates.o.store(waiting);
     if (keeps_c) c_prev.store(waiting + V::width);
-    if (on_tape) {
-      T* out = p.gates + place;
-      values.gates.i.store(out);
-      values.gates.f.store(out + V::width);
-      values.gates.g.store(out + 2 * V::width);
-      values.gates.o.store(out + 3 * V::width);
-    }
   });
   const Moments<V> of_cell = moments_of(next, H, norm.epsilon);
   if (on_tape) {
@@ -124,11 +130,11 @@ template <bool with_options, class T>
 }
 
 // Gradients of row b at step s. `dh` is what comes back through the recurrence, a vector of each panel of
-// units after the other, and is overwritten; dn (units in whole vectors) is scratch. `last`: of the row's
-// steps.
+// units after the other, and is overwritten; `scratch` has norm_scratch vectors of each panel of units.
+// `last`: of the row's steps.
 template <bool with_options, class T>
-[[gnu::noinline]] void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* dn, Index b,
-                                          Index s, bool last) {
+[[gnu::noinline]] void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* scratch,
+                                          Index b, Index s, bool last) {
   using V = Vec<T>;
   const LayerNorm<T> norm = *p.layer_norm;
   const Index B = p.sizes.batch;
@@ -142,7 +148,6 @@ template <bool with_options, class T>
   const GateClip<with_options, T> clip(p.options);
   const T* h_now = (p.m ? p.m : p.h).at(p.timeline, b, s);
   const T* c_before = p.cells + (s * B + b) * H;
-  const T* c_now = p.cells + ((s + 1) * B + b) * H;
   T* dc_now = p.dc + b * H;
   const Index sums_size = layer_norm_sums(p.options) * V::width;
   T* sums = p.row_sums + b * divide_up(H, V::width) * sums_size;
@@ -153,59 +158,67 @@ template <bool with_options, class T>
     T* sum = sums + panel * sums_size + which * V::width;
     (V::load(sum) + value).store(sum);
   };
+  const auto own = [&](Index panel) FUSEDLSTM_INLINE { return scratch + panel * norm_scratch * V::width; };
 
-  // Zoneout has kept c, and the step's own is made again from its gates.
-  const bool keeps_c = with_options && p.options->zoneout.c > 0;
-  const RowZoneout<T> zoneout(keeps_c ? p.options->zoneout : Zoneout{}, ZonedState::c, b,
-                              p.timeline.offset + s);
-  const auto own_cell = [&](const auto& cell, Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
-    if (!keeps_c) return V::load(c_now + unit, lanes);
-    const T* gates = p.gates + layout.place(panel, s, b);
-    return new_cell(cell, V::load(gates), V::load(gates + V::width), V::load(gates + 2 * V::width),
-                    V::load(c_before + unit, lanes));
-  };
-
-  // Through h = o output(gamma n + beta) to the normalized c.
+  // The gates and c once more, before zoneout, and through h = o output(gamma n + beta) to the normalized c.
   RowSum<T> sum_dn;
   RowSum<T> sum_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
+    const Index place = layout.place(panel, s, b);
+    prefetch_next_row(p.norm, p.gates, place);
     const auto cell = cell_of<with_options>(p.options, H, unit, lanes, clip.ends());
-    prefetch_next_row(p.norm, p.gates, layout.place(panel, s, b));
+    V n_input[4];
+    V n_recurrent[4];
+    for (int j = 0; j < 4; ++j) {
+      n_input[j] = V::load(p.norm.input + place + j * V::width);
+      n_recurrent[j] = V::load(p.activated + place + j * V::width);
+    }
+    const Gates<V> z = norm_preactivations(norm, p.weights.bias, n_input, n_recurrent, H, unit, lanes);
+    const auto [gates, c] = cell_forward(cell, z, V::load(c_before + unit, lanes));
+    T* row = own(panel);
+    gates.i.store(row);
+    gates.f.store(row + V::width);
+    gates.g.store(row + 2 * V::width);
+    gates.o.store(row + 3 * V::width);
+    c.store(row + 4 * V::width);
+
     T* piece = dh.piece(panel / 4) + panel % 4 * V::width;
     V dh_total = V::load(piece);
     if (!p.m) dh_total = hidden(dh_total, unit, lanes);
-    const V o = V::load(p.gates + layout.place(panel, s, b) + 3 * V::width);
-    const V n = within(normalized(own_cell(cell, panel, unit, lanes), of_cell), lanes);
+    const V n = within(normalized(c, of_cell), lanes);
     const V gamma = V::load(norm.gamma_cell + unit, lanes);
     const V seen = fma(n, gamma, V::load(norm.beta_cell + unit, lanes));
-    const V output = cell.output_of_step(seen, o, V::load(h_now + unit, lanes));
-    (dh_total * output * cell.gate_slope(o)).store(piece);
-    const V d_seen = dh_total * o * cell.output_slope(output);
+    const V output = cell.output_of_step(seen, gates.o, V::load(h_now + unit, lanes));
+    (dh_total * output * cell.gate_slope(gates.o)).store(piece);
+    const V d_seen = dh_total * gates.o * cell.output_slope(output);
     add(panel, NormSums::gamma_cell, d_seen * n);
     add(panel, NormSums::beta_cell, d_seen);
     const V d = d_seen * gamma;
-    d.store(dn + unit);
+    d.store(row + 5 * V::width);
     sum_dn.part[0] = sum_dn.part[0] + d;
     sum_n_dn.part[0] = fma(n, d, sum_n_dn.part[0]);
   });
   const T cell_share = T(1) / static_cast<T>(H);
   const GradientMeans<V> cell_means{V(sum_dn.total() * cell_share), V(sum_n_dn.total() * cell_share)};
 
-  // Through c and the gates to their pre-activations, which wait on the tape.
+  // Through c and the gates to their pre-activations.
+  const bool keeps_c = with_options && p.options->zoneout.c > 0;
+  const RowZoneout<T> zoneout(keeps_c ? p.options->zoneout : Zoneout{}, ZonedState::c, b,
+                              p.timeline.offset + s);
   RowSum<T> input_dn;
   RowSum<T> input_n_dn;
   RowSum<T> recurrent_dn;
   RowSum<T> recurrent_n_dn;
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
     const auto cell = cell_of<with_options>(p.options, H, unit, lanes, clip.ends());
-    const Index place = layout.place(panel, s, b);
-    T* tape = p.gates + place;
-    const Gates<V> gates{V::load(tape), V::load(tape + V::width), V::load(tape + 2 * V::width),
-                         V::load(tape + 3 * V::width)};
+    T* row = own(panel);
+    const Gates<V> gates{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
+                         V::load(row + 3 * V::width)};
     const V c_prev = V::load(c_before + unit, lanes);
-    const V c = own_cell(cell, panel, unit, lanes);
+    const V c = V::load(row + 4 * V::width);
     const V n = within(normalized(c, of_cell), lanes);
-    const V through = within(through_norm(V::load(dn + unit), n, of_cell.scale, cell_means), lanes);
+    const V dn = V::load(row + 5 * V::width);
+    const V through = within(through_norm(dn, n, of_cell.scale, cell_means), lanes);
     const V dz_o = V::load(dh.piece(panel / 4) + panel % 4 * V::width);
     V dc = V::load(dc_now + unit, lanes);
     V to_previous(0);
@@ -220,11 +233,12 @@ template <bool with_options, class T>
       add(panel, NormSums::peepholes + 1, d.z.f * c_prev);
       add(panel, NormSums::peepholes + 2, d.z.o * c);
     }
+    const Index place = layout.place(panel, s, b);
     const V dz[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
     for (int j = 0; j < 4; ++j) {
       const V n_input = V::load(p.norm.input + place + j * V::width);
-      const V n_recurrent = V::load(p.norm.recurrent + place + j * V::width);
-      dz[j].store(tape + j * V::width);
+      const V n_recurrent = V::load(p.activated + place + j * V::width);
+      dz[j].store(row + j * V::width);
       add(panel, NormSums::bias + j, dz[j]);
       add(panel, NormSums::gamma_input + j, dz[j] * n_input);
       add(panel, NormSums::gamma_recurrent + j, dz[j] * n_recurrent);
@@ -244,15 +258,15 @@ template <bool with_options, class T>
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
     const Index place = layout.place(panel, s, b);
     for (int j = 0; j < 4; ++j) {
-      T* gate = p.gates + place + j * V::width;
       T* input = p.norm.input + place + j * V::width;
-      const V dz = V::load(gate);
+      const V dz = V::load(own(panel) + j * V::width);
       const V n_input = V::load(input);
-      const V n_recurrent = V::load(p.norm.recurrent + place + j * V::width);
+      const V n_recurrent = V::load(p.activated + place + j * V::width);
       const V d_input = dz * V::load(norm.gamma_input + j * H + unit, lanes);
       const V d_recurrent = dz * V::load(norm.gamma_recurrent + j * H + unit, lanes);
       within(through_norm(d_input, n_input, input_scale, input_means), lanes).store(input);
-      within(through_norm(d_recurrent, n_recurrent, recurrent_scale, recurrent_means), lanes).store(gate);
+      within(through_norm(d_recurrent, n_recurrent, recurrent_scale, recurrent_means), lanes)
+          .store(p.gates + place + j * V::width);
     }
   });
 }

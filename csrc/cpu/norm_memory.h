@@ -17,17 +17,15 @@ class NormTapeMemory {
     if (!wanted) return;
     const Index gates = panels * GateTape(steps, batch, width).panel_size();
     input_ = Buffer<T>(gates);
-    recurrent_ = Buffer<T>(gates);
     moments_ = Buffer<T>(4 * steps * batch);
-    size_ = 2 * gates + 4 * steps * batch;
+    size_ = gates + 4 * steps * batch;
   }
 
-  NormTape<T> tape() const { return {input_.data(), recurrent_.data(), moments_.data()}; }
+  NormTape<T> tape() const { return {input_.data(), moments_.data()}; }
   Index size() const { return size_; }  // in numbers
 
  private:
   Buffer<T> input_;
-  Buffer<T> recurrent_;
   Buffer<T> moments_;
   Index size_ = 0;
 };

@@ -126,7 +126,7 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
       give_memory(fresh);
     }
   }
-  return {data + recurrent_size, data, projects_ ? data + gate_size : nullptr};
+  return {data + recurrent_size, data, projects_ ? data + gate_size : nullptr, columns_.data()};
 }
 
 template <class T>

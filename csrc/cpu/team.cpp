@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "openmp.h"
+
 namespace fusedlstm {
 namespace {
 
@@ -67,8 +69,12 @@ class Team {
   bool try_acquire() { return !busy_.exchange(true, std::memory_order_acquire); }
   void release() { busy_.store(false, std::memory_order_release); }
 
-  // Starts the workers that are missing; returns how many threads can run, the caller included.
+  // Finds the threads for a job, starting the workers that are missing; returns how many can run, the caller
+  // included.
   int grow(int wanted) {
+    openmp_ = joined_openmp();
+    if (openmp_ != nullptr && openmp_->has(wanted)) return wanted;
+    openmp_ = nullptr;
     while (size() < wanted) {
       seats_.push_back(std::make_unique<Seat>());
       try {
@@ -84,6 +90,7 @@ class Team {
   // How many of `count` threads are awake, the caller included. A small job that comes soon after another one
   // wakes the others, which is too late for itself, but not for the next.
   int awake(int count) {
+    if (openmp_ != nullptr) return Clock::now() - last_small_ < often ? count : 1;
     int ready = 1;
     while (ready < count && seat(ready).awake.load(std::memory_order_relaxed)) ++ready;
     if (ready < count && Clock::now() - last_small_ < often) {
@@ -109,6 +116,11 @@ class Team {
     context_ = context;
     count_ = count;
     barrier_.waited_long.store(false, std::memory_order_relaxed);
+    if (openmp_ != nullptr) {
+      // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
+      openmp_->parallel(&Team::take_part, this, static_cast<unsigned>(openmp_->max_threads()), 0);
+      return;
+    }
     running_.store(count - 1, std::memory_order_relaxed);
     for (int id = 1; id < count; ++id) {
       seat(id).has_job.store(true, std::memory_order_release);
@@ -135,6 +147,12 @@ class Team {
   static constexpr Clock::duration shortest_crowded = std::chrono::milliseconds(5);
   static constexpr Clock::duration longest_crowded = std::chrono::milliseconds(200);
 
+  static void take_part(void* context) {
+    Team& team = *static_cast<Team*>(context);
+    const int id = team.openmp_->thread_num();
+    if (id < team.count_) team.function_(team.context_, Worker{id, team.count_, &team.barrier_});
+  }
+
   int size() const { return static_cast<int>(seats_.size()) + 1; }
   Seat& seat(int id) { return *seats_[static_cast<std::size_t>(id - 1)]; }
 
@@ -155,6 +173,7 @@ class Team {
   std::atomic<bool> busy_{false};
   std::atomic<int> running_{0};
   Barrier barrier_;
+  const OpenMP* openmp_ = nullptr;  // for this job
   std::vector<std::unique_ptr<Seat>> seats_;
   Function function_ = nullptr;
   const void* context_ = nullptr;

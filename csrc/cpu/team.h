@@ -1,4 +1,5 @@
-// The thread team: kernels run on the calling thread and on workers that are kept between calls.
+// The thread team: kernels run on the calling thread and on workers that are kept between calls, or on the
+// threads of an OpenMP runtime that the process has anyway (openmp.h).
 #pragma once
 
 namespace fusedlstm {

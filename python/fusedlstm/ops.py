@@ -111,7 +111,7 @@ class LSTMResult(NamedTuple):
         What `lstm_backward` needs; only with ``training=True``. It holds ``B T (4 P + H) + B H`` numbers
         (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
         or 8 float64 with AVX-512), fewer with checkpoints, ``B T R`` more with a recurrent mask, ``B T H``
-        more with a projection, ``B T (8 P + 4)`` more with layer normalization. It keeps ``x``, ``h0``, ``y``
+        more with a projection, ``B T (4 P + 4)`` more with layer normalization. It keeps ``x``, ``h0``, ``y``
         and the recurrent mask alive, which must not be written to before it is used.
     """
 

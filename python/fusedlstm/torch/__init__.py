@@ -1,9 +1,13 @@
 """These kernels in PyTorch: `LSTM` in place of ``torch.nn.LSTM``, on CPU tensors.
 
 Not imported by ``import fusedlstm``; it needs PyTorch, ``pip install "fusedlstm[torch]"``. Kernels read
-tensors where they lie and their results become tensors without a copy.
+tensors where they lie and their results become tensors without a copy; they run on PyTorch's threads
+(`share_threads`).
 """
 
 from fusedlstm.torch.lstm import LSTM
+from fusedlstm.torch.threads import share_threads
 
-__all__ = ["LSTM"]
+__all__ = ["LSTM", "share_threads"]
+
+share_threads()
