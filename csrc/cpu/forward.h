@@ -101,6 +101,27 @@ template <class T, class Lanes>
   }
 }
 
+// Asks for what the epilogue of a tile will write to the tape, before the tile's product, which leaves time
+// for it to come: a store to a line that is not in cache has to fetch it first, and steps lie megabytes
+// apart.
+template <class T>
+[[gnu::always_inline]] inline void prefetch_tape(const ForwardProblem<T>& p, const Index* rows, Index count,
+                                                 Index s, Index panel) {
+  if (p.gates == nullptr) return;
+  constexpr Index line = 64 / Index{sizeof(T)};
+  constexpr Index columns = Tile<T>::columns;
+  const GateTape layout(p.timeline.steps, p.sizes.batch, Vec<T>::width);
+  const Index unit = panel * Vec<T>::width;
+  const T* gates = p.gates + layout.place(panel, s, 0);
+  const T* cells = p.cells + (s + 1) * p.cells_step + unit;
+  for (Index r = 0; r < count; ++r) {
+    const Index b = rows[r];
+    for (Index i = 0; i < columns; i += line) __builtin_prefetch(gates + b * columns + i, 1, 2);
+    __builtin_prefetch(cells + b * p.sizes.units, 1, 2);
+    __builtin_prefetch((p.m ? p.m : p.h).at(p.timeline, b, s) + unit, 1, 2);
+  }
+}
+
 // norm_cell.h
 template <bool with_options, class T>
 void run_norm_cells(const ForwardProblem<T>& p, const T* bias, const PanelRow<T>& input,
@@ -115,6 +136,12 @@ struct Cells {
   // the left operand of batch row b and step s.
   template <class Add>
   [[gnu::always_inline]] static void add_products(const Problem&, const Add&) {}
+
+  // Before the recurrent product of a tile; `finish` is its epilogue.
+  [[gnu::always_inline]] static void begin(const Problem& p, const Index* rows, Index count, Index s,
+                                           Index panel) {
+    prefetch_tape(p, rows, count, s, panel);
+  }
 
   template <class Lanes>
   [[gnu::always_inline]] static void finish(const Problem& p, T* z, const Index* rows, Index count, Index s,
@@ -229,7 +256,9 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         const auto product = [&](Index r, Index panel)
                                  FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
         const auto addend = [&](Index first, Index panel) FUSEDLSTM_INLINE {
-          return normal ? zeros<T>() : Start<T>{projection(first_of[i] + first, panel), columns};
+          if (normal) return zeros<T>();
+          Pass::begin(p, rows + first, smaller(Tile<T>::rows, active_now - first), s, panel);
+          return Start<T>{projection(first_of[i] + first, panel), columns};
         };
         const auto to_finished = [&](Index first, Index panel, Index tile) FUSEDLSTM_INLINE {
           return normal ? product(first, panel) : finished + tile * columns;

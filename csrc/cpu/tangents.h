@@ -109,6 +109,8 @@ struct Tangents {
     }
   }
 
+  [[gnu::always_inline]] static void begin(const Problem&, const Index*, Index, Index, Index) {}
+
   template <class Lanes>
   [[gnu::always_inline]] static void finish(const Problem& p, const T* z_dot, const Index* rows, Index count,
                                             Index s, Index panel, Lanes lanes) {
