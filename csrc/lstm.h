@@ -313,7 +313,7 @@ struct BackwardProblem {
   T* dh_kept;            // (B,R), where zoneout keeps h: what the step after hands to the state before it
   T* dh0;                // (B,R), or null when not wanted
   Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;            // (I,G)
+  T* dkernel;            // (I,G), or null when none of the weight gradients is wanted
   T* drecurrent_kernel;  // (R,G)
   T* dbias;              // (G), or null when not wanted
   T* dpeepholes;         // (3,H), or null when there are none

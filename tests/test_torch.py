@@ -188,6 +188,25 @@ def test_strided_input_and_frozen_parts() -> None:
     assert ours.weight_hh_l0.grad is not None
 
 
+def test_frozen_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of them is computed, and the input's gradient is the same."""
+    _, ours = pair()
+    asked: list[bool] = []
+    real = ops.lstm_backward
+
+    def noting(*arguments: Any, need_dweights: bool, **options: Any) -> ops.LSTMGradients:
+        asked.append(need_dweights)
+        return real(*arguments, need_dweights=need_dweights, **options)
+
+    monkeypatch.setattr(ops, "lstm_backward", noting)
+    x = normal(7, 4, FEATURES).requires_grad_()
+    (expected,) = torch.autograd.grad(ours(x)[0].sum(), x)
+    ours.requires_grad_(False)
+    (actual,) = torch.autograd.grad(ours(x)[0].sum(), x)
+    assert torch.equal(actual, expected)
+    assert asked[-1] is False
+
+
 @pytest.mark.parametrize("options", STACKS, ids=str)
 def test_state_dict_goes_both_ways_and_seeds_give_the_same_parameters(options: dict[str, Any]) -> None:
     torch.manual_seed(3)

@@ -51,6 +51,9 @@ def test_frozen_layers(frozen: set[str]) -> None:
     paths = {v.path for layer in model.layers if layer.name not in frozen for v in layer.weights}
     assert {v.path for v in model.trainable_weights} == paths
     assert changed(model) == paths
+    # A frozen LSTM's own gradients are not computed at all.
+    for name in frozen & {"one", "two", "four"}:
+        assert all(v.grad is None for v in model.get_layer(name).weights)
     free.train_on_batch(X, Y)
     for ours, theirs in zip(model.weights, free.weights, strict=True):
         if ours.path in paths:

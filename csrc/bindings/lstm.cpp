@@ -147,28 +147,43 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
 
 template <class T>
 py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx,
-                   bool keep) {
+                   bool need_dweights, bool keep) {
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
   const Index R = n.outputs;
   const Index states = B * H;
   const Index outputs = B * R;
-  py::array dkernel = new_array<T>({n.inputs, 4 * H});
-  py::array drecurrent = new_array<T>({R, 4 * H});
   py::array dh0 = new_array<T>({B, R});
   py::array dc0 = new_array<T>({B, H});
   py::object dx = py::none();
-  py::object dbias = py::none();
   if (need_dx) dx = new_array<T>({B, n.steps, n.inputs});
-  if (tape.use_bias) dbias = new_array<T>({4 * H});
 
+  const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   BackwardProblem<T> p{};
+  // A gradient of weights, where it is wanted and `has` says that there are such weights.
+  const auto make = [&](bool has, std::vector<py::ssize_t> shape, T*& data) -> py::object {
+    if (!need_dweights || !has) return py::none();
+    py::array array = new_array<T>(std::move(shape));
+    data = mutable_data<T>(array);
+    return array;
+  };
+  const py::object dkernel = make(true, {n.inputs, 4 * H}, p.dkernel);
+  const py::object drecurrent = make(true, {R, 4 * H}, p.drecurrent_kernel);
+  const py::object dbias = make(tape.use_bias, {4 * H}, p.dbias);
+  const py::object dprojection = make(memory->panels->projects(), {H, R}, p.dprojection);
+  const py::object dpeepholes = make(tape.options.has_peepholes(), {3, H}, p.dpeepholes);
+  py::object dlayer_norm = py::none();
+  if (need_dweights && tape.options.has_layer_norm()) {
+    LayerNormGradients<T>& norm = p.dlayer_norm;
+    dlayer_norm =
+        py::make_tuple(make(true, {4 * H}, norm.gamma_input), make(true, {4 * H}, norm.gamma_recurrent),
+                       make(true, {H}, norm.gamma_cell), make(true, {H}, norm.beta_cell));
+  }
   p.sizes = n;
   p.timeline = tape.real.timeline(n.steps);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
   p.h0 = data_or_null<T>(tape.h0);
-  const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   // Gates that a gradients' tape or another pass still reads stay as they are: two shares are the tape's and
   // this one.
   const bool in_place = !keep && memory.use_count() == 2;
@@ -190,31 +205,11 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const LayerNorm<T> layer_norm = tape.options.layer_norm<T>();
   p.layer_norm = tape.options.has_layer_norm() ? &layer_norm : nullptr;
   p.norm = memory->norm.tape();
-  py::object dlayer_norm = py::none();
-  if (tape.options.has_layer_norm()) {
-    const py::array gamma_input = new_array<T>({4 * H});
-    const py::array gamma_recurrent = new_array<T>({4 * H});
-    const py::array gamma_cell = new_array<T>({H});
-    const py::array beta_cell = new_array<T>({H});
-    p.dlayer_norm = {mutable_data<T>(gamma_input), mutable_data<T>(gamma_recurrent),
-                     mutable_data<T>(gamma_cell), mutable_data<T>(beta_cell)};
-    dlayer_norm = py::make_tuple(gamma_input, gamma_recurrent, gamma_cell, beta_cell);
-  }
   p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
   p.dropped = {{memory->dropped.data(), n.steps * R, R}, Slots::steps};
   p.m = {{memory->m.data(), H, states}, Slots::steps};
   const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
   p.dh_kept = dh_kept.data();
-  py::object dprojection = py::none();
-  if (memory->panels->projects()) {
-    dprojection = new_array<T>({H, R});
-    p.dprojection = mutable_data<T>(py::reinterpret_borrow<py::array>(dprojection));
-  }
-  py::object dpeepholes = py::none();
-  if (tape.options.has_peepholes()) {
-    dpeepholes = new_array<T>({3, H});
-    p.dpeepholes = mutable_data<T>(py::reinterpret_borrow<py::array>(dpeepholes));
-  }
   if (!tape.y.is_none()) {
     p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
   }
@@ -232,9 +227,6 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     const Sequence<const T> view = sequence_of<T>(py::reinterpret_borrow<py::array>(dx), tape.go_backwards);
     p.dx = {const_cast<T*>(view.data), view.row, view.step};
   }
-  p.dkernel = mutable_data<T>(dkernel);
-  p.drecurrent_kernel = mutable_data<T>(drecurrent);
-  if (tape.use_bias) p.dbias = mutable_data<T>(py::reinterpret_borrow<py::array>(dbias));
   const T* last_dc = data_or_null<T>(dc);
   // Outputs that repeat a state hand their gradients on to it.
   const bool repeats = tape.real.repeats() && p.dy;
@@ -265,7 +257,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
-                        bool need_dx, bool keep) {
+                        bool need_dx, bool need_dweights, bool keep) {
   check_kernels();
   tape.check_unused();
   if (keep) tape.check_differentiable();
@@ -276,7 +268,7 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
   const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, R);
   const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, {"H", n.units});
   return with_number(tape.number, [&](auto zero) {
-    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, keep);
+    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
   });
 }
 

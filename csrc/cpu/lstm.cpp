@@ -105,6 +105,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
     BackwardProblem<T> own = problem;
     own.products = products.of(worker);
     kernels.backward(own, share, scratch.of(worker), worker);
+    if (problem.dkernel == nullptr) return;
     worker.wait();
     const auto add_gradients = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
       kernels.weight_gradients(p, share_of(count, worker.id, worker.count),
@@ -122,7 +123,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
       kernels.peephole_gradients(problem, share_of(panels.gate_panels(), worker.id, worker.count));
     }
   });
-  if (normal && norm.complete()) norm.unpack();
+  if (normal && problem.dkernel != nullptr && norm.complete()) norm.unpack();
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
   run.options = problem.options != nullptr;
   run.projection = panels.projects();

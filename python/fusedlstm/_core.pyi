@@ -95,11 +95,17 @@ def lstm_forward(
     checkpoint_every: int,
 ) -> tuple[Array | None, Array, Array, Tape | None]: ...
 def lstm_backward(
-    tape: Tape, dy: Array | None, dh: Array | None, dc: Array | None, need_dx: bool, keep: bool
+    tape: Tape,
+    dy: Array | None,
+    dh: Array | None,
+    dc: Array | None,
+    need_dx: bool,
+    need_dweights: bool,
+    keep: bool,
 ) -> tuple[
     Array | None,
-    Array,
-    Array,
+    Array | None,
+    Array | None,
     Array | None,
     Array,
     Array,

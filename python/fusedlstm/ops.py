@@ -143,8 +143,9 @@ class LSTMGradients(NamedTuple):
     ----------
     dx : array (B, T, I) or None
         None with ``need_dx=False``.
-    dkernel : array (I, 4H)
-    drecurrent_kernel : array (R, 4H)
+    dkernel : array (I, 4H) or None
+    drecurrent_kernel : array (R, 4H) or None
+        None, like all other gradients of weights, with ``need_dweights=False``.
     dbias : array (4H,) or None
         None when there was no bias.
     dh0, dc0 : array (B, R), (B, H)
@@ -162,8 +163,8 @@ class LSTMGradients(NamedTuple):
     """
 
     dx: Array | None
-    dkernel: Array
-    drecurrent_kernel: Array
+    dkernel: Array | None
+    drecurrent_kernel: Array | None
     dbias: Array | None
     dh0: Array
     dc0: Array
@@ -305,6 +306,7 @@ def lstm_backward(
     dc: Array | None = None,
     *,
     need_dx: bool = True,
+    need_dweights: bool = True,
     keep: bool = False,
 ) -> LSTMGradients:
     """Backpropagate through the sequence that left `tape`.
@@ -320,7 +322,10 @@ def lstm_backward(
     dh, dc : array (B, R), (B, H), optional
         Gradients of the last states; zeros by default.
     need_dx : bool
-        Compute the gradient of ``x``, a quarter to a third of the work.
+        Compute the gradient of ``x``, a quarter of the work where it is as wide as h.
+    need_dweights : bool
+        Compute the gradients of kernels, bias, peepholes, projection and layer normalization, half of the
+        work; without them a frozen layer hands on gradients in half the time.
     keep : bool
         Also return a `GradientTape` for `lstm_second_backward`, and leave `tape` as it is, for more passes.
 
@@ -342,7 +347,7 @@ def lstm_backward(
         raise TypeError(
             f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
         )
-    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx, keep)
+    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
     norm, kept = gradients[-2:]
     return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)
 

@@ -205,6 +205,7 @@ def lstm_stack_backward(
     dc: Sequence[Array | None] | Array | None = None,
     *,
     need_dx: bool = True,
+    need_dweights: bool = True,
 ) -> LSTMStackGradients:
     """Backpropagate through the stack that left `tape`.
 
@@ -218,6 +219,8 @@ def lstm_stack_backward(
         Gradients of the last states, one for each entry of ``weights``; zeros by default.
     need_dx : bool
         Compute the gradient of ``x``.
+    need_dweights : bool
+        Compute the gradients of weights.
 
     Returns
     -------
@@ -258,7 +261,12 @@ def lstm_stack_backward(
                 outputs = tape._states[place][0]
                 own = dy[:, ::-1, -outputs:] if direction else dy[:, :, :outputs]
             gradients = ops.lstm_backward(
-                tape._tapes.pop(), own, last_h[place], last_c[place], need_dx=need_dx or layer > 0
+                tape._tapes.pop(),
+                own,
+                last_h[place],
+                last_c[place],
+                need_dx=need_dx or layer > 0,
+                need_dweights=need_dweights,
             )
             below.append(gradients.dx)
             parts.append(gradients._replace(dx=None))

@@ -78,6 +78,7 @@ def test_empty(dtype: Number) -> None:
     _, gradients, _ = run(p, True, checkpoint_every=5)
     assert_same_bits(gradients.dh0, p.dh, "dh0")
     assert_same_bits(gradients.dc0, p.dc, "dc0")
+    assert gradients.dkernel is not None
     assert not gradients.dkernel.any()
 
 

@@ -10,7 +10,17 @@ import pytest
 
 from fusedlstm import ops, testing
 
-from .problems import REDUCED, Array, Number, Problem, Shape, assert_all_same_bits, make_problem, shape_id
+from .problems import (
+    REDUCED,
+    Array,
+    Number,
+    Problem,
+    Shape,
+    assert_all_same_bits,
+    assert_same_bits,
+    make_problem,
+    shape_id,
+)
 
 SHAPES: list[Shape] = [(1, 1, 3, 1), (3, 4, 5, 7), (2, 3, 17, 33), (19, 3, 9, 16), (1, 6, 4, 129)]
 if REDUCED:
@@ -269,6 +279,32 @@ def test_bits(cell: str | None, mask: str, dtype: Number) -> None:
         ops.set_num_threads(threads)
         assert_all_same_bits(variant.run(), expected, f"{threads} threads")
     assert_all_same_bits(variant.run(checkpoint_every=1), expected, "checkpoints")
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("every", [0, 4])
+@pytest.mark.parametrize("cell", [None, "all", "layer norm and all", "zoneout"])
+def test_without_gradients_of_weights(cell: str | None, every: int, projected: bool, dtype: Number) -> None:
+    """The others have the same bits."""
+    variant = make_variant((5, 9, 6, 19), dtype, cell, "holes")
+    if projected:
+        p = variant.p
+        R = 7
+        narrow = replace(
+            p, recurrent_kernel=p.recurrent_kernel[:R], h0=p.h0[:, :R], dy=p.dy[..., :R], dh=p.dh[:, :R]
+        )
+        variant = replace(variant, p=narrow, projection=np.ascontiguousarray(p.recurrent_kernel[:, :R]))
+    p = variant.p
+
+    def gradients(need_dweights: bool) -> ops.LSTMGradients:
+        tape = variant.forward(checkpoint_every=every).tape
+        assert tape is not None
+        return ops.lstm_backward(tape, p.dy, p.dh, p.dc, need_dweights=need_dweights)
+
+    expected, actual = gradients(True)._asdict(), gradients(False)._asdict()
+    for name in ("dx", "dh0", "dc0"):
+        assert_same_bits(actual.pop(name), expected[name], name)
+    assert set(actual.values()) == {None}
 
 
 @pytest.mark.parametrize("cell", ["all", "layer norm", "layer norm and all"])

@@ -220,7 +220,9 @@ class LSTM(LSTMBase):
             dy = dy if ends is None else dy * ends
             dh = dy if dh is None else dh + dy
             dy = None
-        grads = ops.lstm_backward(tape, dy, dh, dc, need_dx=need_dx)
+        grads = ops.lstm_backward(
+            tape, dy, dh, dc, need_dx=need_dx, need_dweights=bool(self.trainable_weights)
+        )
         self._take_gradients(grads)
         self.state_gradients = (grads.dh0, grads.dc0)
         if grads.dx is None or seed is None:

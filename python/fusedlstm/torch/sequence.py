@@ -157,7 +157,7 @@ def _first_gradients(
     tape: ops.Tape, need: tuple[bool, ...], dy: Any, dh: Any, dc: Any, *, keep: bool = False
 ) -> tuple[Any, ops.GradientTape | None]:
     upstream = (_contiguous(tensor) for tensor in (dy, dh, dc))
-    grads = ops.lstm_backward(tape, *upstream, need_dx=need[0], keep=keep)
+    grads = ops.lstm_backward(tape, *upstream, need_dx=need[0], need_dweights=any(need[3:]), keep=keep)
     return tuple(_tensors(_per_argument(grads, grads.dprojection), need)), grads.tape
 
 
@@ -169,8 +169,8 @@ def _per_argument(grads: ops.LSTMGradients | ops.LSTMSecondGradients, dprojectio
         grads.dx,
         grads.dh0,
         grads.dc0,
-        grads.dkernel.T,
-        grads.drecurrent_kernel.T,
+        None if grads.dkernel is None else grads.dkernel.T,
+        None if grads.drecurrent_kernel is None else grads.drecurrent_kernel.T,
         grads.dbias,
         bias_hh,
         None if dprojection is None else dprojection.T,
