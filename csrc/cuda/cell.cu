@@ -3,6 +3,7 @@
 
 #include "../cell.h"
 #include "cell.h"
+#include "cell_maker.cuh"
 #include "number.cuh"
 #include "pack.cuh"
 
@@ -48,23 +49,6 @@ __device__ __forceinline__ void for_each_own(Index batch, Index units, const Bod
     for (Index j = first_unit; j < units; j += columns) body(b, j);
   }
 }
-
-// What makes a cell for one unit: nothing, or options.
-struct Plain {
-  __device__ __forceinline__ PlainCell cell(Index, Index) const { return {}; }
-};
-
-template <class T>
-struct WithOptions {
-  CellOptions<T> options;
-
-  __device__ __forceinline__ OptionCell<Number<T>, T> cell(Index unit, Index units) const {
-    using V = Number<T>;
-    const T* p = options.peepholes;
-    if (p == nullptr) return {options, {V(0), V(0), V(0)}};
-    return {options, {V(p[unit]), V(p[units + unit]), V(p[2 * units + unit])}};
-  }
-};
 
 // The four gates of a pack of units.
 template <class T, int count>
@@ -123,12 +107,7 @@ __global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
     cell_backward_kernel(const CellBackward<T> p, const __grid_constant__ Maker maker) {
   using V = Number<T>;
   using P = Pack<T, count>;
-  ClipEnds<V> ends;
-  bool clipped = false;
-  if constexpr (!std::is_same_v<Maker, Plain>) {
-    clipped = maker.options.gate_clip > T(0);
-    if (clipped) ends = clip_ends<V>(maker.options);
-  }
+  const ThreadClip<T, Maker> clip(maker);
   for_each_own<count>(p.batch, p.units, [&](Index b, Index j) {
     const Index at = b * p.units + j;
     const Index row = 4 * b * p.units + j;
@@ -140,7 +119,7 @@ __global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
     if (p.dc != nullptr) dc = P::load(p.dc + at);
     for (int k = 0; k < count; ++k) {
       auto cell = maker.cell(j + k, p.units);
-      if constexpr (!std::is_same_v<Maker, Plain>) cell.ends = clipped ? &ends : nullptr;
+      clip.give(cell);
       const CellGradients<V> d = cell_backward(cell, gates.at(k), V(c_prev.v[k]), V(c.v[k]),
                                                cell.output(V(c.v[k])), V(dh.v[k]), V(dc.v[k]));
       gates.set(k, d.z);

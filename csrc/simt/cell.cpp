@@ -3,9 +3,9 @@
 #include <pybind11/stl.h>
 
 #include <optional>
-#include <tuple>
 
 #include "kernels.h"
+#include "options.h"
 
 namespace py = pybind11;
 
@@ -13,27 +13,6 @@ namespace simt {
 namespace {
 
 using namespace fusedlstm;
-
-// What fusedlstm.ops.CellOptions hands over as `given`; csrc/bindings/cell_options.h says what it is made of.
-template <class T>
-std::optional<CellOptions<T>> options_of(const py::object& given) {
-  if (given.is_none()) return std::nullopt;
-  const auto tuple = py::cast<py::tuple>(given);
-  const auto activation = [&](std::size_t place) {
-    const auto [kind, alpha, beta] = py::cast<std::tuple<std::int32_t, double, double>>(tuple[place]);
-    return Activation<T>{static_cast<ActivationKind>(kind), static_cast<T>(alpha), static_cast<T>(beta)};
-  };
-  // The caller keeps the array alive.
-  const T* peepholes = tuple[3].is_none() ? nullptr : py::cast<Array<T>>(tuple[3]).data();
-  return CellOptions<T>{.gate = activation(0),
-                        .candidate = activation(1),
-                        .output = activation(2),
-                        .peepholes = peepholes,
-                        .cell_clip = static_cast<T>(py::cast<double>(tuple[4])),
-                        .coupled = py::cast<bool>(tuple[5]),
-                        .zoneout = {},
-                        .gate_clip = static_cast<T>(py::cast<double>(tuple[9]))};
-}
 
 template <class T>
 void forward(const Array<T>& z, const Array<T>& c_prev, Array<T>& h, Array<T>& c, Array<T>& gates,

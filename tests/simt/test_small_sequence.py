@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fusedlstm import testing
+from fusedlstm import ops, testing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -186,14 +186,98 @@ def test_nan_stays_in_its_row(kernels: Any) -> None:
         np.testing.assert_array_equal(getattr(results, name)[1], getattr(clean, name)[1])
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "activations": {"activation": ("leaky_relu", 0.1), "recurrent_activation": "hard_sigmoid"},
+    "coupled": {"coupled": True, "output_activation": "softsign"},
+    "clips": {"cell_clip": 0.4, "gate_clip": 0.5},
+    "zoneout": {"zoneout_h": 0.3, "zoneout_c": 0.6},
+    "zoneout of h": {"zoneout_h": 0.5, "activation": "relu"},
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("with_more", [False, True], ids=["", "peepholes, recurrent dropout, lengths"])
+@pytest.mark.parametrize(
+    ("name", "drawn"),
+    [(name, drawn) for name in OPTIONS for drawn in (False, True) if not drawn or "zone" in name],
+)
+def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: Any) -> None:
+    # Beyond the registers of the variant with few.
+    B, T, H = 3, 4, 35
+    case = make((B, T, H), dtype)
+    random = np.random.default_rng(7)
+    p = (0.3 * random.standard_normal((3, H))).astype(dtype) if with_more else None
+    factors = ((random.random((B, H)) < 0.7) / 0.7).astype(dtype) if with_more else None
+    lengths = np.array([4, 1, 3], np.int64) if with_more else None
+    options = ops.CellOptions(**OPTIONS[name])
+    seed = 11 if drawn else None
+
+    def reference(z_x: Array, h0: Array, c0: Array, peepholes: Array | None) -> Any:
+        return testing.lstm_variant_reference(
+            z_x,
+            np.eye(4 * H),
+            case.recurrent.astype(np.float64),
+            np.zeros(4 * H),
+            h0,
+            c0,
+            options=options,
+            peepholes=peepholes,
+            mask=None if lengths is None else np.arange(T) < lengths[:, None],
+            recurrent_mask=factors,
+            zoneout_seed=seed,
+        )
+
+    def device(array: Array | None, name: str) -> Any:
+        return None if array is None else kernels.array(array, name)
+
+    on_device = device(p, "peepholes")
+    given = ops.CellOptions(**OPTIONS[name], peepholes=on_device).given
+    recurrent, mask, ends = device(case.recurrent, "U"), device(factors, "mask"), device(lengths, "lengths")
+    y, h, c = (kernels.empty(shape, dtype, "out") for shape in ((B, T, H), (B, H), (B, H)))
+    gates, cells = kernels.empty((B, T, 4 * H), dtype, "gates"), kernels.empty((T + 1, B, H), dtype, "cells")
+    starts = device(case.h0, "h0"), device(case.c0, "c0")
+    z_x = device(case.z_x, "z_x")
+    kernels.small_forward(z_x, recurrent, *starts, ends, y, h, c, gates, cells, mask, given, seed)
+    assert case.h0 is not None
+    assert case.c0 is not None
+    at = [case.z_x.astype(np.float64), case.h0.astype(np.float64), case.c0.astype(np.float64)]
+    want = reference(*at, p)
+    for result, value in (("y", y), ("h", h), ("c", c)):
+        testing.assert_close(value, getattr(want, result), name=result, **case.precision)
+
+    dh0, dc0 = (kernels.empty((B, H), dtype, "out") for _ in range(2))
+    dp = None if p is None else kernels.empty((B, 3, H), dtype, "dpeepholes")
+    upstream = [device(array, "d") for array in (case.dy, case.dh, case.dc)]
+    # Over the gates, as always.
+    kernels.small_backward(recurrent, ends, cells, *upstream, gates, dh0, dc0, dp, mask, given, seed)
+    # Row by row the derivative along a direction, exact by a step into the complex plane, against the
+    # gradients' product with it.
+    step = 1e-30
+    for k in range(3):
+        v = [np.random.default_rng(20 + k).standard_normal(array.shape) for array in at]
+        v_p = np.random.default_rng(30 + k).standard_normal((3, H))
+        moved = [array + 1j * step * way for array, way in zip(at, v, strict=True)]
+        values = reference(*moved, None if p is None else p + 1j * step * v_p)
+        found = ((case.dy, values.y), (case.dh, values.h), (case.dc, values.c))
+        slope = sum((d * value.imag / step).reshape(B, -1).sum(axis=1) for d, value in found)
+        parts = [(d * way).reshape(B, -1) for d, way in zip((gates, dh0, dc0), v, strict=True)]
+        if dp is not None:
+            parts.append((dp * v_p).reshape(B, -1))
+        joined = np.concatenate(parts, axis=1)
+        scale = np.abs(joined).sum(axis=1)
+        testing.assert_close(joined.sum(axis=1).astype(dtype), slope, scale=scale, **case.precision)
+
+
 def test_too_many_units(kernels: Any) -> None:
     with pytest.raises(ValueError, match="units: expected at most 128, got 129"):
         run(kernels, make((1, 1, 129), np.float32))
 
 
 def test_too_little_shared_memory(kernels: Any) -> None:
-    # float64's weights do not fit where float32's do; nothing runs then.
+    # float64's weights do not fit where float32's do, nor float32's beside options; nothing runs then.
     assert kernels.small_shared_bytes(128, False) <= 99 * 1024 < kernels.small_shared_bytes(90, True)
+    assert 99 * 1024 < kernels.small_shared_bytes(128, False, options=True) <= 163 * 1024
     kernels.set_device(shared_per_block=99 * 1024)
     check(kernels, make((1, 1, 128), np.float32))
     with pytest.raises(kernels.Fault, match="kernel 'small_forward': too much shared memory"):
