@@ -242,7 +242,7 @@ def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: A
     assert case.h0 is not None
     assert case.c0 is not None
     at = [case.z_x.astype(np.float64), case.h0.astype(np.float64), case.c0.astype(np.float64)]
-    want = reference(*at, p)
+    want = reference(at[0], at[1], at[2], p)
     for result, value in (("y", y), ("h", h), ("c", c)):
         testing.assert_close(value, getattr(want, result), name=result, **case.precision)
 
@@ -258,7 +258,7 @@ def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: A
         v = [np.random.default_rng(20 + k).standard_normal(array.shape) for array in at]
         v_p = np.random.default_rng(30 + k).standard_normal((3, H))
         moved = [array + 1j * step * way for array, way in zip(at, v, strict=True)]
-        values = reference(*moved, None if p is None else p + 1j * step * v_p)
+        values = reference(moved[0], moved[1], moved[2], None if p is None else p + 1j * step * v_p)
         found = ((case.dy, values.y), (case.dh, values.h), (case.dc, values.c))
         slope = sum((d * value.imag / step).reshape(B, -1).sum(axis=1) for d, value in found)
         parts = [(d * way).reshape(B, -1) for d, way in zip((gates, dh0, dc0), v, strict=True)]
