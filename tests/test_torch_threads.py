@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 
 from fusedlstm.torch import share_threads  # noqa: E402  (imports torch)
 
-SHAPES = [(64, 4, 28, 65), (1, 3, 9, 130), (3, 40, 33, 257), (300, 2, 5, 7)]
+SHAPES = [(64, 4, 28, 65), (1, 3, 9, 130), (3, 20, 33, 129)]
 
 
 @pytest.fixture(autouse=True)
@@ -99,20 +99,20 @@ def test_loops_of_torch_between() -> None:
     """A team of fewer threads than PyTorch's leaves PyTorch all of its own."""
     a = torch.ones(1_000_000)
     expected = run_all()
-    for _ in range(5):
+    for _ in range(3):
         assert float((2 * a).sum()) == 2_000_000
         assert_same_bits(run_all(), expected)
 
 
 def test_several_python_threads() -> None:
     expected = run_all()
-    same = [False] * 4
+    same = [False] * 3
 
     def work(k: int) -> None:
         assert_same_bits(run_all(), expected)
         same[k] = True
 
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
