@@ -47,7 +47,7 @@ def test_kernels_on_another_set(name: str) -> None:
         "no:cacheprovider",
         str(KERNEL_TESTS),
         FUSEDLSTM_INSTRUCTION_SET=name,
-        # One source at another width: where that is 1, no vector ends within a row, which most shapes are about.
+        # One source at another width: where that is 1, no vector ends within a row, as most shapes ask for.
         FUSEDLSTM_TEST_REDUCED="1" if name == "scalar" else "",
     )
     assert done.returncode == 0, f"on {name}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
