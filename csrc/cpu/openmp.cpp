@@ -11,7 +11,6 @@
 namespace fusedlstm {
 namespace {
 
-OpenMP runtime;
 std::atomic<const OpenMP*> joined{nullptr};
 
 // Looks in the library and in those it was linked with.
@@ -51,8 +50,8 @@ bool join_openmp(const std::string& library) {
   }
   static const int registered = pthread_atfork(nullptr, nullptr, &leave_openmp);
   static_cast<void>(registered);
-  runtime = found;
-  joined.store(&runtime, std::memory_order_release);
+  // Never freed: when it is left, a job may still be running on it.
+  joined.store(new OpenMP(found), std::memory_order_release);
   return true;
 }
 
