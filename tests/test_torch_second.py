@@ -229,3 +229,16 @@ def test_third_derivatives_are_refused() -> None:
             torch.autograd.grad(second.square().sum(), source, retain_graph=True)
     with pytest.raises(RuntimeError, match=message):
         second.sum().backward()
+
+
+def test_second_derivatives_of_a_frozen_module() -> None:
+    """Along x alone, without any gradient of weights on the way."""
+    theirs, ours = torch.nn.LSTM(5, 7, batch_first=True), fusedlstm.torch.LSTM(5, 7, batch_first=True)
+    ours.load_state_dict(theirs.state_dict())
+    found = []
+    for module in (theirs, ours):
+        module.requires_grad_(False)
+        x = torch.linspace(-1, 1, 60).reshape(3, 4, 5).requires_grad_()
+        (dx,) = torch.autograd.grad(module(x)[0].square().sum(), x, create_graph=True)
+        found += torch.autograd.grad(dx.square().sum(), x)
+    assert torch.allclose(*found, atol=1e-6)

@@ -71,7 +71,7 @@ class Team {
 
   // Finds the threads for a job, starting the workers that are missing; returns how many can run, the caller
   // included.
-  int grow(int wanted) {
+  int find_threads(int wanted) {
     openmp_ = joined_openmp();
     if (openmp_ != nullptr && openmp_->has(wanted)) return wanted;
     openmp_ = nullptr;
@@ -213,7 +213,7 @@ TeamLease::TeamLease(const Job& job) : small_(job.small), meets_often_(job.meets
   if (!shared.try_acquire()) return;
   team_ = &shared;
   if (job.meets_often && shared.crowded()) return;
-  count_ = shared.grow(job.threads);
+  count_ = shared.find_threads(job.threads);
   if (job.small) count_ = shared.awake(count_);
 }
 
