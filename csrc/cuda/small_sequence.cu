@@ -123,7 +123,7 @@ __device__ __forceinline__ void fill_with_zeros(T* shared, int size) {
 
 template <class T, int registers, class Maker>
 __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
-    small_forward_kernel(const SmallForward<T> p, const int pitch, const int rest_size,
+    small_forward_kernel(const SequenceForward<T> p, const int pitch, const int rest_size,
                          const __grid_constant__ Maker maker) {
   using V = Number<T>;
   constexpr int rows = SmallTraits<T>::rows;
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
           gates[3 * H] = values.gates.o.v;
         }
       }
-      p.y[(own.b * p.steps + s) * H + own.unit] = h;
+      p.y[(own.b * p.steps + s) * H + own.unit] = p.zero_padding && s >= own.length ? T(0) : h;
       if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = c;
     }
     __syncthreads();
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
 
 template <class T, int registers, class Maker>
 __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
-    small_backward_kernel(const SmallBackward<T> p, const int pitch, const int rest_size,
+    small_backward_kernel(const SequenceBackward<T> p, const int pitch, const int rest_size,
                           const __grid_constant__ Maker maker) {
   using V = Number<T>;
   constexpr bool has_options = !std::is_same_v<Maker, Plain>;
@@ -240,7 +240,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
     if (own.exists) {
       const Index at = own.b * p.steps + s;
       T* const gates = p.gates + at * 4 * H + own.unit;
-      if (p.dy != nullptr) dh += p.dy[at * H + own.unit];
+      if (p.dy != nullptr && (real || !p.zero_padding)) dh += p.dy[at * H + own.unit];
       Gates<V> d{V(0), V(0), V(0), V(0)};
       if (real) {
         const Gates<V> activated{V(gates[0]), V(gates[H]), V(gates[2 * H]), V(gates[3 * H])};
@@ -344,7 +344,7 @@ std::size_t small_shared_bytes(Index units, bool options) {
 }
 
 template <class T>
-void small_forward(const SmallForward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
+void small_forward(const SequenceForward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
   with_maker(options, [&]<class Maker, class Traits>(const Maker& maker, Traits) {
     launch_small<T>("small_forward", p, maker, stream, &small_forward_kernel<T, Traits::few_registers, Maker>,
                     &small_forward_kernel<T, Traits::registers, Maker>);
@@ -352,7 +352,7 @@ void small_forward(const SmallForward<T>& p, const CellOptions<T>* options, cuda
 }
 
 template <class T>
-void small_backward(const SmallBackward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
+void small_backward(const SequenceBackward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
   with_maker(options, [&]<class Maker, class Traits>(const Maker& maker, Traits) {
     launch_small<T>("small_backward", p, maker, stream,
                     &small_backward_kernel<T, Traits::few_registers, Maker>,
@@ -362,9 +362,9 @@ void small_backward(const SmallBackward<T>& p, const CellOptions<T>* options, cu
 
 template std::size_t small_shared_bytes<float>(Index, bool);
 template std::size_t small_shared_bytes<double>(Index, bool);
-template void small_forward(const SmallForward<float>&, const CellOptions<float>*, cudaStream_t);
-template void small_forward(const SmallForward<double>&, const CellOptions<double>*, cudaStream_t);
-template void small_backward(const SmallBackward<float>&, const CellOptions<float>*, cudaStream_t);
-template void small_backward(const SmallBackward<double>&, const CellOptions<double>*, cudaStream_t);
+template void small_forward(const SequenceForward<float>&, const CellOptions<float>*, cudaStream_t);
+template void small_forward(const SequenceForward<double>&, const CellOptions<double>*, cudaStream_t);
+template void small_backward(const SequenceBackward<float>&, const CellOptions<float>*, cudaStream_t);
+template void small_backward(const SequenceBackward<double>&, const CellOptions<double>*, cudaStream_t);
 
 }  // namespace fusedlstm::cuda

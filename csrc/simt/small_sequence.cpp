@@ -30,7 +30,7 @@ template <class T>
 void forward(const Array<T>& z_x, const Array<T>& recurrent_kernel, const Maybe<T>& h0, const Maybe<T>& c0,
              const Maybe<Index>& lengths, Array<T>& y, Array<T>& h, Array<T>& c, Maybe<T> gates,
              Maybe<T> cells, const Maybe<T>& recurrent_mask, const py::object& given,
-             std::optional<std::uint64_t> zoneout_seed) {
+             std::optional<std::uint64_t> zoneout_seed, bool zero_padding) {
   const auto options = options_of<T>(given, zoneout_seed);
   cuda::small_forward<T>({.batch = y.shape(0),
                           .steps = y.shape(1),
@@ -41,6 +41,7 @@ void forward(const Array<T>& z_x, const Array<T>& recurrent_kernel, const Maybe<
                           .c0 = data_or_null(c0),
                           .lengths = data_or_null(lengths),
                           .recurrent_mask = data_or_null(recurrent_mask),
+                          .zero_padding = zero_padding,
                           .y = y.mutable_data(),
                           .h = h.mutable_data(),
                           .c = c.mutable_data(),
@@ -53,7 +54,7 @@ template <class T>
 void backward(const Array<T>& recurrent_kernel, const Maybe<Index>& lengths, const Array<T>& cells,
               const Maybe<T>& dy, const Maybe<T>& dh, const Maybe<T>& dc, Array<T>& gates, Array<T>& dh0,
               Array<T>& dc0, Maybe<T> dpeepholes, const Maybe<T>& recurrent_mask, const py::object& given,
-              std::optional<std::uint64_t> zoneout_seed) {
+              std::optional<std::uint64_t> zoneout_seed, bool zero_padding) {
   const auto options = options_of<T>(given, zoneout_seed);
   cuda::small_backward<T>({.batch = gates.shape(0),
                            .steps = gates.shape(1),
@@ -61,6 +62,7 @@ void backward(const Array<T>& recurrent_kernel, const Maybe<Index>& lengths, con
                            .recurrent_kernel = recurrent_kernel.data(),
                            .lengths = data_or_null(lengths),
                            .recurrent_mask = data_or_null(recurrent_mask),
+                           .zero_padding = zero_padding,
                            .cells = cells.data(),
                            .dy = data_or_null(dy),
                            .dh = data_or_null(dh),
@@ -78,11 +80,12 @@ void bind(py::module_& module) {
   const auto optional = [&](const char* name) { return (py::arg(name).noconvert() = py::none()); };
   module.def("small_forward", &forward<T>, array("z_x"), array("recurrent_kernel"), array("h0"), array("c0"),
              array("lengths"), array("y"), array("h"), array("c"), array("gates"), array("cells"),
-             optional("recurrent_mask"), optional("options"), optional("zoneout_seed"));
+             optional("recurrent_mask"), optional("options"), optional("zoneout_seed"),
+             py::arg("zero_padding") = false);
   module.def("small_backward", &backward<T>, array("recurrent_kernel"), array("lengths"), array("cells"),
              array("dy"), array("dh"), array("dc"), array("gates"), array("dh0"), array("dc0"),
              optional("dpeepholes"), optional("recurrent_mask"), optional("options"),
-             optional("zoneout_seed"));
+             optional("zoneout_seed"), py::arg("zero_padding") = false);
 }
 
 }  // namespace

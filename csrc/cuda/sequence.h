@@ -1,0 +1,64 @@
+// A sequence on the device, by whichever kernel its plan (plan.h) says: what all of them are given and leave.
+//
+// T is the number type of arrays: float, double, __half or __nv_bfloat16. Cell states, and all sums, are in
+// StateOf<T>: float where T has 16 bits. What else there is are products of whole arrays, which others make:
+// x kernel + bias before forward; and after backward, from dz and what was given, dx, dkernel,
+// drecurrent_kernel and dbias, and the sum over rows of the peepholes' gradients.
+//
+// Options of the cell, zoneout included, are those of CellOptions<StateOf<T>>, whose peepholes lie in device
+// memory; null is the plain cell.
+//
+// Arrays lie in device memory, in C order, and are the caller's. Lengths are those of right-padded rows:
+// beyond its own, a row keeps its states. There y repeats the last hidden state (h0, where there is no step)
+// and dy counts; with `zero_padding`, y is zero and dy is not read.
+#pragma once
+
+#include <type_traits>
+
+#include "../lstm.h"
+#include "stream.h"
+
+namespace fusedlstm::cuda {
+
+template <class T>
+using StateOf = std::conditional_t<sizeof(T) == 2, float, T>;
+
+template <class T>
+struct SequenceForward {
+  Index batch;
+  Index steps;
+  Index units;
+  const T* z_x;               // (B,T,4H) x kernel + bias, gates in the order i, f, g, o
+  const T* recurrent_kernel;  // (H,4H)
+  const T* h0;                // (B,H), or null for zeros
+  const StateOf<T>* c0;       // (B,H), or null for zeros
+  const Index* lengths;       // (B) in [0, T], or null: all T
+  const T* recurrent_mask;    // (B,H) factors of h on its way into a step, or null
+  bool zero_padding;
+  T* y;               // (B,T,H)
+  T* h;               // (B,H) last hidden state
+  StateOf<T>* c;      // (B,H) last cell state
+  T* gates;           // (B,T,4H) activated, of real steps only; or null; may be z_x
+  StateOf<T>* cells;  // (T+1,B,H), slot 0 holding c0; null where gates is
+};
+
+template <class T>
+struct SequenceBackward {
+  Index batch;
+  Index steps;
+  Index units;
+  const T* recurrent_kernel;  // (H,4H)
+  const Index* lengths;       // as given to forward
+  const T* recurrent_mask;    // as given to forward
+  bool zero_padding;          // as given to forward
+  const StateOf<T>* cells;    // (T+1,B,H), from forward
+  const T* dy;                // (B,T,H), or null for zeros
+  const T* dh;                // (B,H) gradient of the last hidden state, or null for zeros
+  const StateOf<T>* dc;       // (B,H) gradient of the last cell state, or null for zeros
+  T* gates;                   // (B,T,4H): in, activated gates; out, dz, which is zero beyond a row's length
+  T* dh0;                     // (B,H)
+  StateOf<T>* dc0;            // (B,H)
+  StateOf<T>* dpeepholes;     // (B,3,H) of each row alone, or null; only with peepholes
+};
+
+}  // namespace fusedlstm::cuda
