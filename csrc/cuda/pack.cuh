@@ -11,9 +11,26 @@ namespace fusedlstm::cuda {
 template <class T>
 constexpr int widest = 16 / static_cast<int>(sizeof(T));
 
+// CUDA's vector of 16 bytes.
+template <class T>
+struct WideVector;
+template <>
+struct WideVector<double> {
+  using type = double2;
+};
+template <>
+struct WideVector<float> {
+  using type = float4;
+};
+template <>
+struct WideVector<unsigned> {
+  using type = uint4;
+};
+
 template <class T, int count>
 struct Pack {
   static_assert(count == 1 || count == widest<T>);
+  using Wide = typename WideVector<T>::type;
   T v[count];
 
   static __device__ __forceinline__ Pack load(const T* p) {
@@ -21,11 +38,11 @@ struct Pack {
     if constexpr (count == 1) {
       pack.v[0] = *p;
     } else if constexpr (count == 2) {
-      const double2 all = *reinterpret_cast<const double2*>(p);
+      const Wide all = *reinterpret_cast<const Wide*>(p);
       pack.v[0] = all.x;
       pack.v[1] = all.y;
     } else {
-      const float4 all = *reinterpret_cast<const float4*>(p);
+      const Wide all = *reinterpret_cast<const Wide*>(p);
       pack.v[0] = all.x;
       pack.v[1] = all.y;
       pack.v[2] = all.z;
@@ -37,9 +54,9 @@ struct Pack {
     if constexpr (count == 1) {
       *p = v[0];
     } else if constexpr (count == 2) {
-      *reinterpret_cast<double2*>(p) = make_double2(v[0], v[1]);
+      *reinterpret_cast<Wide*>(p) = Wide{v[0], v[1]};
     } else {
-      *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
+      *reinterpret_cast<Wide*>(p) = Wide{v[0], v[1], v[2], v[3]};
     }
   }
 };

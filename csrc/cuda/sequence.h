@@ -39,7 +39,7 @@ struct SequenceForward {
   T* h;               // (B,H) last hidden state
   StateOf<T>* c;      // (B,H) last cell state
   T* gates;           // (B,T,4H) activated, of real steps only; or null; may be z_x
-  StateOf<T>* cells;  // (T+1,B,H), slot 0 holding c0; null where gates is
+  StateOf<T>* cells;  // (T+1,B,H), slot 0 holding c0, and of real steps only; null where gates is
 };
 
 template <class T>

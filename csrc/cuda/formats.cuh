@@ -1,0 +1,226 @@
+// How a warp multiplies a chunk of K: with tensor cores or multiply-adds. Either format has the same parts.
+//   Words     a lane's weights for a chunk and one tile of columns; word(weight, column, k, i) makes the i-th
+//   Operands  a lane's view of its warp's rows of operands; fetch() brings a piece of chunks
+//   Sums      of a warp's chunks, for all tiles of columns and groups of rows; stored as (rows, columns)
+// K may be summed in any order, so long as weights and operands agree on it. So in a chunk a lane of tensor
+// cores' fragments has neighbours in memory, which it reads in 16 bytes, where the documented order (ptx.cuh)
+// would have them apart.
+#pragma once
+
+#include "grid_layout.h"
+#include "pack.cuh"
+#include "storage.cuh"
+
+namespace fusedlstm::cuda {
+
+__device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x) % 32; }
+__device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x) / 32; }
+
+// __half and __nv_bfloat16; float is for tf32.
+template <class T>
+struct Mma {
+  using Number = T;
+  using Sum = float;
+  using Word = unsigned;
+  static constexpr bool tensor_cores = true;
+  static constexpr int chunk = 64 / sizeof(T);
+
+  // As the next step's product reads it.
+  static __device__ __forceinline__ T operand(float x) {
+    if constexpr (sizeof(T) == 4) {
+      return __uint_as_float(to_tf32(x));
+    } else {
+      return narrowed<T>(x);
+    }
+  }
+
+  // Of the tile whose first column is `column`, and the chunk from k on; weight(column, k).
+  template <class W>
+  static __device__ __forceinline__ unsigned word(const W& weight, int column, int k, int i) {
+    const int lane = lane_of_warp();
+    const int m = column + lane / 4 + i % 2 * 8;
+    if constexpr (sizeof(T) == 4) {
+      return to_tf32(weight(m, k + lane % 4 * 4 + i / 4 * 2 + i % 4 / 2));
+    } else {
+      const int at = k + lane % 4 * 8 + i / 4 * 4 + i % 4 / 2 * 2;
+      return bits_of(weight(m, at)) | bits_of(weight(m, at + 1)) << 16;
+    }
+  }
+
+  static __device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&a)[4],
+                                                  const unsigned (&b)[2]) {
+    if constexpr (std::is_same_v<T, __half>) {
+      mma_f16(sums, a, b, sums);
+    } else if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+      mma_bf16(sums, a, b, sums);
+    } else {
+      mma_tf32(sums, a, b, sums);
+    }
+  }
+
+  template <int groups, int piece>
+  class Operands {
+   public:
+    // Of the rows from `rows` on, a warp's run of chunks. `active` groups hold rows that exist.
+    __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int, int active,
+                                        unsigned char*)
+        : from_(rows + lane_of_warp() / 4 * pitch + first_k + lane_of_warp() % 4 * (16 / sizeof(T))),
+          group_step_(rows_of_group * pitch),
+          active_(active) {}
+
+    // Chunks i to i + piece, those before `count`, past the first-level cache: other blocks wrote them.
+    __device__ __forceinline__ void fetch(int i, int count) {
+#pragma unroll
+      for (int k = 0; k < piece; ++k) {
+#pragma unroll
+        for (int g = 0; g < groups; ++g) {
+          if (i + k < count && g < active_) {
+            const T* at = from_ + g * group_step_ + (i + k) * chunk;
+            values_[k][g] = __ldcg(reinterpret_cast<const uint4*>(at));
+          }
+        }
+      }
+    }
+    __device__ __forceinline__ bool has(int group) const { return group < active_; }
+    __device__ __forceinline__ const uint4& at(int k, int group) const { return values_[k][group]; }
+
+   private:
+    const T* from_;
+    int group_step_;
+    int active_;
+    uint4 values_[piece][groups];
+  };
+
+  template <int tiles, int groups>
+  class Sums {
+   public:
+    template <class Words, class Operands>
+    __device__ __forceinline__ void add(const Words (&words)[tiles], const Operands& operands, int k) {
+#pragma unroll
+      for (int g = 0; g < groups; ++g) {
+        if (!operands.has(g)) continue;
+        const uint4& values = operands.at(k, g);
+        const unsigned first[2] = {values.x, values.y};
+        const unsigned second[2] = {values.z, values.w};
+#pragma unroll
+        for (int t = 0; t < tiles; ++t) {
+          const unsigned* w = words[t].v;
+          const unsigned low[4] = {w[0], w[1], w[2], w[3]};
+          const unsigned high[4] = {w[4], w[5], w[6], w[7]};
+          multiply(sums_[t][g], low, first);
+          multiply(sums_[t][g], high, second);
+        }
+      }
+    }
+    __device__ __forceinline__ void store(float* partial, int pitch) const {
+      const int lane = lane_of_warp();
+#pragma unroll
+      for (int g = 0; g < groups; ++g) {
+#pragma unroll
+        for (int t = 0; t < tiles; ++t) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int row = g * rows_of_group + lane % 4 * 2 + i % 2;
+            partial[row * pitch + t * 16 + lane / 4 + i / 2 * 8] = sums_[t][g][i];
+          }
+        }
+      }
+    }
+
+   private:
+    float sums_[tiles][groups][4] = {};
+  };
+};
+
+// float and double: a lane has a column of each tile, and reads operands that all lanes want at once.
+template <class T>
+struct Fma {
+  using Number = T;
+  using Sum = T;
+  using Word = T;
+  static constexpr bool tensor_cores = false;
+  static constexpr int chunk = widest<T>;
+
+  static __device__ __forceinline__ T operand(T x) { return x; }
+
+  template <class W>
+  static __device__ __forceinline__ T word(const W& weight, int column, int k, int i) {
+    return weight(column + lane_of_warp(), k + i);
+  }
+
+  // Pieces of operands come to the warp's own part of shared memory, one while the one before is used.
+  template <int groups, int piece>
+  class Operands {
+   public:
+    __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int count, int active,
+                                        unsigned char* stage)
+        : from_(rows + first_k), pitch_(pitch), active_(active), stage_(reinterpret_cast<T*>(stage)) {
+      start(0, count);
+    }
+    __device__ __forceinline__ void fetch(int i, int count) {
+      copy_async_wait<0>();
+      __syncwarp();
+      now_ = stage_ + i / piece % 2 * size;
+      start(i + piece, count);
+    }
+    __device__ __forceinline__ bool has(int group) const { return group < active_; }
+    // Of a row in a group.
+    __device__ __forceinline__ Pack<T, chunk> at(int k, int row) const {
+      return Pack<T, chunk>::load(now_ + (row * piece + k) * chunk);
+    }
+
+   private:
+    static constexpr int size = groups * rows_of_group * piece * chunk;
+
+    __device__ __forceinline__ void start(int i, int count) {
+      T* const to = stage_ + i / piece % 2 * size;
+      const int left = count - i < piece ? count - i : piece;
+      for (int n = lane_of_warp(); n < active_ * rows_of_group * piece; n += 32) {
+        const int row = n / piece;
+        const int k = n % piece;
+        if (k < left) copy_async<16>(to + n * chunk, from_ + row * pitch_ + (i + k) * chunk);
+      }
+      copy_async_commit();
+    }
+
+    const T* from_;
+    int pitch_;
+    int active_;
+    T* stage_;
+    const T* now_ = nullptr;
+  };
+
+  template <int tiles, int groups>
+  class Sums {
+   public:
+    template <class Words, class Operands>
+    __device__ __forceinline__ void add(const Words (&words)[tiles], const Operands& operands, int k) {
+#pragma unroll
+      for (int g = 0; g < groups; ++g) {
+        if (!operands.has(g)) continue;
+#pragma unroll
+        for (int r = 0; r < rows_of_group; ++r) {
+          const int row = g * rows_of_group + r;
+          const Pack<T, chunk> x = operands.at(k, row);
+#pragma unroll
+          for (int t = 0; t < tiles; ++t) {
+#pragma unroll
+            for (int e = 0; e < chunk; ++e) sums_[t][row] = ::fma(x.v[e], words[t].v[e], sums_[t][row]);
+          }
+        }
+      }
+    }
+    __device__ __forceinline__ void store(T* partial, int pitch) const {
+#pragma unroll
+      for (int row = 0; row < groups * rows_of_group; ++row) {
+#pragma unroll
+        for (int t = 0; t < tiles; ++t) partial[row * pitch + t * 32 + lane_of_warp()] = sums_[t][row];
+      }
+    }
+
+   private:
+    T sums_[tiles][groups * rows_of_group] = {};
+  };
+};
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,112 @@
+// Which cells a thread of a grid kernel has. A block's step is a number of items, each a slice of units times
+// some batch rows: as many as one product makes.
+#pragma once
+
+#include "grid_layout.h"
+#include "sequence.h"
+#include "storage.cuh"
+
+namespace fusedlstm::cuda {
+
+// One row's unit.
+struct GridCell {
+  Index b;
+  Index unit;
+  int row;     // of the item
+  int column;  // of the slice's units
+  int length;  // real steps
+  bool exists;
+};
+
+template <Direction direction, class Product, class Problem>
+class GridItems {
+ public:
+  static constexpr GridTile tile = Product::tile;
+  static constexpr int slice_units = tile.slice_columns / (direction == Direction::forward ? 4 : 1);
+  static constexpr int passes = (tile.rows * slice_units + grid_threads - 1) / grid_threads;
+
+  __device__ __forceinline__ GridItems(const GridLayout& layout, const Problem& p)
+      : p_(p),
+        first_row_(static_cast<Index>(blockIdx.y) * layout.rows),
+        rows_(static_cast<int>(p.batch - first_row_ < layout.rows ? p.batch - first_row_ : layout.rows)),
+        parts_((rows_ + tile.rows - 1) / tile.rows),
+        count_((layout.slices - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
+               static_cast<int>(gridDim.x) * parts_) {}
+
+  __device__ __forceinline__ int count() const { return count_; }
+  __device__ __forceinline__ int slice(int item) const {
+    return static_cast<int>(blockIdx.x) + item / parts_ * static_cast<int>(gridDim.x);
+  }
+  __device__ __forceinline__ Index first_row(int item) const {
+    return first_row_ + item % parts_ * tile.rows;
+  }
+  // Groups of rows, at least one of which exists.
+  __device__ __forceinline__ int groups(int item) const {
+    const int rows = rows_ - item % parts_ * tile.rows;
+    return ((rows < tile.rows ? rows : tile.rows) + rows_of_group - 1) / rows_of_group;
+  }
+  __device__ __forceinline__ GridCell cell(int item, int pass) const {
+    const int number = pass * grid_threads + static_cast<int>(threadIdx.x);
+    GridCell cell{};
+    cell.row = number / slice_units;
+    cell.column = number % slice_units;
+    cell.b = first_row(item) + cell.row;
+    cell.unit = static_cast<Index>(slice(item)) * slice_units + cell.column;
+    cell.exists = cell.row < tile.rows && cell.b < first_row_ + rows_ && cell.unit < p_.units;
+    if (cell.exists) cell.length = length(cell.b);
+    return cell;
+  }
+  // The longest of the row slice, which all its blocks find alike.
+  __device__ __forceinline__ int longest() const {
+    if (p_.lengths == nullptr) return static_cast<int>(p_.steps);
+    int most = 0;
+    for (int row = 0; row < rows_; ++row) most = max(most, length(first_row_ + row));
+    return most;
+  }
+  template <class Body>
+  __device__ __forceinline__ void for_each_cell(const Body& body) const {
+    for (int item = 0; item < count_; ++item) {
+      for (int pass = 0; pass < passes; ++pass) {
+        const GridCell own = cell(item, pass);
+        if (own.exists) body(own);
+      }
+    }
+  }
+
+ private:
+  __device__ __forceinline__ int length(Index b) const {
+    return static_cast<int>(p_.lengths == nullptr ? p_.steps : p_.lengths[b]);
+  }
+
+  // References to a kernel's parameters cost no registers.
+  const Problem& p_;
+  Index first_row_;
+  int rows_;
+  int parts_;
+  int count_;
+};
+
+// The two operands in turn, and the barrier of a row slice's blocks.
+template <class F>
+class GridExchange {
+ public:
+  using Number = typename F::Number;
+
+  __device__ __forceinline__ GridExchange(const GridLayout& layout, unsigned char* workspace)
+      : layout_(layout), workspace_(workspace) {}
+
+  // Rows of the batch are those of the buffer: all row slices but the last are full.
+  __device__ __forceinline__ Number* at(int step, Index b, Index k) const {
+    unsigned char* const buffer = workspace_ + layout_.operands + (step % 2 == 0 ? 0 : layout_.buffer_bytes);
+    return reinterpret_cast<Number*>(buffer) + b * layout_.pitch + k;
+  }
+  __device__ __forceinline__ void meet() const {
+    sync_blocks(reinterpret_cast<unsigned*>(workspace_ + blockIdx.y * counter_bytes), gridDim.x);
+  }
+
+ private:
+  const GridLayout& layout_;
+  unsigned char* workspace_;
+};
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,77 @@
+// Launches of the grid kernels, which the files of single types instantiate.
+#pragma once
+
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "grid_backward.cuh"
+#include "grid_forward.cuh"
+#include "grid_sequence.h"
+
+namespace fusedlstm::cuda {
+
+template <class T, bool tensor_cores>
+using FormatOf = std::conditional_t<tensor_cores, Mma<T>, Fma<T>>;
+
+// Calls run(maker, resident) with what options and layout ask for. Weights that are read anew at every step
+// cost so much more than the cell that its plain form has no kernel of its own there.
+template <class S, class Run>
+void with_grid_variant(const CellOptions<S>* options, const GridLayout& layout, const Run& run) {
+  constexpr CellOptions<S> plain{.gate = {ActivationKind::sigmoid, S(0), S(0)},
+                                 .candidate = {ActivationKind::tanh, S(0), S(0)},
+                                 .output = {ActivationKind::tanh, S(0), S(0)},
+                                 .peepholes = nullptr,
+                                 .cell_clip = S(0),
+                                 .coupled = false,
+                                 .zoneout = {.c = 0, .h = 0, .drawn = false, .seed = 0},
+                                 .gate_clip = S(0)};
+  if (!layout.resident) {
+    run(WithOptions<S>{options != nullptr ? *options : plain}, std::false_type{});
+  } else if (options != nullptr) {
+    run(WithOptions<S>{*options}, std::true_type{});
+  } else {
+    run(Plain{}, std::true_type{});
+  }
+}
+
+inline void check_steps(Index steps) {
+  if (steps > std::numeric_limits<int>::max()) {
+    throw std::invalid_argument("steps: expected a number of 32 bits, got " + std::to_string(steps));
+  }
+}
+
+inline Launch grid_shape(const char* name, const GridLayout& layout, cudaStream_t stream) {
+  return {.name = name,
+          .grid = dim3(static_cast<unsigned>(layout.unit_blocks), static_cast<unsigned>(layout.row_slices)),
+          .block = dim3(grid_threads),
+          .shared_bytes = layout.shared_bytes,
+          .stream = stream,
+          .cooperative = true};
+}
+
+template <class T, bool tensor_cores>
+void grid_forward(const SequenceForward<T>& p, const CellOptions<StateOf<T>>* options,
+                  const GridLayout& layout, void* workspace, cudaStream_t stream) {
+  check_steps(p.steps);
+  if (p.batch == 0 || p.units == 0) return;
+  with_grid_variant(options, layout, [&]<class Maker, class Resident>(const Maker& maker, Resident) {
+    launch(grid_shape("grid_forward", layout, stream),
+           grid_forward_kernel<FormatOf<T, tensor_cores>, Resident::value, Maker>, p, layout,
+           static_cast<unsigned char*>(workspace), maker);
+  });
+}
+
+template <class T, bool tensor_cores>
+void grid_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>* options,
+                   const GridLayout& layout, void* workspace, cudaStream_t stream) {
+  check_steps(p.steps);
+  if (p.batch == 0 || p.units == 0) return;
+  with_grid_variant(options, layout, [&]<class Maker, class Resident>(const Maker& maker, Resident) {
+    launch(grid_shape("grid_backward", layout, stream),
+           grid_backward_kernel<FormatOf<T, tensor_cores>, Resident::value, Maker>, p, layout,
+           static_cast<unsigned char*>(workspace), maker);
+  });
+}
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,76 @@
+#include "grid_layout.h"
+
+#include <algorithm>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace fusedlstm::cuda {
+namespace {
+
+constexpr Index divide(Index a, Index b) { return (a + b - 1) / b; }
+constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction, bool options, Index batch,
+                       Index units, int multiprocessors, std::size_t shared_per_block) {
+  const bool forward = direction == Direction::forward;
+  constexpr Index most = std::numeric_limits<int>::max();
+  if (units > most / 64) {
+    throw std::invalid_argument("units: expected at most " + std::to_string(most / 64) + ", got " +
+                                std::to_string(units));
+  }
+  if (batch > most / 64) {
+    throw std::invalid_argument("batch: expected at most " + std::to_string(most / 64) + " rows, got " +
+                                std::to_string(batch));
+  }
+  GridLayout layout{};
+  if (batch == 0 || units == 0) return layout;
+  GridTile tile = grid_tile(tensor_cores, number_bytes, direction, options, true);
+  layout.slice_units = tile.slice_columns / (forward ? 4 : 1);
+  layout.slices = static_cast<int>(divide(units, layout.slice_units));
+  layout.resident = layout.slices <= multiprocessors;
+  tile = grid_tile(tensor_cores, number_bytes, direction, options, layout.resident);
+
+  // A block for each multiprocessor. Rows are split as far as blocks go round, whole groups of them.
+  layout.unit_blocks = std::min(layout.slices, multiprocessors);
+  const Index groups = divide(batch, rows_of_group);
+  const Index room = std::max<Index>(1, multiprocessors / layout.unit_blocks);
+  const Index groups_each = divide(groups, std::min(groups, room));
+  layout.row_slices = static_cast<int>(divide(groups, groups_each));
+  layout.rows = static_cast<int>(groups_each * rows_of_group);
+
+  const Index depth = forward ? units : 4 * units;
+  layout.per_warp = static_cast<int>(divide(divide(depth, tile.chunk), grid_warps));
+  layout.pitch = grid_warps * layout.per_warp * tile.chunk;
+  const std::size_t sums = static_cast<std::size_t>(grid_warps * tile.rows * tile.sums_pitch) *
+                           static_cast<std::size_t>(tile.sum_bytes);
+  const std::size_t fixed = sums + static_cast<std::size_t>(grid_warps * tile.stage_bytes);
+  const auto chunk_bytes = static_cast<std::size_t>(grid_warps * tile.chunk_bytes);
+  if (layout.resident && shared_per_block > fixed) {
+    const auto room_for = static_cast<int>((shared_per_block - fixed) / chunk_bytes);
+    layout.in_shared = std::clamp(layout.per_warp - tile.kept, 0, room_for);
+  }
+  layout.shared_bytes = fixed + static_cast<std::size_t>(layout.in_shared) * chunk_bytes;
+
+  const auto rows = static_cast<std::size_t>(layout.row_slices) * static_cast<std::size_t>(layout.rows);
+  layout.operands = static_cast<std::size_t>(layout.row_slices) * counter_bytes;
+  layout.operands = aligned(layout.operands);
+  layout.buffer_bytes =
+      aligned(rows * static_cast<std::size_t>(layout.pitch) * static_cast<std::size_t>(number_bytes));
+  layout.kept_states = layout.operands + 2 * layout.buffer_bytes;
+  const std::size_t states = forward || !options
+                                 ? 0
+                                 : static_cast<std::size_t>(batch) * static_cast<std::size_t>(units) *
+                                       static_cast<std::size_t>(tile.sum_bytes);
+  layout.weights = layout.kept_states + aligned(states);
+  const int rest = std::max(0, layout.per_warp - tile.kept - layout.in_shared);
+  // Every row slice has a copy of its own, that its blocks write and read without waiting for others.
+  layout.workspace_bytes = layout.weights + static_cast<std::size_t>(layout.row_slices) *
+                                                static_cast<std::size_t>(layout.slices) *
+                                                static_cast<std::size_t>(rest) * chunk_bytes;
+  return layout;
+}
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,101 @@
+// How the grid kernels (grid_sequence.h) share a recurrent product among blocks and warps, and where the
+// weights are kept. Plain C++: the kernels take their constants from here, and the plan its sizes.
+//
+// The product of a step is (rows, K) times (K, columns): forward K = H and a unit has four columns, its
+// gates; backward K = 4H and a unit has one. Columns are cut into slices, one for each block of a row of the
+// grid, and batch rows into row slices, one for each row of the grid. In a block, K is cut into eight runs of
+// chunks, one for each warp; a chunk is what a lane reads of a batch row in 16 bytes, times the lanes that
+// read side by side. A warp's first chunks of weights stay in registers, the next in shared memory, and the
+// rest is read from global memory at every step, by the lane that has written it, in the order it is read in.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../lstm.h"
+
+namespace fusedlstm::cuda {
+
+enum class Direction : std::uint8_t { forward, backward };
+
+constexpr int grid_warps = 8;
+constexpr int grid_threads = 32 * grid_warps;
+constexpr int rows_of_group = 8;  // batch rows of one tile of a product
+
+// Constants of a kernel.
+struct GridTile {
+  int chunk;        // numbers of K
+  int columns;      // of one tile
+  int word_bytes;   // of a weight as a lane keeps it: a number, or two of 16 bits
+  int words;        // weights of a lane, for a chunk and tile
+  int tiles;        // side by side
+  int groups;       // of rows, one above the other
+  int kept;         // chunks of weights in registers
+  int piece;        // chunks whose operands are fetched together
+  int stage_bytes;  // of shared memory for one warp's pieces of operands
+  int sum_bytes;    // of a sum
+  int slice_columns;
+  int rows;
+  int chunk_bytes;  // of a chunk's weights in a warp
+  int sums_pitch;   // numbers from one row of partial sums to the next, so that rows share no banks
+};
+
+// Registers of a thread for weights, of the 255 that it has: as many as leave the rest without a spill.
+constexpr int weight_registers(bool tensor_cores, int number_bytes, Direction direction, bool options) {
+  if (direction == Direction::forward) return number_bytes == 8 ? 64 : 128;
+  return tensor_cores && !options ? 128 : 96;
+}
+
+// `tensor_cores` is for numbers of 2 bytes, and of 4 bytes as tf32. Without `resident` weights, a block has
+// several slices in turn, and more rows at once to make up for reading weights anew.
+constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction direction, bool options,
+                             bool resident) {
+  const bool forward = direction == Direction::forward;
+  GridTile tile{};
+  tile.chunk = (tensor_cores ? 64 : 16) / number_bytes;
+  tile.columns = tensor_cores ? 16 : 32;
+  tile.word_bytes = tensor_cores ? 4 : number_bytes;
+  tile.words = (tensor_cores ? 32 : 16) / tile.word_bytes;
+  tile.tiles = (forward ? 64 : 32) / tile.columns;
+  tile.groups = tensor_cores ? (resident ? 2 : 4) : (resident ? 1 : 2);
+  tile.piece = tensor_cores ? 2 : 8;
+  if (resident) {
+    const int chunk_registers = tile.tiles * tile.words * tile.word_bytes / 4;
+    tile.kept = weight_registers(tensor_cores, number_bytes, direction, options) / chunk_registers;
+  }
+  tile.slice_columns = tile.tiles * tile.columns;
+  tile.rows = tile.groups * rows_of_group;
+  tile.chunk_bytes = tile.tiles * 32 * tile.words * tile.word_bytes;
+  tile.sums_pitch = tile.slice_columns + 8;
+  tile.stage_bytes = tensor_cores ? 0 : 2 * tile.rows * tile.piece * 16;
+  tile.sum_bytes = number_bytes == 8 ? 8 : 4;
+  return tile;
+}
+
+// How a problem lies on the grid. Offsets are of bytes in the workspace, which is all zeros at the launch.
+struct GridLayout {
+  int slices;  // of columns
+  int slice_units;
+  int unit_blocks;  // blocks in a row of the grid
+  int row_slices;   // rows of the grid
+  int rows;         // batch rows of a row slice
+  int per_warp;     // chunks
+  int in_shared;    // of these, in shared memory
+  int pitch;        // numbers of a row of operands
+  bool resident;
+  std::size_t shared_bytes;
+  std::size_t operands;  // two of (row_slices * rows, pitch), in turn; before them, the barriers' counters
+  std::size_t buffer_bytes;  // of each
+  std::size_t kept_states;   // backward with options, (B,H) in the type of sums
+  std::size_t weights;       // those that are read anew
+  std::size_t workspace_bytes;
+};
+
+constexpr std::size_t counter_bytes = 128;  // a line of the cache each
+
+// `options` says whether the cell has any. Throws std::invalid_argument where numbers pass what a
+// kernel counts with.
+GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction, bool options, Index batch,
+                       Index units, int multiprocessors, std::size_t shared_per_block);
+
+}  // namespace fusedlstm::cuda

@@ -1,0 +1,10 @@
+#include "grid_launch.cuh"
+
+namespace fusedlstm::cuda {
+
+template void grid_forward<float, true>(const SequenceForward<float>&, const CellOptions<StateOf<float>>*,
+                                        const GridLayout&, void*, cudaStream_t);
+template void grid_backward<float, true>(const SequenceBackward<float>&, const CellOptions<StateOf<float>>*,
+                                         const GridLayout&, void*, cudaStream_t);
+
+}  // namespace fusedlstm::cuda
