@@ -30,11 +30,14 @@ function(add_simt_module name)
 endfunction()
 
 add_simt_module(_simt
+  csrc/cuda/array_bindings.cpp
+  csrc/cuda/bindings.cpp
   csrc/cuda/cell.cu
+  csrc/cuda/elementwise.cu
   csrc/cuda/small_sequence.cu
-  csrc/simt/cell.cpp
-  csrc/simt/extension.cpp
-  csrc/simt/small_sequence.cpp)
+  csrc/cuda/steps.cu
+  csrc/simt/extension.cpp)
+target_compile_definitions(_simt PRIVATE FUSEDLSTM_SIMULATED)
 add_simt_module(_simt_tests
   tests/simt/kernels/bindings.cpp
   tests/simt/kernels/correct.cu

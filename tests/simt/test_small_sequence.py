@@ -82,11 +82,11 @@ def run(kernels: Any, case: Case, *, over_z: bool = False) -> Results:
     y, h, c = empty(B, T, H, name="y"), empty(B, H, name="h"), empty(B, H, name="c")
     gates = z_x if over_z else empty(B, T, 4 * H, name="gates")
     cells = empty(T + 1, B, H, name="cells")
-    kernels.small_forward(z_x, recurrent, given("h0"), given("c0"), lengths, y, h, c, gates, cells)
+    kernels.sequence_forward(z_x, recurrent, given("h0"), given("c0"), lengths, y, h, c, gates, cells)
     dz = kernels.array(gates, "dz") if case.lengths is None else gates
     activated = gates.copy()
     dh0, dc0 = empty(B, H, name="dh0"), empty(B, H, name="dc0")
-    kernels.small_backward(recurrent, lengths, cells, given("dy"), given("dh"), given("dc"), dz, dh0, dc0)
+    kernels.sequence_backward(recurrent, lengths, cells, given("dy"), given("dh"), given("dc"), dz, dh0, dc0)
     return Results(y, h, c, activated, cells, dz, dh0, dc0)
 
 
@@ -170,7 +170,7 @@ def test_inference_keeps_no_tape(kernels: Any) -> None:
     case = make((3, 4, 9), np.float32)
     y, h, c = (kernels.empty(shape, np.float32) for shape in ((3, 4, 9), (3, 9), (3, 9)))
     arrays = [kernels.array(array) for array in (case.z_x, case.recurrent)]
-    kernels.small_forward(*arrays, kernels.array(case.h0), kernels.array(case.c0), None, y, h, c, None, None)
+    kernels.sequence_forward(*arrays, kernels.array(case.h0), kernels.array(case.c0), None, y, h, c, None, None)
     taped = run(kernels, case)
     for got, want in ((y, taped.y), (h, taped.h), (c, taped.c)):
         np.testing.assert_array_equal(got, want)
@@ -238,7 +238,7 @@ def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: A
     gates, cells = kernels.empty((B, T, 4 * H), dtype, "gates"), kernels.empty((T + 1, B, H), dtype, "cells")
     starts = device(case.h0, "h0"), device(case.c0, "c0")
     z_x = device(case.z_x, "z_x")
-    kernels.small_forward(z_x, recurrent, *starts, ends, y, h, c, gates, cells, mask, given, seed)
+    kernels.sequence_forward(z_x, recurrent, *starts, ends, y, h, c, gates, cells, mask, given, seed)
     assert case.h0 is not None
     assert case.c0 is not None
     at = [case.z_x.astype(np.float64), case.h0.astype(np.float64), case.c0.astype(np.float64)]
@@ -250,7 +250,7 @@ def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: A
     dp = None if p is None else kernels.empty((B, 3, H), dtype, "dpeepholes")
     upstream = [device(array, "d") for array in (case.dy, case.dh, case.dc)]
     # Over the gates, as always.
-    kernels.small_backward(recurrent, ends, cells, *upstream, gates, dh0, dc0, dp, mask, given, seed)
+    kernels.sequence_backward(recurrent, ends, cells, *upstream, gates, dh0, dc0, dp, mask, given, seed)
     # Row by row the derivative along a direction, exact by a step into the complex plane, against the
     # gradients' product with it.
     step = 1e-30
@@ -270,7 +270,7 @@ def test_options(kernels: Any, name: str, drawn: bool, with_more: bool, dtype: A
 
 
 def test_too_many_units(kernels: Any) -> None:
-    with pytest.raises(ValueError, match="units: expected at most 128, got 129"):
+    with pytest.raises(ValueError, match="sequence: there is no kernel for more than 128 units, got 129"):
         run(kernels, make((1, 1, 129), np.float32))
 
 
