@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <type_traits>
 
 #include "../cell.h"
@@ -6,49 +5,21 @@
 #include "cell_maker.cuh"
 #include "number.cuh"
 #include "pack.cuh"
+#include "rows.cuh"
 
 namespace fusedlstm::cuda {
 namespace {
 
-constexpr unsigned threads_per_block = 256;
-constexpr unsigned most_blocks_of_rows = 65535;  // in y of a grid; rows beyond are for its next turns
+constexpr unsigned threads_per_block = threads_for_rows;
 
 template <class T>
 struct CellTraits {
   // Blocks that a multiprocessor holds at least, which leaves a thread the registers not to spill any.
   static constexpr unsigned blocks = sizeof(T) == sizeof(float) ? 3 : 2;
   static constexpr unsigned registers = 65536 / (blocks * threads_per_block);
-  static_assert(threads_per_block % 32 == 0 && threads_per_block <= 1024);
   static_assert(blocks * threads_per_block <= 1024, "what the smallest multiprocessor (sm_75) has room for");
   static_assert(registers >= 16 * sizeof(T));
 };
-
-// Units along x, a power of two so that a block has all its threads, and rows along y. So no thread divides
-// to find its place.
-dim3 block_for(Index columns) {
-  unsigned x = 1;
-  while (x < threads_per_block && static_cast<Index>(x) < columns) x *= 2;
-  return dim3(x, threads_per_block / x);
-}
-
-dim3 grid_for(Index batch, Index columns, const dim3& block) {
-  const auto blocks = [](Index size, unsigned per_block, unsigned most) {
-    return static_cast<unsigned>(std::min<Index>((size + per_block - 1) / per_block, most));
-  };
-  return dim3(blocks(columns, block.x, 0x7fffffff), blocks(batch, block.y, most_blocks_of_rows));
-}
-
-// Calls body(b, j) for a thread's own rows b and first units j of packs.
-template <int count, class Body>
-__device__ __forceinline__ void for_each_own(Index batch, Index units, const Body& body) {
-  const Index first_row = static_cast<Index>(blockIdx.y) * blockDim.y + threadIdx.y;
-  const Index first_unit = (static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x) * count;
-  const Index rows = static_cast<Index>(gridDim.y) * blockDim.y;
-  const Index columns = static_cast<Index>(gridDim.x) * blockDim.x * count;
-  for (Index b = first_row; b < batch; b += rows) {
-    for (Index j = first_unit; j < units; j += columns) body(b, j);
-  }
-}
 
 // The four gates of a pack of units.
 template <class T, int count>
@@ -149,25 +120,19 @@ void with_variant(const CellOptions<T>* options, bool packs, const Run& run) {
 
 template <class T>
 void cell_forward(const CellForward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
-  if (p.batch == 0 || p.units == 0) return;
   const bool packs = in_packs<T>(p.units, p.z, p.c_prev, p.h, p.c, p.gates);
   with_variant(options, packs, [&](const auto& maker, auto count) {
-    const Index columns = p.units / count;
-    const dim3 block = block_for(columns);
-    launch({"cell_forward", grid_for(p.batch, columns, block), block, 0, stream},
-           cell_forward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
+    launch_rows("cell_forward", p.batch, p.units / count, stream,
+                cell_forward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
   });
 }
 
 template <class T>
 void cell_backward(const CellBackward<T>& p, const CellOptions<T>* options, cudaStream_t stream) {
-  if (p.batch == 0 || p.units == 0) return;
   const bool packs = in_packs<T>(p.units, p.gates, p.c_prev, p.c, p.dh, p.dc, p.dz, p.dc_prev);
   with_variant(options, packs, [&](const auto& maker, auto count) {
-    const Index columns = p.units / count;
-    const dim3 block = block_for(columns);
-    launch({"cell_backward", grid_for(p.batch, columns, block), block, 0, stream},
-           cell_backward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
+    launch_rows("cell_backward", p.batch, p.units / count, stream,
+                cell_backward_kernel<T, count(), std::decay_t<decltype(maker)>>, p, maker);
   });
 }
 

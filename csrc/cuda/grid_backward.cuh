@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       } else if (s > 0) {
         next.fetch(p, items, 0, s - 1);
       }
-      S dc_after[passes];
+      S dc_after[passes] = {};
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
         const GridCell own = items.cell(item, pass);
@@ -140,12 +140,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
         clip.give(cell);
         const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
         if (zoneout.keeps(ZonedState::h)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::h, s);
+          const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
           kept_states[state] = share.to_previous(to_h).v;
           to_h = share.to_fresh(to_h);
         }
         if (zoneout.keeps(ZonedState::c)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::c, s);
+          const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
           kept_c = share.to_previous(to_c);
           to_c = share.to_fresh(to_c);
           c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);

@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
         next.fetch(p, items, 0, s + 1);
       }
       // Read before the product, so that they have arrived after it.
-      S c_before[passes];
+      S c_before[passes] = {};
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
         const GridCell own = items.cell(item, pass);
@@ -111,11 +111,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
         const CellValues<V> values = cell_forward(cell, Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
         V h = hidden_state(cell, values.gates.o, values.c);
         V c = values.c;
-        if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, s).mixed(c_prev, c);
+        if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
         if (zoneout.keeps(ZonedState::h)) {
           const T* before = s > 0 ? p.y + (at - 1) * H + own.unit : p.h0 != nullptr ? p.h0 + state : nullptr;
           const V h_prev(before != nullptr ? widened(*before) : S(0));
-          h = zoneout.at(ZonedState::h, s).mixed(h_prev, h);
+          h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
         }
         const T stored = narrowed<T>(h.v);
         *exchange.at(s + 1, own.b, own.unit) = F::operand(factor_of(state) * widened(stored));

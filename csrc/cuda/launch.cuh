@@ -64,4 +64,21 @@ int resident_blocks(void (*kernel)(P...), int threads, std::size_t shared_bytes)
   return per_multiprocessor * multiprocessors;
 }
 
+// Of the current device, as a structure with the members that plan.h's has.
+template <class Properties>
+Properties device_properties() {
+  const Launch how{"device_properties", dim3(), dim3()};
+  int device = 0;
+  check(cudaGetDevice(&device), how);
+  const auto read = [&](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, device), how);
+    return value;
+  };
+  return {.major = read(cudaDevAttrComputeCapabilityMajor),
+          .minor = read(cudaDevAttrComputeCapabilityMinor),
+          .multiprocessors = read(cudaDevAttrMultiProcessorCount),
+          .shared_per_block = static_cast<std::size_t>(read(cudaDevAttrMaxSharedMemoryPerBlockOptin))};
+}
+
 }  // namespace fusedlstm::cuda

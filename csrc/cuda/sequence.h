@@ -35,11 +35,12 @@ struct SequenceForward {
   const Index* lengths;       // (B) in [0, T], or null: all T
   const T* recurrent_mask;    // (B,H) factors of h on its way into a step, or null
   bool zero_padding;
-  T* y;               // (B,T,H)
-  T* h;               // (B,H) last hidden state
-  StateOf<T>* c;      // (B,H) last cell state
-  T* gates;           // (B,T,4H) activated, of real steps only; or null; may be z_x
-  StateOf<T>* cells;  // (T+1,B,H), slot 0 holding c0, and of real steps only; null where gates is
+  Index first_step = 0;  // of a window, in its sequence: zoneout's draws count steps from there
+  T* y;                  // (B,T,H)
+  T* h;                  // (B,H) last hidden state
+  StateOf<T>* c;         // (B,H) last cell state
+  T* gates;              // (B,T,4H) activated, of real steps only; or null; may be z_x
+  StateOf<T>* cells;     // (T+1,B,H), slot 0 holding c0, and of real steps only; null where gates is
 };
 
 template <class T>
@@ -51,6 +52,7 @@ struct SequenceBackward {
   const Index* lengths;       // as given to forward
   const T* recurrent_mask;    // as given to forward
   bool zero_padding;          // as given to forward
+  Index first_step = 0;       // as given to forward
   const StateOf<T>* cells;    // (T+1,B,H), from forward
   const T* dy;                // (B,T,H), or null for zeros
   const T* dh;                // (B,H) gradient of the last hidden state, or null for zeros

@@ -177,8 +177,10 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
         const CellValues<V> values =
             cell_forward(cell, Gates<V>{V(zr[0]), V(zr[H]), V(zr[2 * H]), V(zr[3 * H])}, V(c));
         const V fresh_h = hidden_state(cell, values.gates.o, values.c);
-        c = zoneout.keeps(ZonedState::c) ? zoneout.at(ZonedState::c, s).mixed(V(c), values.c).v : values.c.v;
-        h = zoneout.keeps(ZonedState::h) ? zoneout.at(ZonedState::h, s).mixed(V(h), fresh_h).v : fresh_h.v;
+        c = zoneout.keeps(ZonedState::c) ? zoneout.at(ZonedState::c, p.first_step + s).mixed(V(c), values.c).v
+                                         : values.c.v;
+        h = zoneout.keeps(ZonedState::h) ? zoneout.at(ZonedState::h, p.first_step + s).mixed(V(h), fresh_h).v
+                                         : fresh_h.v;
         *operand = factor * h;
         if (p.gates != nullptr) {
           T* gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
@@ -250,12 +252,12 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
         V to_c(dc);
         V kept_c(0);
         if (zoneout.keeps(ZonedState::h)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::h, s);
+          const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
           kept = share.to_previous(to_h);
           to_h = share.to_fresh(to_h);
         }
         if (zoneout.keeps(ZonedState::c)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::c, s);
+          const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
           kept_c = share.to_previous(to_c);
           to_c = share.to_fresh(to_c);
           c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);

@@ -34,4 +34,13 @@ int resident_blocks(void (*)(P...), int threads, std::size_t shared_bytes) {
   return simt::resident_blocks(threads, shared_bytes);
 }
 
+template <class Properties>
+Properties device_properties() {
+  const simt::DeviceSize size = simt::device_size();
+  return {.major = size.major,
+          .minor = size.minor,
+          .multiprocessors = size.multiprocessors,
+          .shared_per_block = size.shared_per_block};
+}
+
 }  // namespace fusedlstm::cuda

@@ -53,6 +53,11 @@ void fail(const std::string& what) {
 
 void run(const Grid& grid) { Machine::get().run(grid); }
 
+DeviceSize device_size() {
+  const Device& device = Machine::get().device;
+  return {device.major, device.minor, device.multiprocessors, device.shared_per_block};
+}
+
 int resident_blocks(int threads, std::size_t shared_bytes) {
   const Device& device = Machine::get().device;
   if (threads < 1 || shared_bytes > device.shared_per_block) return 0;

@@ -36,6 +36,13 @@ struct Grid {
 };
 
 void run(const Grid& grid);
+struct DeviceSize {
+  int major;
+  int minor;
+  int multiprocessors;
+  std::size_t shared_per_block;
+};
+DeviceSize device_size();
 // Blocks of a kernel that the whole device can hold at once.
 int resident_blocks(int threads, std::size_t shared_bytes);
 

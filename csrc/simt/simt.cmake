@@ -30,11 +30,22 @@ function(add_simt_module name)
 endfunction()
 
 add_simt_module(_simt
+  csrc/cuda/array_bindings.cpp
+  csrc/cuda/bindings.cpp
   csrc/cuda/cell.cu
+  csrc/cuda/current_device.cu
+  csrc/cuda/elementwise.cu
+  csrc/cuda/grid_bfloat16.cu
+  csrc/cuda/grid_double.cu
+  csrc/cuda/grid_float.cu
+  csrc/cuda/grid_float16.cu
+  csrc/cuda/grid_layout.cpp
+  csrc/cuda/grid_tf32.cu
+  csrc/cuda/plan.cpp
   csrc/cuda/small_sequence.cu
-  csrc/simt/cell.cpp
-  csrc/simt/extension.cpp
-  csrc/simt/small_sequence.cpp)
+  csrc/cuda/steps.cu
+  csrc/simt/extension.cpp)
+target_compile_definitions(_simt PRIVATE FUSEDLSTM_SIMULATED)
 add_simt_module(_simt_tests
   tests/simt/kernels/bindings.cpp
   tests/simt/kernels/correct.cu

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from .calls import Calls
+
 BUILD = Path(os.environ.get("FUSEDLSTM_SIMT_BUILD", Path(__file__).parents[2] / "build" / "simt"))
 
 
@@ -50,4 +52,4 @@ def simt(request: pytest.FixtureRequest, module: Any) -> Any:
 @pytest.fixture(params=ORDERS)
 def kernels(request: pytest.FixtureRequest) -> Any:
     """Return _simt, the project's kernels, with a simulated GPU whose threads run in one order."""
-    return in_order(load("_simt"), request.param)
+    return Calls(in_order(load("_simt"), request.param))

@@ -1,0 +1,82 @@
+// What Python hands to the bindings, as C++ has it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "../lstm.h"
+#include "half_types.h"
+#include "stream.h"
+
+namespace fusedlstm::cuda {
+
+namespace py = pybind11;
+
+using Address = std::optional<std::uintptr_t>;
+
+template <class T>
+T* at(const Address& address) {
+  return reinterpret_cast<T*>(address.value_or(0));
+}
+
+inline cudaStream_t stream_at(std::uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
+
+// A (B,T,features) array, with its strides in bytes.
+struct StridedAddress {
+  std::uintptr_t address;
+  Index row;
+  Index step;
+
+  template <class T>
+  Sequence<T> typed() const {
+    constexpr auto size = static_cast<Index>(sizeof(T));
+    return {reinterpret_cast<T*>(address), row / size, step / size};
+  }
+};
+
+// Calls body with a value of the number type that has this name.
+template <class Body>
+void with_number_type(const std::string& name, const Body& body) {
+  if (name == "float32") return body(float{});
+  if (name == "float64") return body(double{});
+  if (name == "float16") return body(__half{});
+  if (name == "bfloat16") return body(__nv_bfloat16{});
+  throw py::type_error("number: expected 'float32', 'float64', 'float16' or 'bfloat16', got '" + name + "'");
+}
+
+// None, or what fusedlstm.ops.CellOptions hands over (csrc/bindings/cell_options.h says what that is made
+// of), with the address of its peepholes in their place. Layer normalization is not looked at.
+template <class T>
+class GivenOptions {
+ public:
+  GivenOptions(const py::object& given, std::optional<std::uint64_t> zoneout_seed) {
+    if (given.is_none()) return;
+    const auto tuple = py::cast<py::tuple>(given);
+    const auto activation = [&](std::size_t place) {
+      const auto [kind, alpha, beta] = py::cast<std::tuple<std::int32_t, double, double>>(tuple[place]);
+      return Activation<T>{static_cast<ActivationKind>(kind), static_cast<T>(alpha), static_cast<T>(beta)};
+    };
+    options_ = {.gate = activation(0),
+                .candidate = activation(1),
+                .output = activation(2),
+                .peepholes = at<const T>(py::cast<Address>(tuple[3])),
+                .cell_clip = static_cast<T>(py::cast<double>(tuple[4])),
+                .coupled = py::cast<bool>(tuple[5]),
+                .zoneout = {.c = py::cast<double>(tuple[7]),
+                            .h = py::cast<double>(tuple[6]),
+                            .drawn = zoneout_seed.has_value(),
+                            .seed = zoneout_seed.value_or(0)},
+                .gate_clip = static_cast<T>(py::cast<double>(tuple[9]))};
+  }
+  const CellOptions<T>* get() const { return options_ ? &*options_ : nullptr; }
+
+ private:
+  std::optional<CellOptions<T>> options_;
+};
+
+}  // namespace fusedlstm::cuda
