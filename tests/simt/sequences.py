@@ -52,7 +52,7 @@ class Case:
     @property
     def state(self) -> np.dtype[Any]:
         """Of cell states and their gradients."""
-        return np.dtype(np.float32) if self.dtype.itemsize == 2 else self.dtype
+        return ARRAYS["float32"] if self.dtype.itemsize == 2 else self.dtype
 
     def assert_close(self, got: Array, want: Array, name: str, scale: Array | None = None) -> None:
         """Compare a result with the reference's.
@@ -84,7 +84,7 @@ def make(shape: tuple[int, int, int], number: str, seed: int = 0) -> Case:
     B, T, H = shape
     random = np.random.default_rng([seed, *shape])
     dtype = ARRAYS[number]
-    state = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+    state = ARRAYS["float32"] if dtype.itemsize == 2 else dtype
 
     def normal(*size: int, scale: float = 1.0, of: np.dtype[Any] = dtype) -> Array:
         return (scale * random.standard_normal(size)).astype(of)
@@ -148,8 +148,8 @@ def run(
     }
     z_x, recurrent, lengths = given("z_x"), given("recurrent"), given("lengths")
     y, h, c = empty(B, T, H, name="y"), empty(B, H, name="h"), empty(B, H, of=case.state, name="c")
-    gates = (z_x if over_z else empty(B, T, 4 * H, name="gates")) if tape else None
-    cells = empty(T + 1, B, H, of=case.state, name="cells") if tape else None
+    gates: Any = (z_x if over_z else empty(B, T, 4 * H, name="gates")) if tape else None
+    cells: Any = empty(T + 1, B, H, of=case.state, name="cells") if tape else None
     memory = workspace(kernels, case, False, kernel, options)
     kernels.sequence_forward(
         z_x, recurrent, given("h0"), given("c0"), lengths, y, h, c, gates, cells, workspace=memory, **common
@@ -169,7 +169,7 @@ def run(
 
 
 def expected(case: Case) -> dict[str, Array]:
-    """Give the results row by row, each over its own length; beyond it y repeats the last state, or is zero."""
+    """Give the results row by row, each over its own length; beyond it y repeats the last state or is 0."""
     B, T, H = case.shape
     lengths = np.full(B, T) if case.lengths is None else case.lengths
     parts: dict[str, list[Array]] = {name: [] for name in ("y", "h", "c", "dz", "dh0", "dc0")}
