@@ -20,7 +20,7 @@ struct Moments {
 };
 
 template <class V>
-[[gnu::always_inline]] inline V normalized(V x, const Moments<V>& row) {
+FUSEDLSTM_INLINE inline V normalized(V x, const Moments<V>& row) {
   return (x - row.mean) * row.scale;
 }
 
@@ -32,7 +32,7 @@ struct GradientMeans {
 };
 
 template <class V>
-[[gnu::always_inline]] inline V through_norm(V dn, V n, V scale, const GradientMeans<V>& row) {
+FUSEDLSTM_INLINE inline V through_norm(V dn, V n, V scale, const GradientMeans<V>& row) {
   return scale * (dn - row.dn - n * row.n_dn);
 }
 

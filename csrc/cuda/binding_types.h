@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 
@@ -48,6 +49,43 @@ void with_number_type(const std::string& name, const Body& body) {
   if (name == "bfloat16") return body(__nv_bfloat16{});
   throw py::type_error("number: expected 'float32', 'float64', 'float16' or 'bfloat16', got '" + name + "'");
 }
+
+// Keyword arguments of a function that has many, by name. What is left out is None, zero or false; names that
+// nobody has asked for are an error.
+class Arguments {
+ public:
+  explicit Arguments(const py::kwargs& given) : given_(given) {}
+
+  template <class T>
+  T get(const char* name) const {
+    const py::object value = find(name);
+    if (!value.is_none()) return py::cast<T>(value);
+    return T{};
+  }
+  Index index(const char* name) const { return get<Index>(name); }
+  bool flag(const char* name) const { return get<bool>(name); }
+  py::object find(const char* name) const {
+    asked_.insert(name);
+    return given_.contains(name) ? py::object(given_[name]) : py::none();
+  }
+  // Of an array, or null.
+  template <class T>
+  T* at(const char* name) const {
+    return reinterpret_cast<T*>(get<std::uintptr_t>(name));
+  }
+  void check_names(const char* function) const {
+    for (const auto& [key, value] : given_) {
+      const auto name = py::cast<std::string>(key);
+      if (!asked_.contains(name)) {
+        throw py::type_error(std::string(function) + ": unexpected argument '" + name + "'");
+      }
+    }
+  }
+
+ private:
+  const py::kwargs& given_;
+  mutable std::set<std::string> asked_;
+};
 
 // None, or what fusedlstm.ops.CellOptions hands over (csrc/bindings/cell_options.h says what that is made
 // of), with the address of its peepholes in their place. Layer normalization is not looked at.

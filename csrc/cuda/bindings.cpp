@@ -10,6 +10,7 @@
 #include "grid_sequence.h"
 #include "plan.h"
 #include "small_sequence.h"
+#include "staged_sequence.h"
 
 namespace fusedlstm::cuda {
 namespace {
@@ -66,10 +67,10 @@ void backward_of_cell(const std::string& number, Index batch, Index units, const
 
 std::optional<SequenceKernel> wanted_kernel(const std::optional<std::string>& name) {
   if (!name) return std::nullopt;
-  for (const SequenceKernel kernel : {SequenceKernel::small, SequenceKernel::grid}) {
+  for (const SequenceKernel kernel : {SequenceKernel::small, SequenceKernel::grid, SequenceKernel::staged}) {
     if (*name == name_of(kernel)) return kernel;
   }
-  throw std::invalid_argument("kernel: expected 'small' or 'grid', got '" + *name + "'");
+  throw std::invalid_argument("kernel: expected 'small', 'grid' or 'staged', got '" + *name + "'");
 }
 
 // Calls run(zero, tensor_cores) with a value of the type of arrays.
@@ -89,114 +90,138 @@ void with_arithmetic(NumberType number, const Run& run) {
   }
 }
 
-// Plans and runs a problem in either direction, a SequenceForward or SequenceBackward that make(zero)
-// returns.
-template <class Make>
-void run_sequence(const SequenceQuery& query, const Make& make, const py::object& options,
-                  std::optional<std::uint64_t> zoneout_seed, const Address& workspace,
-                  std::uintptr_t stream) {
+// Parameters of a layer-normalized cell: epsilon, and the addresses of gamma_recurrent, gamma_cell,
+// beta_cell.
+using NormAddresses = std::optional<std::tuple<double, std::uintptr_t, std::uintptr_t, std::uintptr_t>>;
+
+template <class T>
+RecurrentNorm<T> norm_of(const Arguments& given) {
+  const auto norm = given.get<NormAddresses>("norm");
+  if (!norm) return {};
+  const auto& [epsilon, gamma_recurrent, gamma_cell, beta_cell] = *norm;
+  return {.gamma_recurrent = at<const T>(gamma_recurrent),
+          .gamma_cell = at<const T>(gamma_cell),
+          .beta_cell = at<const T>(beta_cell),
+          .epsilon = static_cast<StateOf<T>>(epsilon)};
+}
+
+template <class T>
+SequenceForward<T> forward_problem(const Arguments& given) {
+  using State = StateOf<T>;
+  return {.batch = given.index("batch"),
+          .steps = given.index("steps"),
+          .units = given.index("units"),
+          .z_x = given.at<const T>("z_x"),
+          .recurrent_kernel = given.at<const T>("recurrent_kernel"),
+          .h0 = given.at<const T>("h0"),
+          .c0 = given.at<const State>("c0"),
+          .lengths = given.at<const Index>("lengths"),
+          .recurrent_mask = given.at<const T>("recurrent_mask"),
+          .zero_padding = given.flag("zero_padding"),
+          .first_step = given.index("first_step"),
+          .y = given.at<T>("y"),
+          .h = given.at<T>("h"),
+          .c = given.at<State>("c"),
+          .gates = given.at<T>("gates"),
+          .cells = given.at<State>("cells"),
+          .outputs = given.index("outputs"),
+          .projection = given.at<const T>("projection"),
+          .m = given.at<T>("m"),
+          .norm = norm_of<T>(given),
+          .normalized = given.at<T>("normalized"),
+          .moments = given.at<State>("moments")};
+}
+
+template <class T>
+SequenceBackward<T> backward_problem(const Arguments& given) {
+  using State = StateOf<T>;
+  return {.batch = given.index("batch"),
+          .steps = given.index("steps"),
+          .units = given.index("units"),
+          .recurrent_kernel = given.at<const T>("recurrent_kernel"),
+          .lengths = given.at<const Index>("lengths"),
+          .recurrent_mask = given.at<const T>("recurrent_mask"),
+          .zero_padding = given.flag("zero_padding"),
+          .first_step = given.index("first_step"),
+          .cells = given.at<const State>("cells"),
+          .dy = given.at<const T>("dy"),
+          .dh = given.at<const T>("dh"),
+          .dc = given.at<const State>("dc"),
+          .gates = given.at<T>("gates"),
+          .dh0 = given.at<T>("dh0"),
+          .dc0 = given.at<State>("dc0"),
+          .dpeepholes = given.at<State>("dpeepholes"),
+          .outputs = given.index("outputs"),
+          .projection = given.at<const T>("projection"),
+          .dprojected = given.at<T>("dprojected"),
+          .norm = norm_of<T>(given),
+          .normalized = given.at<T>("normalized"),
+          .moments = given.at<const State>("moments"),
+          .dnorm = given.at<State>("dnorm")};
+}
+
+// The keyword arguments are the members of SequenceForward or SequenceBackward, and number, options,
+// zoneout_seed, kernel, workspace and stream.
+template <Direction direction>
+void run_sequence(const py::kwargs& keywords) {
+  constexpr bool forward = direction == Direction::forward;
+  const Arguments given(keywords);
+  const py::object options = given.find("options");
+  const SequenceQuery query{.number = number_type(given.get<std::string>("number")),
+                            .direction = direction,
+                            .batch = given.index("batch"),
+                            .steps = given.index("steps"),
+                            .units = given.index("units"),
+                            .options = !options.is_none(),
+                            .outputs = given.index("outputs"),
+                            .normalized = !given.find("norm").is_none(),
+                            .wanted = wanted_kernel(given.get<std::optional<std::string>>("kernel"))};
+  const auto zoneout_seed = given.get<std::optional<std::uint64_t>>("zoneout_seed");
+  void* const workspace = given.at<void>("workspace");
+  const cudaStream_t stream = stream_at(given.get<std::uintptr_t>("stream"));
   const SequencePlan plan = plan_sequence(query, current_device());
-  if (plan.workspace > 0 && !workspace) {
+  if (plan.workspace > 0 && workspace == nullptr) {
     throw std::invalid_argument("workspace: expected " + std::to_string(plan.workspace) + " bytes, got None");
   }
   with_arithmetic(query.number, [&]<bool tensor_cores>(auto zero, std::bool_constant<tensor_cores>) {
     using T = decltype(zero);
-    const GivenOptions<StateOf<T>> given(options, zoneout_seed);
-    const auto problem = make(zero);
-    constexpr bool forward = std::is_same_v<std::decay_t<decltype(problem)>, SequenceForward<T>>;
-    if (plan.kernel == SequenceKernel::grid) {
-      auto* const memory = at<void>(workspace);
-      if constexpr (forward) {
-        grid_forward<T, tensor_cores>(problem, given.get(), plan.layout, memory, stream_at(stream));
-      } else {
-        grid_backward<T, tensor_cores>(problem, given.get(), plan.layout, memory, stream_at(stream));
+    const GivenOptions<StateOf<T>> cell(options, zoneout_seed);
+    if constexpr (forward) {
+      const SequenceForward<T> problem = forward_problem<T>(given);
+      given.check_names("sequence_forward");
+      switch (plan.kernel) {
+        case SequenceKernel::small:
+          if constexpr (!tensor_cores) small_forward<T>(problem, cell.get(), stream);
+          break;
+        case SequenceKernel::grid:
+          grid_forward<T, tensor_cores>(problem, cell.get(), plan.layout, workspace, stream);
+          break;
+        case SequenceKernel::staged:
+          staged_forward<T, tensor_cores>(problem, cell.get(), plan.stages, workspace, stream);
+          break;
       }
-    } else if constexpr (!tensor_cores && forward) {
-      small_forward<T>(problem, given.get(), stream_at(stream));
-    } else if constexpr (!tensor_cores) {
-      small_backward<T>(problem, given.get(), stream_at(stream));
+    } else {
+      const SequenceBackward<T> problem = backward_problem<T>(given);
+      given.check_names("sequence_backward");
+      switch (plan.kernel) {
+        case SequenceKernel::small:
+          if constexpr (!tensor_cores) small_backward<T>(problem, cell.get(), stream);
+          break;
+        case SequenceKernel::grid:
+          grid_backward<T, tensor_cores>(problem, cell.get(), plan.layout, workspace, stream);
+          break;
+        case SequenceKernel::staged:
+          staged_backward<T, tensor_cores>(problem, cell.get(), plan.stages, workspace, stream);
+          break;
+      }
     }
   });
 }
 
-void forward_of_sequence(const std::string& number, Index batch, Index steps, Index units, const Address& z_x,
-                         const Address& recurrent_kernel, const Address& h0, const Address& c0,
-                         const Address& lengths, const Address& recurrent_mask, bool zero_padding,
-                         Index first_step, const Address& y, const Address& h, const Address& c,
-                         const Address& gates, const Address& cells, const py::object& options,
-                         std::optional<std::uint64_t> zoneout_seed, const std::optional<std::string>& kernel,
-                         const Address& workspace, std::uintptr_t stream) {
-  const SequenceQuery query{.number = number_type(number),
-                            .direction = Direction::forward,
-                            .batch = batch,
-                            .steps = steps,
-                            .units = units,
-                            .options = !options.is_none(),
-                            .wanted = wanted_kernel(kernel)};
-  const auto make = [&](auto zero) {
-    using T = decltype(zero);
-    using State = StateOf<T>;
-    return SequenceForward<T>{.batch = batch,
-                              .steps = steps,
-                              .units = units,
-                              .z_x = at<const T>(z_x),
-                              .recurrent_kernel = at<const T>(recurrent_kernel),
-                              .h0 = at<const T>(h0),
-                              .c0 = at<const State>(c0),
-                              .lengths = at<const Index>(lengths),
-                              .recurrent_mask = at<const T>(recurrent_mask),
-                              .zero_padding = zero_padding,
-                              .first_step = first_step,
-                              .y = at<T>(y),
-                              .h = at<T>(h),
-                              .c = at<State>(c),
-                              .gates = at<T>(gates),
-                              .cells = at<State>(cells)};
-  };
-  run_sequence(query, make, options, zoneout_seed, workspace, stream);
-}
-
-void backward_of_sequence(const std::string& number, Index batch, Index steps, Index units,
-                          const Address& recurrent_kernel, const Address& lengths,
-                          const Address& recurrent_mask, bool zero_padding, Index first_step,
-                          const Address& cells, const Address& dy, const Address& dh, const Address& dc,
-                          const Address& gates, const Address& dh0, const Address& dc0,
-                          const Address& dpeepholes, const py::object& options,
-                          std::optional<std::uint64_t> zoneout_seed, const std::optional<std::string>& kernel,
-                          const Address& workspace, std::uintptr_t stream) {
-  const SequenceQuery query{.number = number_type(number),
-                            .direction = Direction::backward,
-                            .batch = batch,
-                            .steps = steps,
-                            .units = units,
-                            .options = !options.is_none(),
-                            .wanted = wanted_kernel(kernel)};
-  const auto make = [&](auto zero) {
-    using T = decltype(zero);
-    using State = StateOf<T>;
-    return SequenceBackward<T>{.batch = batch,
-                               .steps = steps,
-                               .units = units,
-                               .recurrent_kernel = at<const T>(recurrent_kernel),
-                               .lengths = at<const Index>(lengths),
-                               .recurrent_mask = at<const T>(recurrent_mask),
-                               .zero_padding = zero_padding,
-                               .first_step = first_step,
-                               .cells = at<const State>(cells),
-                               .dy = at<const T>(dy),
-                               .dh = at<const T>(dh),
-                               .dc = at<const State>(dc),
-                               .gates = at<T>(gates),
-                               .dh0 = at<T>(dh0),
-                               .dc0 = at<State>(dc0),
-                               .dpeepholes = at<State>(dpeepholes)};
-  };
-  run_sequence(query, make, options, zoneout_seed, workspace, stream);
-}
-
 // For the current device, or one whose (major, minor, multiprocessors, shared_per_block) are given.
 py::dict plan_of_sequence(const std::string& number, Index batch, Index steps, Index units, bool backward,
-                          bool has_options, const std::optional<std::string>& kernel,
+                          bool has_options, Index outputs, bool normalized,
+                          const std::optional<std::string>& kernel,
                           const std::optional<std::tuple<int, int, int, std::size_t>>& device) {
   const auto properties = [&]() -> DeviceProperties {
     if (!device) return current_device();
@@ -209,21 +234,33 @@ py::dict plan_of_sequence(const std::string& number, Index batch, Index steps, I
                                            .steps = steps,
                                            .units = units,
                                            .options = has_options,
+                                           .outputs = outputs,
+                                           .normalized = normalized,
                                            .wanted = wanted_kernel(kernel)},
                                           properties());
   py::dict result;
   result["kernel"] = name_of(plan.kernel);
   result["reason"] = plan.reason;
   result["workspace"] = plan.workspace;
-  const GridLayout& layout = plan.layout;
-  result["blocks"] = py::make_tuple(layout.unit_blocks, layout.row_slices);
-  result["rows"] = layout.rows;
-  result["slice_units"] = layout.slice_units;
-  result["slices"] = layout.slices;
-  result["resident"] = layout.resident;
-  result["chunks"] = layout.per_warp;
-  result["chunks_in_shared"] = layout.in_shared;
-  result["shared_bytes"] = layout.shared_bytes;
+  if (plan.kernel == SequenceKernel::staged) {
+    const StagedLayout& stages = plan.stages;
+    result["blocks"] = py::make_tuple(stages.unit_blocks, stages.row_slices);
+    result["rows"] = stages.rows;
+    result["slices"] = stages.slices;
+    result["output_slices"] = stages.output_slices;
+    result["shared_bytes"] = stages.shared_bytes;
+  }
+  if (plan.kernel == SequenceKernel::grid) {
+    const GridLayout& layout = plan.layout;
+    result["blocks"] = py::make_tuple(layout.unit_blocks, layout.row_slices);
+    result["rows"] = layout.rows;
+    result["slice_units"] = layout.slice_units;
+    result["slices"] = layout.slices;
+    result["resident"] = layout.resident;
+    result["chunks"] = layout.per_warp;
+    result["chunks_in_shared"] = layout.in_shared;
+    result["shared_bytes"] = layout.shared_bytes;
+  }
   return result;
 }
 
@@ -239,24 +276,10 @@ void bind_cell(py::module_& module) {
 
 void bind_sequence(py::module_& module) {
   module.def("sequence_plan", &plan_of_sequence, py::arg("number"), py::arg("batch"), py::arg("steps"),
-             py::arg("units"), py::arg("backward"), py::arg("has_options"), py::arg("kernel") = py::none(),
-             py::arg("device") = py::none());
-  module.def("sequence_forward", &forward_of_sequence, py::kw_only(), py::arg("number"), py::arg("batch"),
-             py::arg("steps"), py::arg("units"), py::arg("z_x"), py::arg("recurrent_kernel"),
-             py::arg("h0") = py::none(), py::arg("c0") = py::none(), py::arg("lengths") = py::none(),
-             py::arg("recurrent_mask") = py::none(), py::arg("zero_padding") = false,
-             py::arg("first_step") = 0, py::arg("y"), py::arg("h"), py::arg("c"),
-             py::arg("gates") = py::none(), py::arg("cells") = py::none(), py::arg("options") = py::none(),
-             py::arg("zoneout_seed") = py::none(), py::arg("kernel") = py::none(),
-             py::arg("workspace") = py::none(), py::arg("stream") = 0);
-  module.def("sequence_backward", &backward_of_sequence, py::kw_only(), py::arg("number"), py::arg("batch"),
-             py::arg("steps"), py::arg("units"), py::arg("recurrent_kernel"), py::arg("lengths") = py::none(),
-             py::arg("recurrent_mask") = py::none(), py::arg("zero_padding") = false,
-             py::arg("first_step") = 0, py::arg("cells"), py::arg("dy") = py::none(),
-             py::arg("dh") = py::none(), py::arg("dc") = py::none(), py::arg("gates"), py::arg("dh0"),
-             py::arg("dc0"), py::arg("dpeepholes") = py::none(), py::arg("options") = py::none(),
-             py::arg("zoneout_seed") = py::none(), py::arg("kernel") = py::none(),
-             py::arg("workspace") = py::none(), py::arg("stream") = 0);
+             py::arg("units"), py::arg("backward"), py::arg("has_options"), py::arg("outputs") = 0,
+             py::arg("normalized") = false, py::arg("kernel") = py::none(), py::arg("device") = py::none());
+  module.def("sequence_forward", &run_sequence<Direction::forward>);
+  module.def("sequence_backward", &run_sequence<Direction::backward>);
 }
 
 }  // namespace

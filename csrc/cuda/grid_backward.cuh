@@ -58,11 +58,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using V = Number<S>;
   constexpr bool has_options = !std::is_same_v<Maker, Plain>;
   using Block = Product<F, Direction::backward, has_options, resident>;
-  using Items = GridItems<Direction::backward, Block, SequenceBackward<T>>;
+  using Items = GridItems<Block::tile.slice_columns, Block, SequenceBackward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
   const Items items(layout, p);
-  const GridExchange<F> exchange(layout, workspace);
+  const GridExchange<F> exchange(layout, layout.pitch, workspace);
   S* const kept_states = reinterpret_cast<S*>(workspace + layout.kept_states);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;
   Block product(layout, dynamic_shared<unsigned char>(),

@@ -37,12 +37,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using V = Number<S>;
   constexpr bool has_options = !std::is_same_v<Maker, Plain>;
   using Block = Product<F, Direction::forward, has_options, resident>;
-  using Items = GridItems<Direction::forward, Block, SequenceForward<T>>;
+  using Items = GridItems<Block::tile.slice_columns / 4, Block, SequenceForward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
   const Index B = p.batch;
   const Items items(layout, p);
-  const GridExchange<F> exchange(layout, workspace);
+  const GridExchange<F> exchange(layout, layout.pitch, workspace);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;
   Block product(layout, dynamic_shared<unsigned char>(),
                 workspace + layout.weights + blockIdx.y * weight_bytes);

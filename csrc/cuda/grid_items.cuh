@@ -12,20 +12,23 @@ namespace fusedlstm::cuda {
 struct GridCell {
   Index b;
   Index unit;
-  int row;     // of the item
-  int column;  // of the slice's units
-  int length;  // real steps
+  int row;      // of the item
+  int column;   // of the slice's units
+  int length;   // real steps
+  bool in_row;  // of the batch, if not of its units
   bool exists;
 };
 
-template <Direction direction, class Product, class Problem>
+// Of slices of `units_of_slice`; Problem has batch, steps, units and lengths, and Layout slices and rows.
+template <int units_of_slice, class Product, class Problem>
 class GridItems {
  public:
   static constexpr GridTile tile = Product::tile;
-  static constexpr int slice_units = tile.slice_columns / (direction == Direction::forward ? 4 : 1);
+  static constexpr int slice_units = units_of_slice;
   static constexpr int passes = (tile.rows * slice_units + grid_threads - 1) / grid_threads;
 
-  __device__ __forceinline__ GridItems(const GridLayout& layout, const Problem& p)
+  template <class Layout>
+  __device__ __forceinline__ GridItems(const Layout& layout, const Problem& p)
       : p_(p),
         first_row_(static_cast<Index>(blockIdx.y) * layout.rows),
         rows_(static_cast<int>(p.batch - first_row_ < layout.rows ? p.batch - first_row_ : layout.rows)),
@@ -52,8 +55,9 @@ class GridItems {
     cell.column = number % slice_units;
     cell.b = first_row(item) + cell.row;
     cell.unit = static_cast<Index>(slice(item)) * slice_units + cell.column;
-    cell.exists = cell.row < tile.rows && cell.b < first_row_ + rows_ && cell.unit < p_.units;
-    if (cell.exists) cell.length = length(cell.b);
+    cell.in_row = cell.row < tile.rows && cell.b < first_row_ + rows_;
+    cell.exists = cell.in_row && cell.unit < p_.units;
+    if (cell.in_row) cell.length = length(cell.b);
     return cell;
   }
   // The longest of the row slice, which all its blocks find alike.
@@ -87,25 +91,26 @@ class GridItems {
 };
 
 // The two operands in turn, and the barrier of a row slice's blocks.
-template <class F>
+template <class F, class Layout = GridLayout>
 class GridExchange {
  public:
   using Number = typename F::Number;
 
-  __device__ __forceinline__ GridExchange(const GridLayout& layout, unsigned char* workspace)
-      : layout_(layout), workspace_(workspace) {}
+  __device__ __forceinline__ GridExchange(const Layout& layout, const int& pitch, unsigned char* workspace)
+      : layout_(layout), pitch_(pitch), workspace_(workspace) {}
 
   // Rows of the batch are those of the buffer: all row slices but the last are full.
   __device__ __forceinline__ Number* at(int step, Index b, Index k) const {
     unsigned char* const buffer = workspace_ + layout_.operands + (step % 2 == 0 ? 0 : layout_.buffer_bytes);
-    return reinterpret_cast<Number*>(buffer) + b * layout_.pitch + k;
+    return reinterpret_cast<Number*>(buffer) + b * pitch_ + k;
   }
   __device__ __forceinline__ void meet() const {
     sync_blocks(reinterpret_cast<unsigned*>(workspace_ + blockIdx.y * counter_bytes), gridDim.x);
   }
 
  private:
-  const GridLayout& layout_;
+  const Layout& layout_;
+  const int& pitch_;
   unsigned char* workspace_;
 };
 

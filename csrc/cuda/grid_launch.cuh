@@ -8,26 +8,36 @@
 #include "grid_backward.cuh"
 #include "grid_forward.cuh"
 #include "grid_sequence.h"
+#include "staged_backward.cuh"
+#include "staged_forward.cuh"
+#include "staged_sequence.h"
 
 namespace fusedlstm::cuda {
 
 template <class T, bool tensor_cores>
 using FormatOf = std::conditional_t<tensor_cores, Mma<T>, Fma<T>>;
 
+template <class S>
+constexpr CellOptions<S> plain_options{.gate = {ActivationKind::sigmoid, S(0), S(0)},
+                                       .candidate = {ActivationKind::tanh, S(0), S(0)},
+                                       .output = {ActivationKind::tanh, S(0), S(0)},
+                                       .peepholes = nullptr,
+                                       .cell_clip = S(0),
+                                       .coupled = false,
+                                       .zoneout = {.c = 0, .h = 0, .drawn = false, .seed = 0},
+                                       .gate_clip = S(0)};
+
+template <class S>
+WithOptions<S> options_or_plain(const CellOptions<S>* options) {
+  return {options != nullptr ? *options : plain_options<S>};
+}
+
 // Calls run(maker, resident) with what options and layout ask for. Weights that are read anew at every step
 // cost so much more than the cell that its plain form has no kernel of its own there.
 template <class S, class Run>
 void with_grid_variant(const CellOptions<S>* options, const GridLayout& layout, const Run& run) {
-  constexpr CellOptions<S> plain{.gate = {ActivationKind::sigmoid, S(0), S(0)},
-                                 .candidate = {ActivationKind::tanh, S(0), S(0)},
-                                 .output = {ActivationKind::tanh, S(0), S(0)},
-                                 .peepholes = nullptr,
-                                 .cell_clip = S(0),
-                                 .coupled = false,
-                                 .zoneout = {.c = 0, .h = 0, .drawn = false, .seed = 0},
-                                 .gate_clip = S(0)};
   if (!layout.resident) {
-    run(WithOptions<S>{options != nullptr ? *options : plain}, std::false_type{});
+    run(options_or_plain(options), std::false_type{});
   } else if (options != nullptr) {
     run(WithOptions<S>{*options}, std::true_type{});
   } else {
@@ -41,7 +51,8 @@ inline void check_steps(Index steps) {
   }
 }
 
-inline Launch grid_shape(const char* name, const GridLayout& layout, cudaStream_t stream) {
+template <class Layout>
+Launch grid_shape(const char* name, const Layout& layout, cudaStream_t stream) {
   return {.name = name,
           .grid = dim3(static_cast<unsigned>(layout.unit_blocks), static_cast<unsigned>(layout.row_slices)),
           .block = dim3(grid_threads),
@@ -71,6 +82,43 @@ void grid_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>* 
     launch(grid_shape("grid_backward", layout, stream),
            grid_backward_kernel<FormatOf<T, tensor_cores>, Resident::value, Maker>, p, layout,
            static_cast<unsigned char*>(workspace), maker);
+  });
+}
+
+// Calls run(normalized_cell, projected) with what the problem asks for.
+template <class Problem, class Run>
+void with_stages(const Problem& p, const Run& run) {
+  const bool normalized = p.norm.gamma_recurrent != nullptr;
+  if (normalized && p.projection != nullptr) {
+    run(std::true_type{}, std::true_type{});
+  } else if (normalized) {
+    run(std::true_type{}, std::false_type{});
+  } else {
+    run(std::false_type{}, std::true_type{});
+  }
+}
+
+template <class T, bool tensor_cores>
+void staged_forward(const SequenceForward<T>& p, const CellOptions<StateOf<T>>* options,
+                    const StagedLayout& layout, void* workspace, cudaStream_t stream) {
+  check_steps(p.steps);
+  if (p.batch == 0 || p.units == 0) return;
+  with_stages(p, [&]<class Normalized, class Projected>(Normalized, Projected) {
+    launch(grid_shape("staged_forward", layout, stream),
+           staged_forward_kernel<FormatOf<T, tensor_cores>, Normalized::value, Projected::value>, p, layout,
+           static_cast<unsigned char*>(workspace), options_or_plain(options));
+  });
+}
+
+template <class T, bool tensor_cores>
+void staged_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>* options,
+                     const StagedLayout& layout, void* workspace, cudaStream_t stream) {
+  check_steps(p.steps);
+  if (p.batch == 0 || p.units == 0) return;
+  with_stages(p, [&]<class Normalized, class Projected>(Normalized, Projected) {
+    launch(grid_shape("staged_backward", layout, stream),
+           staged_backward_kernel<FormatOf<T, tensor_cores>, Normalized::value, Projected::value>, p, layout,
+           static_cast<unsigned char*>(workspace), options_or_plain(options));
   });
 }
 

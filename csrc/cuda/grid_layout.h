@@ -72,16 +72,20 @@ constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction dire
   return tile;
 }
 
+// Of one product.
+struct ProductLayout {
+  int per_warp;   // chunks
+  int in_shared;  // of these, in shared memory
+  int pitch;      // numbers of a row of operands
+};
+
 // How a problem lies on the grid. Offsets are of bytes in the workspace, which is all zeros at the launch.
-struct GridLayout {
+struct GridLayout : ProductLayout {
   int slices;  // of columns
   int slice_units;
   int unit_blocks;  // blocks in a row of the grid
   int row_slices;   // rows of the grid
   int rows;         // batch rows of a row slice
-  int per_warp;     // chunks
-  int in_shared;    // of these, in shared memory
-  int pitch;        // numbers of a row of operands
   bool resident;
   std::size_t shared_bytes;
   std::size_t operands;  // two of (row_slices * rows, pitch), in turn; before them, the barriers' counters

@@ -6,5 +6,9 @@ template void grid_forward<float, true>(const SequenceForward<float>&, const Cel
                                         const GridLayout&, void*, cudaStream_t);
 template void grid_backward<float, true>(const SequenceBackward<float>&, const CellOptions<StateOf<float>>*,
                                          const GridLayout&, void*, cudaStream_t);
+template void staged_forward<float, true>(const SequenceForward<float>&, const CellOptions<StateOf<float>>*,
+                                          const StagedLayout&, void*, cudaStream_t);
+template void staged_backward<float, true>(const SequenceBackward<float>&, const CellOptions<StateOf<float>>*,
+                                           const StagedLayout&, void*, cudaStream_t);
 
 }  // namespace fusedlstm::cuda

@@ -43,8 +43,16 @@ int bytes_of(NumberType number) {
 
 std::string kib(std::size_t bytes) { return std::to_string((bytes + 1023) / 1024) + " KiB"; }
 
+bool has_stages(const SequenceQuery& query) { return query.normalized || query.outputs > 0; }
+
+std::string stages_of(const SequenceQuery& query) {
+  return query.normalized ? query.outputs > 0 ? "layer normalization and a projection" : "layer normalization"
+                          : "a projection";
+}
+
 // Why the small kernel cannot do it, or nothing.
 std::string against_small(const SequenceQuery& query, const DeviceProperties& device) {
+  if (has_stages(query)) return "its blocks do not meet, as " + stages_of(query) + " wants";
   if (on_tensor_cores(query.number)) return std::string("it has no form for ") + name_of(query.number);
   if (query.units > most_small_units) {
     return std::to_string(query.units) + " units are more than the " + std::to_string(most_small_units) +
@@ -59,7 +67,8 @@ std::string against_small(const SequenceQuery& query, const DeviceProperties& de
   return "";
 }
 
-std::string against_grid(const SequenceQuery& query, const DeviceProperties& device) {
+// Of the kernels that put blocks together.
+std::string against_tensor_cores(const SequenceQuery& query, const DeviceProperties& device) {
   const std::string capability = std::to_string(device.major) + "." + std::to_string(device.minor);
   if ((query.number == NumberType::bfloat16 || query.number == NumberType::tf32) && device.major < 8) {
     return std::string("tensor cores multiply ") + name_of(query.number) +
@@ -88,35 +97,64 @@ NumberType number_type(const std::string& name) {
       "number: expected 'float32', 'tf32', 'float64', 'float16' or 'bfloat16', got '" + name + "'");
 }
 
-const char* name_of(SequenceKernel kernel) { return kernel == SequenceKernel::small ? "small" : "grid"; }
+const char* name_of(SequenceKernel kernel) {
+  switch (kernel) {
+    case SequenceKernel::small:
+      return "small";
+    case SequenceKernel::grid:
+      return "grid";
+    case SequenceKernel::staged:
+      break;
+  }
+  return "staged";
+}
 
 SequencePlan plan_sequence(const SequenceQuery& query, const DeviceProperties& device) {
   const std::string no_small = against_small(query, device);
-  const std::string no_grid = against_grid(query, device);
-  const bool small = query.wanted ? *query.wanted == SequenceKernel::small : no_small.empty();
-  const std::string& against = small ? no_small : no_grid;
-  if (!against.empty()) {
-    throw std::invalid_argument(std::string("kernel ") + (small ? "small" : "grid") +
-                                ": expected a sequence that it can do, but " + against);
+  const SequenceKernel fitting = has_stages(query)  ? SequenceKernel::staged
+                                 : no_small.empty() ? SequenceKernel::small
+                                                    : SequenceKernel::grid;
+  const SequenceKernel kernel = query.wanted.value_or(fitting);
+  const auto refuse = [&](const std::string& why) {
+    throw std::invalid_argument(std::string("kernel ") + name_of(kernel) +
+                                ": expected a sequence that it can do, but " + why);
+  };
+  if (kernel == SequenceKernel::small && !no_small.empty()) refuse(no_small);
+  if (kernel == SequenceKernel::grid && has_stages(query)) refuse("it has no stages for " + stages_of(query));
+  if (kernel == SequenceKernel::staged && !has_stages(query)) {
+    refuse("it is for layer normalization and projections");
   }
-  if (small) {
-    return {SequenceKernel::small,
-            "a multiprocessor keeps all recurrent weights of " + std::to_string(query.units) +
-                " units, so that no block waits for another",
-            0,
-            {}};
+  SequencePlan plan{.kernel = kernel, .reason = "", .workspace = 0, .layout = {}, .stages = {}};
+  if (kernel == SequenceKernel::small) {
+    plan.reason = "a multiprocessor keeps all recurrent weights of " + std::to_string(query.units) +
+                  " units, so that no block waits for another";
+    return plan;
   }
-  const GridLayout layout =
-      grid_layout(on_tensor_cores(query.number), bytes_of(query.number), query.direction, query.options,
-                  query.batch, query.units, device.multiprocessors, device.shared_per_block);
-  if (layout.shared_bytes > device.shared_per_block) {
-    throw std::invalid_argument("kernel grid: expected " + kib(layout.shared_bytes) +
-                                " of shared memory for a block, and the device has " +
-                                kib(device.shared_per_block));
+
+  const std::string no_tensor_cores = against_tensor_cores(query, device);
+  if (!no_tensor_cores.empty()) refuse(no_tensor_cores);
+  const bool tensor_cores = on_tensor_cores(query.number);
+  std::size_t shared = 0;
+  if (kernel == SequenceKernel::grid) {
+    plan.layout = grid_layout(tensor_cores, bytes_of(query.number), query.direction, query.options,
+                              query.batch, query.units, device.multiprocessors, device.shared_per_block);
+    plan.reason =
+        described(plan.layout) + " (not the small kernel: " + (query.wanted ? "asked for" : no_small) + ")";
+    plan.workspace = plan.layout.workspace_bytes;
+    shared = plan.layout.shared_bytes;
+  } else {
+    plan.stages = staged_layout(tensor_cores, bytes_of(query.number), query.direction, query.batch,
+                                query.units, query.outputs, query.normalized, device.multiprocessors);
+    plan.reason = stages_of(query) + ": several stages for a step, on " +
+                  std::to_string(plan.stages.unit_blocks) + " x " + std::to_string(plan.stages.row_slices) +
+                  " blocks";
+    plan.workspace = plan.stages.workspace_bytes;
+    shared = plan.stages.shared_bytes;
   }
-  const std::string why = query.wanted ? "asked for" : no_small;
-  return {SequenceKernel::grid, described(layout) + " (not the small kernel: " + why + ")",
-          layout.workspace_bytes, layout};
+  if (shared > device.shared_per_block) {
+    refuse("a block needs " + kib(shared) + " of shared memory and has " + kib(device.shared_per_block));
+  }
+  return plan;
 }
 
 }  // namespace fusedlstm::cuda

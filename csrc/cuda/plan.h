@@ -9,6 +9,7 @@
 
 #include "../lstm.h"
 #include "grid_layout.h"
+#include "staged_layout.h"
 
 namespace fusedlstm::cuda {
 
@@ -24,7 +25,7 @@ struct DeviceProperties {
   std::size_t shared_per_block = 0;  // bytes, what a kernel may ask for
 };
 
-enum class SequenceKernel : std::uint8_t { small, grid };
+enum class SequenceKernel : std::uint8_t { small, grid, staged };
 
 struct SequenceQuery {
   NumberType number;
@@ -33,6 +34,8 @@ struct SequenceQuery {
   Index steps;
   Index units;
   bool options;
+  Index outputs = 0;                     // R with a projection, 0 without
+  bool normalized = false;               // a layer-normalized cell
   std::optional<SequenceKernel> wanted;  // a kernel to use whatever the plan would be
 };
 
@@ -41,6 +44,7 @@ struct SequencePlan {
   std::string reason;
   std::size_t workspace;  // bytes, zeros at the launch
   GridLayout layout;      // of the grid kernel
+  StagedLayout stages;    // of the staged one
 };
 
 const char* name_of(SequenceKernel kernel);

@@ -20,7 +20,8 @@ class Product {
 
   // Shared memory is laid out as: partial sums, pieces of operands, weights. `global` is what the row slice
   // has of the workspace for weights.
-  __device__ __forceinline__ Product(const GridLayout& layout, unsigned char* shared, unsigned char* global)
+  __device__ __forceinline__ Product(const ProductLayout& layout, unsigned char* shared,
+                                     unsigned char* global)
       : layout_(layout), shared_(shared), global_(reinterpret_cast<Word*>(global)) {}
 
   // weight(column, k) of the block's slice, which knows its bounds. Slices that are read anew are `slice`.
@@ -144,7 +145,7 @@ class Product {
   }
 
   // A reference to a kernel's parameter costs no registers.
-  const GridLayout& layout_;
+  const ProductLayout& layout_;
   unsigned char* shared_;
   Word* global_;
   Words first_[tile.kept > 0 ? tile.kept : 1][tile.tiles];

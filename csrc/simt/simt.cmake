@@ -43,6 +43,7 @@ add_simt_module(_simt
   csrc/cuda/grid_tf32.cu
   csrc/cuda/plan.cpp
   csrc/cuda/small_sequence.cu
+  csrc/cuda/staged_layout.cpp
   csrc/cuda/steps.cu
   csrc/simt/extension.cpp)
 target_compile_definitions(_simt PRIVATE FUSEDLSTM_SIMULATED)

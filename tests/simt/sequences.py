@@ -112,7 +112,7 @@ class Results:
 
 def workspace(kernels: Any, case: Case, backward: bool, kernel: str, options: Any = None) -> Any:
     """Make what the plan says that the kernel wants."""
-    plan = kernels.sequence_plan(case.number, *case.shape, backward, options is not None, kernel)
+    plan = kernels.sequence_plan(case.number, *case.shape, backward, options is not None, kernel=kernel)
     return kernels.array(np.zeros(plan["workspace"], np.uint8), "workspace") if plan["workspace"] else None
 
 

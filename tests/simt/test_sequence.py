@@ -130,7 +130,7 @@ def test_weights_elsewhere(
 ) -> None:
     shape = (9, 2, 130)
     kernels.set_device(**device)
-    plan = kernels.sequence_plan(number, *shape, True, False, "grid")
+    plan = kernels.sequence_plan(number, *shape, True, False, kernel="grid")
     assert {name: plan[name] for name in figures} == figures
     if "shared_per_block" in device:
         # Weights of the rest are read from the workspace.

@@ -1,0 +1,196 @@
+// The forward kernel of staged_sequence.h.
+#pragma once
+
+#include "staged.cuh"
+
+namespace fusedlstm::cuda {
+
+template <class F, bool normalized_cell, bool projected>
+__global__ void __launch_bounds__(grid_threads, 1)
+    staged_forward_kernel(const __grid_constant__ SequenceForward<typename F::Number> p,
+                          const __grid_constant__ StagedLayout layout, unsigned char* workspace,
+                          const __grid_constant__ WithOptions<StateOf<typename F::Number>> maker) {
+  using T = typename F::Number;
+  using S = StateOf<T>;
+  using V = Number<S>;
+  using Block = StagedBlock<F, Direction::forward, projected>;
+  constexpr int slice_units = Block::slice_units;
+  const Index H = p.units;
+  const Index R = projected ? p.outputs : H;
+  const OutputColumns columns{p.batch, p.steps, R, p.lengths};
+  const OutputSlices slices{layout.output_slices, layout.rows};
+  const GridItems<slice_units, typename Block::Multiply, SequenceForward<T>> items(layout, p);
+  const GridItems<Block::slice_columns, typename Block::Multiply, OutputColumns> outputs(slices, columns);
+  const GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
+  Block block(layout, workspace);
+  Block::take(block.recurrent, layout.slices, [&](int slice, int column, int k) {
+    const Index unit = static_cast<Index>(slice) * slice_units + column % slice_units;
+    return unit < H && k < R ? p.recurrent_kernel[k * 4 * H + column / slice_units * H + unit] : T{};
+  });
+  Block::take(block.projection, layout.output_slices, [&](int slice, int column, int k) {
+    const Index output = static_cast<Index>(slice) * Block::slice_columns + column;
+    return output < R && k < H ? p.projection[k * R + output] : T{};
+  });
+
+  const auto factor_of = [&](const GridCell& own) {
+    return p.recurrent_mask != nullptr ? widened(p.recurrent_mask[own.b * R + own.unit]) : S(1);
+  };
+  const auto start_hidden = [&](const GridCell& own) {
+    const S h = p.h0 != nullptr ? widened(p.h0[own.b * R + own.unit]) : S(0);
+    *exchange.at(0, own.b, own.unit) = F::operand(factor_of(own) * h);
+  };
+  const auto end_hidden = [&](const GridCell& own) {
+    T* const y = p.y + own.b * p.steps * R + own.unit;
+    const Index state = own.b * R + own.unit;
+    const T h = own.length > 0 ? y[(own.length - 1) * R] : p.h0 != nullptr ? p.h0[state] : T{};
+    p.h[state] = h;
+    for (Index s = own.length; s < p.steps; ++s) y[s * R] = p.zero_padding ? T{} : h;
+  };
+  const auto store_hidden = [&](const GridCell& own, int s, V h) {
+    const Index at = (own.b * p.steps + s) * R + own.unit;
+    const UnitZoneout<S, WithOptions<S>> zoneout(maker, own.b, own.unit);
+    if (zoneout.keeps(ZonedState::h)) {
+      const T* before = s > 0 ? p.y + at - R : p.h0 != nullptr ? p.h0 + own.b * R + own.unit : nullptr;
+      const V h_prev(before != nullptr ? widened(*before) : S(0));
+      h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
+    }
+    const T stored = narrowed<T>(h.v);
+    p.y[at] = stored;
+    *exchange.at(s + 1, own.b, own.unit) = F::operand(factor_of(own) * widened(stored));
+  };
+
+  items.for_each_cell([&](const GridCell& own) {
+    const Index state = own.b * H + own.unit;
+    const S c = p.c0 != nullptr ? p.c0[state] : S(0);
+    p.c[state] = c;
+    if (p.cells != nullptr) p.cells[state] = c;
+    if (!projected) start_hidden(own);
+  });
+  if (projected) outputs.for_each_cell(start_hidden);
+  const Waiting<S> waiting = block.waiting(H);
+  const RowParts<S> recurrent_parts = block.parts(0);
+  const RowParts<S> cell_parts = block.parts(1);
+  const int last = items.longest();
+  if (last > 0) exchange.meet();
+
+  for (int s = 0; s < last; ++s) {
+    const auto real = [&](const GridCell& own) { return own.exists && s < own.length; };
+    const auto in_real_row = [&](const GridCell& own) { return own.in_row && s < own.length; };
+    // From o and what is seen of c.
+    const auto emit = [&](const GridCell& own, V o, V seen) {
+      const V value = hidden_state(maker.cell(own.unit, H), o, seen);
+      if constexpr (projected) {
+        const T stored = narrowed<T>(value.v);
+        *block.operand(own.b, own.unit) = F::operand(widened(stored));
+        if (p.m != nullptr) p.m[(own.b * p.steps + s) * H + own.unit] = stored;
+      } else {
+        store_hidden(own, s, value);
+      }
+    };
+    const auto run_cell = [&](const GridCell& own, const V(&z)[4]) {
+      const Index state = own.b * H + own.unit;
+      const V c_prev(p.c[state]);
+      const CellValues<V> values =
+          cell_forward(maker.cell(own.unit, H), Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
+      const UnitZoneout<S, WithOptions<S>> zoneout(maker, own.b, own.unit);
+      V c = values.c;
+      if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
+      p.c[state] = c.v;
+      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = c.v;
+      if (p.gates != nullptr) {
+        T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
+        gates[0] = narrowed<T>(values.gates.i.v);
+        gates[H] = narrowed<T>(values.gates.f.v);
+        gates[2 * H] = narrowed<T>(values.gates.g.v);
+        gates[3 * H] = narrowed<T>(values.gates.o.v);
+      }
+      return values;
+    };
+    const auto z_x = [&](const GridCell& own, int gate) {
+      return V(widened(p.z_x[((own.b * p.steps + s) * 4 + gate) * H + own.unit]));
+    };
+    const auto hidden = [&](Index row) { return exchange.at(s, row, 0); };
+
+    for_each_sum(items, block.recurrent, hidden, [&](int slice, const GridCell& own) {
+      S sums[4] = {};
+      if (real(own)) {
+        for (int gate = 0; gate < 4; ++gate) {
+          sums[gate] = block.recurrent.sum(own.row, gate * slice_units + own.column);
+        }
+      }
+      if constexpr (normalized_cell) {
+        const Index left = H - static_cast<Index>(slice) * slice_units;
+        const int count = 4 * static_cast<int>(left < slice_units ? left : slice_units);
+        const bool writes = real(own) && own.column == 0;
+        put_moments<slice_units>(recurrent_parts, own.b, slice, writes, sums, real(own), count);
+        if (real(own)) {
+          for (int gate = 0; gate < 4; ++gate) waiting.at(own, gate) = sums[gate];
+        }
+      } else if (real(own)) {
+        V z[4];
+        for (int gate = 0; gate < 4; ++gate) z[gate] = z_x(own, gate) + V(sums[gate]);
+        const CellValues<V> values = run_cell(own, z);
+        emit(own, values.gates.o, values.c);
+      }
+    });
+
+    if constexpr (normalized_cell) {
+      exchange.meet();
+      for_each_place(items, [&](int slice, const GridCell& own) {
+        const Moments<V> row = row_moments<slice_units>(recurrent_parts, own.b, in_real_row(own), 4 * H,
+                                                        4 * slice_units, p.norm.epsilon);
+        S fresh[1] = {};
+        if (real(own)) {
+          const Index at = own.b * p.steps + s;
+          V z[4];
+          for (int gate = 0; gate < 4; ++gate) {
+            const V n = normalized(V(waiting.at(own, gate)), row);
+            const V gamma(widened(p.norm.gamma_recurrent[gate * H + own.unit]));
+            z[gate] = fma(n, gamma, z_x(own, gate));
+            if (p.normalized != nullptr) p.normalized[(4 * at + gate) * H + own.unit] = narrowed<T>(n.v);
+          }
+          const CellValues<V> values = run_cell(own, z);
+          fresh[0] = values.c.v;
+          waiting.at(own, 0) = values.c.v;
+          waiting.at(own, 1) = values.gates.o.v;
+          if (p.moments != nullptr && own.unit == 0) p.moments[3 * at] = row.scale.v;
+        }
+        const Index left = H - static_cast<Index>(slice) * slice_units;
+        put_moments<slice_units>(cell_parts, own.b, slice, real(own) && own.column == 0, fresh, real(own),
+                                 static_cast<int>(left < slice_units ? left : slice_units));
+      });
+      exchange.meet();
+      for_each_place(items, [&](int, const GridCell& own) {
+        const Moments<V> row =
+            row_moments<slice_units>(cell_parts, own.b, in_real_row(own), H, slice_units, p.norm.epsilon);
+        if (!real(own)) return;
+        const V n = normalized(V(waiting.at(own, 0)), row);
+        const V seen =
+            fma(n, V(widened(p.norm.gamma_cell[own.unit])), V(widened(p.norm.beta_cell[own.unit])));
+        emit(own, V(waiting.at(own, 1)), seen);
+        if (p.moments != nullptr && own.unit == 0) {
+          S* const kept = p.moments + 3 * (own.b * p.steps + s);
+          kept[1] = row.mean.v;
+          kept[2] = row.scale.v;
+        }
+      });
+    }
+
+    if constexpr (projected) {
+      exchange.meet();
+      const auto cells = [&](Index row) { return block.operand(row, 0); };
+      for_each_sum(outputs, block.projection, cells, [&](int, const GridCell& own) {
+        if (real(own)) store_hidden(own, s, V(block.projection.sum(own.row, own.column)));
+      });
+    }
+    if (s + 1 < last) exchange.meet();
+  }
+
+  if (projected) {
+    outputs.for_each_cell(end_hidden);
+  } else {
+    items.for_each_cell(end_hidden);
+  }
+}
+
+}  // namespace fusedlstm::cuda
