@@ -6,16 +6,25 @@
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
 #              ONNX Runtime, Keras on JAX and, since they are large, only when named, PyTorch and TensorFlow
+#   make cuda                                          every CUDA kernel for every architecture into build/cuda, warnings
+#              as errors, and a table of their resources, which make test then checks; needs nvcc
 #   make warnings | sanitize | test-neon | clean       what CI runs besides
+#
+# CUDA=AUTO compiles the CUDA kernels into .venv's package where there is an nvcc, CUDA=ON insists, CUDA=OFF saves the
+# minutes. It is AUTO where there is an NVIDIA GPU, and OFF elsewhere.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CUDA ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),AUTO,OFF)
 # What `make warnings` compiles with. CMAKE_ARGS in the environment reaches every other build, pip's included.
 COMPILERS ?= g++ clang++
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
 SIMT_SOURCES := CMakeLists.txt $(shell find csrc/simt csrc/cuda tests/simt -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h)
+# Arguments of CMake for a build of its own, beside those that it is called with.
+CMAKE_BUILD := -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
+  -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
 
 mnist: $(VENV)/installed-mnist
 	$(BIN)/fusedlstm mnist $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(DATA),--data "$(DATA)") $(ARGS)
@@ -28,11 +37,18 @@ test-simt: $(VENV)/installed-test build/simt/built
 
 # The extension modules of the simulated GPU: tests find them in build/simt.
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
-	$(BIN)/cmake -S . -B build/simt -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_SIMT=ON $(CMAKE_ARGS) \
-	  -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null
+	$(BIN)/cmake -S . -B build/simt $(CMAKE_BUILD) -DFUSEDLSTM_SIMT=ON -DFUSEDLSTM_CUDA=OFF $(CMAKE_ARGS) >/dev/null
 	$(BIN)/cmake --build build/simt --target simt
 	@touch $@
+
+cuda: build/cuda/resources.json
+	$(BIN)/python bench/cuda_resources.py build/cuda/resources.json
+
+# The compiler's report of every kernel's resources; beside it, the module.
+build/cuda/resources.json: bench/cuda_resources.py $(SIMT_SOURCES) | $(VENV)/installed-dev $(VENV)/installed-cuda-tools
+	$(BIN)/cmake -S . -B build/cuda $(CMAKE_BUILD) -DFUSEDLSTM_CUDA=ON -DFUSEDLSTM_CUDA_REPORT=ON -DFUSEDLSTM_WERROR=ON >/dev/null
+	$(BIN)/cmake --build build/cuda --target cuda
+	$(BIN)/python bench/cuda_resources.py --collect build/cuda $@
 
 lint: $(VENV)/installed-dev
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
@@ -44,9 +60,8 @@ bench: $(VENV)/installed-bench
 # Every compiler that is here, warnings as errors.
 warnings: $(VENV)/installed-dev
 	@set -e; for cxx in $(COMPILERS); do command -v $$cxx >/dev/null || { echo "$$cxx: not here, skipped"; continue; }; \
-	  $(BIN)/cmake -S . -B build/warnings-$$cxx -G Ninja -DCMAKE_BUILD_TYPE=Release -DFUSEDLSTM_WERROR=ON -DFUSEDLSTM_SIMT=ON \
-	    -DCMAKE_CXX_COMPILER=$$cxx -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DPython_EXECUTABLE=$(abspath $(BIN))/python \
-	    -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" >/dev/null; \
+	  $(BIN)/cmake -S . -B build/warnings-$$cxx $(CMAKE_BUILD) -DFUSEDLSTM_WERROR=ON -DFUSEDLSTM_SIMT=ON -DFUSEDLSTM_CUDA=OFF \
+	    -DCMAKE_CXX_COMPILER=$$cxx >/dev/null; \
 	  $(BIN)/cmake --build build/warnings-$$cxx; done
 
 sanitize: $(VENV)/installed-dev
@@ -61,9 +76,15 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The package is built once per change of its sources; an extra then only adds what it needs.
-$(VENV)/installed: $(SOURCES) | $(BIN)/python
-	$(PIP_INSTALL) .
+# Another choice builds the package again.
+$(VENV)/chosen-cuda-$(CUDA): | $(BIN)/python
+	@rm -f $(VENV)/chosen-cuda-*
+	@touch $@
+
+# The package is built once per change of its sources; an extra then only adds what it needs. In a folder of its own,
+# since pip's remembers what it was last asked for.
+$(VENV)/installed: $(SOURCES) $(VENV)/chosen-cuda-$(CUDA) | $(BIN)/python
+	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" SKBUILD_BUILD_DIR=build/make-{wheel_tag} $(PIP_INSTALL) .
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
@@ -71,5 +92,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test test-simt lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-simt cuda lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

@@ -25,7 +25,7 @@ cmake=$(dirname "$(command -v "$python")")/cmake
 mkdir -p "$build"
 # Other build types would have their symbols stripped, and reports could not name functions.
 "$cmake" -S "$root" -B "$build/cmake" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER="$compiler" \
-  -DCMAKE_CXX_FLAGS=-fno-sanitize-recover=all -DFUSEDLSTM_SANITIZE=address,undefined \
+  -DCMAKE_CXX_FLAGS=-fno-sanitize-recover=all -DFUSEDLSTM_SANITIZE=address,undefined -DFUSEDLSTM_CUDA=OFF \
   -DPython_EXECUTABLE="$(command -v "$python")" \
   -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" > "$build.log" 2>&1 \
   || { cat "$build.log"; fail "CMake could not configure the build"; }

@@ -155,13 +155,15 @@ def test_unknown_command() -> None:
 
 
 def test_info() -> None:
+    from fusedlstm.cli import cuda_devices
+
     result = run("info")
     assert result.exit_code == 0
     words = " ".join(result.stdout.split())
     assert f"fusedlstm {fusedlstm.__version__}" in words
     assert f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}" in words
     assert f"threads {ops.get_num_threads()}" in words
-    assert "CUDA not built" in words
+    assert f"CUDA {' '.join(cuda_devices().split())}" in words
     assert "extra io safetensors" in words
     assert "processor" in words
 

@@ -7,7 +7,8 @@ namespace fusedlstm::cuda {
 namespace {
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows) dropout_kernel(const Dropout p, const T* x, T* y) {
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
+    dropout_kernel(const Dropout p, const T* x, T* y) {
   using Sum = SumOf<T>;
   const Sum scale = static_cast<Sum>(p.scale);
   for_each_own_of_batch(p.batch, p.steps, p.features, [&](Index b, Index t, Index j) {
@@ -20,7 +21,7 @@ __global__ void __launch_bounds__(threads_for_rows) dropout_kernel(const Dropout
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     sum_rows_kernel(const Index rows, const Index features, const Index* starts, const Index* order,
                     const T* from, T* sums) {
   using Sum = SumOf<T>;

@@ -18,7 +18,8 @@ inline void check(cudaError_t error, const Launch& how) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // what is reported here is not found again by the next call
   const auto text = [](const dim3& d) {
-    return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
+    return std::string("(") + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) +
+           ")";
   };
   throw std::runtime_error("kernel '" + std::string(how.name) + "', grid " + text(how.grid) + ", block " +
                            text(how.block) + ", " + std::to_string(how.shared_bytes) +

@@ -4,7 +4,16 @@
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
+#include <cstring>
+#include <type_traits>
+
 namespace fusedlstm::cuda {
+
+#ifdef __CUDA_ARCH__
+constexpr bool has_async_copies = __CUDA_ARCH__ >= 800;
+#else
+constexpr bool has_async_copies = true;
+#endif
 
 // The launch's shared_bytes, aligned to 128 bytes; the same memory for every T.
 template <class T>
@@ -34,12 +43,21 @@ __device__ __forceinline__ void sync_blocks(unsigned* counter, unsigned blocks) 
 }
 
 // Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to that. The bytes from
-// `valid` on are zeros and not read.
+// `valid` on are zeros and not read. Before sm_80 there is no such thing, and the copy is done at once.
 template <int bytes>
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int valid = bytes) {
   static_assert(bytes == 4 || bytes == 8 || bytes == 16);
   const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  if constexpr (bytes == 16) {
+  if constexpr (!has_async_copies) {
+    using Words = std::conditional_t<bytes == 4, uint1, std::conditional_t<bytes == 8, uint2, uint4>>;
+    Words words{};
+    if (valid == bytes) {
+      words = *static_cast<const Words*>(global);
+    } else {
+      memcpy(&words, global, static_cast<std::size_t>(valid));
+    }
+    *static_cast<Words*>(shared) = words;
+  } else if constexpr (bytes == 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid)
                  : "memory");
   } else {
@@ -49,16 +67,18 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global, int
   }
 }
 // The copies that this thread started since the last commit become a group.
-__device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void copy_async_commit() {
+  if constexpr (has_async_copies) asm volatile("cp.async.commit_group;" ::: "memory");
+}
 // Until all but the latest `groups` groups of this thread are there. Other threads need a barrier after it.
 template <int groups>
 __device__ __forceinline__ void copy_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
+  if constexpr (has_async_copies) asm volatile("cp.async.wait_group %0;" ::"n"(groups) : "memory");
 }
 
-// d = a b + c by a whole warp, with float32 sums: a (16,K) and b (K,8), K = 8 in tf32 and 16 in 16 bits; d
-// and c (16,8). With r = lane / 4 and q = lane % 4, a lane holds (PTX ISA, "Matrix Fragments for mma.m16n8k8"
-// and "mma.m16n8k16"):
+// From sm_80 on: d = a b + c by a whole warp, with float32 sums: a (16,K) and b (K,8), K = 8 in tf32 and 16
+// in 16 bits; d and c (16,8). With r = lane / 4 and q = lane % 4, a lane holds (PTX ISA, "Matrix Fragments
+// for mma.m16n8k8" and "mma.m16n8k16"):
 //   d, c      (r, 2q) (r, 2q+1) (r+8, 2q) (r+8, 2q+1)
 //   tf32  a   (r, q) (r+8, q) (r, q+4) (r+8, q+4)       b   (q, r) (q+4, r)
 //   16 bits   in each register two neighbours in k, the lower one in the lower half:

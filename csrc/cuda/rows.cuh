@@ -10,7 +10,11 @@
 namespace fusedlstm::cuda {
 
 constexpr unsigned threads_for_rows = 256;
+// Blocks that a multiprocessor holds at least. Not told, ptxas makes room for more of them by spilling.
+constexpr unsigned blocks_for_rows = 4;
 static_assert(threads_for_rows % 32 == 0 && threads_for_rows <= 1024);
+static_assert(threads_for_rows * blocks_for_rows <= 1024,
+              "what the smallest multiprocessor (sm_75) has room for");
 
 inline dim3 block_for(Index columns) {
   unsigned x = 1;

@@ -67,7 +67,7 @@ struct StepAt {
 };
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     gather_steps_kernel(const RealSteps real, const Index features, const Sequence<const T> from, T* to) {
   for_each_own_of_batch(real.batch, real.steps, features, [&](Index b, Index s, Index j) {
     const Index row = b * real.steps + s;
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(threads_for_rows)
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     spread_steps_kernel(const RealSteps real, const Index features, const T* from, const bool repeats,
                         const T* first, const Sequence<T> to) {
   for_each_own_of_batch(real.batch, real.steps, features, [&](Index b, Index t, Index j) {
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(threads_for_rows)
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     sum_repeats_kernel(const RealSteps real, const Index features, const Sequence<const T> from, T* sums,
                        T* first) {
   using Sum = SumOf<T>;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(threads_for_rows)
 }
 
 template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
+__global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     previous_states_kernel(const RealSteps real, const Index features, const T* h0, const T* y,
                            const T* factors, T* previous) {
   using Sum = SumOf<T>;

@@ -28,7 +28,7 @@ from fusedlstm.strictness import FallbackError, get_strict, set_strict, strict
 from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
-    from fusedlstm import datasets, exchange, io, testing
+    from fusedlstm import cuda, datasets, exchange, io, testing
     from fusedlstm.exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 
 __version__ = "0.1.0"
@@ -44,6 +44,7 @@ __all__ = [
     "callbacks",
     "config",
     "constraints",
+    "cuda",
     "datasets",
     "exchange",
     "from_keras",
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
-_LAZY = ("datasets", "exchange", "io", "testing")
+_LAZY = ("cuda", "datasets", "exchange", "io", "testing")
 _EXCHANGE = ("from_keras", "from_onnx", "from_torch", "to_keras", "to_onnx", "to_torch")
 
 

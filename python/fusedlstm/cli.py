@@ -93,12 +93,30 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "processor", cpu_model()
     yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
     yield "threads", str(ops.get_num_threads())
-    yield "CUDA", "not built"
+    yield "CUDA", cuda_devices()
     for extra, packages in _EXTRAS.items():
         versions = {package: _version(package) for package in packages}
         found = ", ".join(f"{package} {version or 'missing'}" for package, version in versions.items())
         hint = "" if all(versions.values()) else f' (pip install "fusedlstm[{extra}]")'
         yield f"extra {extra}", found + hint
+
+
+def cuda_devices() -> str:
+    """Return the CUDA devices and what they are, or why the kernels cannot run on any."""
+    from fusedlstm import cuda
+
+    devices = [cuda.device_properties(index) for index in range(cuda.device_count())]
+    if not devices:
+        return str(cuda.why_unavailable())
+    lines = []
+    for index, device in enumerate(devices):
+        lines.append(
+            f"{device['name']}, compute capability {device['major']}.{device['minor']}, "
+            f"{device['multiprocessors']} multiprocessors, {device['memory_bytes'] / 2**30:.0f} GiB"
+        )
+        if (reason := cuda.why_unavailable(index)) is not None:
+            lines.append(reason)
+    return "\n".join(lines)
 
 
 def _version(package: str) -> str | None:

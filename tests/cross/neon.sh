@@ -111,7 +111,7 @@ build() {
     -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
     -DCMAKE_CXX_COMPILER="$target-g++" \
-    -DFUSEDLSTM_WERROR=ON \
+    -DFUSEDLSTM_WERROR=ON -DFUSEDLSTM_CUDA=OFF \
     -Dpybind11_DIR="$cross/site/pybind11/share/cmake/pybind11" \
     -DPython_INCLUDE_DIR="$sysroot/usr/include/python$version" \
     -DCMAKE_CXX_FLAGS="-isystem $sysroot/multiarch" \
