@@ -33,7 +33,7 @@ test: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest $(ARGS)
 
 test-simt: $(VENV)/installed-test build/simt/built
-	$(BIN)/python -m pytest tests/simt $(ARGS)
+	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
 
 # The extension modules of the simulated GPU: tests find them in build/simt.
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev

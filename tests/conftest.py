@@ -13,3 +13,4 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "not_reduced: left out when FUSEDLSTM_TEST_REDUCED=1, since it would take minutes there",
     )
+    config.addinivalue_line("markers", "cpu: in a module that runs on devices, a test for the CPU alone")

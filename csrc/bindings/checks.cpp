@@ -36,7 +36,13 @@ py::array c_order_copy(const char* name, const py::array& array, const char* exp
 }  // namespace
 
 std::string type_name(const py::handle& object) {
-  return py::cast<std::string>(py::type::of(object).attr("__name__"));
+  const py::type type = py::type::of(object);
+  const auto name = py::cast<std::string>(type.attr("__name__"));
+  // CuPy's arrays have the same name as NumPy's.
+  if (name == "ndarray" && !py::isinstance<py::array>(object)) {
+    return py::cast<std::string>(type.attr("__module__")) + "." + name;
+  }
+  return name;
 }
 
 std::string shape_text(const py::array& array) {

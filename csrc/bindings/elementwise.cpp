@@ -1,6 +1,4 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
-#include <cmath>
-
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
@@ -153,11 +151,9 @@ void update(const char* operation, const Slots& slots, const Body& body) {
   note_run(run_of(operation, slots.number, threads));
 }
 
-template <class T>
-UpdateRule<T> update_rule(double learning_rate, double weight_decay, double clipvalue, double scale) {
+UpdateSettings settings(double learning_rate, double weight_decay, double clipvalue, double scale) {
   if (!(clipvalue > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(clipvalue));
-  return {static_cast<T>(learning_rate), static_cast<T>(learning_rate * weight_decay),
-          static_cast<T>(clipvalue), static_cast<T>(scale)};
+  return {learning_rate, weight_decay, clipvalue, scale};
 }
 
 void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity,
@@ -168,8 +164,7 @@ void sgd_update(const py::object& param, const py::object& grad, const py::objec
     raise_type("velocity", "an array, since momentum is not 0", "None");
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
-    const UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
-    const SgdRule<T> rule{base, static_cast<T>(momentum), nesterov};
+    const SgdRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), momentum, nesterov);
     T* v = slots.optional<T>("velocity", velocity);
     update<T>("sgd_update", slots,
               [&](Range range, T* p, const T* g) { kernels().of<T>().sgd(rule, range, p, g, v); });
@@ -184,9 +179,8 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
     raise_type("velocity", "an array, since momentum is not 0", "None");
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
-    const UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
-    const RmspropRule<T> rule{base, static_cast<T>(rho), static_cast<T>(1.0 - rho), static_cast<T>(momentum),
-                              static_cast<T>(epsilon)};
+    const RmspropRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), rho, momentum,
+                              epsilon);
     T* square = slots.required<T>("mean_square", mean_square);
     T* mean = slots.optional<T>("mean_grad", mean_grad);
     T* v = slots.optional<T>("velocity", velocity);
@@ -203,12 +197,8 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
   if (step < 1) raise_value("step", "1 or more", std::to_string(step));
   with_number(slots.number, [&](auto zero) {
     using T = decltype(zero);
-    UpdateRule<T> base = update_rule<T>(learning_rate, weight_decay, clipvalue, scale);
-    const double t = static_cast<double>(step);
-    const double correction = std::sqrt(1.0 - std::pow(beta_2, t)) / (1.0 - std::pow(beta_1, t));
-    base.learning_rate = static_cast<T>(learning_rate * correction);
-    const AdamRule<T> rule{base, static_cast<T>(1.0 - beta_1), static_cast<T>(1.0 - beta_2),
-                           static_cast<T>(epsilon)};
+    const AdamRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), step, beta_1, beta_2,
+                           epsilon);
     T* first = slots.required<T>("m", m);
     T* second = slots.required<T>("v", v);
     T* largest = slots.optional<T>("vhat", vhat);

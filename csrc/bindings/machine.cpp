@@ -15,6 +15,8 @@ namespace {
 
 thread_local KernelRun last_run;
 thread_local bool last_on_openmp = false;
+// What ran on another device since then, or empty.
+thread_local std::string last_elsewhere;
 
 bool has_openmp(int threads) {
   const OpenMP* openmp = joined_openmp();
@@ -22,6 +24,7 @@ bool has_openmp(int threads) {
 }
 
 std::string last_kernel() {
+  if (!last_elsewhere.empty()) return last_elsewhere;
   if (last_run.operation == nullptr) return "none";
   std::string text = std::string("cpu ") + last_run.instruction_set +
                      (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
@@ -69,6 +72,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
 void note_run(const KernelRun& run) {
   last_run = run;
   last_on_openmp = has_openmp(run.threads);
+  last_elsewhere.clear();
 }
 
 void bind_machine(py::module_& module) {
@@ -92,6 +96,7 @@ void bind_machine(py::module_& module) {
   module.def("join_openmp", &join_openmp, py::arg("library"));
   module.def("leave_openmp", &leave_openmp);
   module.def("last_kernel", &last_kernel);
+  module.def("note_kernel", [](const std::string& text) { last_elsewhere = text; }, py::arg("text"));
   module.def("measure_peak", &measure_peak, py::arg("dtype"), py::arg("threads"), py::arg("seconds"));
 }
 

@@ -123,35 +123,16 @@ void scatter_rows(const Index* ids, Index count, Index features, Range columns, 
   }
 }
 
-// The gradient as the rule sees it, and the parameter after decoupled weight decay.
-template <class T>
-[[gnu::always_inline]] inline Vec<T> clipped(const UpdateRule<T>& rule, Vec<T> gradient) {
-  return min(Vec<T>(rule.clip), max(Vec<T>(-rule.clip), gradient)) * Vec<T>(rule.scale);
-}
-
-template <class T>
-[[gnu::always_inline]] inline Vec<T> decayed(const UpdateRule<T>& rule, Vec<T> param) {
-  return param - param * Vec<T>(rule.decay);
-}
-
-// The formulas of Keras 3's optimizers, which are those of the papers they cite: momentum (Polyak 1964,
-// Nesterov 1983), RMSprop (Hinton 2012), Adam (Kingma and Ba 2014), AdamW (Loshchilov and Hutter 2017).
 template <class T>
 void sgd(const SgdRule<T>& rule, Range range, T* param, const T* grad, T* velocity) {
   using V = Vec<T>;
   const FlushDenormals flush;
-  const V rate(rule.learning_rate);
-  const V momentum(rule.momentum);
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
-    const V p = decayed(rule, V::load(param + i, lanes));
-    const V step = rate * clipped(rule, V::load(grad + i, lanes));
-    if (velocity == nullptr) {
-      (p - step).store(param + i, lanes);
-      return;
-    }
-    const V v = momentum * V::load(velocity + i, lanes) - step;
-    v.store(velocity + i, lanes);
-    (rule.nesterov ? p + (momentum * v - step) : p + v).store(param + i, lanes);
+    V p = V::load(param + i, lanes);
+    V v = velocity != nullptr ? V::load(velocity + i, lanes) : V(0);
+    rule.apply(p, V::load(grad + i, lanes), velocity != nullptr, v);
+    p.store(param + i, lanes);
+    if (velocity != nullptr) v.store(velocity + i, lanes);
   });
 }
 
@@ -160,28 +141,16 @@ void rmsprop(const RmspropRule<T>& rule, Range range, T* param, const T* grad, T
              T* velocity) {
   using V = Vec<T>;
   const FlushDenormals flush;
-  const V rate(rule.learning_rate);
-  const V rho(rule.rho);
-  const V rest(rule.rest);
-  const V momentum(rule.momentum);
-  const V epsilon(rule.epsilon);
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
-    const V p = decayed(rule, V::load(param + i, lanes));
-    const V g = clipped(rule, V::load(grad + i, lanes));
-    const V square = rho * V::load(mean_square + i, lanes) + rest * g * g;
+    V p = V::load(param + i, lanes);
+    V square = V::load(mean_square + i, lanes);
+    V mean = mean_grad != nullptr ? V::load(mean_grad + i, lanes) : V(0);
+    V v = velocity != nullptr ? V::load(velocity + i, lanes) : V(0);
+    rule.apply(p, V::load(grad + i, lanes), square, mean_grad != nullptr, mean, velocity != nullptr, v);
+    p.store(param + i, lanes);
     square.store(mean_square + i, lanes);
-    V variance = square;
-    if (mean_grad != nullptr) {
-      const V mean = rho * V::load(mean_grad + i, lanes) + rest * g;
-      mean.store(mean_grad + i, lanes);
-      variance = square - mean * mean;
-    }
-    V step = rate * g / sqrt(variance + epsilon);
-    if (velocity != nullptr) {
-      step = momentum * V::load(velocity + i, lanes) + step;
-      step.store(velocity + i, lanes);
-    }
-    (p - step).store(param + i, lanes);
+    if (mean_grad != nullptr) mean.store(mean_grad + i, lanes);
+    if (velocity != nullptr) v.store(velocity + i, lanes);
   });
 }
 
@@ -189,25 +158,16 @@ template <class T>
 void adam(const AdamRule<T>& rule, Range range, T* param, const T* grad, T* m, T* v, T* vhat) {
   using V = Vec<T>;
   const FlushDenormals flush;
-  const V rate(rule.learning_rate);
-  const V rest_1(rule.rest_1);
-  const V rest_2(rule.rest_2);
-  const V epsilon(rule.epsilon);
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
-    const V p = decayed(rule, V::load(param + i, lanes));
-    const V g = clipped(rule, V::load(grad + i, lanes));
-    const V m_old = V::load(m + i, lanes);
-    const V v_old = V::load(v + i, lanes);
-    const V m_new = m_old + (g - m_old) * rest_1;
-    const V v_new = v_old + (g * g - v_old) * rest_2;
-    m_new.store(m + i, lanes);
-    v_new.store(v + i, lanes);
-    V second = v_new;
-    if (vhat != nullptr) {
-      second = max(V::load(vhat + i, lanes), v_new);
-      second.store(vhat + i, lanes);
-    }
-    (p - rate * m_new / (sqrt(second) + epsilon)).store(param + i, lanes);
+    V p = V::load(param + i, lanes);
+    V first = V::load(m + i, lanes);
+    V second = V::load(v + i, lanes);
+    V largest = vhat != nullptr ? V::load(vhat + i, lanes) : V(0);
+    rule.apply(p, V::load(grad + i, lanes), first, second, vhat != nullptr, largest);
+    p.store(param + i, lanes);
+    first.store(m + i, lanes);
+    second.store(v + i, lanes);
+    if (vhat != nullptr) largest.store(vhat + i, lanes);
   });
 }
 

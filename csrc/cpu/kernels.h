@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../second_order.h"
+#include "../updates.h"
 #include "team.h"
 
 namespace fusedlstm {
@@ -101,35 +102,6 @@ struct LayerNormProblem {
   T* dx;        // (rows, features) or null when not wanted
   Index block;
   T* partial;  // (blocks, 2, features): dgamma and dbeta of each block
-};
-
-template <class T>
-struct UpdateRule {
-  T learning_rate;
-  T decay;  // learning_rate * weight_decay, 0 for none
-  T clip;   // infinity for none
-  T scale;
-};
-
-template <class T>
-struct SgdRule : UpdateRule<T> {
-  T momentum;
-  bool nesterov;
-};
-
-template <class T>
-struct RmspropRule : UpdateRule<T> {
-  T rho;
-  T rest;  // 1 - rho, before it was rounded to T
-  T momentum;
-  T epsilon;
-};
-
-template <class T>
-struct AdamRule : UpdateRule<T> {
-  T rest_1;  // 1 - beta_1 and 1 - beta_2, before those were rounded to T
-  T rest_2;
-  T epsilon;
 };
 
 template <class T>

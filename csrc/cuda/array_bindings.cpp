@@ -1,4 +1,4 @@
-// What surrounds sequences: their real steps, dropout, sums of rows.
+// What surrounds sequences: their real steps, dropout, updates, sums of rows.
 #include <algorithm>
 
 #include "binding_types.h"
@@ -68,6 +68,37 @@ void drop(const std::string& number, Index batch, Index steps, Index features, b
   });
 }
 
+void update_by_sgd(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
+                   const Address& velocity, const UpdateSettings& settings, double momentum, bool nesterov,
+                   std::uintptr_t stream) {
+  with_wide_type(number, [&](auto zero) {
+    using T = decltype(zero);
+    sgd<T>({settings, momentum, nesterov}, size, at<T>(param), at<const T>(grad), at<T>(velocity),
+           stream_at(stream));
+  });
+}
+
+void update_by_rmsprop(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
+                       std::uintptr_t mean_square, const Address& mean_grad, const Address& velocity,
+                       const UpdateSettings& settings, double rho, double momentum, double epsilon,
+                       std::uintptr_t stream) {
+  with_wide_type(number, [&](auto zero) {
+    using T = decltype(zero);
+    rmsprop<T>({settings, rho, momentum, epsilon}, size, at<T>(param), at<const T>(grad), at<T>(mean_square),
+               at<T>(mean_grad), at<T>(velocity), stream_at(stream));
+  });
+}
+
+void update_by_adam(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
+                    std::uintptr_t m, std::uintptr_t v, const Address& vhat, const UpdateSettings& settings,
+                    std::int64_t step, double beta_1, double beta_2, double epsilon, std::uintptr_t stream) {
+  with_wide_type(number, [&](auto zero) {
+    using T = decltype(zero);
+    adam<T>({settings, step, beta_1, beta_2, epsilon}, size, at<T>(param), at<const T>(grad), at<T>(m),
+            at<T>(v), at<T>(vhat), stream_at(stream));
+  });
+}
+
 void add_rows(const std::string& number, Index rows, Index features, const Address& starts,
               const Address& order, const Address& from, const Address& sums, std::uintptr_t stream) {
   with_number_type(number, [&](auto zero) {
@@ -77,9 +108,27 @@ void add_rows(const std::string& number, Index rows, Index features, const Addre
   });
 }
 
+void bind_updates(py::module_& module) {
+  py::class_<UpdateSettings>(module, "UpdateSettings")
+      .def(py::init<double, double, double, double>(), py::arg("learning_rate"), py::arg("weight_decay"),
+           py::arg("clip"), py::arg("scale"));
+  module.def("sgd_update", &update_by_sgd, py::kw_only(), py::arg("number"), py::arg("size"),
+             py::arg("param"), py::arg("grad"), py::arg("velocity"), py::arg("settings"), py::arg("momentum"),
+             py::arg("nesterov"), py::arg("stream") = 0);
+  module.def("rmsprop_update", &update_by_rmsprop, py::kw_only(), py::arg("number"), py::arg("size"),
+             py::arg("param"), py::arg("grad"), py::arg("mean_square"), py::arg("mean_grad"),
+             py::arg("velocity"), py::arg("settings"), py::arg("rho"), py::arg("momentum"),
+             py::arg("epsilon"), py::arg("stream") = 0);
+  module.def("adam_update", &update_by_adam, py::kw_only(), py::arg("number"), py::arg("size"),
+             py::arg("param"), py::arg("grad"), py::arg("m"), py::arg("v"), py::arg("vhat"),
+             py::arg("settings"), py::arg("step"), py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"),
+             py::arg("stream") = 0);
+}
+
 }  // namespace
 
 void bind_arrays(py::module_& module) {
+  bind_updates(module);
   py::class_<RealSteps>(module, "RealSteps")
       .def(py::init([](Index batch, Index steps, const Address& lengths, const Address& times,
                        const Address& counts) {

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <tuple>
+#include <type_traits>
 
 #include "../lstm.h"
 #include "half_types.h"
@@ -86,6 +87,18 @@ class Arguments {
   const py::kwargs& given_;
   mutable std::set<std::string> asked_;
 };
+
+// The same for the number types of 32 and 64 bits, of kernels that have no others yet.
+template <class Body>
+void with_wide_type(const std::string& name, const Body& body) {
+  with_number_type(name, [&](auto zero) {
+    if constexpr (std::is_floating_point_v<decltype(zero)>) {
+      body(zero);
+    } else {
+      throw py::type_error("number: expected float32 or float64, which have kernels, got " + name);
+    }
+  });
+}
 
 // None, or what fusedlstm.ops.CellOptions hands over (csrc/bindings/cell_options.h says what that is made
 // of), with the address of its peepholes in their place. Layer normalization is not looked at.

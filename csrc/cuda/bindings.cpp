@@ -15,19 +15,6 @@
 namespace fusedlstm::cuda {
 namespace {
 
-// The body is compiled for those types alone that the kernels of today have.
-template <class Body>
-void with_wide_type(const std::string& number, const Body& body) {
-  with_number_type(number, [&](auto zero) {
-    using T = decltype(zero);
-    if constexpr (std::is_floating_point_v<T>) {
-      body(zero);
-    } else {
-      throw py::type_error("number: expected float32 or float64, which have kernels, got " + number);
-    }
-  });
-}
-
 void forward_of_cell(const std::string& number, Index batch, Index units, const Address& z,
                      const Address& c_prev, const Address& h, const Address& c, const Address& gates,
                      const py::object& options, std::uintptr_t stream) {

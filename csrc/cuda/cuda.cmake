@@ -129,7 +129,8 @@ add_cuda_kernels(cuda_kernels "${cuda_architectures}"
   csrc/cuda/grid_double.cu
   csrc/cuda/grid_float.cu
   csrc/cuda/small_sequence.cu
-  csrc/cuda/steps.cu)
+  csrc/cuda/steps.cu
+  csrc/cuda/updates.cu)
 add_cuda_kernels(cuda_tensor_kernels "${cuda_tensor_architectures}"
   csrc/cuda/grid_bfloat16.cu
   csrc/cuda/grid_float16.cu

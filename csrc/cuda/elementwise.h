@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../lstm.h"
+#include "../updates.h"
 #include "stream.h"
 
 namespace fusedlstm::cuda {
@@ -22,6 +23,16 @@ struct Dropout {
 
 template <class T>
 void dropout(const Dropout& problem, const T* x, T* y, cudaStream_t stream);
+
+// Updates in place of `size` elements; slots that are null are not kept.
+template <class T>
+void sgd(const SgdRule<T>& rule, Index size, T* param, const T* grad, T* velocity, cudaStream_t stream);
+template <class T>
+void rmsprop(const RmspropRule<T>& rule, Index size, T* param, const T* grad, T* mean_square, T* mean_grad,
+             T* velocity, cudaStream_t stream);
+template <class T>
+void adam(const AdamRule<T>& rule, Index size, T* param, const T* grad, T* m, T* v, T* vhat,
+          cudaStream_t stream);
 
 // sums (rows,features): row r is the sum of the rows order[k] of `from` (any,features), for k from starts[r]
 // up to but not starts[r + 1], in that order.

@@ -30,6 +30,7 @@ struct Number {
   FUSEDLSTM_INLINE friend Number operator/(Number a, Number b) { return Number(a.v / b.v); }
   FUSEDLSTM_INLINE friend Number fma(Number a, Number b, Number c) { return Number(::fma(a.v, b.v, c.v)); }
   FUSEDLSTM_INLINE friend Number abs(Number a) { return Number(::fabs(a.v)); }
+  FUSEDLSTM_INLINE friend Number sqrt(Number a) { return Number(::sqrt(a.v)); }
   // b where either is NaN, unlike fmin and fmax, which would lose it.
   FUSEDLSTM_INLINE friend Number min(Number a, Number b) { return a.v < b.v ? a : b; }
   FUSEDLSTM_INLINE friend Number max(Number a, Number b) { return a.v > b.v ? a : b; }

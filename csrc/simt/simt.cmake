@@ -45,6 +45,7 @@ add_simt_module(_simt
   csrc/cuda/small_sequence.cu
   csrc/cuda/staged_layout.cpp
   csrc/cuda/steps.cu
+  csrc/cuda/updates.cu
   csrc/simt/extension.cpp)
 target_compile_definitions(_simt PRIVATE FUSEDLSTM_SIMULATED)
 add_simt_module(_simt_tests

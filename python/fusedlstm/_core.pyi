@@ -8,33 +8,6 @@ Array = NDArray[Any]
 class FallbackError(RuntimeError): ...
 
 class LSTMWeights:
-    """Weights packed for the kernels, kept until they change.
-
-    The constructor and `update` copy: later changes of the arrays are not seen.
-
-    Parameters
-    ----------
-    kernel : array (I, 4H)
-    recurrent_kernel : array (H, 4H), or (R, 4H) with a projection
-    bias : array (4H,), optional
-    projection : array (H, R), optional
-        ``h = (o tanh(c)) projection`` (LSTMP: Sak, Senior and Beaufays 2014). Hidden states have R numbers
-        then, cell states still H.
-    storage : {None, "bfloat16", "int8"}
-        Keep float32 weights in fewer bits, for inference: a small batch takes as long as reading them does.
-        bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight
-        in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
-        element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
-        else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
-        projection, if there is one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        A dtype or shape does not fit, `storage` is unknown or given for float64, int8 weights are not
-        finite, or `update` is given a projection where there was none, or none where there was one.
-    """
-
     def __init__(
         self,
         kernel: Array,
@@ -208,6 +181,7 @@ def set_num_threads(count: int) -> None: ...
 def join_openmp(library: str) -> bool: ...
 def leave_openmp() -> None: ...
 def last_kernel() -> str: ...
+def note_kernel(text: str) -> None: ...
 def get_strict() -> bool: ...
 def set_strict(on: bool) -> None: ...
 def set_strict_here(on: bool | None) -> bool | None: ...

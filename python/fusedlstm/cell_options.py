@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-import numpy as np
+from fusedlstm.dispatch import is_array
 
 __all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
 
@@ -72,7 +72,7 @@ class LayerNorm:
 
     def __post_init__(self) -> None:
         for name in ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell"):
-            if not isinstance(getattr(self, name), np.ndarray):
+            if not is_array(getattr(self, name)):
                 raise TypeError(f"{name}: expected an array, got {type(getattr(self, name)).__name__}")
         if not 0 < float(self.epsilon) < math.inf:
             raise ValueError(f"epsilon: expected a positive number, got {self.epsilon!r}")
@@ -149,7 +149,7 @@ class CellOptions:
             limit = getattr(self, name)
             if limit is not None and not (0 < float(limit) < math.inf):
                 raise ValueError(f"{name}: expected a positive number or None, got {limit!r}")
-        if self.peepholes is not None and not isinstance(self.peepholes, np.ndarray):
+        if self.peepholes is not None and not is_array(self.peepholes):
             raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
         for name in ("zoneout_h", "zoneout_c"):
             if not 0 <= float(getattr(self, name)) < 1:

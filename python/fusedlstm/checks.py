@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import _core
+from fusedlstm import _core, dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -104,14 +104,25 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def whole(value: object, name: str) -> npt.NDArray[np.int64]:
-    """Return ``value`` as a C-contiguous array of int64.
+def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int64]:
+    """Return ``value`` as a C-contiguous array of int64, on the device where it is an array on one.
+
+    It is to be used together with the array ``beside``.
 
     Raises
     ------
     TypeError, ValueError
         As `numeric`, or if a number is not whole; the message names its place.
     """
+    if dispatch.on_device(value):
+        from fusedlstm.cuda import checks
+
+        if isinstance(beside, np.ndarray):
+            raise TypeError(
+                f"{name}: expected a NumPy array like the other arrays, got {checks.kind_of(value)}"
+            )
+        on_device: npt.NDArray[np.int64] = checks.whole(value, name)
+        return on_device
     array = numeric(value, name)
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) < 2.0**63) | (array != np.floor(array))

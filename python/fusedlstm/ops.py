@@ -1,4 +1,4 @@
-"""Array-level kernels: the LSTM and what surrounds it, on NumPy arrays.
+"""Array-level kernels: the LSTM and what surrounds it, on NumPy arrays, or on CuPy's on an NVIDIA GPU.
 
 Letters: ``B`` batch rows, ``T`` time steps, ``I`` input features, ``H`` units. Weights have Keras's layout,
 ``kernel (I, 4H)``, ``recurrent_kernel (H, 4H)``, ``bias (4H,)``, with the gates in the order i, f, c~, o.
@@ -11,6 +11,25 @@ mode (`fusedlstm.set_strict`) refused. Results are
 new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
 gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN
 and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
+
+On a GPU
+--------
+CuPy arrays dispatch by themselves: all arrays of a call lie on the current device, and so do the results; the
+work is queued on CuPy's current stream. NumPy arrays beside them are an error: nothing is copied to or from
+the GPU in silence. `fusedlstm.cuda.asarray` makes CuPy arrays of what DLPack exchanges. There
+
+- arrays may also be float16 or bfloat16 in the functions of the LSTM, in `dropout` and in embeddings; sums,
+  cell states, their gradients and peepholes are float32 then;
+- products of whole arrays (``x kernel``, and those of the weights' gradients) are cuBLAS's, in float32
+  without TF32 unless CuPy is told otherwise with CUPY_TF32=1 in the environment. Calls with the same shapes
+  have the same bits, and a row's results do not depend on its place or on the other rows; but cuBLAS may add
+  in another order for another number of rows, so that `lstm_step`, smaller batches and the windows of
+  ``checkpoint_every`` give the same numbers up to rounding, and the weights' gradients of windows are summed
+  up. Denormal numbers are kept;
+- x with gaps between its steps, ``go_backwards``, ``lengths`` and ``mask`` take a pass over x;
+- checks of ``lengths`` and ids wait for the GPU;
+- layer normalization inside the LSTM, projections, ``storage``, and ``keep=True`` with the second derivatives
+  that follow are `NotImplementedError`, before anything is computed.
 """
 
 from __future__ import annotations
@@ -19,9 +38,8 @@ from math import inf
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm import _core, checks
+from fusedlstm import checks
 from fusedlstm._core import (
-    LSTMWeights,
     Tape,
     get_instruction_set,
     get_num_threads,
@@ -31,6 +49,7 @@ from fusedlstm._core import (
     set_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
+from fusedlstm.dispatch import kernels_for, kernels_for_tape
 from fusedlstm.second_order import (
     GradientTape,
     LSTMSecondGradients,
@@ -45,6 +64,7 @@ from fusedlstm.stack import (
     lstm_stack_backward,
     lstm_stack_forward,
 )
+from fusedlstm.weights import LSTMWeights, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +132,8 @@ class LSTMResult(NamedTuple):
         (``tape.nbytes``), where ``P`` is ``H`` rounded up to whole vectors of the instruction set (16 float32
         or 8 float64 with AVX-512), fewer with checkpoints, ``B T R`` more with a recurrent mask, ``B T H``
         more with a projection, ``B T (4 P + 4)`` more with layer normalization. It keeps ``x``, ``h0``, ``y``
-        and the recurrent mask alive, which must not be written to before it is used.
+        and the recurrent mask alive, which must not be written to before it is used. On a GPU it is another
+        type with the same attributes, and P is H.
     """
 
     y: Array | None
@@ -172,17 +193,6 @@ class LSTMGradients(NamedTuple):
     dprojection: Array | None
     dlayer_norm: LayerNormGradients | None
     tape: GradientTape | None
-
-
-def _packed(weights: LSTMWeights | Sequence[Array | None]) -> LSTMWeights:
-    if isinstance(weights, LSTMWeights):
-        return weights
-    if not isinstance(weights, (tuple, list)) or len(weights) not in (2, 3, 4):
-        got = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
-        raise TypeError(
-            f"weights: expected LSTMWeights or (kernel, recurrent_kernel[, bias[, projection]]), got {got}"
-        )
-    return LSTMWeights(*weights[:3], projection=weights[3] if len(weights) == 4 else None)
 
 
 def _given(options: CellOptions | None) -> tuple[object, ...] | None:
@@ -280,8 +290,8 @@ def lstm_forward(
     and h is ``(o tanh(c)) projection`` with one.
     """
     return LSTMResult(
-        *_core.lstm_forward(
-            _packed(weights),
+        *kernels_for(x).lstm_forward(
+            packed(weights, x),
             x,
             lengths,
             mask,
@@ -343,11 +353,7 @@ def lstm_backward(
         A gradient's dtype or shape does not fit; with `keep`, also a tape with checkpoints, a projection,
         zoneout or layer normalization, which second derivatives do not have.
     """
-    if not isinstance(tape, Tape):
-        raise TypeError(
-            f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}"
-        )
-    gradients = _core.lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
+    gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
     norm, kept = gradients[-2:]
     return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)
 
@@ -385,7 +391,7 @@ def lstm_step(
     TypeError, ValueError
         An argument's dtype or shape does not fit, or `out` overlaps other arguments.
     """
-    return _core.lstm_step(_packed(weights), x, h, c, _given(options), out)
+    return kernels_for(x).lstm_step(packed(weights, x), x, h, c, _given(options), out)
 
 
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:
@@ -408,7 +414,7 @@ def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:
     TypeError, ValueError
         A dtype or shape does not fit.
     """
-    return _core.cell_forward(z, c_prev)
+    return kernels_for(z).cell_forward(z, c_prev)
 
 
 def cell_backward(
@@ -436,7 +442,7 @@ def cell_backward(
     TypeError, ValueError
         A dtype or shape does not fit.
     """
-    return _core.cell_backward(gates, c_prev, c, dh, dc)
+    return kernels_for(gates).cell_backward(gates, c_prev, c, dh, dc)
 
 
 def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
@@ -457,7 +463,7 @@ def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     TypeError, ValueError
         A dtype or shape does not fit.
     """
-    return _core.dense_forward(x, kernel, bias)
+    return kernels_for(x).dense_forward(x, kernel, bias)
 
 
 def dense_backward(
@@ -484,7 +490,7 @@ def dense_backward(
     TypeError, ValueError
         A dtype or shape does not fit.
     """
-    return _core.dense_backward(x, kernel, dy, need_dx, use_bias)
+    return kernels_for(x).dense_backward(x, kernel, dy, need_dx, use_bias)
 
 
 def layer_norm_forward(
@@ -510,7 +516,7 @@ def layer_norm_forward(
     TypeError, ValueError
         A dtype or shape does not fit, or epsilon is not positive.
     """
-    return _core.layer_norm_forward(x, gamma, beta, epsilon)
+    return kernels_for(x).layer_norm_forward(x, gamma, beta, epsilon)
 
 
 def layer_norm_backward(
@@ -538,7 +544,7 @@ def layer_norm_backward(
     TypeError, ValueError
         A dtype or shape does not fit, or epsilon is not positive.
     """
-    return _core.layer_norm_backward(x, gamma, dy, epsilon, need_dx)
+    return kernels_for(x).layer_norm_backward(x, gamma, dy, epsilon, need_dx)
 
 
 def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
@@ -559,7 +565,7 @@ def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
     TypeError, ValueError
         A dtype or shape does not fit, or an id is not in [0, V); the message names its place.
     """
-    return _core.embedding_forward(checks.whole(ids, "ids"), table)
+    return kernels_for(table).embedding_forward(checks.whole(ids, "ids", table), table)
 
 
 def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> Array:
@@ -582,7 +588,7 @@ def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> A
     TypeError, ValueError
         A dtype or shape does not fit, or an id is not in [0, V).
     """
-    return _core.embedding_backward(checks.whole(ids, "ids"), dy, rows)
+    return kernels_for(dy).embedding_backward(checks.whole(ids, "ids", dy), dy, rows)
 
 
 def dropout(
@@ -615,7 +621,7 @@ def dropout(
     TypeError, ValueError
         A dtype, a shape or the rate does not fit.
     """
-    return _core.dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
+    return kernels_for(x).dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
 
 
 def sgd_update(
@@ -648,7 +654,9 @@ def sgd_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    _core.sgd_update(param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale)
+    kernels_for(param).sgd_update(
+        param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
+    )
 
 
 def rmsprop_update(
@@ -684,7 +692,7 @@ def rmsprop_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    _core.rmsprop_update(
+    kernels_for(param).rmsprop_update(
         param,
         grad,
         mean_square,
@@ -733,7 +741,7 @@ def adam_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    _core.adam_update(
+    kernels_for(param).adam_update(
         param,
         grad,
         m,
@@ -752,4 +760,4 @@ def adam_update(
 
 def squared_norm(a: Array) -> float:
     """Return the sum of the squares of an array's elements, accumulated in float64."""
-    return _core.squared_norm(a)
+    return kernels_for(a).squared_norm(a)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fusedlstm import checks, ops
+from fusedlstm.dispatch import is_array, on_device
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class StackTape:
     _shape: tuple[int, int]  # (B, T)
     _states: list[tuple[int, int]]  # numbers of an LSTM's h and c: (R, H)
     _dtype: np.dtype[Any]
+    _state_dtype: np.dtype[Any]  # of c: float32 where arrays have 16 bits
     _dropout: float
     _seeds: list[int | None]  # of the dropout above each layer
 
@@ -192,7 +194,8 @@ def lstm_stack_forward(
     if training:
         states = [(result.h.shape[1], result.c.shape[1]) for result in results]
         tapes = [result.tape for result in results if result.tape is not None]
-        tape = StackTape(tapes, directions, x.shape[:2], states, x.dtype, rate, seeds)
+        dtypes = x.dtype, results[0].c.dtype
+        tape = StackTape(tapes, directions, x.shape[:2], states, *dtypes, rate, seeds)
     return LSTMStackResult(
         y, tuple(result.h for result in results), tuple(result.c for result in results), tape
     )
@@ -243,12 +246,13 @@ def lstm_stack_backward(
         raise RuntimeError("tape: expected one that no backward pass has used yet, got a used one")
     batch, steps = tape._shape
     last_h, last_c = _listed(dh, "dh", len(tape._states)), _listed(dc, "dc", len(tape._states))
+    there = not isinstance(tape._tapes[0], ops.Tape)
     # All is checked before the first tape is used.
     for place, (outputs, units) in enumerate(tape._states):
-        _check(last_h[place], f"dh[{place}]", (batch, outputs), tape._dtype)
-        _check(last_c[place], f"dc[{place}]", (batch, units), tape._dtype)
+        _check(last_h[place], f"dh[{place}]", (batch, outputs), tape._dtype, there)
+        _check(last_c[place], f"dc[{place}]", (batch, units), tape._state_dtype, there)
     outputs = sum(outputs for outputs, _ in tape._states[-tape._directions :])
-    _check(dy, "dy", (batch, steps, outputs), tape._dtype)
+    _check(dy, "dy", (batch, steps, outputs), tape._dtype, there)
 
     dx: Array | None = None
     parts: list[LSTMGradients] = []
@@ -295,18 +299,21 @@ def _listed(given: Any, name: str, count: int) -> Any:
     """Return a list or an array's rows, one for each LSTM; None stands for so many of it."""
     if given is None:
         return [None] * count
-    if not isinstance(given, list | tuple | np.ndarray):
+    if not isinstance(given, list | tuple) and not is_array(given):
         raise TypeError(f"{name}: expected a list with {count} entries, got {type(given).__name__}")
     if len(given) != count:
         raise ValueError(f"{name}: expected {count} entries, one for each LSTM, got {len(given)}")
     return given
 
 
-def _check(array: Array | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _check(array: Array | None, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], there: bool) -> None:
+    """Check a gradient of arrays on a device, if they are `there`, or of NumPy arrays."""
     if array is None:
         return
-    if not isinstance(array, np.ndarray) or array.dtype != dtype:
-        got = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name}: expected a NumPy array of {dtype}, got {got}")
+    fits = is_array(array) and on_device(array) == there
+    if not fits or array.dtype != dtype:
+        expected = "an array on the device" if there else "a NumPy array"
+        got = f"an array of {array.dtype}" if fits else type(array).__name__
+        raise TypeError(f"{name}: expected {expected} of {dtype}, got {got}")
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")

@@ -1,1 +1,1 @@
-"""Tests of the CUDA build: what nvcc made of the kernels, and the devices of this machine."""
+"""Tests of the CUDA half: what nvcc made of the kernels, this machine's devices, and the Python side."""

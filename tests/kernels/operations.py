@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import ops
+from .devices import ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,3 +225,11 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         squared_norm,
     )
 }
+# What has no kernels on other devices yet.
+ONLY_CPU = (
+    "lstm_jvp",
+    "lstm_second_backward",
+    "lstm_forward_normalized",
+    "lstm_backward_normalized",
+    "lstm_step_normalized",
+)

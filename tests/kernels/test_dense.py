@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import REDUCED, SIZES, Array, Number, assert_same_bits
+
+DEVICES = True
 
 Size = tuple[int, int, int]
 _COUNT = len(SIZES)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import REDUCED, Array, Number, assert_same_bits
+
+DEVICES = True
 
 RATES = (0.1, 0.2, 0.5, 0.9)
 COUNT = 20_000 if REDUCED else 200_000
@@ -40,6 +43,7 @@ def test_rate_zero_keeps_everything(dtype: Number) -> None:
     assert_same_bits(ops.dropout(x, 0.0, 3), x, "y")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("rate", RATES)
 def test_the_rate_is_met(rate: float) -> None:
     """The number kept is binomial; five standard deviations are exceeded by one seed in two million."""
@@ -53,6 +57,7 @@ def same(a: Array, b: Array) -> int:
     return int(np.count_nonzero(a == b))
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("rate", RATES)
 def test_elements_and_seeds_are_independent(rate: float) -> None:
     """Two masks agree as often as independent ones: neighbours, rows, and consecutive seeds."""

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import SIZES, Number, assert_same_bits
+
+DEVICES = True
 
 ANY: Any = ops  # for arguments that type checkers refuse
 
@@ -63,7 +66,9 @@ def test_numbers_of_other_types(kind: str) -> None:
         ([1e30], r"ids: expected whole numbers, got 1e\+30 at index \(0,\)"),
     ],
 )
-def test_ids_that_are_refused(ids: Any, message: str) -> None:
+def test_ids_that_are_refused(ids: Any, message: str, device: str) -> None:
+    if device != "cpu":  # where lists are none of its arrays
+        ids = np.asarray(ids)
     table = np.zeros((3, 2))
     with pytest.raises(ValueError, match=message):
         ops.embedding_forward(ids, table)
@@ -77,7 +82,7 @@ def test_errors() -> None:
         ANY.embedding_forward(["a"], table)
     with pytest.raises(ValueError, match=r"table: expected shape \(V, E\), got shape \(2,\)"):
         ops.embedding_forward(ids, table[0])
-    with pytest.raises(TypeError, match="table: expected a NumPy array of float32 or float64"):
+    with pytest.raises(TypeError, match=r"table: expected (a NumPy|an) array of .*float32"):
         ops.embedding_forward(ids, table.astype(int))
     for wrong in (np.zeros((3, 2)), np.zeros(2), np.zeros((2, 2, 2)), np.zeros(())):
         with pytest.raises(ValueError, match=r"dy: expected the shape of ids, \(2,\), and one axis more"):

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops
+from .devices import ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .problems import Array
+
+DEVICES = True
 
 B, T, I, H = 3, 4, 5, 6  # noqa: E741
 GOOD: dict[str, Array] = {

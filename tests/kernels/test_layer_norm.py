@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import REDUCED, SIZES, Array, Number, assert_all_same_bits, assert_same_bits
+
+DEVICES = True
 
 Size = tuple[int, int]
 SMALL: list[Size] = [(M, N) for M in (1, 3, 9) for N in SIZES]
@@ -139,6 +142,7 @@ def test_finite_differences() -> None:
     testing.check_gradients(forward, gradient, {"x": x, "gamma": gamma, "beta": beta}, elements=None)
 
 
+@pytest.mark.cpu
 @pytest.mark.not_reduced
 def test_threads_on_many_rows(dtype: Number) -> None:
     x, gamma, beta, dy = arrays((3000, 130), dtype)

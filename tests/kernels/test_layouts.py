@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fusedlstm import ops
-
+from .devices import ops
 from .operations import OPERATIONS
 from .problems import (
     Array,
@@ -24,6 +23,8 @@ from .problems import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+DEVICES = True
 
 SHAPE = (7, 5, 9, 17)
 ARRAYS = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0", "dy", "dh", "dc")

@@ -8,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import REDUCED, Array, Number, Problem, Shape, assert_same_bits, make_problem, shape_id
+
+DEVICES = True
 
 Lengths: TypeAlias = npt.NDArray[np.int64]
 Run: TypeAlias = tuple[ops.LSTMResult, ops.LSTMGradients]

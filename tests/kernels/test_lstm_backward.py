@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import (
     EMPTY_SHAPES,
     LARGE_SHAPES,
@@ -23,6 +24,8 @@ from .problems import (
     make_problem,
     shape_id,
 )
+
+DEVICES = True
 
 NAMES = ("dx", "dkernel", "drecurrent_kernel", "dbias", "dh0", "dc0")
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import (
     REDUCED,
     Array,
@@ -21,6 +22,8 @@ from .problems import (
     make_problem,
     shape_id,
 )
+
+DEVICES = True
 
 SHAPES: list[Shape] = [(1, 1, 3, 1), (3, 4, 5, 7), (2, 3, 17, 33), (19, 3, 9, 16), (1, 6, 4, 129)]
 if REDUCED:
@@ -247,11 +250,11 @@ def test_cells(cell: str, shape: Shape, dtype: Number) -> None:
 @pytest.mark.parametrize("zero_output", [False, True], ids=["repeat", "zero"])
 @pytest.mark.parametrize("shape", SHAPES[1:], ids=shape_id)
 @pytest.mark.parametrize("mask", MASKS)
-def test_masks(mask: str, shape: Shape, zero_output: bool, dtype: Number) -> None:
-    for cell in (None, "layer norm"):
-        variant = replace(make_variant(shape, dtype, cell, mask), zero_output_for_mask=zero_output)
-        check(variant)
-        check(replace(variant, go_backwards=True))
+@pytest.mark.parametrize("cell", [None, "layer norm"])
+def test_masks(cell: str | None, mask: str, shape: Shape, zero_output: bool, dtype: Number) -> None:
+    variant = replace(make_variant(shape, dtype, cell, mask), zero_output_for_mask=zero_output)
+    check(variant)
+    check(replace(variant, go_backwards=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
@@ -265,6 +268,7 @@ def test_recurrent_mask(cell: str | None, mask: str | None, shape: Shape, dtype:
     check(replace(variant, recurrent_mask=factors))
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     ("cell", "mask"),
     [("all", "holes"), ("softplus", "right"), (None, "left"), ("layer norm and all", "empty rows")],

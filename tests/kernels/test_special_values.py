@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .operations import OPERATIONS
 from .problems import (
     Array,
@@ -26,6 +27,8 @@ from .problems import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+DEVICES = True
 
 SHAPE = (13, 4, 9, 17)
 BATCH = SHAPE[0]
@@ -149,6 +152,7 @@ def flushed(array: Array) -> Array:
     return np.where(np.abs(array) < np.finfo(array.dtype).tiny, array.dtype.type(0), array)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     "operation", ["lstm_forward", "lstm_backward", "lstm_step", "cell_forward", "cell_backward"]
 )
@@ -166,6 +170,7 @@ def test_denormal_inputs_count_as_zeros(operation: str, dtype: Number) -> None:
         np.testing.assert_array_equal(value, expected[name], name)
 
 
+@pytest.mark.cpu
 def test_results_are_never_denormal(dtype: Number) -> None:
     tiny = float(np.finfo(dtype).tiny)
     p = make_problem(SHAPE, dtype)
@@ -183,6 +188,7 @@ def denormals_work() -> bool:
     return bool((single != 0).all() and (double != 0).all() and (sums != 0).all())
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_denormals_work_after_a_call(operation: str, threads: int) -> None:
@@ -211,6 +217,7 @@ def test_denormals_work_after_a_call(operation: str, threads: int) -> None:
 UPWARD = {"x86_64": 0x800, "AMD64": 0x800, "aarch64": 0x400000, "arm64": 0x400000}
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_rounding_mode_is_kept(operation: str) -> None:
     upward = UPWARD.get(platform.machine())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import (
     LARGE_SHAPES,
     SHAPES,
@@ -18,6 +19,8 @@ from .problems import (
     make_problem,
     shape_id,
 )
+
+DEVICES = True
 
 
 @pytest.mark.parametrize("shape", SHAPES + LARGE_SHAPES, ids=shape_id)

@@ -8,9 +8,12 @@ import math
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import REDUCED, Array, Number, assert_same_bits
+
+DEVICES = True
 
 SIZES: list[tuple[int, ...]] = [(0,), (1,), (7,), (8,), (9,), (33,), (5, 17), (100, 130)]
 INFINITY = float("inf")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusedlstm import ops
-
+from .devices import ops
 from .problems import Number, assert_same_bits, make_problem
+
+DEVICES = True
 
 SHAPE = (4, 3, 9, 17)
 

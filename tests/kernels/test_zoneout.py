@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import (
     REDUCED,
     Array,
@@ -21,6 +22,8 @@ from .problems import (
     shape_id,
 )
 from .test_options import Variant, check, make_variant
+
+DEVICES = True
 
 SHAPES: list[Shape] = [(3, 4, 5, 7), (2, 3, 17, 33), (19, 3, 9, 16)]
 if REDUCED:
@@ -60,6 +63,7 @@ def test_masks(mask: str, shape: Shape, seed: int | None, dtype: Number) -> None
     check(replace(variant, go_backwards=True, recurrent_mask=factors))
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("shape", [(2, 40, 12, 130), (9, 40, 12, 65), (40, 20, 30, 33)], ids=shape_id)
 @pytest.mark.parametrize(("cell", "mask"), [(None, None), ("all", "holes"), ("peepholes", "right")])
 def test_bits(cell: str | None, mask: str | None, shape: Shape, dtype: Number) -> None:
@@ -75,6 +79,7 @@ def test_bits(cell: str | None, mask: str | None, shape: Shape, dtype: Number) -
             assert_all_same_bits(variant.run(checkpoint_every=every), expected, f"checkpoints {every}")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("shape", [(1, 2000, 3, 9), (3, 700, 2, 5)], ids=shape_id)
 @pytest.mark.parametrize("mask", [None, "holes"])
 def test_checkpoints_of_long_sequences(shape: Shape, mask: str | None) -> None:
@@ -114,6 +119,7 @@ def test_what_is_drawn(dtype: Number) -> None:
                 np.testing.assert_array_equal(actual[state][t], want, f"{state} {t} {seed}")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
 def test_the_rate_is_met(rate: float) -> None:
     """Numbers kept are binomial; draws of states, steps, rows and seeds agree as independent ones do."""
@@ -168,6 +174,7 @@ def test_steps(cell: str | None, batch: int, dtype: Number) -> None:
     assert_same_bits(c, expected.c)
 
 
+@pytest.mark.cpu
 def test_the_expectation_is_that_of_the_draws() -> None:
     """After one step, the mean over many draws comes as near as its standard deviation says."""
     p = make_problem((1, 1, 4, 9), np.float64)

@@ -13,10 +13,12 @@ from fusedlstm.cuda.devices import (
     is_available,
     why_unavailable,
 )
+from fusedlstm.cuda.runtime import asarray
 
 __all__ = [
     "DeviceProperties",
     "architectures",
+    "asarray",
     "device_count",
     "device_properties",
     "is_available",

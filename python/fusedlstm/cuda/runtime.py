@@ -1,0 +1,200 @@
+"""Devices: whose memory arrays lie in, and which extension module has kernels for it.
+
+All that the rest of this package knows of CuPy is here. Besides, it calls NumPy's functions on device arrays,
+which CuPy answers by NumPy's protocols. Tests register a device whose GPU is simulated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Device", "asarray", "device_of", "register"]
+
+
+class Device(ABC):
+    """A kind of device arrays."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How errors and `last_kernel` name the present device."""
+
+    @property
+    @abstractmethod
+    def extension(self) -> Any:
+        """The module of csrc/cuda/bindings.h."""
+
+    @abstractmethod
+    def owns(self, value: object) -> bool:
+        """Tell whether something is an array of this kind."""
+
+    @abstractmethod
+    def check_place(self, name: str, array: Any) -> None:
+        """Raise `ValueError` for an array on another device than the present one."""
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a new array in C order."""
+
+    @abstractmethod
+    def address(self, array: Any) -> int:
+        """Return where the first element lies."""
+
+    @abstractmethod
+    def stream(self) -> int:
+        """Return the stream that kernels are launched on, as a number."""
+
+    @abstractmethod
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Multiply two matrices, with sums in float32 at least."""
+
+    @property
+    def allows_tf32(self) -> bool:
+        """Whether products of float32 numbers may round them to TF32."""
+        return False
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a new array of zeros."""
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+
+class CupyDevice(Device):
+    """CuPy's current device, stream and memory pool.
+
+    Matrices are multiplied by cuBLAS, in float32 without TF32 unless CuPy is told otherwise with CUPY_TF32=1
+    in the environment; the kernels then use it too, where the GPU has it (compute capability 8.0).
+    """
+
+    def __init__(self) -> None:
+        self._cupy: Any = importlib.import_module("cupy")
+        self._extension: Any = None
+
+    @property
+    def name(self) -> str:
+        """``cuda:`` and the number of the current device."""
+        return f"cuda:{self._cupy.cuda.runtime.getDevice()}"
+
+    @property
+    def extension(self) -> Any:
+        """``fusedlstm._cuda``; ImportError where the package was built without it."""
+        if self._extension is None:
+            try:
+                self._extension = importlib.import_module("fusedlstm._cuda")
+            except ImportError as error:
+                raise ImportError(
+                    f"CuPy arrays: expected a fusedlstm built with CUDA, got one without ({error})"
+                ) from error
+        return self._extension
+
+    @property
+    def allows_tf32(self) -> bool:
+        """Whether CuPy's products do, by the same rule."""
+        if os.environ.get("CUPY_TF32") != "1":
+            return False
+        return int(self._cupy.cuda.Device().compute_capability) >= 80
+
+    def owns(self, value: object) -> bool:
+        """Tell whether something is a CuPy array."""
+        return isinstance(value, self._cupy.ndarray)
+
+    def check_place(self, name: str, array: Any) -> None:
+        """Raise `ValueError` for an array on another device than the current one."""
+        place = array.device.id
+        if place != self._cupy.cuda.runtime.getDevice():
+            raise ValueError(
+                f"{name}: expected an array on the current device, {self.name}, got one on cuda:{place}"
+            )
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a new array in memory of CuPy's pool."""
+        return self._cupy.empty(tuple(shape), dtype)
+
+    def address(self, array: Any) -> int:
+        """Return where the first element lies."""
+        return int(array.data.ptr)
+
+    def stream(self) -> int:
+        """Return CuPy's current stream."""
+        return int(self._cupy.cuda.get_current_stream().ptr)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Multiply two matrices by cuBLAS."""
+        return self._cupy.matmul(a, b)
+
+
+_devices: list[Device] = []
+
+
+def register(device: Device) -> None:
+    """Let arrays of a kind be found from now on."""
+    _devices.append(device)
+
+
+def _cupy_device() -> Device:
+    for device in _devices:
+        if isinstance(device, CupyDevice):
+            return device
+    device = CupyDevice()
+    register(device)
+    return device
+
+
+def device_of(value: object) -> Device | None:
+    """Return the device that something is an array of, or None."""
+    for device in _devices:
+        if device.owns(value):
+            return device
+    # CuPy is never imported for the sake of looking.
+    if type(value).__module__.partition(".")[0] == "cupy":
+        device = _cupy_device()
+        if device.owns(value):
+            return device
+    return None
+
+
+def asarray(value: Any) -> Any:
+    """Return the memory of an array on a CUDA device as a CuPy array, without a copy.
+
+    Parameters
+    ----------
+    value : CuPy array, or any object with ``__dlpack__`` and ``__dlpack_device__``
+        Such as a CUDA tensor of PyTorch, or a JAX array on a GPU. The result shares its memory and waits, on
+        CuPy's current stream, for what its owner still does with it.
+
+    Returns
+    -------
+    cupy.ndarray
+
+    Raises
+    ------
+    TypeError
+        It is no such object.
+    ValueError
+        It does not lie on a CUDA device; nothing is copied there in silence.
+    """
+    found = device_of(value)
+    if found is not None:
+        return value
+    if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack_device__"):
+        raise TypeError(
+            "value: expected an array on a CUDA device, as CuPy's or one that DLPack exchanges, "
+            f"got {type(value).__name__}"
+        )
+    kind, number = value.__dlpack_device__()
+    cuda, managed = 2, 13  # DLPack's kDLCUDA and kDLCUDAManaged
+    if int(kind) not in (cuda, managed):
+        raise ValueError(
+            f"value: expected an array on a CUDA device, got {type(value).__name__} on DLPack's device "
+            f"({int(kind)}, {number})"
+        )
+    return importlib.import_module("cupy").from_dlpack(value)

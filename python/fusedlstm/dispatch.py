@@ -1,0 +1,87 @@
+"""Which kernels serve an array: the CPU's, `fusedlstm._core`, or those of `fusedlstm.cuda`.
+
+The one test that calls with NumPy arrays pay for is whether a type is `numpy.ndarray`; what the CUDA half is
+made of is imported when its first array comes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from numpy import ndarray
+
+from fusedlstm import _core
+
+__all__ = ["is_array", "kernels_for", "kernels_for_tape", "on_device", "weights_class"]
+
+
+if TYPE_CHECKING:
+
+    class Kernels:
+        """The functions that both have, with the types of the CPU's."""
+
+        adam_update = staticmethod(_core.adam_update)
+        cell_backward = staticmethod(_core.cell_backward)
+        cell_forward = staticmethod(_core.cell_forward)
+        dense_backward = staticmethod(_core.dense_backward)
+        dense_forward = staticmethod(_core.dense_forward)
+        dropout = staticmethod(_core.dropout)
+        embedding_backward = staticmethod(_core.embedding_backward)
+        embedding_forward = staticmethod(_core.embedding_forward)
+        layer_norm_backward = staticmethod(_core.layer_norm_backward)
+        layer_norm_forward = staticmethod(_core.layer_norm_forward)
+        lstm_backward = staticmethod(_core.lstm_backward)
+        lstm_forward = staticmethod(_core.lstm_forward)
+        lstm_step = staticmethod(_core.lstm_step)
+        rmsprop_update = staticmethod(_core.rmsprop_update)
+        sgd_update = staticmethod(_core.sgd_update)
+        squared_norm = staticmethod(_core.squared_norm)
+
+
+def on_device(value: object) -> bool:
+    """Tell whether something is an array on a device."""
+    if isinstance(value, ndarray):
+        return False
+    from fusedlstm.cuda.runtime import device_of
+
+    return device_of(value) is not None
+
+
+# Modules, which types cannot say.
+_CPU: type[Kernels] = _core  # type: ignore[assignment]
+
+
+def _device_kernels() -> type[Kernels]:
+    kernels: Any = importlib.import_module("fusedlstm.cuda.kernels")
+    found: type[Kernels] = kernels
+    return found
+
+
+def is_array(value: object) -> bool:
+    """Tell whether something is an array that there are kernels for, on the CPU or on a device."""
+    return isinstance(value, ndarray) or on_device(value)
+
+
+def kernels_for(array: object) -> type[Kernels]:
+    """Return the module whose functions take the array; that of the CPU for whatever is none."""
+    if type(array) is ndarray or not on_device(array):
+        return _CPU
+    return _device_kernels()
+
+
+def weights_class(kernel: object) -> Any:
+    """Return the class of packed weights for such a kernel."""
+    if type(kernel) is ndarray or not on_device(kernel):
+        return _core.LSTMWeights
+    return importlib.import_module("fusedlstm.cuda.weights").DeviceWeights
+
+
+def kernels_for_tape(tape: object) -> type[Kernels]:
+    """Return the module whose `lstm_backward` takes the tape; `TypeError` for what is none."""
+    if isinstance(tape, _core.Tape):
+        return _CPU
+    kernels = _device_kernels()
+    if isinstance(tape, importlib.import_module("fusedlstm.cuda.lstm").DeviceTape):
+        return kernels
+    raise TypeError(f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}")

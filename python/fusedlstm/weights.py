@@ -1,0 +1,80 @@
+"""`LSTMWeights`: weights as the kernels read them, on the CPU or on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numpy import ndarray
+
+from fusedlstm import _core
+from fusedlstm.dispatch import weights_class
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+__all__ = ["LSTMWeights", "packed"]
+
+
+class LSTMWeights(_core.LSTMWeights):
+    """Weights packed for the kernels, kept until they change.
+
+    The constructor and `update` copy: later changes of the arrays are not seen. Made of device arrays it is a
+    `fusedlstm.cuda.weights.DeviceWeights`, with the same methods.
+
+    Parameters
+    ----------
+    kernel : array (I, 4H)
+    recurrent_kernel : array (H, 4H), or (R, 4H) with a projection
+    bias : array (4H,), optional
+    projection : array (H, R), optional
+        ``h = (o tanh(c)) projection`` (LSTMP: Sak, Senior and Beaufays 2014). Hidden states have R numbers
+        then, cell states still H.
+    storage : {None, "bfloat16", "int8"}
+        Keep float32 weights in fewer bits, for inference: a small batch takes as long as reading them does.
+        bfloat16 rounds each weight to 8 significant bits; int8 to a multiple of 1/127 of the largest weight
+        in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
+        element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
+        else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
+        projection, if there is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A dtype or shape does not fit, `storage` is unknown or given for float64, int8 weights are not
+        finite, or `update` is given a projection where there was none, or none where there was one.
+    """
+
+    def __new__(cls, kernel: Array, *args: Any, **kwargs: Any) -> LSTMWeights:
+        """Make the object that belongs to the kernel's type."""
+        kind = weights_class(kernel)
+        made: LSTMWeights
+        made = super().__new__(cls) if kind is _core.LSTMWeights else kind(kernel, *args, **kwargs)
+        return made
+
+
+def packed(weights: LSTMWeights | Sequence[Array | None], x: object) -> LSTMWeights:
+    """Return weights as the kernels for `x` take them; `TypeError` if there is no such thing."""
+    if isinstance(weights, LSTMWeights) and type(x) is ndarray:
+        return weights
+    made: Any = weights
+    if isinstance(weights, (tuple, list)) and len(weights) in (2, 3, 4):
+        made = LSTMWeights(*weights[:3], projection=weights[3] if len(weights) == 4 else None)
+    kind = weights_class(x)
+    if isinstance(made, kind):
+        fitting: LSTMWeights = made
+        return fitting
+    expected = "LSTMWeights or (kernel, recurrent_kernel[, bias[, projection]])"
+    if isinstance(made, LSTMWeights):
+        raise TypeError(f"weights: expected {expected} of arrays on x's device, got NumPy arrays")
+    if (made is not weights or hasattr(made, "parts")) and not isinstance(x, ndarray):
+        raise TypeError(f"x: expected an array on {made.device.name}, as weights, got {type(x).__name__}")
+    if made is not weights or hasattr(made, "parts"):
+        raise TypeError(
+            f"weights: expected {expected} of NumPy arrays, as x is, got arrays on {made.device.name}"
+        )
+    got = f"{len(weights)} items" if isinstance(weights, (tuple, list)) else type(weights).__name__
+    raise TypeError(f"weights: expected {expected}, got {got}")
