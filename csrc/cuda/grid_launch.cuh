@@ -85,29 +85,13 @@ void grid_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>* 
   });
 }
 
-// Calls run(normalized_cell, projected) with what the problem asks for.
-template <class Problem, class Run>
-void with_stages(const Problem& p, const Run& run) {
-  const bool normalized = p.norm.gamma_recurrent != nullptr;
-  if (normalized && p.projection != nullptr) {
-    run(std::true_type{}, std::true_type{});
-  } else if (normalized) {
-    run(std::true_type{}, std::false_type{});
-  } else {
-    run(std::false_type{}, std::true_type{});
-  }
-}
-
 template <class T, bool tensor_cores>
 void staged_forward(const SequenceForward<T>& p, const CellOptions<StateOf<T>>* options,
                     const StagedLayout& layout, void* workspace, cudaStream_t stream) {
   check_steps(p.steps);
   if (p.batch == 0 || p.units == 0) return;
-  with_stages(p, [&]<class Normalized, class Projected>(Normalized, Projected) {
-    launch(grid_shape("staged_forward", layout, stream),
-           staged_forward_kernel<FormatOf<T, tensor_cores>, Normalized::value, Projected::value>, p, layout,
-           static_cast<unsigned char*>(workspace), options_or_plain(options));
-  });
+  launch(grid_shape("staged_forward", layout, stream), staged_forward_kernel<FormatOf<T, tensor_cores>>, p,
+         layout, static_cast<unsigned char*>(workspace), options_or_plain(options));
 }
 
 template <class T, bool tensor_cores>
@@ -115,11 +99,8 @@ void staged_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>
                      const StagedLayout& layout, void* workspace, cudaStream_t stream) {
   check_steps(p.steps);
   if (p.batch == 0 || p.units == 0) return;
-  with_stages(p, [&]<class Normalized, class Projected>(Normalized, Projected) {
-    launch(grid_shape("staged_backward", layout, stream),
-           staged_backward_kernel<FormatOf<T, tensor_cores>, Normalized::value, Projected::value>, p, layout,
-           static_cast<unsigned char*>(workspace), options_or_plain(options));
-  });
+  launch(grid_shape("staged_backward", layout, stream), staged_backward_kernel<FormatOf<T, tensor_cores>>, p,
+         layout, static_cast<unsigned char*>(workspace), options_or_plain(options));
 }
 
 }  // namespace fusedlstm::cuda

@@ -56,7 +56,7 @@ struct SequenceForward {
   StateOf<T>* cells;              // (T+1,B,H), slot 0 holding c0, and of real steps only; null where gates is
   Index outputs = 0;              // R, with a projection
   const T* projection = nullptr;  // (H,R), or null for none
-  T* m = nullptr;                 // (B,T,H) what was projected, with a tape, of real steps only
+  T* m = nullptr;                 // (B,T,H) what was projected, with a tape; zero beyond a row's length
   RecurrentNorm<T> norm = {};
   T* normalized = nullptr;        // (B,T,4H) norm(h U), with a tape and a norm, of real steps only
   StateOf<T>* moments = nullptr;  // (B,T,3) factor of h U, mean and factor of c; where normalized is

@@ -35,7 +35,7 @@ struct Waiting {
   }
 };
 
-template <class F, Direction direction, bool projected>
+template <class F, Direction direction>
 class StagedBlock {
  public:
   using T = typename F::Number;

@@ -5,7 +5,7 @@
 
 namespace fusedlstm::cuda {
 
-template <class F, bool normalized_cell, bool projected>
+template <class F>
 __global__ void __launch_bounds__(grid_threads, 1)
     staged_backward_kernel(const __grid_constant__ SequenceBackward<typename F::Number> p,
                            const __grid_constant__ StagedLayout layout, unsigned char* workspace,
@@ -13,9 +13,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using T = typename F::Number;
   using S = StateOf<T>;
   using V = Number<S>;
-  using Block = StagedBlock<F, Direction::backward, projected>;
+  using Block = StagedBlock<F, Direction::backward>;
   constexpr int width = Block::slice_units;
   static_assert(width == 32, "a warp has a row's slice");
+  // Constants of the launch: stages cost more than to ask for them.
+  const bool normalized_cell = p.norm.gamma_recurrent != nullptr;
+  const bool projected = p.projection != nullptr;
   const Index H = p.units;
   const Index R = projected ? p.outputs : H;
   const OutputColumns columns{p.batch, p.steps, R, p.lengths};
@@ -28,7 +31,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     const Index output = static_cast<Index>(slice) * width + column;
     return output < R && k < 4 * H ? p.recurrent_kernel[output * 4 * H + k] : T{};
   });
-  if constexpr (projected) {
+  if (projected) {
     Block::take(block.projection, layout.slices, [&](int slice, int column, int k) {
       const Index unit = static_cast<Index>(slice) * width + column;
       return unit < H && k < R ? p.projection[unit * R + k] : T{};
@@ -54,7 +57,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     }
     for (int i = 0; normalized_cell && i < 6; ++i) p.dnorm[(6 * own.b + i) * H + own.unit] = S(0);
   });
-  if constexpr (projected) {
+  if (projected) {
     outputs.for_each_cell([&](const GridCell& own) {
       for (Index s = own.length; s < p.steps; ++s) p.dprojected[(own.b * p.steps + s) * R + own.unit] = T{};
     });
@@ -155,7 +158,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       if (real(own)) {
         const Gates<V> gates = taped(own, c_prev, c);
         V dz_o(0);
-        if constexpr (normalized_cell) {
+        if (normalized_cell) {
           const S* const kept = p.moments + 3 * (own.b * p.steps + s);
           n = normalized(c, Moments<V>{V(kept[1]), V(kept[2])});
           const V gamma(widened(p.norm.gamma_cell[own.unit]));
@@ -173,7 +176,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
                           exchange.at(s, own.b, own.unit));
         }
       }
-      if constexpr (normalized_cell) {
+      if (normalized_cell) {
         put_sums<width>(cell_parts, own.b, slice, real(own) && own.column == 0, d.v, (n * d).v);
       }
     };
@@ -182,7 +185,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     const auto take_hidden = [&](int slice, const GridCell& own) {
       V dh(0);
       if (real(own)) dh = to_hidden(own);
-      if constexpr (projected) {
+      if (projected) {
         if (!real(own)) return;
         const T stored = narrowed<T>(dh.v);
         p.dprojected[(own.b * p.steps + s) * R + own.unit] = stored;
@@ -196,7 +199,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     } else {
       for_each_place(outputs, take_hidden);
     }
-    if constexpr (projected) {
+    if (projected) {
       exchange.meet();
       const auto hidden = [&](Index row) { return block.operand(row, 0); };
       for_each_sum(items, block.projection, hidden, [&](int slice, const GridCell& own) {
@@ -204,7 +207,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       });
     }
 
-    if constexpr (normalized_cell) {
+    if (normalized_cell) {
       exchange.meet();
       for_each_place(items, [&](int slice, const GridCell& own) {
         const GradientMeans<V> means = row_means<width>(cell_parts, own.b, in_real_row(own), H);

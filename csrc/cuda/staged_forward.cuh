@@ -5,7 +5,7 @@
 
 namespace fusedlstm::cuda {
 
-template <class F, bool normalized_cell, bool projected>
+template <class F>
 __global__ void __launch_bounds__(grid_threads, 1)
     staged_forward_kernel(const __grid_constant__ SequenceForward<typename F::Number> p,
                           const __grid_constant__ StagedLayout layout, unsigned char* workspace,
@@ -13,8 +13,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using T = typename F::Number;
   using S = StateOf<T>;
   using V = Number<S>;
-  using Block = StagedBlock<F, Direction::forward, projected>;
+  using Block = StagedBlock<F, Direction::forward>;
   constexpr int slice_units = Block::slice_units;
+  // Constants of the launch: stages cost more than to ask for them.
+  const bool normalized_cell = p.norm.gamma_recurrent != nullptr;
+  const bool projected = p.projection != nullptr;
   const Index H = p.units;
   const Index R = projected ? p.outputs : H;
   const OutputColumns columns{p.batch, p.steps, R, p.lengths};
@@ -79,7 +82,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     // From o and what is seen of c.
     const auto emit = [&](const GridCell& own, V o, V seen) {
       const V value = hidden_state(maker.cell(own.unit, H), o, seen);
-      if constexpr (projected) {
+      if (projected) {
         const T stored = narrowed<T>(value.v);
         *block.operand(own.b, own.unit) = F::operand(widened(stored));
         if (p.m != nullptr) p.m[(own.b * p.steps + s) * H + own.unit] = stored;
@@ -118,7 +121,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
           sums[gate] = block.recurrent.sum(own.row, gate * slice_units + own.column);
         }
       }
-      if constexpr (normalized_cell) {
+      if (normalized_cell) {
         const Index left = H - static_cast<Index>(slice) * slice_units;
         const int count = 4 * static_cast<int>(left < slice_units ? left : slice_units);
         const bool writes = real(own) && own.column == 0;
@@ -134,7 +137,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       }
     });
 
-    if constexpr (normalized_cell) {
+    if (normalized_cell) {
       exchange.meet();
       for_each_place(items, [&](int slice, const GridCell& own) {
         const Moments<V> row = row_moments<slice_units>(recurrent_parts, own.b, in_real_row(own), 4 * H,
@@ -176,7 +179,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       });
     }
 
-    if constexpr (projected) {
+    if (projected) {
       exchange.meet();
       const auto cells = [&](Index row) { return block.operand(row, 0); };
       for_each_sum(outputs, block.projection, cells, [&](int, const GridCell& own) {
@@ -188,6 +191,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
 
   if (projected) {
     outputs.for_each_cell(end_hidden);
+    items.for_each_cell([&](const GridCell& own) {
+      for (Index s = own.length; p.m != nullptr && s < p.steps; ++s) {
+        p.m[(own.b * p.steps + s) * H + own.unit] = T{};
+      }
+    });
   } else {
     items.for_each_cell(end_hidden);
   }

@@ -77,7 +77,10 @@ class Crossing:
         if isinstance(value, Weights):
             return value.own
         if isinstance(value, fusedlstm.ops.CellOptions):
-            return replace(value, peepholes=self.to_device(value.peepholes))
+            norm = value.layer_norm
+            if norm is not None:
+                norm = replace(norm, **{name: self.to_device(getattr(norm, name)) for name in NORM_ARRAYS})
+            return replace(value, peepholes=self.to_device(value.peepholes), layer_norm=norm)
         if type(value) in (tuple, list):
             return type(value)(self.to_device(part) for part in value)
         return value

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .operations import layer_norm_options
 from .problems import (
     LARGE_SHAPES,
@@ -27,6 +28,8 @@ from .problems import (
     with_arrays,
 )
 from .test_options import CELLS, NORM, check, make_variant
+
+DEVICES = True
 
 
 def flat(result: ops.LSTMResult, gradients: ops.LSTMGradients) -> dict[str, Array]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import testing
 
+from .devices import ops
 from .problems import (
     REDUCED,
     Array,
@@ -21,6 +22,8 @@ from .problems import (
     with_arrays,
 )
 from .test_options import Variant, check, make_variant
+
+DEVICES = True
 
 # With R: one, less than H, more than H, more than a panel of columns, and H itself.
 SHAPES: list[tuple[Shape, int]] = [

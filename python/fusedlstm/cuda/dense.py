@@ -10,6 +10,7 @@ import numpy as np
 from fusedlstm import _core
 from fusedlstm.cuda import checks
 from fusedlstm.cuda.checks import Call
+from fusedlstm.cuda.normalization import normalized_rows, through_rows
 
 
 def _note(call: Call, operation: str) -> None:
@@ -43,17 +44,6 @@ def dense_backward(x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool) 
     return dx, dkernel, dbias
 
 
-def _normalized(x: Any, epsilon: float) -> tuple[Any, Any]:
-    """Return the normalized rows, and the factors that made them so; in two passes, as the CPU."""
-    share = 1.0 / max(x.shape[1], 1)
-    centered = x - np.sum(x, axis=1, keepdims=True) * share
-    # The rounding error of the mean, which the variance would otherwise hold.
-    centered -= np.sum(centered, axis=1, keepdims=True) * share
-    variance = np.sum(centered * centered, axis=1, keepdims=True) * share
-    scale = 1.0 / np.sqrt(variance + x.dtype.type(epsilon))
-    return centered * scale, scale
-
-
 def _norm_call(x: Any, gamma: Any, epsilon: float) -> tuple[Call, Any, Any]:
     call = Call.of("x", x)
     x = call.readable("x", x, ("M", None), ("N", None))
@@ -67,7 +57,7 @@ def layer_norm_forward(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
     """Run `fusedlstm.ops.layer_norm_forward` on the device."""
     call, x, gamma = _norm_call(x, gamma, epsilon)
     beta = call.optional("beta", beta, ("N", x.shape[1]))
-    y, _ = _normalized(x, epsilon)
+    y, _ = normalized_rows(x, epsilon)
     if gamma is not None:
         np.multiply(y, gamma, out=y)
     if beta is not None:
@@ -81,14 +71,9 @@ def layer_norm_backward(x: Any, gamma: Any, dy: Any, epsilon: float, need_dx: bo
     call, x, gamma = _norm_call(x, gamma, epsilon)
     M, N = x.shape
     dy = call.contiguous("dy", dy, ("M", M), ("N", N))
-    n, scale = _normalized(x, epsilon)
-    dx = None
-    if need_dx:
-        share = 1.0 / max(N, 1)
-        dn = dy if gamma is None else dy * gamma
-        means = np.sum(dn, axis=1, keepdims=True) * share, np.sum(n * dn, axis=1, keepdims=True) * share
-        dx = scale * (dn - means[0] - n * means[1])
-    dgamma, dbeta = np.sum(n * dy, axis=0), np.sum(dy, axis=0)
+    rows = normalized_rows(x, epsilon)
+    dx = through_rows(rows, dy if gamma is None else dy * gamma) if need_dx else None
+    dgamma, dbeta = np.sum(rows.normalized * dy, axis=0), np.sum(dy, axis=0)
     _note(call, "layer_norm_backward")
     return dx, dgamma, dbeta
 

@@ -14,12 +14,14 @@ import numpy as np
 
 from fusedlstm import _core
 from fusedlstm.cuda.checks import Call, kind_of
-from fusedlstm.cuda.sequence import Cell, Recurrence, Results
+from fusedlstm.cuda.sequence import Cell, Gradients, Recurrence, Results
 from fusedlstm.cuda.steps import RealSteps, Window
 from fusedlstm.cuda.weights import DeviceWeights, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fusedlstm.cuda.normalization import Rows
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Piece:
     h: Any
     c: Any
     results: Results | None
+    rows: Rows | None  # of x kernel, with layer normalization
 
 
 class DeviceTape:
@@ -46,13 +49,11 @@ class DeviceTape:
     def __init__(
         self,
         recurrence: Recurrence,
-        weights: tuple[Any, Any, Any],
         steps: RealSteps,
         x: Any,
         pieces: list[Piece],
     ) -> None:
         self.recurrence = recurrence
-        self.weights = weights
         self.steps = steps
         self.x = x
         self.used = False
@@ -75,7 +76,9 @@ class DeviceTape:
 
 
 def _tape_bytes(piece: Piece) -> int:
-    arrays = (piece.h, piece.c) if piece.results is None else (piece.results.gates, piece.results.cells)
+    # y, h and c are the caller's too.
+    arrays: tuple[Any, ...] = (piece.h, piece.c) if piece.results is None else piece.results[3:]
+    arrays += piece.rows or ()
     return sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -93,13 +96,20 @@ def _matrix(array: Any) -> Any:
     return array.reshape(B * T, features)
 
 
-def _inputs(call: Call, weights: tuple[Any, Any, Any], x: Any) -> Any:
-    """Return x kernel + bias, (B, T, 4H), for x (B, T, I) in C order."""
-    kernel, _, bias = weights
+def _inputs(recurrence: Recurrence, x: Any) -> tuple[Any, Rows | None]:
+    """Return what x adds to pre-activations, (B, T, 4H), for x (B, T, I) in C order.
+
+    That is x kernel + bias, with the product's rows normalized if the cell is, and what the way back needs of
+    them then.
+    """
+    call, (kernel, _, bias, _) = recurrence.call, recurrence.weights
     z = call.device.matmul(_matrix(x), kernel)
+    rows = None
+    if recurrence.cell.norm is not None:
+        z, rows = recurrence.cell.norm.inputs(call, z)
     if bias is not None:
         np.add(z, bias, out=z)
-    return z.reshape(*x.shape[:2], kernel.shape[1])
+    return z.reshape(*x.shape[:2], kernel.shape[1]), rows
 
 
 def _weights_on_device(weights: Any, name: str, array: Any) -> Call:
@@ -107,7 +117,7 @@ def _weights_on_device(weights: Any, name: str, array: Any) -> Call:
     if not isinstance(weights, DeviceWeights):
         raise TypeError(f"weights: expected weights on the device of {name}, {kind_of(array)}, got others")
     call = weights._call
-    call.device.check_place("weights", weights.parts[0])
+    call.device.check_place("weights", weights.parts.kernel)
     return call
 
 
@@ -131,17 +141,16 @@ def lstm_forward(
     call = _weights_on_device(weights, "x", x)
     x = call.readable("x", x, ("B", None), ("T", None), ("I", weights.inputs))
     (B, T), H = x.shape[:2], weights.units
-    states = ("B", B), ("H", H)
-    h0, c0 = call.optional("h0", h0, *states), call.states.optional("c0", c0, *states)
+    hidden, cells = (("B", B), ("R", weights.outputs)), (("B", B), ("H", H))
+    h0, c0 = call.optional("h0", h0, *hidden), call.states.optional("c0", c0, *cells)
     steps = RealSteps(call, lengths, mask, zero_output_for_mask, go_backwards, B, T)
-    factors = call.optional("recurrent_mask", recurrent_mask, *states)
+    factors = call.optional("recurrent_mask", recurrent_mask, *hidden)
     if checkpoint_every < 0:
         raise ValueError(
             f"checkpoint_every: expected 0 or a positive number of steps, got {checkpoint_every}"
         )
     cell = Cell.of(call, options, zoneout_seed, H)
-    parts = weights.parts
-    recurrence = Recurrence(call, H, parts[1], cell.copied() if training else cell, factors)
+    recurrence = Recurrence(call, H, weights.parts, cell.copied() if training else cell, factors)
     plan = recurrence.plan(B, T, backward=False)
     if training:
         recurrence.plan(B, T, backward=True)
@@ -152,13 +161,13 @@ def lstm_forward(
     size = checkpoint_every if training and checkpoint_every else T
     y = None
     if return_sequences and size < T:
-        y = call.empty(B, T, H)
+        y = call.empty(B, T, weights.outputs)
     h, c = h0, c0
     for first in range(0, T, size) if T else (0,):
         window = steps.window(first, min(size, T - first))
-        z_x = _inputs(call, parts, window.of(x))
+        z_x, rows = _inputs(recurrence, window.of(x))
         results = recurrence.forward(window, z_x, h, c, taped=whole_tape)
-        pieces.append(Piece(window, h, c, results if whole_tape else None))
+        pieces.append(Piece(window, h, c, *((results, rows) if whole_tape else (None, None))))
         h, c = results.h, results.c
         if y is not None:
             y[:, first : first + window.size] = results.y
@@ -166,7 +175,7 @@ def lstm_forward(
             y = results.y
     if y is not None:
         y = steps.outputs(y, h0)
-    tape = DeviceTape(recurrence, parts, steps, x, pieces) if training else None
+    tape = DeviceTape(recurrence, steps, x, pieces) if training else None
     _note(recurrence, "lstm_forward", plan)
     return y, h, c, tape
 
@@ -182,40 +191,45 @@ def lstm_backward(
     refuse("keep", keep, call.device)
     B, T = steps.batch, steps.steps
     if dy is not None:
-        dy = call.readable("dy", dy, ("B", B), ("T", T), ("H", H))
-    states = ("B", B), ("H", H)
-    dh, dc = call.optional("dh", dh, *states), call.states.optional("dc", dc, *states)
+        dy = call.readable("dy", dy, ("B", B), ("T", T), ("R", recurrence.outputs))
+    dh = call.optional("dh", dh, ("B", B), ("R", recurrence.outputs))
+    dc = call.states.optional("dc", dc, ("B", B), ("H", H))
     plan = recurrence.plan(B, T, backward=True)
 
     repeated = None
     if dy is not None:
         dy, repeated = steps.output_gradients(dy)
     pieces = tape.take()
-    sums = WeightGradients(tape.weights, recurrence) if need_dweights else None
+    sums = WeightGradients(recurrence) if need_dweights else None
     dx_parts: list[Any] = []
     while pieces:
         piece = pieces.pop()
-        window, results = piece.window, piece.results
+        window, results, rows = piece.window, piece.results, piece.rows
         x = window.of(tape.x)
         if results is None:
-            z_x = _inputs(call, tape.weights, x)
+            z_x, rows = _inputs(recurrence, x)
             results = recurrence.forward(window, z_x, piece.h, piece.c, taped=True)
         gradients = recurrence.backward(window, results, None if dy is None else window.of(dy), dh, dc)
         dh, dc = gradients.dh0, gradients.dc0
-        dz = _matrix(gradients.dz)
+        dproduct, dgamma = _matrix(gradients.dz), None
+        if recurrence.cell.norm is not None:
+            assert rows is not None
+            dproduct, dgamma = recurrence.cell.norm.input_gradients(call, rows, dproduct)
         if need_dx:
-            dx = call.device.matmul(dz, tape.weights[0].T)
+            dx = call.device.matmul(dproduct, recurrence.weights.kernel.T)
             dx_parts.append(dx.reshape(B, window.size, x.shape[2]))
         if sums is not None:
-            sums.add(
-                x, window.previous_states(piece.h, results.y, recurrence.factors), dz, gradients.dpeepholes
-            )
+            previous = window.previous_states(piece.h, results.y, recurrence.factors)
+            sums.add(x, previous, dproduct, results, gradients, dgamma)
     dx = steps.input_gradients(_joined(dx_parts)) if need_dx else None
     if repeated is not None:
         np.add(dh, repeated, out=dh)
     _note(recurrence, "lstm_backward", plan)
-    parts = (None,) * 4 if sums is None else (sums.dkernel, sums.drecurrent, sums.dbias, sums.dpeepholes)
-    return (dx, *parts[:3], dh, dc, parts[3], None, None, None)
+    if sums is None:
+        return dx, None, None, None, dh, dc, None, None, None, None
+    weights = (sums.of("kernel"), sums.of("recurrent"), sums.of("bias"))
+    others = (sums.of("peepholes"), sums.of("projection"), sums.of_norm())
+    return dx, *weights, dh, dc, *others, None
 
 
 def _joined(last_to_first: Sequence[Any]) -> Any:
@@ -226,32 +240,55 @@ def _joined(last_to_first: Sequence[Any]) -> Any:
 class WeightGradients:
     """Sums over rows and steps, window by window."""
 
-    def __init__(self, weights: tuple[Any, Any, Any], recurrence: Recurrence) -> None:
-        self._call = recurrence.call
-        self._use_bias = weights[2] is not None
-        self.dkernel: Any = None
-        self.drecurrent: Any = None
-        self.dbias: Any = None
-        self.dpeepholes: Any = None
+    def __init__(self, recurrence: Recurrence) -> None:
+        self._recurrence = recurrence
+        self._sums: dict[str, Any] = {}
 
-    def add(self, x: Any, previous: Any, dz: Any, dpeepholes: Any) -> None:
-        """Add a window's: x (B, T, I), h before each step (B, T, H), dz (B T, 4H)."""
-        product = self._call.device.matmul
-        self._sum("dkernel", product(_matrix(x).T, dz))
-        self._sum("drecurrent", product(_matrix(previous).T, dz))
-        if self._use_bias:
+    def add(
+        self, x: Any, previous: Any, dproduct: Any, results: Results, gradients: Gradients, dgamma: Any
+    ) -> None:
+        """Add a window's: x (B, T, I), h before each step (B, T, R), those of x kernel and gamma_input."""
+        recurrence = self._recurrence
+        self._product("kernel", _matrix(x), dproduct)
+        self._product("recurrent", _matrix(previous), _matrix(gradients.drecurrent))
+        if recurrence.weights.bias is not None:
             # A sum of 16-bit numbers is not kept in such.
-            wide = self._call.states.dtype
-            self._sum("dbias", np.sum(dz, axis=0, dtype=wide).astype(dz.dtype))
-        if dpeepholes is not None:
-            self._sum("dpeepholes", np.sum(dpeepholes, axis=0))
+            wide = recurrence.call.states.dtype
+            self._sum("bias", np.sum(_matrix(gradients.dz), axis=0, dtype=wide))
+        if gradients.dpeepholes is not None:
+            self._sum("peepholes", np.sum(gradients.dpeepholes, axis=0))
+        if gradients.dprojected is not None:
+            self._product("projection", _matrix(results.m), _matrix(gradients.dprojected))
+        if gradients.dnorm is not None:
+            self._sum("gamma_input", dgamma)
+            self._sum("norm", np.sum(gradients.dnorm, axis=0))
+
+    def of(self, name: str) -> Any:
+        """Return a sum, in the weights' number type, or None where there is no such weight."""
+        total = self._sums.get(name)
+        return None if total is None else self._narrow(total, name)
+
+    def of_norm(self) -> tuple[Any, ...] | None:
+        """Return those of gamma_input, gamma_recurrent, gamma_cell and beta_cell, if there are any."""
+        rows = self._sums.get("norm")
+        if rows is None:
+            return None
+        parts = (self._sums["gamma_input"], rows[:4].reshape(-1), rows[4], rows[5])
+        return tuple(self._narrow(part, "layer_norm") for part in parts)
+
+    def _narrow(self, total: Any, name: str) -> Any:
+        call = self._recurrence.call
+        # Peepholes have the number type of cell states.
+        return total.astype(call.states.dtype if name == "peepholes" else call.dtype)
+
+    def _product(self, name: str, left: Any, right: Any) -> None:
+        self._sum(name, self._recurrence.call.device.matmul(left.T, right))
 
     def _sum(self, name: str, part: Any) -> None:
-        total = getattr(self, name)
-        if total is None:
-            setattr(self, name, part)
+        if name in self._sums:
+            np.add(self._sums[name], part, out=self._sums[name])
         else:
-            np.add(total, part, out=total)
+            self._sums[name] = part
 
 
 def lstm_step(
@@ -267,14 +304,14 @@ def lstm_step(
     H = weights.units
     x = call.contiguous("x", x, ("B", None), ("I", weights.inputs))
     B = x.shape[0]
-    states = ("B", B), ("H", H)
-    h, c = call.contiguous("h", h, *states), call.states.contiguous("c", c, *states)
-    recurrence = Recurrence(call, H, weights.parts[1], Cell.of(call, options, None, H), None)
+    hidden, cells = (("B", B), ("R", weights.outputs)), (("B", B), ("H", H))
+    h, c = call.contiguous("h", h, *hidden), call.states.contiguous("c", c, *cells)
+    recurrence = Recurrence(call, H, weights.parts, Cell.of(call, options, None, H), None)
     if out is not None:
-        _check_out(call, out, x, h, c, states)
+        _check_out(call, out, x, h, c, hidden, cells)
     plan = recurrence.plan(B, 1, backward=False)
     window = Window(call, B, 0, 1, None)
-    results = recurrence.forward(window, _inputs(call, weights.parts, x[:, None]), h, c, taped=False)
+    results = recurrence.forward(window, _inputs(recurrence, x[:, None])[0], h, c, taped=False)
     _note(recurrence, "lstm_step", plan)
     if out is None:
         return results.h, results.c
@@ -284,11 +321,11 @@ def lstm_step(
     return out
 
 
-def _check_out(call: Call, out: Any, x: Any, h: Any, c: Any, states: Any) -> None:
+def _check_out(call: Call, out: Any, x: Any, h: Any, c: Any, hidden: Any, cells: Any) -> None:
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"out: expected a tuple of two arrays, got {type(out).__name__}")
-    h_new = call.written("out[0]", out[0], *states)
-    c_new = call.states.written("out[1]", out[1], *states)
+    h_new = call.written("out[0]", out[0], *hidden)
+    c_new = call.states.written("out[1]", out[1], *cells)
     pairs = ((h_new, c_new), (h_new, x), (c_new, x), (h_new, c), (c_new, h))
     apart = not any(call.overlap(a, b) for a, b in pairs)
     if not apart or (call.overlap(c_new, c) and call.address(c_new) != call.address(c)):

@@ -5,30 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm.cuda.weights import refuse
+from fusedlstm.cuda.normalization import Normalization
 
 if TYPE_CHECKING:
     from fusedlstm.cuda.checks import Call
     from fusedlstm.cuda.steps import Window
+    from fusedlstm.cuda.weights import Parts
 
 
 class Results(NamedTuple):
-    """What the forward kernel leaves; the last two are None without a tape."""
+    """What the forward kernel leaves; what comes after c is None without a tape."""
 
-    y: Any  # (B, T, H)
-    h: Any  # (B, H)
+    y: Any  # (B, T, R)
+    h: Any  # (B, R)
     c: Any  # (B, H)
-    gates: Any  # (B, T, 4H), or None
-    cells: Any  # (T+1, B, H), or None
+    gates: Any  # (B, T, 4H)
+    cells: Any  # (T+1, B, H)
+    m: Any  # (B, T, H) what was projected, with a projection
+    normalized: Any  # (B, T, 4H) norm(h U), and
+    moments: Any  # (B, T, 3), with layer normalization
 
 
 class Gradients(NamedTuple):
     """What the backward kernel leaves."""
 
     dz: Any  # (B, T, 4H)
-    dh0: Any  # (B, H)
+    dh0: Any  # (B, R)
     dc0: Any  # (B, H)
     dpeepholes: Any  # (B, 3, H) of each row alone, or None
+    dprojected: Any  # (B, T, R) of what the projection made, or None
+    drecurrent: Any  # (B, T, 4H) of h U, which is dz without layer normalization
+    dnorm: Any  # (B, 6, H) of each row alone, or None
 
 
 @dataclass(frozen=True)
@@ -38,24 +45,26 @@ class Cell:
     given: tuple[Any, ...] | None
     peepholes: Any
     zoneout_seed: int | None
+    norm: Normalization | None
 
     @staticmethod
     def of(call: Call, given: tuple[Any, ...] | None, zoneout_seed: int | None, units: int) -> Cell:
         """Check what `fusedlstm.ops.CellOptions` hands over."""
-        peepholes = None
+        peepholes, norm = None, None
         if given is not None:
-            refuse("layer_norm", None if given[8] is None else given[8][0], call.device)
+            norm = None if given[8] is None else Normalization.of(call, given[8], units)
             peepholes = call.states.optional("peepholes", given[3], ("3", 3), ("H", units))
         if zoneout_seed is not None and (given is None or (given[6] == 0 and given[7] == 0)):
             raise ValueError(
                 f"zoneout_seed: expected None without zoneout_h or zoneout_c in options, got {zoneout_seed}"
             )
-        return Cell(given, peepholes, zoneout_seed)
+        return Cell(given, peepholes, zoneout_seed, norm)
 
     def copied(self) -> Cell:
         """For a tape, which must not see later changes of arrays."""
         peepholes = None if self.peepholes is None else self.peepholes.copy()
-        return Cell(self.given, peepholes, self.zoneout_seed)
+        norm = None if self.norm is None else self.norm.copied()
+        return Cell(self.given, peepholes, self.zoneout_seed, norm)
 
     def options(self, call: Call) -> tuple[Any, ...] | None:
         """Return what the extension takes."""
@@ -71,9 +80,19 @@ class Recurrence:
 
     call: Call
     units: int
-    recurrent_kernel: Any  # (H, 4H)
+    weights: Parts
     cell: Cell
-    factors: Any  # (B, H) of h on its way into the next step, or None
+    factors: Any  # (B, R) of h on its way into the next step, or None
+
+    @property
+    def outputs(self) -> int:
+        """Size of h."""
+        return int(self.weights.recurrent.shape[0])
+
+    @property
+    def projected(self) -> int:
+        """The same where a projection makes h, and 0 otherwise."""
+        return 0 if self.weights.projection is None else self.outputs
 
     def plan(self, batch: int, steps: int, *, backward: bool) -> dict[str, Any]:
         """Return which kernel serves; `ValueError` where the device has none."""
@@ -91,13 +110,16 @@ class Recurrence:
     def _run(self, name: str, window: Window, plan: dict[str, Any], **arrays: Any) -> None:
         call = self.call
         space = call.device.zeros((plan["workspace"],), "uint8") if plan["workspace"] else None
-        arrays |= {"recurrent_kernel": self.recurrent_kernel, "recurrent_mask": self.factors}
+        arrays |= {"recurrent_kernel": self.weights.recurrent, "projection": self.weights.projection}
+        arrays["recurrent_mask"] = self.factors
         arrays |= {"lengths": window.lengths, "workspace": space}
         getattr(call.extension, name)(
             number=self.number,
             batch=window.batch,
             steps=window.size,
             units=self.units,
+            outputs=self.projected,
+            norm=None if self.cell.norm is None else self.cell.norm.given(call),
             zero_padding=True,
             first_step=window.first,
             options=self.cell.options(call),
@@ -144,5 +166,9 @@ class Recurrence:
             dh0=gradients.dh0,
             dc0=gradients.dc0,
             dpeepholes=gradients.dpeepholes,
+            dprojected=gradients.dprojected,
+            normalized=results.normalized,
+            moments=results.moments,
+            dnorm=gradients.dnorm,
         )
         return gradients

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusedlstm.cuda.checks import NUMBERS, Call
 
@@ -14,16 +14,25 @@ if TYPE_CHECKING:
 MOST = 2**28  # units and inputs, as on the CPU
 
 
+class Parts(NamedTuple):
+    """The weights, in C order."""
+
+    kernel: Any  # (I, 4H)
+    recurrent: Any  # (R, 4H)
+    bias: Any  # (4H,), or None
+    projection: Any  # (H, R), or None
+
+
 class DeviceWeights:
     """Weights on a device, as its kernels read them. The constructor and `update` copy.
 
     ``ops.LSTMWeights(kernel, recurrent_kernel, bias)`` makes one of device arrays. Parameters and errors are
-    those of `fusedlstm.ops.LSTMWeights`; besides, there is no `projection` and no `storage` yet.
+    those of `fusedlstm.ops.LSTMWeights`; besides, there is no `storage` yet.
 
     Raises
     ------
     NotImplementedError
-        `projection` or `storage` is given.
+        `storage` is given.
     TypeError, ValueError
         A dtype or shape does not fit.
     """
@@ -38,40 +47,51 @@ class DeviceWeights:
         storage: str | None = None,
     ) -> None:
         self._call = Call.of("kernel", kernel, NUMBERS)
-        refuse("projection", projection, self.device)
         refuse("storage", storage, self.device)
         self._call.checked("kernel", kernel, ("I", None), ("4H", None))
         self._call.checked("recurrent_kernel", recurrent_kernel, ("H", None), ("4H", None))
         self.inputs = int(kernel.shape[0])
-        self.units = int(recurrent_kernel.shape[0])
+        self.outputs = int(recurrent_kernel.shape[0])
+        self.units = self.outputs
+        if projection is not None:
+            self._call.checked("projection", projection, ("H", None), ("R", self.outputs))
+            self.units = int(projection.shape[0])
         if not 1 <= self.units <= MOST:
             raise ValueError(f"recurrent_kernel: expected 1 to 2^28 units, got {self.units}")
+        if not 1 <= self.outputs <= MOST:
+            raise ValueError(f"projection: expected 1 to 2^28 outputs, got {self.outputs}")
         if self.inputs > MOST:
             raise ValueError(f"kernel: expected at most 2^28 inputs, got {self.inputs}")
         self.version = 0
-        self.parts = self._packed(kernel, recurrent_kernel, bias)
+        self.projects = projection is not None
+        self.parts = self._packed(kernel, recurrent_kernel, bias, projection)
 
-    def _packed(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> tuple[Any, Any, Any]:
+    def _packed(self, kernel: Any, recurrent_kernel: Any, bias: Any, projection: Any) -> Parts:
         columns = ("4H", 4 * self.units)
-        given = (
-            self._call.checked("kernel", kernel, ("I", self.inputs), columns),
-            self._call.checked("recurrent_kernel", recurrent_kernel, ("H", self.units), columns),
-            None if bias is None else self._call.checked("bias", bias, columns),
-        )
+        checked = self._call.checked
         # Copies in C order, whatever the layout.
-        kernel, recurrent_kernel, bias = (None if part is None else part.copy() for part in given)
-        return kernel, recurrent_kernel, bias
+        return Parts(
+            checked("kernel", kernel, ("I", self.inputs), columns).copy(),
+            checked("recurrent_kernel", recurrent_kernel, ("R", self.outputs), columns).copy(),
+            None if bias is None else checked("bias", bias, columns).copy(),
+            None
+            if projection is None
+            else checked("projection", projection, ("H", self.units), ("R", self.outputs)).copy(),
+        )
 
     def update(self, kernel: Any, recurrent_kernel: Any, bias: Any = None, *, projection: Any = None) -> None:
         """Replace the weights by others of the same shapes and dtype; a failed update changes nothing."""
-        if projection is not None:
-            raise ValueError("projection: expected None, as there has been none, got an array")
-        self.parts = self._packed(kernel, recurrent_kernel, bias)
+        if (projection is not None) != self.projects:
+            expected = "an array, as there has been one" if self.projects else "None, as there has been none"
+            got = "None" if projection is None else "an array"
+            raise ValueError(f"projection: expected {expected}, got {got}")
+        self.parts = self._packed(kernel, recurrent_kernel, bias, projection)
         self.version += 1
 
     def unpack(self) -> tuple[Any, ...]:
-        """Return copies of ``(kernel, recurrent_kernel)``."""
-        return self.parts[0].copy(), self.parts[1].copy()
+        """Return copies of ``(kernel, recurrent_kernel)``, and of the projection if there is one."""
+        kernel, recurrent, _, projection = self.parts
+        return tuple(part.copy() for part in (kernel, recurrent, projection) if part is not None)
 
     @property
     def device(self) -> Device:
@@ -79,14 +99,9 @@ class DeviceWeights:
         return self._call.device
 
     @property
-    def outputs(self) -> int:
-        """Size of h."""
-        return self.units
-
-    @property
     def use_bias(self) -> bool:
         """Whether there is a bias."""
-        return self.parts[2] is not None
+        return self.parts.bias is not None
 
     @property
     def storage(self) -> str:
