@@ -70,6 +70,7 @@ def test_summary(trained: tuple[Path, Result], data: Path) -> None:
     assert f"{100 * content['test_accuracy']:.2f} % ({right} of 80)" in summary
     assert f"{content['test_loss']:.4f}" in summary
     assert content["kernel"] in summary
+    assert "device cpu" in " ".join(summary.split())
     assert "time per epoch" in summary
     assert "320 training and 80 test digits" in summary
     words = "".join(result.stdout.split())  # long paths are folded
@@ -89,6 +90,7 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "learning_rate": 0.02,
         "dropout": 0.2,
         "seed": 3,
+        "device": "cpu",
         "threads": 2,
         "instruction_set": ops.get_instruction_set(),
         "save": str(out / "model.safetensors"),

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import mnist_command, ops
+from fusedlstm import cuda, mnist_command, ops
 from fusedlstm.cli import cli
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--dropout", "-0.1"),
         ("--dropout", "nan"),
         ("--seed", "-1"),
+        ("--device", "gpu"),
         ("--seed", str(2**32)),
         ("--threads", "0"),
         ("--instruction-set", "mmx"),
@@ -222,3 +223,22 @@ def test_interrupt_inside_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("mnist")
     assert result.exit_code == 130
     assert result.stderr.strip() == "Interrupted."
+
+
+@pytest.mark.usefixtures("no_work")
+def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error, with the reason."""
+    monkeypatch.setattr(cuda, "why_unavailable", lambda: "there is no driver")
+    result = run("mnist", "--device", "cuda")
+    assert result.exit_code == 2
+    words = " ".join(result.stderr.split())
+    assert "Invalid value for '--device': expected a CUDA device for 'cuda', but there is no driver" in words
+
+
+def test_auto_is_the_cpu_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    chosen: list[str] = []
+    monkeypatch.setattr(mnist_command, "_run", lambda options: chosen.append(options["device"]))
+    assert run("mnist", "--device", "auto").exit_code == 0
+    assert run("mnist").exit_code == 0
+    assert chosen == ["cpu", "cpu"]

@@ -428,8 +428,16 @@ GOOD = torch.zeros(7, 4, FEATURES)
         ([[1.0]], TypeError, "input: expected a tensor or a PackedSequence, got list"),
         ([GOOD.double()], TypeError, "input: expected dtype torch.float32 like the parameters, got torch.f"),
         ([GOOD.half()], TypeError, "input: expected dtype torch.float32 .* got torch.float16"),
-        ([GOOD.to("meta")], ValueError, "input: expected a dense tensor on a CPU, got .* on meta"),
-        ([GOOD.to_sparse()], ValueError, "input: expected a dense tensor on a CPU, got a torch.sparse_coo"),
+        (
+            [GOOD.to("meta")],
+            ValueError,
+            "input: expected a dense tensor on a CPU or a CUDA device, got .* on meta",
+        ),
+        (
+            [GOOD.to_sparse()],
+            ValueError,
+            "input: expected a dense tensor on a CPU or a CUDA device, got a torch.sparse_coo",
+        ),
         ([GOOD[:, :, :2]], ValueError, r"input: expected 3 features, got shape \(7, 4, 2\)"),
         ([GOOD[None]], ValueError, r"input: expected 2 or 3 axes, got shape \(1, 7, 4, 3\)"),
         ([GOOD, GOOD], TypeError, r"hx: expected a pair \(h0, c0\), got Tensor"),
@@ -456,7 +464,7 @@ def test_calls_that_do_not_fit(arguments: list[Any], error: type[Exception], mes
     ("options", "error", "message"),
     [
         ({"proj_size": UNITS}, ValueError, "proj_size has to be smaller than hidden_size"),
-        ({"device": "cuda"}, ValueError, "device: expected a CPU, got cuda"),
+        ({"device": "meta"}, ValueError, "device: expected a CPU or a CUDA device, got meta"),
         ({"dtype": torch.float16}, TypeError, "dtype: expected torch.float32 or torch.float64, got"),
     ],
 )
@@ -467,7 +475,7 @@ def test_modules_that_cannot_be_made(options: dict[str, Any], error: type[Except
 
 def test_parameters_moved_elsewhere() -> None:
     module = fusedlstm.torch.LSTM(FEATURES, UNITS).to("meta")
-    with pytest.raises(ValueError, match="weight_ih_l0: expected a dense tensor on a CPU"):
+    with pytest.raises(ValueError, match="weight_ih_l0: expected a dense tensor on a CPU or a CUDA device"):
         module(GOOD)
     with pytest.raises(TypeError, match=r"weight_ih_l0: expected torch\.float32 or torch.float64"):
         fusedlstm.torch.LSTM(FEATURES, UNITS).half()(GOOD.half())

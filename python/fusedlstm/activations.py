@@ -31,7 +31,7 @@ def elu(x: Array) -> Array:
 
 def leaky_relu(x: Array) -> Array:
     """Return ``x`` where it is positive, ``0.2 x`` elsewhere."""
-    return np.where(x > 0, x, x * np.asarray(0.2, x.dtype))
+    return np.where(x > 0, x, x * x.dtype.type(0.2))
 
 
 def exponential(x: Array) -> Array:
@@ -48,7 +48,7 @@ def softsign(x: Array) -> Array:
 
 def hard_sigmoid(x: Array) -> Array:
     """Return ``x / 6 + 1 / 2`` within [0, 1]."""
-    y: Array = np.clip(x / 6 + np.asarray(0.5, x.dtype), 0, 1)
+    y: Array = np.clip(x / 6 + x.dtype.type(0.5), 0, 1)
     return y
 
 
@@ -87,10 +87,10 @@ _GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {
     linear: lambda dy, y: dy,  # noqa: ARG005
     relu: lambda dy, y: dy * (y > 0),
     elu: lambda dy, y: dy * np.where(y > 0, 1, y + 1),
-    leaky_relu: lambda dy, y: dy * np.where(y > 0, 1, np.asarray(0.2, y.dtype)),
+    leaky_relu: lambda dy, y: dy * np.where(y > 0, 1, y.dtype.type(0.2)),
     exponential: lambda dy, y: dy * y,
     softsign: lambda dy, y: dy * (1 - np.abs(y)) ** 2,
-    hard_sigmoid: lambda dy, y: dy * np.where((y > 0) & (y < 1), np.asarray(1 / 6, y.dtype), 0),
+    hard_sigmoid: lambda dy, y: dy * np.where((y > 0) & (y < 1), y.dtype.type(1 / 6), 0),
     sigmoid: lambda dy, y: dy * (y * (1 - y)),
     softplus: lambda dy, y: dy * -np.expm1(-y),
     tanh: lambda dy, y: dy * (1 - y * y),

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import checks, losses, metrics, optimizers
+from fusedlstm import checks, devices, losses, metrics, optimizers
 from fusedlstm.data import Samples, check_inputs, check_length
+from fusedlstm.dispatch import is_array
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.losses.base import prepare_weights
+from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class _Pass(NamedTuple):
     activities: dict[str, Array]  # outputs of layers with an activity regularizer, by name
 
 
-class BatchTrainer(ABC):
+class BatchTrainer(Placed, ABC):
     """What `Sequential` inherits to be compiled and to handle single batches."""
 
     layers: list[Layer]
@@ -113,13 +115,13 @@ class BatchTrainer(ABC):
         return ["loss", *(metric.name for metric in self.metrics)]
 
     def predict_on_batch(self, x: Any) -> Array:
-        """Compute the output of one batch; see `predict`."""
-        return self._forward(self._inputs(x, "x").astype(self._input_type, copy=False))
+        """Compute the output of one batch, where the model is; see `predict`."""
+        return self._call(x)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
-        """Make one update with one batch.
+        """Make one update with one batch, where the model is.
 
         Parameters
         ----------
@@ -143,6 +145,13 @@ class BatchTrainer(ABC):
 
     # One batch.
 
+    def _call(self, x: Any, training: bool = False) -> Array:
+        """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
+        given = self._inputs(x, "x")
+        batch = devices.bring(given.astype(self._input_type, copy=False), self.place, "x", "the model")
+        output: Array = self._forward(batch, training)
+        return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
+
     def _forward(self, x: Array, training: bool = False) -> Array:
         """Compute the output of a batch."""
         return self._run(x, training).output
@@ -161,7 +170,7 @@ class BatchTrainer(ABC):
             if layer.activity_regularizer is not None:
                 activities[layer.name] = x
         # A layer of another origin may end the steps and pass their mask all the same.
-        fits = mask is not None and isinstance(x, np.ndarray) and x.shape[:-1][: mask.ndim] == mask.shape
+        fits = mask is not None and is_array(x) and x.shape[:-1][: mask.ndim] == mask.shape
         return _Pass(x, mask if fits else None, activities)
 
     def _backward(self, dy: Array, logits: bool, activities: dict[str, Array]) -> None:
@@ -174,7 +183,7 @@ class BatchTrainer(ABC):
             if layer.activity_regularizer is not None:
                 output = activities[layer.name]
                 slope = layer.activity_regularizer.gradient(output)
-                gradient = gradient + slope / np.asarray(max(1, len(output)), output.dtype)
+                gradient = gradient + slope / output.dtype.type(max(1, len(output)))
             if logits and isinstance(layer, ActivatedLayer) and index == len(self.layers) - 1:
                 gradient = layer.backward_logits(gradient, index > first)
             else:
@@ -218,7 +227,7 @@ class BatchTrainer(ABC):
         if training:
             self._compiled()[0].build(self.trainable_weights)
         self._reset()
-        for batch, labels, weights in samples.batches(len(samples), self._input_type):
+        for batch, labels, weights in samples.batches(len(samples), self._input_type, device=self.place):
             self._run_batch(batch, labels, weights, training)
         return self._results(self._logs(), return_dict)
 
@@ -254,6 +263,7 @@ class BatchTrainer(ABC):
 
     def _checked(self, x: Any, name: str) -> npt.NDArray[Any]:
         inputs = check_inputs(x, name, self.input_shape)
+        devices.check(inputs, self.place, name, "the model")
         return inputs if self._ids is None else checks.ids(inputs, name, self._ids)
 
     def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
@@ -268,6 +278,8 @@ class BatchTrainer(ABC):
         _, loss = self._compiled()
         inputs = self._checked(x, f"{prefix}x")
         shape: Any = self.compute_output_shape(inputs.shape)
+        for name, given in (("y", y), ("sample_weight", sample_weight)):
+            devices.check(given, self.place, f"{prefix}{name}", "the model")
         check_length(y, f"{prefix}y", len(inputs))
         labels = loss.prepare(y, shape, f"{prefix}y")
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")

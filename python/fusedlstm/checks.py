@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import _core, dispatch
+from fusedlstm import _core, devices, dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,8 +91,10 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
     """
     if value is None:
         raise ValueError(f"{name}: expected an array, got None")
+    given: Any = value
+    array: npt.NDArray[Any]
     try:
-        array = np.asarray(value)
+        array = given if type(value) is np.ndarray or dispatch.on_device(value) else np.asarray(given)
     except ValueError as error:
         raise ValueError(
             f"{name}: expected an array of numbers, got {type(value).__name__}: {error}"
@@ -127,7 +129,7 @@ def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) < 2.0**63) | (array != np.floor(array))
         if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            place = first_place(wrong)
             raise ValueError(f"{name}: expected whole numbers, got {array[place]} at index {place}")
     # np.ascontiguousarray would turn a scalar into a vector.
     return np.asarray(array, np.int64, order="C")
@@ -136,7 +138,12 @@ def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int
 def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
     """Return ``value`` as `whole` does; `ValueError` with the place if a number is not in [0, limit)."""
     array = whole(value, name)
-    _core.check_ids(name, array, limit)
+    if type(array) is not np.ndarray and dispatch.on_device(array):
+        from fusedlstm.cuda import checks
+
+        checks.ids(array, name, limit)
+    else:
+        _core.check_ids(name, array, limit)
     return array
 
 
@@ -144,8 +151,13 @@ def finite(array: npt.NDArray[Any], name: str) -> None:
     """Raise `ValueError` with the first position if ``array`` holds NaN or infinity."""
     good = np.isfinite(array)
     if not good.all():
-        place = tuple(int(i) for i in np.argwhere(~good)[0])
+        place = first_place(~good)
         raise ValueError(f"{name}: expected finite numbers, got {array[place]} at index {place}")
+
+
+def first_place(wrong: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the index of the first True."""
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
 
 
 def shape(value: object, name: str) -> Shape:
@@ -183,5 +195,5 @@ def same_scale(train: npt.NDArray[Any], other: npt.NDArray[Any], name: str) -> N
 def _magnitudes(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Finite non-zero magnitudes in about 65,536 elements taken from rows spread over ``array``."""
     rows = max(1, array.size // 65_536)
-    sample = np.abs(array[::rows].astype(np.float64))
+    sample: npt.NDArray[np.float64] = np.abs(devices.to_host(array[::rows]).astype(np.float64))
     return sample[np.isfinite(sample) & (sample > 0)]

@@ -13,12 +13,20 @@ from pathlib import Path
 
 import click
 
-from fusedlstm import ops
+from fusedlstm import devices, ops
 
-__all__ = ["FILE", "FOLDER", "finite", "instruction_set", "output_file", "output_folder"]
+__all__ = ["FILE", "FOLDER", "device", "finite", "instruction_set", "output_file", "output_folder"]
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def device(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """Return the device that will compute, ``cpu`` or ``cuda``; refuse one that is not there, and say why."""
+    try:
+        return devices.name_of(devices.find(value))
+    except (ImportError, RuntimeError) as error:
+        raise click.BadParameter(str(error).removeprefix("device: ")) from error
 
 
 def finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks
+from fusedlstm import checks, devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fusedlstm.cuda.runtime import Device
     from fusedlstm.variable import Array, Shape
 
 AnyArray: TypeAlias = npt.NDArray[Any]
@@ -40,7 +41,11 @@ class Samples:
         return len(self.x)
 
     def batches(
-        self, batch_size: int, dtype: str, order: npt.NDArray[np.intp] | None = None
+        self,
+        batch_size: int,
+        dtype: str,
+        order: npt.NDArray[np.intp] | None = None,
+        device: Device | None = None,
     ) -> Iterator[tuple[Array, AnyArray | None, AnyArray | None]]:
         """Yield ``(x, y, weights)`` of ``batch_size`` samples; the last batch may be smaller.
 
@@ -52,12 +57,21 @@ class Samples:
             Number type that x is converted to. Values are not scaled.
         order : ndarray of intp, shape (N,), optional
             Order in which samples are taken.
+        device : Device, optional
+            Where batches of NumPy arrays are copied to; arrays that are there stay there.
         """
         for start in range(0, len(self), batch_size):
             stop = start + batch_size
             rows: Any = slice(start, stop) if order is None else order[start:stop]
             part = self._part(rows)
-            yield np.ascontiguousarray(part.x, dtype=dtype), part.y, part.weights
+            x = devices.put(part.x.astype(dtype, order="C", copy=False), device)
+            if device is None:
+                yield x, part.y, part.weights
+            else:
+                others = (
+                    None if array is None else devices.put(array, device) for array in (part.y, part.weights)
+                )
+                yield x, *others
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return all but the last ``share`` of the samples, and these.
@@ -76,8 +90,14 @@ class Samples:
         return self._part(slice(None, first)), self._part(slice(first, None))
 
     def _part(self, rows: Any) -> Samples:
-        y = None if self.y is None else self.y[rows]
-        return Samples(self.x[rows], y, None if self.weights is None else self.weights[rows])
+        return Samples(_taken(self.x, rows), _taken(self.y, rows), _taken(self.weights, rows))
+
+
+def _taken(array: Any, rows: Any) -> Any:
+    """Return some rows; their numbers, where there are any, have to lie beside the array."""
+    if array is None:
+        return None
+    return array[rows if isinstance(rows, slice) else devices.beside(rows, array)]
 
 
 def check_inputs(x: object, name: str, expected: Shape | None) -> AnyArray:

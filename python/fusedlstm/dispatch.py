@@ -39,9 +39,13 @@ if TYPE_CHECKING:
         squared_norm = staticmethod(_core.squared_norm)
 
 
+# What often comes, and needs no look at devices.
+_ON_HOST = (ndarray, float, int, list, tuple)
+
+
 def on_device(value: object) -> bool:
     """Tell whether something is an array on a device."""
-    if isinstance(value, ndarray):
+    if isinstance(value, _ON_HOST):
         return False
     from fusedlstm.cuda.runtime import device_of
 

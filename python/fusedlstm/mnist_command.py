@@ -48,6 +48,13 @@ _PREDICT_BATCH = 256
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Makes runs repeatable bit for bit."
 )
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    default="cpu",
+    callback=cli_options.device,
+    help="Where to compute; auto is cuda where there is an NVIDIA GPU that can.",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads.")
 @click.option(
     "--instruction-set",
@@ -124,6 +131,7 @@ def _run(options: dict[str, Any]) -> None:
             verbose=0 if quiet else "auto",
             callbacks=[clock],
             validation_data=(x_test, y_test),
+            device=options["device"],
         ).history
         loss, accuracy = model.evaluate(x_test, y_test, batch_size=_PREDICT_BATCH, verbose=0)
     if not math.isfinite(loss):
@@ -132,6 +140,7 @@ def _run(options: dict[str, Any]) -> None:
         "test_accuracy": float(accuracy),
         "test_loss": float(loss),
         "epoch_seconds": clock.seconds,
+        "device": model.device,
         "kernel": _kernel(model, x_train[: options["batch_size"]]),
         "history": {name: [float(value) for value in values] for name, values in history.items()},
     }
@@ -275,6 +284,7 @@ def _print_summary(data: MNIST, results: dict[str, Any], written: list[Path]) ->
     )
     table.add_row("test loss", f"{results['test_loss']:.4f}")
     table.add_row("time per epoch", f"{sum(seconds) / len(seconds):.2f} s with validation ({each})")
+    table.add_row("device", results["device"])
     table.add_row("kernel", results["kernel"])
     table.add_row("data", _origin(data), style="bold yellow" if data.source == "subset" else None)
     for path in written:

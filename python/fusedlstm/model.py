@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.cuda.runtime import Device
     from fusedlstm.streaming import Stream
     from fusedlstm.variable import Array, Shape, Variable
 
@@ -56,7 +57,7 @@ class Sequential(Trainer):
     # Structure.
 
     def add(self, layer: Layer) -> None:
-        """Put a layer on top.
+        """Put a layer on top, and move it to where the model is.
 
         Raises
         ------
@@ -156,7 +157,7 @@ class Sequential(Trainer):
         Parameters
         ----------
         x : array_like, shape (B, ...)
-            Inputs.
+            Inputs; the output is a device array where they are one.
         training : bool
             Whether dropout is on.
 
@@ -167,8 +168,19 @@ class Sequential(Trainer):
         """
         if isinstance(x, Layer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
-        inputs = self._inputs(x, "x").astype(self._input_type, copy=False)
-        return self._forward(inputs, training)
+        return self._call(x, training)
+
+    def move(self, place: Device | None) -> None:
+        """Move layers and optimizer; see `Placed.move`.
+
+        Inputs may then be NumPy arrays, which are copied there, or arrays on that device; outputs are what
+        inputs are.
+        """
+        super().move(place)
+        for layer in self.layers:
+            layer.move(place)
+        if self.optimizer is not None:
+            self.optimizer.follow()
 
     # Weights.
 
@@ -335,6 +347,7 @@ class Sequential(Trainer):
             raise ValueError(f"layer: expected dtype {self.dtype} like the others, got {layer.dtype}")
         self.dtype = layer.dtype
         self.input_shape = layer.declared_shape if self.input_shape is None else self.input_shape
+        layer.move(self.place)
         self.layers.append(layer)
 
     def _build_if_known(self) -> None:

@@ -80,9 +80,9 @@ class L1L2(Regularizer):
 
     def gradient(self, x: Array) -> Array:
         """Return ``l1 sign(x) + 2 l2 x``."""
-        slope: Array = np.asarray(2 * self.l2, x.dtype) * x
+        slope: Array = x.dtype.type(2 * self.l2) * x
         if self.l1:
-            slope += np.asarray(self.l1, x.dtype) * np.sign(x)
+            slope += x.dtype.type(self.l1) * np.sign(x)
         return slope
 
     def get_config(self) -> dict[str, Any]:

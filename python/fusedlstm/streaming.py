@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, ops
+from fusedlstm import checks, devices, ops
 from fusedlstm.data import fits
 from fusedlstm.layers.core import Activation, Dropout, Masking
 from fusedlstm.layers.dense import Dense
@@ -32,9 +32,9 @@ _POINTWISE = (Activation, Dense, Dropout, Embedding, GaussianNoise, LayerNormali
 class Stream:
     """Steps through sequences; what `step` returns is the whole sequence's result, bit for bit.
 
-    After each step the output is that of a sequence which ends there. Made by `Sequential.stream`. The
-    weights are the model's own: training in between is seen at the next step, or, with `storage`, rounded
-    anew.
+    On a GPU it is that up to rounding. After each step the output is that of a sequence which ends there.
+    Made by `Sequential.stream`. The weights are the model's own: training in between is seen at the next
+    step, or, with `storage`, rounded anew. A model that is moved to another device needs another stream.
 
     Parameters
     ----------
@@ -58,6 +58,7 @@ class Stream:
             raise ValueError("model: expected a built model, this one has no weights yet")
         self.batch = checks.positive_int(batch, "batch")
         self.dtype = model.dtype
+        self._place = model.place
         # What stacks drop between their layers in training is not dropped here.
         self._parts = [_part(layer, self.batch, storage) for layer in _checked(unstacked(model.layers))]
         # An Embedding takes one id of each sequence; other layers, its features.
@@ -71,12 +72,13 @@ class Stream:
         Parameters
         ----------
         x : array_like (B, I)
-            Converted to the model's dtype; ids (B,) for an Embedding.
+            Converted to the model's dtype, and copied to its device; ids (B,) for an Embedding.
 
         Returns
         -------
         array (B, ...)
-            The model's output for the sequences so far. It may be written to by the next step.
+            The model's output for the sequences so far, a device array where x is one. It may be written to
+            by the next step.
 
         Raises
         ------
@@ -84,15 +86,17 @@ class Stream:
             If dtype or shape is wrong; the states are unchanged then.
         """
         given = checks.numeric(x, "x")
+        devices.check(given, self._place, "x", "the model")
         if not fits(given.shape, self._shape):
             raise ValueError(f"x: expected shape {self._shape}, got {given.shape}")
         array: Any = given.astype(self.dtype, copy=False)
         if self._ids is not None:
             array = checks.ids(given, "x", self._ids)
+        array = devices.put(array, self._place)
         mask: Mask | None = None
         for part in self._parts:
             array, mask = part.step(array, mask)
-        output: Array = array
+        output: Array = devices.to_host(array) if isinstance(given, np.ndarray) else array
         return output
 
     def reset(self) -> None:
@@ -102,8 +106,9 @@ class Stream:
 
     @property
     def states(self) -> list[tuple[Array, Array]]:
-        """Copies of h (B, R) and c (B, H) of each LSTM; assign such a list to go on from there."""
-        return [(part.h.copy(), part.c.copy()) for part in self._parts if isinstance(part, _Recurrent)]
+        """Copies of h (B, R) and c (B, H) of each LSTM, on the CPU; assign such a list to go on there."""
+        parts = [part for part in self._parts if isinstance(part, _Recurrent)]
+        return [(_copied(part.h), _copied(part.c)) for part in parts]
 
     @states.setter
     def states(self, states: list[tuple[npt.ArrayLike, npt.ArrayLike]]) -> None:
@@ -136,8 +141,8 @@ class _Recurrent:
 
     def __init__(self, layer: LSTM, batch: int, storage: str | None) -> None:
         self.layer = layer
-        self.h = np.zeros((batch, layer.outputs), layer.dtype)
-        self.c = np.zeros((batch, layer.units), layer.dtype)
+        self.h: Array = devices.zeros((batch, layer.outputs), layer.dtype, layer.place)
+        self.c: Array = devices.zeros((batch, layer.units), layer.dtype, layer.place)
         self._storage = storage
         self._narrow: ops.LSTMWeights | None = None
         self._version = -1
@@ -159,12 +164,17 @@ class _Recurrent:
         self.h[~mask], self.c[~mask] = before
         y = self.h
         if self.layer.zero_output_for_mask:
-            y = np.where(mask[:, None], y, np.asarray(0, y.dtype))
+            y = np.where(mask[:, None], y, y.dtype.type(0))
         return y, mask if self.layer.return_sequences else None
 
     def reset(self) -> None:
         self.h[...] = 0
         self.c[...] = 0
+
+
+def _copied(state: Array) -> Array:
+    copy: Array = devices.to_host(state)
+    return copy.copy() if copy is state else copy
 
 
 def _checked(layers: list[Layer]) -> list[Layer]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks
+from fusedlstm import checks, devices
 from fusedlstm.batching import BatchTrainer
 from fusedlstm.callbacks import Callback, CallbackList, History, ProgressBar
 from fusedlstm.data import Samples
@@ -37,13 +37,15 @@ class Trainer(BatchTrainer):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         validation_batch_size: int | None = None,
+        device: str | None = None,
     ) -> History:
         """Train the model.
 
         Parameters
         ----------
         x : array_like, shape (N, ...)
-            Inputs of any real dtype, converted to the model's batch by batch and not scaled.
+            Inputs of any real dtype, converted to the model's batch by batch and not scaled. For a model on a
+            device, NumPy arrays are copied there batch by batch, and arrays on that device are taken as well.
         y : array_like, shape (N, ...)
             Labels as the loss wants them.
         batch_size : int, optional
@@ -66,6 +68,8 @@ class Trainer(BatchTrainer):
             Number of the epoch to start at, when a training is resumed.
         validation_batch_size : int, optional
             Samples per batch of the validation; ``batch_size`` by default.
+        device : {"cpu", "cuda", "auto"}, optional
+            Move the model there first, as `to` does; it stays there. By default it is used where it is.
 
         Returns
         -------
@@ -78,8 +82,9 @@ class Trainer(BatchTrainer):
         TypeError, ValueError
             If an argument is wrong; the weights are unchanged then.
         RuntimeError
-            If the model is not compiled.
+            If the model is not compiled, or there is no such device.
         """
+        self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         last = checks.positive_int(epochs, "epochs")
         first = checks.non_negative_int(initial_epoch, "initial_epoch")
@@ -127,12 +132,13 @@ class Trainer(BatchTrainer):
         sample_weight: Any = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
+        device: str | None = None,
     ) -> Any:
         """Compute loss and metrics without training.
 
         Parameters
         ----------
-        x, y, batch_size, verbose, sample_weight, callbacks
+        x, y, batch_size, verbose, sample_weight, callbacks, device
             As in `fit`.
         return_dict : bool
             Whether a dict is returned.
@@ -147,8 +153,9 @@ class Trainer(BatchTrainer):
         TypeError, ValueError
             If an argument is wrong.
         RuntimeError
-            If the model is not compiled.
+            If the model is not compiled, or there is no such device.
         """
+        self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
@@ -163,44 +170,54 @@ class Trainer(BatchTrainer):
         verbose: int | str = "auto",
         *,
         callbacks: Sequence[Callback] | Callback | None = None,
+        device: str | None = None,
     ) -> Array:
         """Compute the output of many samples.
 
         Parameters
         ----------
-        x, batch_size, verbose, callbacks
+        x, batch_size, verbose, callbacks, device
             As in `fit`.
 
         Returns
         -------
         ndarray, shape (N, ...)
-            The outputs. They do not depend on ``batch_size``.
+            The outputs, in an array on the device where x is one. On the CPU they do not depend on
+            ``batch_size``; on a GPU they do not beyond rounding.
 
         Raises
         ------
         TypeError, ValueError
             If an argument is wrong.
+        RuntimeError
+            If there is no such device.
         """
+        self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = Samples(self._inputs(x, "x"))
         shape: Any = self.compute_output_shape(samples.x.shape)
-        output = np.empty(shape, self.dtype)
+        output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
+        goes_back = isinstance(output, np.ndarray)
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
         with self._callbacks(callbacks, verbose, params) as watchers:
             watchers.on_predict_begin()
-            for number, (batch, _, _) in enumerate(samples.batches(size, self._input_type)):
+            for number, (batch, _, _) in enumerate(
+                samples.batches(size, self._input_type, device=self.place)
+            ):
                 watchers.on_predict_batch_begin(number)
-                output[number * size : number * size + len(batch)] = self._forward(batch)
+                y = self._forward(batch)
+                output[number * size : number * size + len(batch)] = devices.to_host(y) if goes_back else y
                 watchers.on_predict_batch_end(number)
             watchers.on_predict_end()
-        return output
+        result: Array = output
+        return result
 
     def _train_epoch(self, samples: Samples, size: int, shuffle: bool, watchers: CallbackList) -> Logs:
         order = None
         if shuffle:
             order = np.random.default_rng(self.shuffle_seeds.next()).permutation(len(samples))
         self._reset()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, order)):
+        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, order, self.place)):
             watchers.on_train_batch_begin(number)
             self._run_batch(x, y, weights, training=True)
             watchers.on_train_batch_end(number, self._logs())
@@ -211,13 +228,17 @@ class Trainer(BatchTrainer):
     def _test(self, samples: Samples, size: int, watchers: CallbackList) -> Logs:
         self._reset()
         watchers.on_test_begin()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type)):
+        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, device=self.place)):
             watchers.on_test_batch_begin(number)
             self._run_batch(x, y, weights, training=False)
             watchers.on_test_batch_end(number, self._logs())
         logs = self._logs()
         watchers.on_test_end(logs)
         return logs
+
+    def _move_if(self, device: str | None) -> None:
+        if device is not None:
+            self.to(device)
 
     def _callbacks(
         self, given: Any, verbose: int | str, params: dict[str, Any], *extra: Callback

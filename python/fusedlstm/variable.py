@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fusedlstm import devices, dispatch
+
 if TYPE_CHECKING:
     from fusedlstm.constraints import Constraint
+    from fusedlstm.cuda.runtime import Device
     from fusedlstm.regularizers import Regularizer
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -17,7 +20,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Variable:
-    """A named array that changes only through `assign` or an optimizer.
+    """A named array, on the CPU or on a device, that changes only through `assign` or an optimizer.
 
     Packed copies of weights stay valid as long as `version` stays the same.
 
@@ -46,6 +49,7 @@ class Variable:
 
     __slots__ = (
         "_data",
+        "_device",
         "_view",
         "constraint",
         "grad",
@@ -69,6 +73,7 @@ class Variable:
         self._data: Array = np.array(value, order="C")
         self._view = self._data.view()
         self._view.flags.writeable = False
+        self._device: Device | None = None
         self.name = name
         self.path = name if path is None else path
         self.trainable = trainable
@@ -79,8 +84,26 @@ class Variable:
 
     @property
     def value(self) -> Array:
-        """The array, as a read-only view that follows later changes."""
+        """The array, as a view that follows later changes until it is moved; read-only on the CPU."""
         return self._view
+
+    @property
+    def device(self) -> Device | None:
+        """Where the array lies; None on the CPU."""
+        return self._device
+
+    def move(self, device: Device | None) -> None:
+        """Move the array to a device, or with None to the CPU, and drop the gradient."""
+        if device is self._device:
+            return
+        host = self.numpy()
+        self._data = host if device is None else device.put(host)
+        self._view = self._data
+        if device is None:
+            self._view = host.view()
+            self._view.flags.writeable = False
+        self._device, self.grad = device, None
+        self.version += 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,8 +126,11 @@ class Variable:
         return self._data.size
 
     def numpy(self) -> Array:
-        """Return a copy of the array."""
-        return self._data.copy()
+        """Return a copy of the array, a NumPy array always."""
+        if self._device is None:
+            return self._data.copy()
+        host: Array = devices.to_host(self._data)
+        return host
 
     def writable(self) -> Array:
         """Return the array for an update in place, which is counted as a change."""
@@ -117,7 +143,7 @@ class Variable:
         Parameters
         ----------
         value : array_like
-            Numbers of exactly this variable's shape, converted to its dtype.
+            Numbers of exactly this variable's shape, converted to its dtype and copied to where it lies.
 
         Returns
         -------
@@ -129,19 +155,24 @@ class Variable:
         ValueError
             If the shape differs; nothing is changed then.
         """
-        array = np.asarray(value)
+        array: Any = (
+            value if type(value) is not np.ndarray and dispatch.on_device(value) else np.asarray(value)
+        )
         if array.shape != self.shape:
             raise ValueError(f"{self.path}: expected shape {self.shape}, got {array.shape}")
         # Converted first, so that a failing conversion leaves the old content.
         converted = array.astype(self.dtype, copy=False)
-        np.copyto(self.writable(), converted)
+        if self._device is None:
+            np.copyto(self.writable(), devices.to_host(converted))
+        else:
+            self.writable()[...] = devices.put(converted, self._device)
         return self
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         """Let NumPy functions take a variable; the result shares no memory with it."""
         if copy is False:
             raise ValueError("copy: a variable can only be converted to an array by copying")
-        return self._data.astype(self.dtype if dtype is None else dtype, copy=True)
+        return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"

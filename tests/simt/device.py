@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# NumPy's functions, no ufuncs among them, that the package calls on device arrays and CuPy 13 has.
+FUNCTIONS = {
+    "numpy.any",
+    "numpy.argmax",
+    "numpy.argsort",
+    "numpy.argwhere",
+    "numpy.broadcast_to",
+    "numpy.clip",
+    "numpy.concatenate",
+    "numpy.count_nonzero",
+    "numpy.cumsum",
+    "numpy.fill_diagonal",
+    "numpy.linalg.norm",
+    "numpy.ones_like",
+    "numpy.searchsorted",
+    "numpy.sum",
+    "numpy.take",
+    "numpy.take_along_axis",
+    "numpy.unravel_index",
+    "numpy.where",
+}
+
 
 class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array in simulated device memory; `values` is a NumPy view of it, for the tests' own use."""
@@ -69,6 +91,8 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
         return value
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__":
+            return NotImplemented  # as in CuPy
         out = options.pop("out", None)
         if out is not None:
             options["out"] = tuple(self._bare(array) for array in out)
@@ -78,6 +102,9 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         del types
+        name = f"{function.__module__}.{function.__name__}"
+        if name not in FUNCTIONS:
+            raise TypeError(f"{name}: expected one of the functions that CuPy 13 is known to have")
         with np.errstate(all="ignore"):
             result = function(*self._bare(args), **{k: self._bare(v) for k, v in options.items()})
         return self._wrapped(result)
@@ -100,13 +127,60 @@ class SimArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __float__(self) -> float:
         return float(self.values)
 
+    def __iter__(self) -> Any:
+        return (self[k] for k in range(len(self)))
+
+    def __str__(self) -> str:
+        return str(self.values)
+
     def copy(self) -> Any:
         """Copy in C order."""
         return self._wrapped(self.values.copy())
 
-    def astype(self, dtype: Any) -> Any:
-        """Copy as another dtype."""
-        return self._wrapped(self.values.astype(dtype))
+    def astype(self, dtype: Any, order: Any = "K", copy: bool = True) -> Any:
+        """Copy as another dtype, or return itself with ``copy=False``."""
+        result = self.values.astype(dtype, order=order, copy=copy)
+        return self if result is self.values else self._wrapped(result)
+
+    def transpose(self, *axes: Any) -> Any:
+        """Return a view with the axes in another order."""
+        return self._wrapped(self.values.transpose(*axes))
+
+    def _reduced(self, name: str, options: dict[str, Any]) -> Any:
+        with np.errstate(all="ignore"):
+            return self._wrapped(np.asarray(getattr(self.values, name)(**options)))
+
+    def sum(self, **options: Any) -> Any:
+        """Add up."""
+        return self._reduced("sum", options)
+
+    def mean(self, **options: Any) -> Any:
+        """Return means."""
+        return self._reduced("mean", options)
+
+    def max(self, **options: Any) -> Any:
+        """Return maxima."""
+        return self._reduced("max", options)
+
+    def min(self, **options: Any) -> Any:
+        """Return minima."""
+        return self._reduced("min", options)
+
+    def argmax(self, **options: Any) -> Any:
+        """Return where maxima are."""
+        return self._reduced("argmax", options)
+
+    def any(self, **options: Any) -> Any:
+        """Tell whether any element is not zero."""
+        return self._reduced("any", options)
+
+    def all(self, **options: Any) -> Any:
+        """Tell whether no element is zero."""
+        return self._reduced("all", options)
+
+    def clip(self, low: Any, high: Any) -> Any:
+        """Limit the elements."""
+        return self._wrapped(self.values.clip(low, high))
 
     def reshape(self, *shape: int) -> Any:
         """Return a view where there can be one."""

@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Device", "asarray", "device_of", "register"]
+__all__ = ["Device", "asarray", "device_of", "named", "register"]
 
 
 class Device(ABC):
@@ -39,6 +39,15 @@ class Device(ABC):
     @abstractmethod
     def check_place(self, name: str, array: Any) -> None:
         """Raise `ValueError` for an array on another device than the present one."""
+
+    @property
+    def kind(self) -> str:
+        """The name without the number, by which models are told to use it."""
+        return self.name.partition(":")[0]
+
+    @abstractmethod
+    def put(self, values: Any) -> Any:
+        """Copy a NumPy array to the device, in C order."""
 
     @abstractmethod
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
@@ -85,6 +94,11 @@ class CupyDevice(Device):
         return f"cuda:{self._cupy.cuda.runtime.getDevice()}"
 
     @property
+    def kind(self) -> str:
+        """``cuda``."""
+        return "cuda"
+
+    @property
     def extension(self) -> Any:
         """``fusedlstm._cuda``; ImportError where the package was built without it."""
         if self._extension is None:
@@ -114,6 +128,10 @@ class CupyDevice(Device):
             raise ValueError(
                 f"{name}: expected an array on the current device, {self.name}, got one on cuda:{place}"
             )
+
+    def put(self, values: Any) -> Any:
+        """Copy a NumPy array to the current device, on the current stream."""
+        return self._cupy.array(values, order="C")
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """Return a new array in memory of CuPy's pool."""
@@ -147,6 +165,27 @@ def _cupy_device() -> Device:
     device = CupyDevice()
     register(device)
     return device
+
+
+def named(name: object) -> Device:
+    """Return a device by its `Device.kind`; errors as `fusedlstm.devices.find`."""
+    if name != "cuda":
+        for device in _devices:
+            if device.kind == name:
+                return device
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'auto', got {name!r}")
+    from fusedlstm import cuda
+
+    reason = cuda.why_unavailable()
+    if reason is not None:
+        raise RuntimeError(f"device: expected a CUDA device for 'cuda', but {reason}")
+    try:
+        return _cupy_device()
+    except ImportError as error:
+        raise ImportError(
+            f"device: expected CuPy for 'cuda', which the extra brings: pip install \"fusedlstm[cuda13]\" or "
+            f'"fusedlstm[cuda12]" ({error})'
+        ) from error
 
 
 def device_of(value: object) -> Device | None:

@@ -68,7 +68,7 @@ def write_weights(model: Sequential) -> bytes:
             if isinstance(layer, LSTM):
                 file.create_group(f"{group}/cell/vars")
         for place, variable in _places(model):
-            file[place] = variable.value
+            file[place] = variable.numpy()
     return memory.getvalue()
 
 

@@ -115,13 +115,13 @@ def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[
         raise ImportError('to_torch needs PyTorch: pip install "fusedlstm[torch]"') from error
     result: dict[str, Any] = {}
     for number, layer in enumerate(_lstm_layers(source)):
-        result[f"weight_ih_l{number}"] = torch.from_numpy(layer.kernel.value.T.copy(order="C"))
-        result[f"weight_hh_l{number}"] = torch.from_numpy(layer.recurrent_kernel.value.T.copy(order="C"))
+        result[f"weight_ih_l{number}"] = torch.from_numpy(layer.kernel.numpy().T.copy(order="C"))
+        result[f"weight_hh_l{number}"] = torch.from_numpy(layer.recurrent_kernel.numpy().T.copy(order="C"))
         if layer.bias is not None:
             bias = torch.from_numpy(layer.bias.numpy())
             result[f"bias_ih_l{number}"], result[f"bias_hh_l{number}"] = bias, torch.zeros_like(bias)
         if layer.projection is not None:
-            result[f"weight_hr_l{number}"] = torch.from_numpy(layer.projection.value.T.copy(order="C"))
+            result[f"weight_hr_l{number}"] = torch.from_numpy(layer.projection.numpy().T.copy(order="C"))
     return result
 
 

@@ -66,7 +66,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
             raise ValueError(
                 f"model: expected layers of fusedlstm.layers, got {layer!r}; save its weights instead"
             )
-    tensors: dict[str, NDArray[Any]] = {_WEIGHTS + weight.path: weight.value for weight in model.weights}
+    tensors: dict[str, NDArray[Any]] = {_WEIGHTS + weight.path: weight.numpy() for weight in model.weights}
     metadata = {"model": json.dumps(model.get_config())}
     if model.optimizer is not None and include_optimizer:
         training = {

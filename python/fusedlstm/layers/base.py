@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from fusedlstm import activations, checks, config, constraints, initializers, regularizers
+from fusedlstm import activations, checks, config, constraints, devices, initializers, regularizers
+from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
 from fusedlstm.variable import Array, Mask, Shape, Variable
 
@@ -17,11 +16,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from fusedlstm.cuda.runtime import Device
+
 # Arguments that a layer takes for each of its weights, with the modules that know their values.
 _WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint": constraints}
 
 
-class Layer:
+class Layer(Placed):
     """Base of layers.
 
     There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
@@ -158,7 +159,8 @@ class Layer:
         Parameters
         ----------
         x : array_like
-            Input, converted to the layer's dtype.
+            Input, converted to the layer's dtype; NumPy arrays are copied to the device of the layer, where
+            the output is.
         mask : array_like of bool, shape (B, T), optional
             Which steps are real, for layers that take masks.
         training : bool
@@ -174,18 +176,36 @@ class Layer:
             return self.forward(array, training)
         if not self.takes_mask:
             raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
-        given: dict[str, Any] = {"mask": np.asarray(mask, bool)}
+        given: dict[str, Any] = {"mask": self.real_steps(mask)}
         return self.forward(array, training, **given)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
         if isinstance(x, Layer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
-        array = checks.numeric(x, "x").astype(self.dtype, copy=False)
+        array: Array = self.bring(checks.numeric(x, "x").astype(self.dtype, copy=False), "x")
         self.compute_output_shape(array.shape)
         if not self.built:
             self.build(array.shape)
         return array
+
+    def bring(self, array: Any, name: str) -> Any:
+        """Return an argument on the layer's device; `TypeError` if it is an array on another one."""
+        return devices.bring(array, self.place, name, self.name)
+
+    def real_steps(self, mask: npt.ArrayLike) -> Mask:
+        """Return a given mask as an array of bool in C order, on the layer's device."""
+        array = checks.numeric(mask, "mask").astype(bool, copy=False)
+        steps: Mask = devices.contiguous(self.bring(array, "mask"))
+        return steps
+
+    def move(self, place: Device | None) -> None:
+        """Move the weights; see `Placed.move`. What `forward` has kept for `backward` stays where it was."""
+        super().move(place)
+        for variable in self._variables.values():
+            variable.move(place)
+        for layer in self._layers:
+            layer.move(place)
 
     def add_weight(
         self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
@@ -201,8 +221,10 @@ class Layer:
                     options[option](value)
                 except ValueError as error:
                     raise ValueError(f"{key}: expected one that fits shape {shape}: {error}") from error
-        self._variables[name] = Variable(value, name, f"{self.name}/{name}", **options)
-        return self._variables[name]
+        variable = Variable(value, name, f"{self.name}/{name}", **options)
+        variable.move(self.place)
+        self._variables[name] = variable
+        return variable
 
     @property
     def _layers(self) -> Sequence[Layer]:

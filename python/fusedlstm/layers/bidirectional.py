@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fusedlstm import devices
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
 
@@ -133,7 +134,7 @@ class Bidirectional(Layer):
         """
         array = self.prepare(x)
         states = self.checked_states(initial_state, len(array))
-        return self.forward(array, training, states, None if mask is None else np.asarray(mask, bool))
+        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
 
     def forward(
         self,
@@ -195,13 +196,13 @@ class Bidirectional(Layer):
         elif self.merge_mode is None:
             gradients = list(dy)
         else:
-            gradients = [dy if self.merge_mode == "sum" else dy / np.asarray(2, dy.dtype)] * 2
+            gradients = [dy if self.merge_mode == "sum" else dy / dy.dtype.type(2)] * 2
         if dy is not None:
             if self.forward_layer.return_sequences:
                 gradients[1] = gradients[1][:, ::-1]
             else:
                 # States are read in C order only.
-                gradients = [np.ascontiguousarray(gradient) for gradient in gradients]
+                gradients = [devices.contiguous(gradient) for gradient in gradients]
         ends = [None] * 4 if dstates is None else list(dstates)
         parts = [
             layer.backward(own, need_dx, (dh, dc))
@@ -259,7 +260,7 @@ class Bidirectional(Layer):
             return [one, two]
         if self.merge_mode == "mul":
             return one * two
-        return one + two if self.merge_mode == "sum" else (one + two) / np.asarray(2, one.dtype)
+        return one + two if self.merge_mode == "sum" else (one + two) / one.dtype.type(2)
 
 
 def _renamed(layer: LSTM, direction: str, go_backwards: bool) -> dict[str, Any]:

@@ -173,7 +173,7 @@ class Masking(Layer):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return where any feature differs from `mask_value`; see `Layer.compute_mask`."""
         del mask
-        real: Mask = (x != np.asarray(self.mask_value, x.dtype)).any(axis=-1)
+        real: Mask = (x != x.dtype.type(self.mask_value)).any(axis=-1)
         return real
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -182,7 +182,7 @@ class Masking(Layer):
         assert real is not None
         if training:
             self._real = real
-        return np.where(real[..., None], x, np.asarray(0, x.dtype))
+        return np.where(real[..., None], x, x.dtype.type(0))
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Clear the masked steps' gradient; see `Layer.backward`."""
@@ -191,7 +191,7 @@ class Masking(Layer):
                 f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
             )
         real, self._real = self._real, None
-        return np.where(real[..., None], dy, np.asarray(0, dy.dtype)) if need_dx else None
+        return np.where(real[..., None], dy, dy.dtype.type(0)) if need_dx else None
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer."""

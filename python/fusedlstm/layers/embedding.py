@@ -94,7 +94,7 @@ class Embedding(Layer):
 
     def prepare(self, x: npt.ArrayLike) -> Any:
         """Check and convert ids and build the layer if need be."""
-        ids = checks.ids(x, "x", self.input_dim)
+        ids = self.bring(checks.ids(x, "x", self.input_dim), "x")
         self.compute_output_shape(ids.shape)
         if not self.built:
             self.build(ids.shape)

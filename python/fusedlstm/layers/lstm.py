@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from fusedlstm import checks, ops
+from fusedlstm import checks, devices, ops
 from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
     from fusedlstm.variable import Array, Mask, Shape
 
@@ -142,7 +143,7 @@ class LSTM(LSTMBase):
             If dtype or shape is wrong.
         """
         array = self.prepare(x)
-        real = None if mask is None else np.ascontiguousarray(mask, bool)
+        real = None if mask is None else self.real_steps(mask)
         return self.forward(array, training, self.checked_states(initial_state, array.shape[0]), real)
 
     def forward(
@@ -159,7 +160,7 @@ class LSTM(LSTMBase):
             x = ops.dropout(x, self.dropout, seed, share_steps=True)
         recurrent_mask = None
         if training and self.recurrent_dropout:
-            ones = np.ones((len(x), self.outputs), x.dtype)
+            ones: Array = np.ones_like(x, order="C", shape=(len(x), self.outputs))
             recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
         zoneout_seed = self._seeds.next() if training and (self.zoneout_h or self.zoneout_c) else None
         if self.stateful and initial_state is None:
@@ -254,4 +255,5 @@ class LSTM(LSTMBase):
         for state, size in ((h, self.outputs), (c, self.units)):
             if state.shape != (batch, size):
                 raise ValueError(f"initial_state: expected shape {(batch, size)}, got {state.shape}")
-        return np.ascontiguousarray(h), np.ascontiguousarray(c)
+        h, c = (devices.contiguous(self.bring(state, "initial_state")) for state in (h, c))
+        return h, c

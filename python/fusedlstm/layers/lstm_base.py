@@ -6,13 +6,14 @@ import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, initializers, ops
+from fusedlstm import activations, checks, devices, initializers, ops
 from fusedlstm.layers.base import Layer, feature_count
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.cuda.runtime import Device
     from fusedlstm.variable import Array, Shape, Variable
 
 # Weights that are packed for the kernels, and those that go with the cell's options.
@@ -180,6 +181,15 @@ class LSTMBase(Layer):
         if options == ops.CellOptions() and not weights:
             return None
         return dataclasses.replace(options, **weights)
+
+    def move(self, place: Device | None) -> None:
+        """Do what `Layer.to` does; a stateful layer's states move too."""
+        super().move(place)
+        self._packed, self._packed_version = None, -1
+        self.options = self._cell_options()
+        if self._last_states is not None:
+            h, c = (devices.put(devices.to_host(state), place) for state in self._last_states)
+            self._last_states = h, c
 
     @property
     def outputs(self) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks
+from fusedlstm import checks, devices
 from fusedlstm.layers.base import Layer, feature_count
 from fusedlstm.layers.core import Dropout
 from fusedlstm.utils import SeedGenerator
@@ -58,7 +58,9 @@ class GaussianNoise(Layer):
             return x
         number_type: Any = x.dtype
         noise: Array = np.random.default_rng(self._seeds.next()).standard_normal(x.shape, number_type)
-        noise *= np.asarray(self.stddev, x.dtype)
+        noise *= noise.dtype.type(self.stddev)
+        # Drawn on the CPU wherever x is: seeds give the same noise everywhere.
+        noise = devices.beside(noise, x)
         noise += x
         return noise
 

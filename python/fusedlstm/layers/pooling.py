@@ -65,14 +65,14 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
     def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
         """Compute the mean; see `Layer.forward`."""
         real: Mask | None = None
-        count = np.asarray(x.shape[1], x.dtype)
+        count: Any = x.dtype.type(x.shape[1])
         if mask is not None:
             if mask.shape != x.shape[:2]:
                 raise ValueError(f"mask: expected shape {x.shape[:2]}, got {mask.shape}")
             real = mask[..., None]
             count = np.maximum(real.sum(axis=1, keepdims=True), 1).astype(x.dtype)
             # Left out rather than multiplied by zero: padding may hold anything, infinity too.
-            x = np.where(real, x, np.asarray(0, x.dtype))
+            x = np.where(real, x, x.dtype.type(0))
         if training:
             self._kept = (x.shape, count, real)
         mean: Array = x.sum(axis=1, keepdims=True) / count
@@ -88,9 +88,7 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
         if not need_dx:
             return None
         share = (dy if self.keepdims else dy[:, None]) / count
-        return np.broadcast_to(
-            share if real is None else np.where(real, share, np.asarray(0, dy.dtype)), shape
-        )
+        return np.broadcast_to(share if real is None else np.where(real, share, dy.dtype.type(0)), shape)
 
 
 class GlobalMaxPooling1D(_GlobalPooling1D):

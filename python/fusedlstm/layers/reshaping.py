@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks
+from fusedlstm import checks, devices
 from fusedlstm.layers.base import Layer
 
 if TYPE_CHECKING:
@@ -146,18 +146,23 @@ class Permute(_Reshaping):
             )
         return (input_shape[0], *(input_shape[axis] for axis in self.dims))
 
+    @staticmethod
+    def _reordered(x: Array, axes: tuple[int, ...]) -> Array:
+        array: Array = devices.contiguous(x.transpose(axes))
+        return array
+
     def forward(self, x: Array, training: bool = False) -> Array:
         """Reorder; see `Layer.forward`."""
         if training:
             self._shape = x.shape
-        return np.ascontiguousarray(x.transpose(0, *self.dims))
+        return self._reordered(x, (0, *self.dims))
 
     def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
         """Reorder back; see `Layer.backward`."""
         self.shape_of_forward()
         if not need_dx:
             return None
-        return np.ascontiguousarray(dy.transpose(np.argsort((0, *self.dims))))
+        return self._reordered(dy, tuple(np.argsort((0, *self.dims)).tolist()))
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer."""

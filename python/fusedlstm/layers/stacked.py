@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from fusedlstm import checks
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
@@ -159,9 +157,7 @@ class StackedLSTM(Layer):
                 layer.checked_states(group, len(array))
                 for layer, group in zip(self.layers, groups, strict=True)
             ]
-        return self.forward(
-            array, training, states, None if mask is None else np.ascontiguousarray(mask, bool)
-        )
+        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
 
     def forward(
         self,

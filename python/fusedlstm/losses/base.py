@@ -146,7 +146,7 @@ class Loss:
             share = 1.0 if self.reduction == "sum" else count / max(1, mask.size)
             real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
             weights = real if weights is None else weights * real
-        factor = np.asarray(1.0 if self.reduction == "sum" else 1.0 / max(1, losses.size), y_pred.dtype)
+        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / max(1, losses.size))
         if weights is not None:
             losses = losses * weights
             factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)

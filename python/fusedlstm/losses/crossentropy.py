@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusedlstm import checks, config
+from fusedlstm import checks, config, devices
 from fusedlstm.activations import sigmoid, softmax
 from fusedlstm.losses.base import Labels, Loss
 
@@ -27,7 +27,7 @@ class _Crossentropy(Loss):
     def _check_range(self, labels: Labels, name: str) -> None:
         wrong = (labels < 0) | (labels > 1)
         if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            place = checks.first_place(wrong)
             raise ValueError(
                 f"{name}: expected probabilities in [0, 1], got {labels[place]} at index {place}"
             )
@@ -175,7 +175,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         numbers = labels.astype(np.intp)
         wrong = (numbers != labels) | (numbers < 0) | (numbers >= shape[-1])
         if wrong.any():
-            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            place = checks.first_place(wrong)
             raise ValueError(
                 f"{name}: expected whole class numbers in [0, {shape[-1]}), "
                 f"got {labels[place]} at index {place[:-1]}"
@@ -189,15 +189,27 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             losses = -np.take_along_axis(log_p, y_true, axis=-1)[..., 0]
             gradients = np.exp(log_p)
             picked = np.take_along_axis(gradients, y_true, axis=-1)
-            np.put_along_axis(gradients, y_true, picked - 1, axis=-1)
+            _put(gradients, y_true, picked - 1)
             return losses, gradients
         total = y_pred.sum(axis=-1, keepdims=True)
         share = np.take_along_axis(y_pred, y_true, axis=-1) / total
         p, inside = _clipped(share)
         gradients = np.broadcast_to(inside / total, y_pred.shape).copy()
         own = np.take_along_axis(gradients, y_true, axis=-1)
-        np.put_along_axis(gradients, y_true, own - inside / (p * total), axis=-1)
+        _put(gradients, y_true, own - inside / (p * total))
         return -np.log(p)[..., 0], gradients
+
+
+def _put(array: Array, classes: Labels, values: Array) -> None:
+    """Write to one class of each row, as `numpy.put_along_axis` does, which device arrays lack."""
+    if type(array) is np.ndarray:
+        np.put_along_axis(array, classes, values, axis=-1)
+        return
+    filled, flat = devices.contiguous(array), classes.reshape(-1)
+    rows = np.cumsum(np.ones_like(flat)) - 1
+    filled.reshape(-1)[rows * array.shape[-1] + flat] = values.reshape(-1)
+    if filled is not array:
+        array[...] = filled
 
 
 def _clipped(p: Array) -> tuple[Array, Array]:

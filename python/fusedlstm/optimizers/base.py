@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks, ops
+from fusedlstm import checks, devices, ops
 from fusedlstm.optimizers.schedules import LearningRateSchedule
 from fusedlstm.variable import Array, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule
 
@@ -67,6 +69,7 @@ class Optimizer:
         self.iterations = 0
         self._targets: list[Variable] = []
         self._slots: list[dict[str, Variable]] = []
+        self._places: list[Device | None] = []  # of the slots
 
     @property
     def learning_rate(self) -> float:
@@ -117,6 +120,7 @@ class Optimizer:
                     f"({[v.path for v in self._targets]}), got {[v.path for v in variables]}; "
                     "make a new optimizer for another model, or after unfreezing layers"
                 )
+            self.follow()
             return
         self._slots = [
             {
@@ -126,6 +130,17 @@ class Optimizer:
             for v in variables
         ]
         self._targets = list(variables)
+        self.follow()
+
+    def follow(self) -> None:
+        """Move the slots to where their variables are."""
+        places = [variable.device for variable in self._targets]
+        if places == self._places:
+            return
+        for place, slots in zip(places, self._slots, strict=True):
+            for slot in slots.values():
+                slot.move(place)
+        self._places = places
 
     def apply(self, grads: Sequence[Array | None], trainable_variables: Sequence[Variable]) -> None:
         """Update the variables in place, apply their constraints and count one iteration.
@@ -250,5 +265,5 @@ def _check_grads(grads: Sequence[Array | None], variables: Sequence[Variable]) -
                 f"grads: expected {variable.dtype} {variable.shape} for {variable.path}, "
                 f"got {grad.dtype} {grad.shape}"
             )
-        checked.append(np.ascontiguousarray(grad))
+        checked.append(devices.contiguous(grad))
     return checked

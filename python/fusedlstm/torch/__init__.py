@@ -1,8 +1,8 @@
-"""These kernels in PyTorch: `LSTM` in place of ``torch.nn.LSTM``, on CPU tensors.
+"""These kernels in PyTorch: `LSTM` in place of ``torch.nn.LSTM``, on CPU tensors and on CUDA tensors.
 
 Not imported by ``import fusedlstm``; it needs PyTorch, ``pip install "fusedlstm[torch]"``. Kernels read
 tensors where they lie and their results become tensors without a copy; they run on PyTorch's threads
-(`share_threads`).
+(`share_threads`) or its current stream.
 """
 
 from fusedlstm.torch.lstm import LSTM

@@ -9,10 +9,13 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from fusedlstm import ops
+from fusedlstm.torch import places
 from fusedlstm.torch.rows import Rows
 from fusedlstm.torch.sequence import Job, Sequence
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LSTM"]
 
 _DTYPES = (torch.float32, torch.float64)
+_PLACES = ("cpu", "cuda")
 _PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 
 
@@ -47,7 +51,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     proj_size : int
         R, less than H, with a projection of h from H numbers to R (LSTMP); 0 for none.
     device : torch.device, optional
-        Only a CPU.
+        A CPU or a CUDA device.
     dtype : torch.dtype, optional
         float32 or float64; PyTorch's default by default.
 
@@ -56,15 +60,19 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
     TypeError
         If dtype is another one, or an argument is of a wrong type.
     ValueError
-        If the device is not a CPU, or an argument is out of range.
+        If the device is another one, or an argument is out of range.
 
     Notes
     -----
-    Weights are packed for the kernels when a call finds that they have changed since the last one.
+    Weights are packed for the kernels when a call finds that they have changed since the last one, on a CUDA
+    device by each call, since to compare them would wait for the device.
+
+    CUDA tensors go to CuPy and back by DLPack, without copies, on PyTorch's current stream.
 
     With gradients off nothing is kept for a backward pass. In ``eval`` mode with gradients on, a backward
     pass runs the forward pass again rather than keeping its tape. Gradients can be differentiated once more
-    (``create_graph=True``), by `fusedlstm.ops.lstm_second_backward`; third derivatives raise an error.
+    (``create_graph=True``), by `fusedlstm.ops.lstm_second_backward`; third derivatives raise an error, and on
+    a CUDA device second ones do.
     """
 
     def __init__(
@@ -80,8 +88,8 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        if device is not None and torch.device(device).type != "cpu":
-            raise ValueError(f"device: expected a CPU, got {device}")
+        if device is not None and torch.device(device).type not in _PLACES:
+            raise ValueError(f"device: expected a CPU or a CUDA device, got {device}")
         _check_dtype(torch.get_default_dtype() if dtype is None else dtype, "dtype")
         super().__init__(
             input_size,
@@ -103,7 +111,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         Parameters
         ----------
         input : tensor (T, B, I), (B, T, I) with ``batch_first``, (T, I); or PackedSequence
-            Sequences, on a CPU and of the parameters' dtype.
+            Sequences, on the parameters' device and of their dtype.
         hx : pair of tensors (L D, B, R) and (L D, B, H), or without B for one sequence, optional
             Start values of h and c; zeros by default.
 
@@ -119,7 +127,11 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         TypeError
             If something is not a tensor or its dtype is not the parameters'.
         ValueError
-            If a shape does not fit or a tensor is not a dense one on a CPU.
+            If a shape does not fit or a tensor is not a dense one on the parameters' device.
+        ImportError
+            If tensors are on a CUDA device, and CuPy or the kernels for it are not installed.
+        NotImplementedError
+            If they are on a CUDA device, whose kernels lack what is asked for.
         """
         packed = input if isinstance(input, PackedSequence) else None
         x = input if packed is None else packed.data
@@ -129,7 +141,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         if packed is not None:
             # Without its permutation: rows stay in the order of falling lengths, states are permuted instead.
             x, lengths = pad_packed_sequence(PackedSequence(x, packed.batch_sizes), batch_first=True)
-            rows = Rows(lengths)
+            rows = Rows(lengths, x.device)
         elif one:
             x = x.unsqueeze(0)
         elif not self.batch_first:
@@ -170,47 +182,46 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
         parameters = tuple(getattr(self, name + suffix, None) for name in _PARAMETERS)
         # The kernels read backwards by themselves where all rows are of one length.
         go_backwards = reverse and rows.lengths is None
-        job = Job(self._weights(suffix, parameters), rows.lengths, go_backwards)
         tensors = (rows.reversed(x) if reverse and not go_backwards else x, h0, c0, *parameters)
-        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-            y, h, c = Sequence.apply(*tensors, job, self.training)
-        else:
-            (y, h, c), _ = job.run(*tensors[:3], training=False)
+        place = places.place_of(x)
+        with place.scope():
+            lengths = None if rows.lengths is None else place.array(rows.lengths)
+            job = Job(place, self._weights(place, suffix, parameters, x.device), lengths, go_backwards)
+            if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+                y, h, c = Sequence.apply(*tensors, job, self.training)
+            else:
+                (y, h, c), _ = job.run(*tensors[:3], training=False)
         return (rows.reversed(y) if reverse else y), h, c
 
-    def _weights(self, suffix: str, parameters: tuple[Any, ...]) -> ops.LSTMWeights:
-        """Return packed weights, those of the last call if no parameter has changed since.
+    def _weights(
+        self, place: places.Place, suffix: str, parameters: tuple[Any, ...], device: Any
+    ) -> ops.LSTMWeights:
+        """Return packed weights, on a CPU those of the last call if no parameter has changed since.
 
         Several threads may ask at once: each entry is replaced as a whole, at worst twice.
         """
         for name, tensor in zip(_PARAMETERS, parameters, strict=True):
             if tensor is not None:
-                _check_place(tensor, name + suffix)
+                _check_place(tensor, name + suffix, device)
                 _check_dtype(tensor.dtype, name + suffix)
-        arrays = [None if tensor is None else tensor.detach().numpy() for tensor in parameters]
+        arrays = [None if tensor is None else place.array(tensor) for tensor in parameters]
+        if not place.host:
+            # Packing is a copy there, from any layout, which takes less than to wait for a comparison.
+            return _packed(arrays, lambda array: array)
         known = self._packed.get(suffix)
         # Numbers are compared, in some hundredths of a packing's time: PyTorch's count of changes misses
         # those through `.data` (moving averages, gradcheck), NumPy views and other processes.
         if known is not None and all(map(_same, known[0], arrays)):
             return known[1]
         copies = [None if array is None else array.copy() for array in arrays]
-        kernel: Any
-        recurrent_kernel: Any
-        kernel, recurrent_kernel, b_ih, b_hh, projection = copies
-        # PyTorch's matrices are the transposes of ours.
-        packed = ops.LSTMWeights(
-            np.ascontiguousarray(kernel.T),
-            np.ascontiguousarray(recurrent_kernel.T),
-            None if b_ih is None else b_ih + b_hh,
-            projection=None if projection is None else np.ascontiguousarray(projection.T),
-        )
+        packed = _packed(copies, np.ascontiguousarray)
         self._packed[suffix] = (copies, packed)
         return packed
 
     def _check_input(self, x: Any, packed: bool) -> None:
         if not isinstance(x, torch.Tensor):
             raise TypeError(f"input: expected a tensor or a PackedSequence, got {type(x).__name__}")
-        _check_place(x, "input")
+        _check_place(x, "input", x.device)
         dtype = getattr(self, "weight_ih_l0").dtype  # noqa: B009  (a module's attributes have no types)
         if x.dtype != dtype:
             raise TypeError(f"input: expected dtype {dtype} like the parameters, got {x.dtype}")
@@ -229,7 +240,7 @@ class LSTM(torch.nn.LSTM):  # type: ignore[misc]
             shape = (layers, size) if one else (layers, x.shape[0], size)
             if not isinstance(state, torch.Tensor):
                 raise TypeError(f"hx: expected tensors, got {type(state).__name__}")
-            _check_place(state, "hx")
+            _check_place(state, "hx", x.device)
             if state.dtype != x.dtype:
                 raise TypeError(f"hx: expected dtype {x.dtype} like the parameters, got {state.dtype}")
             if tuple(state.shape) != shape:
@@ -244,11 +255,25 @@ def _permuted(state: Any, order: Any) -> Any:
     return state if order is None else state.index_select(1, order)
 
 
-def _check_place(tensor: Any, name: str) -> None:
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+def _packed(arrays: list[Any], laid_out: Callable[[Any], Any]) -> ops.LSTMWeights:
+    kernel, recurrent_kernel, b_ih, b_hh, projection = arrays
+    # PyTorch's matrices are the transposes of ours.
+    return ops.LSTMWeights(
+        laid_out(kernel.T),
+        laid_out(recurrent_kernel.T),
+        None if b_ih is None else b_ih + b_hh,
+        projection=None if projection is None else laid_out(projection.T),
+    )
+
+
+def _check_place(tensor: Any, name: str, device: Any) -> None:
+    if tensor.device.type not in _PLACES or tensor.layout != torch.strided:
         raise ValueError(
-            f"{name}: expected a dense tensor on a CPU, got a {tensor.layout} one on {tensor.device}"
+            f"{name}: expected a dense tensor on a CPU or a CUDA device, "
+            f"got a {tensor.layout} one on {tensor.device}"
         )
+    if tensor.device != device:
+        raise ValueError(f"{name}: expected a tensor on {device} like the input, got one on {tensor.device}")
 
 
 def _check_dtype(dtype: Any, name: str) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Rows"]
 
@@ -17,9 +14,9 @@ __all__ = ["Rows"]
 class Rows:
     """What depends on the lengths of a batch's rows; None for sequences of one length."""
 
-    def __init__(self, lengths: Any = None) -> None:
-        self._lengths = lengths
-        self.lengths: NDArray[Any] | None = None if lengths is None else lengths.numpy()
+    def __init__(self, lengths: Any = None, device: Any = None) -> None:
+        self._lengths = lengths  # PyTorch's functions take them on a CPU
+        self.lengths: Any = None if lengths is None else lengths.to(device)
         self._order: Any = None
 
     def pack(self, x: Any) -> Any:
@@ -31,7 +28,7 @@ class Rows:
         if self.lengths is None:
             return x.flip(1)
         if self._order is None:
-            step, length = torch.arange(x.shape[1]), self._lengths[:, None]
+            step, length = torch.arange(x.shape[1], device=x.device), self.lengths[:, None]
             self._order = torch.where(step < length, length - 1 - step, step)[:, :, None]
         return torch.take_along_dim(x, self._order, dim=1)
 

@@ -12,28 +12,50 @@ from fusedlstm import ops
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fusedlstm.torch.places import Place
+
 __all__ = ["Job", "Sequence"]
 
 
 class Job:
     """What a sequence is run with besides its tensors."""
 
-    def __init__(self, weights: ops.LSTMWeights, lengths: NDArray[Any] | None, go_backwards: bool) -> None:
-        self.weights, self.lengths, self.go_backwards = weights, lengths, go_backwards
+    def __init__(
+        self, place: Place, weights: ops.LSTMWeights, lengths: NDArray[Any] | None, go_backwards: bool
+    ) -> None:
+        self.place, self.weights, self.lengths, self.go_backwards = place, weights, lengths, go_backwards
 
     def run(self, x: Any, h0: Any, c0: Any, *, training: bool) -> tuple[tuple[Any, Any, Any], Any]:
-        """Return the tensors y, h and c, and the tape if `training`."""
+        """Return the tensors y, h and c, and the tape if `training`; in the place's scope."""
         y, h, c, tape = ops.lstm_forward(
-            x.detach().numpy(),
+            self.place.array(x),
             self.weights,
-            _array(h0),
-            _array(c0),
+            self.array(h0),
+            self.array(c0),
             lengths=self.lengths,
             training=training,
             go_backwards=self.go_backwards,
         )
         assert y is not None
-        return (torch.from_numpy(y), torch.from_numpy(h), torch.from_numpy(c)), tape
+        tensor = self.place.tensor
+        return (tensor(y), tensor(h), tensor(c)), tape
+
+    def array(self, tensor: Any) -> Any:
+        """Return the array of a tensor, None for None."""
+        return None if tensor is None else self.place.array(tensor)
+
+    def contiguous(self, tensor: Any) -> Any:
+        """Return an array that kernels read where it is; gradients of sums, for one, repeat one number."""
+        if tensor is not None and (tensor.dim() < 3 or tensor.stride(-1) != 1):
+            tensor = tensor.contiguous()
+        return self.array(tensor)
+
+    def tensors(self, arrays: tuple[Any, ...], need: tuple[bool, ...]) -> list[Any]:
+        """Return the tensors that are needed, None for the others."""
+        return [
+            self.place.tensor(array) if needed and array is not None else None
+            for array, needed in zip(arrays, need, strict=True)
+        ]
 
 
 class Sequence(torch.autograd.Function):  # type: ignore[misc]
@@ -64,19 +86,27 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
     @staticmethod
     def backward(ctx: Any, dy: Any, dh: Any, dc: Any) -> Any:
         """Return the gradients of `forward`'s arguments."""
+        with ctx.job.place.scope():
+            return (*Sequence._gradients(ctx, dy, dh, dc), None, None)
+
+    @staticmethod
+    def _gradients(ctx: Any, dy: Any, dh: Any, dc: Any) -> Any:
         x, h0, c0, y = ctx.saved_tensors
-        tape = ctx.tape
+        job, tape = ctx.job, ctx.tape
         if tape is None:
             # None was kept, or an earlier pass with retain_graph used it up.
-            _, tape = ctx.job.run(x, h0, c0, training=True)
+            _, tape = job.run(x, h0, c0, training=True)
         need = ctx.needs_input_grad[:8]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and job.place.host:
             # create_graph. Of y only the values are read again; it is no argument of the gradients.
             kept = None if y is None else y.detach()
-            made = _Gradients.apply(dy, dh, dc, x, h0, c0, *ctx.parameters, kept, tape, need)
-            return (*made, None, None)
+            return _Gradients.apply(dy, dh, dc, x, h0, c0, *ctx.parameters, kept, job, tape, need)
         ctx.tape = None
-        return (*_first_gradients(tape, need, dy, dh, dc)[0], None, None)
+        gradients = list(_first_gradients(job, tape, need, dy, dh, dc)[0])
+        if torch.is_grad_enabled():
+            # create_graph again: they can be used, but there are no kernels to differentiate them.
+            _close(gradients, _NO_SECOND, dy, dh, dc, x, h0, c0, *ctx.parameters)
+        return gradients
 
 
 class _Gradients(torch.autograd.Function):  # type: ignore[misc]
@@ -97,10 +127,12 @@ class _Gradients(torch.autograd.Function):  # type: ignore[misc]
         b_hh: Any,
         w_hr: Any,  # None: with a projection the tape is refused
         y: Any,
+        job: Job,
         tape: ops.Tape,
         need: tuple[bool, ...],
     ) -> Any:
-        results, ctx.tape = _first_gradients(tape, need, dy, dh, dc, keep=True)
+        results, ctx.tape = _first_gradients(job, tape, need, dy, dh, dc, keep=True)
+        ctx.job = job
         ctx.sources = (dy, dh, dc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)
         # Read again by the tape; PyTorch refuses a backward pass after they were changed.
         ctx.save_for_backward(x, h0, c0, y)
@@ -111,7 +143,7 @@ class _Gradients(torch.autograd.Function):  # type: ignore[misc]
     def backward(ctx: Any, *directions: Any) -> Any:
         """Return the gradients of `forward`'s arguments, those of `Sequence` and of its results."""
         _ = ctx.saved_tensors  # Checks that none has changed.
-        ddx, ddh0, ddc0, ddw_ih, ddw_hh, ddb_ih, ddb_hh, _ = map(_contiguous, directions)
+        ddx, ddh0, ddc0, ddw_ih, ddw_hh, ddb_ih, ddb_hh, _ = map(ctx.job.contiguous, directions)
         biases = [direction for direction in (ddb_ih, ddb_hh) if direction is not None]
         need = ctx.needs_input_grad[:11]
         seconds = ops.lstm_second_backward(
@@ -125,40 +157,60 @@ class _Gradients(torch.autograd.Function):  # type: ignore[misc]
             need_dx=need[3],
         )
         arrays = (seconds.ddy, seconds.ddh, seconds.ddc, *_per_argument(seconds, None))
-        results = _tensors(arrays, need)
+        results = ctx.job.tensors(arrays, need)
         if torch.is_grad_enabled():
             # create_graph again: they depend on all of these tensors, in a way that nothing here computes.
-            wanted = [k for k, result in enumerate(results) if result is not None]
-            made = _SecondGradients.apply([results[k] for k in wanted], *ctx.sources, *directions)
-            for k, result in zip(wanted, made, strict=True):
-                results[k] = result
-        return (*results, None, None, None)
+            _close(results, _NO_THIRD, *ctx.sources, *directions)
+        return (*results, None, None, None, None)
 
 
-class _SecondGradients(torch.autograd.Function):  # type: ignore[misc]
-    """Second gradients, which cannot be differentiated again.
+_NO_SECOND = (
+    "fusedlstm.torch.LSTM: expected first derivatives only for tensors on a CUDA device, got a derivative of "
+    "first ones; tensors on a CPU have second ones"
+)
+_NO_THIRD = (
+    "fusedlstm.torch.LSTM: expected first and second derivatives only, got a derivative of second ones; "
+    "torch.nn.LSTM has third ones"
+)
+
+
+class _Closed(torch.autograd.Function):  # type: ignore[misc]
+    """Gradients that cannot be differentiated again.
 
     `once_differentiable` of PyTorch would let them pass for constants where what comes in is one.
     """
 
     @staticmethod
-    def forward(ctx: Any, results: list[Any], *sources: Any) -> Any:  # noqa: ARG004
+    def forward(ctx: Any, results: list[Any], reason: str, *sources: Any) -> Any:  # noqa: ARG004
+        ctx.reason = reason
         return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:  # noqa: ARG004
-        raise RuntimeError(
-            "fusedlstm.torch.LSTM: expected first and second derivatives only, got a derivative of second "
-            "ones; torch.nn.LSTM has third ones"
-        )
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(ctx.reason)
+
+
+def _close(results: list[Any], reason: str, *sources: Any) -> None:
+    """Let results depend on their sources, by what raises `reason` when it is differentiated."""
+    wanted = [k for k, result in enumerate(results) if result is not None]
+    made = _Closed.apply([results[k] for k in wanted], reason, *sources)
+    for k, result in zip(wanted, made, strict=True):
+        results[k] = result
 
 
 def _first_gradients(
-    tape: ops.Tape, need: tuple[bool, ...], dy: Any, dh: Any, dc: Any, *, keep: bool = False
+    job: Job,
+    tape: ops.Tape,
+    need: tuple[bool, ...],
+    dy: Any,
+    dh: Any,
+    dc: Any,
+    *,
+    keep: bool = False,
 ) -> tuple[Any, ops.GradientTape | None]:
-    upstream = (_contiguous(tensor) for tensor in (dy, dh, dc))
+    upstream = (job.contiguous(tensor) for tensor in (dy, dh, dc))
     grads = ops.lstm_backward(tape, *upstream, need_dx=need[0], need_dweights=any(need[3:]), keep=keep)
-    return tuple(_tensors(_per_argument(grads, grads.dprojection), need)), grads.tape
+    return tuple(job.tensors(_per_argument(grads, grads.dprojection), need)), grads.tape
 
 
 def _per_argument(grads: ops.LSTMGradients | ops.LSTMSecondGradients, dprojection: Any) -> tuple[Any, ...]:
@@ -177,23 +229,5 @@ def _per_argument(grads: ops.LSTMGradients | ops.LSTMSecondGradients, dprojectio
     )
 
 
-def _tensors(arrays: tuple[Any, ...], need: tuple[bool, ...]) -> list[Any]:
-    return [
-        torch.from_numpy(array) if needed and array is not None else None
-        for array, needed in zip(arrays, need, strict=True)
-    ]
-
-
-def _contiguous(tensor: Any) -> Any:
-    """Return an array that kernels read where it is; gradients of sums, for one, repeat a single number."""
-    if tensor is not None and (tensor.dim() < 3 or tensor.stride(-1) != 1):
-        tensor = tensor.contiguous()
-    return _array(tensor)
-
-
 def _transposed(array: Any) -> Any:
     return None if array is None else np.ascontiguousarray(array.T)
-
-
-def _array(tensor: Any) -> Any:
-    return None if tensor is None else tensor.detach().numpy()

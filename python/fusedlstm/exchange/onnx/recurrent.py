@@ -155,8 +155,8 @@ class RecurrentWriter:
 
     def _weights(self, layers: list[LSTM], name: str) -> list[str]:
         graph = self.graph
-        kernels = [reordered(layer.kernel.value, TO_ONNX, 4).T for layer in layers]
-        recurrent = [reordered(layer.recurrent_kernel.value, TO_ONNX, 4).T for layer in layers]
+        kernels = [reordered(layer.kernel.numpy(), TO_ONNX, 4).T for layer in layers]
+        recurrent = [reordered(layer.recurrent_kernel.numpy(), TO_ONNX, 4).T for layer in layers]
         names = [graph.tensor(f"{name}.W", np.stack(kernels)), graph.tensor(f"{name}.R", np.stack(recurrent))]
         if not any(layer.use_bias for layer in layers):
             return [*names, ""]
@@ -193,7 +193,7 @@ def _fills(layer: LSTM, value: Value) -> bool:
 
 
 def _bias(layer: LSTM) -> Array:
-    bias: Array = np.zeros(4 * layer.units, layer.dtype) if layer.bias is None else layer.bias.value
+    bias: Array = np.zeros(4 * layer.units, layer.dtype) if layer.bias is None else layer.bias.numpy()
     return np.concatenate([reordered(bias, TO_ONNX, 4), np.zeros_like(bias)])
 
 

@@ -116,9 +116,9 @@ class _Writer(RecurrentWriter):
     def dense(self, layer: Dense, value: Value) -> Value:
         """Write a matrix product."""
         graph = self.graph
-        y = graph.add("MatMul", [*value.names, graph.tensor(f"{layer.name}.kernel", layer.kernel.value)])
+        y = graph.add("MatMul", [*value.names, graph.tensor(f"{layer.name}.kernel", layer.kernel.numpy())])
         if layer.bias is not None:
-            y = graph.add("Add", [y, graph.tensor(f"{layer.name}.bias", layer.bias.value)])
+            y = graph.add("Add", [y, graph.tensor(f"{layer.name}.bias", layer.bias.numpy())])
         return self.activation(layer, Value([y], value.steps_first, value.real, value.lengths))
 
     def activation(self, layer: Activation | Dense, value: Value) -> Value:
