@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+NORM_ARRAYS = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
+
+
 @cache
 def why_no_gpu() -> str | None:
     """Return why tests cannot run on an NVIDIA GPU, or None if they can."""

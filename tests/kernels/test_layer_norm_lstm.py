@@ -101,6 +101,7 @@ def test_no_states_are_zeros(dtype: Number) -> None:
     assert_all_same_bits(run(p, options, states=False), run(zeros, options), "no states")
 
 
+@pytest.mark.cpu
 def test_finite_differences() -> None:
     p = make_problem((3, 4, 5, 7), np.float64)
     names = ("x", "kernel", "recurrent_kernel", "bias", "h0", "c0")
@@ -129,6 +130,7 @@ def test_finite_differences() -> None:
     testing.check_gradients(forward, gradient, inputs, elements=20)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize(
     "shape", [(1, 6, 40, 130), (7, 3, 33, 65), (67, 3, 28, 33), (3, 9, 260, 257)], ids=shape_id
 )
@@ -146,6 +148,7 @@ def test_threads(shape: Shape, lengths: bool, dtype: Number) -> None:
         assert_all_same_bits(run(p, options, **given), expected, f"{threads} threads")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("every", [1, 64, 10_000])
 @pytest.mark.parametrize(
     "shape", [(3, 40, 5, 7)] if REDUCED else [(1, 1100, 3, 9), (40, 30, 9, 8), (1030, 5, 3, 7)], ids=shape_id
@@ -185,6 +188,7 @@ def test_lengths(every: int, dtype: Number) -> None:
         testing.assert_close(whole[name], total, dtype=dtype, terms=30, name=name)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("batch", [1, 9])
 def test_chained_steps_equal_the_sequence_bit_for_bit(batch: int, dtype: Number) -> None:
     p = make_problem((batch, 5, 9, 37), dtype)
@@ -286,6 +290,7 @@ def test_with_zoneout_and_projection(case: str, shape: Shape) -> None:
         assert abs(terms.sum() - loss.imag / 1e-30) <= 1e-10 * (np.abs(terms).sum() + 1), name
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("case", TOGETHER)
 def test_bits_with_zoneout_and_projection(case: str, dtype: Number) -> None:
     p = make_problem((7, 12, 9, 65), dtype)
@@ -298,6 +303,7 @@ def test_bits_with_zoneout_and_projection(case: str, dtype: Number) -> None:
     assert_all_same_bits(run_together(p, case, lengths=lengths, checkpoint_every=1), expected, "checkpoints")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("storage", ["bfloat16", "int8"])
 def test_narrow_weights(storage: str) -> None:
     """Exact for the rounded weights; of int8, as close as rounded activations allow."""
@@ -343,6 +349,7 @@ def test_nan_stays_in_its_row(dtype: Number) -> None:
     assert np.isfinite(arrays["dx"][[0, 2, 3]]).all()
 
 
+@pytest.mark.cpu
 def test_tape_bytes(dtype: Number) -> None:
     """As documented: 4 P + 4 numbers more per row and step."""
     p = make_problem((3, 5, 4, 32), dtype)
@@ -353,6 +360,7 @@ def test_tape_bytes(dtype: Number) -> None:
     assert normal.nbytes - plain.nbytes == 3 * 5 * (4 * 32 + 4) * np.dtype(dtype).itemsize
 
 
+@pytest.mark.cpu
 def test_errors(dtype: Number) -> None:
     p = make_problem((2, 3, 4, 5), dtype)
     norm = layer_norm_options(p).layer_norm

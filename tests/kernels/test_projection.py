@@ -80,6 +80,7 @@ def test_cells(cell: str | None, case: tuple[Shape, int], dtype: Number) -> None
     assert "projection" in ops.last_kernel()
 
 
+@pytest.mark.cpu
 def test_the_plain_cell(dtype: Number) -> None:
     """Without options the plain cell runs, which takes tanh(c) from m."""
     variant = make_projected(SHAPES[1], dtype)
@@ -115,6 +116,7 @@ def test_recurrent_mask(case: tuple[Shape, int], dtype: Number) -> None:
     check(replace(variant, recurrent_mask=((random.random(variant.p.h0.shape) < 0.7) / 0.7).astype(dtype)))
 
 
+@pytest.mark.cpu
 # Few rows, where threads split units and meet, and many; and R of less than one panel of columns.
 @pytest.mark.parametrize("case", [((2, 30, 12, 130), 70), ((9, 30, 12, 65), 5), ((40, 20, 30, 33), 80)])
 @pytest.mark.parametrize(("cell", "mask"), [(None, None), ("all", "holes"), ("zoneout", "right")])
@@ -149,6 +151,7 @@ def test_rows_do_not_depend_on_the_batch(cell: str | None, dtype: Number) -> Non
             assert_same_bits(part[name], whole[name][chosen], f"{name} of rows {chosen}")
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("storage", [None, "bfloat16", "int8"])
 @pytest.mark.parametrize("batch", [1, 9])
 def test_steps(batch: int, storage: str | None, dtype: Number) -> None:
@@ -172,6 +175,7 @@ def test_steps(batch: int, storage: str | None, dtype: Number) -> None:
     assert_same_bits(c, expected.c)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("storage", ["bfloat16", "int8"])
 @pytest.mark.parametrize("case", SHAPES, ids=shape_and_outputs_id)
 def test_storage(storage: str, case: tuple[Shape, int]) -> None:
@@ -235,6 +239,7 @@ def test_empty(shape: Shape, dtype: Number) -> None:
     assert_all_same_bits(variant.run(checkpoint_every=2), results, "checkpoints")
 
 
+@pytest.mark.cpu
 def test_tape_bytes() -> None:
     variant = make_projected(((3, 4, 5, 16), 8), np.float32)
     p = variant.p
@@ -245,6 +250,7 @@ def test_tape_bytes() -> None:
     assert tape.nbytes - plain.tape.nbytes == 4 * 3 * 4 * 16
 
 
+@pytest.mark.cpu
 def test_errors() -> None:
     variant = make_projected(((2, 3, 4, 5), 3), np.float32)
     p = variant.p

@@ -97,7 +97,14 @@ class Recurrence:
     def plan(self, batch: int, steps: int, *, backward: bool) -> dict[str, Any]:
         """Return which kernel serves; `ValueError` where the device has none."""
         plan: dict[str, Any] = self.call.extension.sequence_plan(
-            self.number, batch, steps, self.units, backward, self.cell.given is not None
+            self.number,
+            batch,
+            steps,
+            self.units,
+            backward,
+            self.cell.given is not None,
+            self.projected,
+            self.cell.norm is not None,
         )
         return plan
 
@@ -133,12 +140,16 @@ class Recurrence:
         B, T, H = window.batch, window.size, self.units
         plan = self.plan(B, T, backward=False)
         empty, state = self.call.empty, self.call.states.empty
+        normalized = taped and self.cell.norm is not None
         results = Results(
-            empty(B, T, H),
-            empty(B, H),
+            empty(B, T, self.outputs),
+            empty(B, self.outputs),
             state(B, H),
             z_x if taped else None,
             state(T + 1, B, H) if taped else None,
+            empty(B, T, H) if taped and self.projected else None,
+            empty(B, T, 4 * H) if normalized else None,
+            state(B, T, 3) if normalized else None,
         )
         self._run("sequence_forward", window, plan, z_x=z_x, h0=h0, c0=c0, **results._asdict())
         return results
@@ -150,9 +161,12 @@ class Recurrence:
         empty, state = self.call.empty, self.call.states.empty
         gradients = Gradients(
             results.gates,
-            empty(B, H),
+            empty(B, self.outputs),
             state(B, H),
             None if self.cell.peepholes is None else state(B, 3, H),
+            empty(B, T, self.outputs) if self.projected else None,
+            results.gates if results.normalized is None else results.normalized,
+            None if self.cell.norm is None else state(B, 6, H),
         )
         self._run(
             "sequence_backward",
