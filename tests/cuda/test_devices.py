@@ -34,7 +34,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any], why: str |
         why_unavailable=lambda: why,
         device_properties=properties,
     )
-    monkeypatch.setattr(devices, "_compiled", lambda: module)
+    monkeypatch.setattr(devices, "compiled_module", lambda: module)
 
 
 def test_any_build_answers() -> None:
@@ -45,7 +45,7 @@ def test_any_build_answers() -> None:
 
 
 def test_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_compiled", lambda: devices._NOT_BUILT)
+    monkeypatch.setattr(devices, "compiled_module", lambda: devices._NOT_BUILT)
     assert not cuda.is_available()
     assert cuda.device_count() == 0
     assert cuda.architectures() == ()

@@ -68,7 +68,7 @@ def why_unavailable(index: int = 0) -> str | None:
     index : int
         The device's number, from 0.
     """
-    module = _compiled()
+    module = compiled_module()
     if isinstance(module, str):
         return module
     reason: str | None = module.why_unavailable()
@@ -106,7 +106,7 @@ def runs_on(compiled: Sequence[int], major: int, minor: int) -> bool:
 
 def device_count() -> int:
     """Return the number of CUDA devices: 0 also without a driver, and where CUDA was not built."""
-    module = _compiled()
+    module = compiled_module()
     return 0 if isinstance(module, str) else int(module.device_count())
 
 
@@ -130,7 +130,7 @@ def device_properties(index: int = 0) -> DeviceProperties:
     ValueError
         There is no device of this number.
     """
-    module = _compiled()
+    module = compiled_module()
     if isinstance(module, str):
         raise RuntimeError(module)
     return cast("DeviceProperties", module.device_properties(index))
@@ -138,11 +138,11 @@ def device_properties(index: int = 0) -> DeviceProperties:
 
 def architectures() -> tuple[int, ...]:
     """Return what the kernels were compiled for, 90 for compute capability 9.0; empty without CUDA."""
-    module = _compiled()
+    module = compiled_module()
     return () if isinstance(module, str) else tuple(module.architectures)
 
 
-def _compiled() -> ModuleType | str:
+def compiled_module() -> ModuleType | str:
     """Return the compiled module, or why there is none."""
     if importlib.util.find_spec("fusedlstm._cuda") is None:
         return _NOT_BUILT

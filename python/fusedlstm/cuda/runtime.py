@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.cuda.devices import compiled_module
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -100,14 +102,12 @@ class CupyDevice(Device):
 
     @property
     def extension(self) -> Any:
-        """``fusedlstm._cuda``; ImportError where the package was built without it."""
+        """``fusedlstm._cuda``; ImportError with the reason where there is none."""
         if self._extension is None:
-            try:
-                self._extension = importlib.import_module("fusedlstm._cuda")
-            except ImportError as error:
-                raise ImportError(
-                    f"CuPy arrays: expected a fusedlstm built with CUDA, got one without ({error})"
-                ) from error
+            module = compiled_module()
+            if isinstance(module, str):
+                raise ImportError(f"CuPy arrays: expected kernels for them, but {module}")
+            self._extension = module
         return self._extension
 
     @property
