@@ -84,6 +84,8 @@ def _tape_bytes(piece: Piece) -> int:
 
 def _note(recurrence: Recurrence, operation: str, plan: dict[str, Any]) -> None:
     options = "" if recurrence.cell.given is None else ", cell with options"
+    options += "" if recurrence.cell.norm is None else ", layer-normalized"
+    options += ", projection" if recurrence.projected else ""
     _core.note_kernel(
         f"{recurrence.call.device.name} {recurrence.number} {operation}{options}, "
         f"{plan['kernel']} kernel: {plan['reason']}"

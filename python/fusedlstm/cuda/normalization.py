@@ -64,8 +64,13 @@ class Normalization:
 
     def copied(self) -> Normalization:
         """For a tape, which must not see later changes of arrays."""
-        parts = (self.gamma_input, self.gamma_recurrent, self.gamma_cell, self.beta_cell)
-        return Normalization(*(part.copy() for part in parts), self.epsilon)
+        return Normalization(
+            self.gamma_input.copy(),
+            self.gamma_recurrent.copy(),
+            self.gamma_cell.copy(),
+            self.beta_cell.copy(),
+            self.epsilon,
+        )
 
     def given(self, call: Call) -> tuple[Any, ...]:
         """Return what the extension takes."""
