@@ -241,11 +241,13 @@ py::dict plan_of_sequence(const std::string& number, Index batch, Index steps, I
     const GridLayout& layout = plan.layout;
     result["blocks"] = py::make_tuple(layout.unit_blocks, layout.row_slices);
     result["rows"] = layout.rows;
+    result["rows_at_once"] = layout.groups * rows_of_group;
     result["slice_units"] = layout.slice_units;
     result["slices"] = layout.slices;
     result["resident"] = layout.resident;
     result["chunks"] = layout.per_warp;
     result["chunks_in_shared"] = layout.in_shared;
+    result["chunks_in_workspace"] = layout.anew;
     result["shared_bytes"] = layout.shared_bytes;
   }
   return result;

@@ -112,10 +112,12 @@ struct Mma {
         }
       }
     }
-    __device__ __forceinline__ void store(float* partial, int pitch) const {
+    // Those of the `active` groups.
+    __device__ __forceinline__ void store(float* partial, int pitch, int active) const {
       const int lane = lane_of_warp();
 #pragma unroll
       for (int g = 0; g < groups; ++g) {
+        if (g >= active) continue;
 #pragma unroll
         for (int t = 0; t < tiles; ++t) {
 #pragma unroll
@@ -160,7 +162,7 @@ struct Fma {
     __device__ __forceinline__ void fetch(int i, int count) {
       copy_async_wait<0>();
       __syncwarp();
-      now_ = stage_ + i / piece % 2 * size;
+      now_ = stage_ + i / piece % 2 * size();
       start(i + piece, count);
     }
     __device__ __forceinline__ bool has(int group) const { return group < active_; }
@@ -170,10 +172,13 @@ struct Fma {
     }
 
    private:
-    static constexpr int size = groups * rows_of_group * piece * chunk;
+    // Of a piece.
+    __device__ __forceinline__ int size() const {
+      return (groups == 1 ? 1 : active_) * rows_of_group * piece * chunk;
+    }
 
     __device__ __forceinline__ void start(int i, int count) {
-      T* const to = stage_ + i / piece % 2 * size;
+      T* const to = stage_ + i / piece % 2 * size();
       const int left = count - i < piece ? count - i : piece;
       for (int n = lane_of_warp(); n < active_ * rows_of_group * piece; n += 32) {
         const int row = n / piece;
@@ -210,9 +215,10 @@ struct Fma {
         }
       }
     }
-    __device__ __forceinline__ void store(T* partial, int pitch) const {
+    __device__ __forceinline__ void store(T* partial, int pitch, int active) const {
 #pragma unroll
       for (int row = 0; row < groups * rows_of_group; ++row) {
+        if (row / rows_of_group >= active) continue;
 #pragma unroll
         for (int t = 0; t < tiles; ++t) partial[row * pitch + t * 32 + lane_of_warp()] = sums_[t][row];
       }

@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using Items = GridItems<Block::tile.slice_columns, Block, SequenceBackward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
-  const Items items(layout, p);
+  const Items items(layout, p, layout.groups);
   const GridExchange<F> exchange(layout, layout.pitch, workspace);
   S* const kept_states = reinterpret_cast<S*>(workspace + layout.kept_states);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;

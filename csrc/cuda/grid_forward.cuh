@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   constexpr int passes = Items::passes;
   const Index H = p.units;
   const Index B = p.batch;
-  const Items items(layout, p);
+  const Items items(layout, p, layout.groups);
   const GridExchange<F> exchange(layout, layout.pitch, workspace);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;
   Block product(layout, dynamic_shared<unsigned char>(),

@@ -28,11 +28,12 @@ class GridItems {
   static constexpr int passes = (tile.rows * slice_units + grid_threads - 1) / grid_threads;
 
   template <class Layout>
-  __device__ __forceinline__ GridItems(const Layout& layout, const Problem& p)
+  __device__ __forceinline__ GridItems(const Layout& layout, const Problem& p, int groups_at_once)
       : p_(p),
+        rows_at_once_(groups_at_once * rows_of_group),
         first_row_(static_cast<Index>(blockIdx.y) * layout.rows),
         rows_(static_cast<int>(p.batch - first_row_ < layout.rows ? p.batch - first_row_ : layout.rows)),
-        parts_((rows_ + tile.rows - 1) / tile.rows),
+        parts_((rows_ + at_once() - 1) / at_once()),
         count_((layout.slices - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
                static_cast<int>(gridDim.x) * parts_) {}
 
@@ -41,12 +42,12 @@ class GridItems {
     return static_cast<int>(blockIdx.x) + item / parts_ * static_cast<int>(gridDim.x);
   }
   __device__ __forceinline__ Index first_row(int item) const {
-    return first_row_ + item % parts_ * tile.rows;
+    return first_row_ + item % parts_ * at_once();
   }
   // Groups of rows, at least one of which exists.
   __device__ __forceinline__ int groups(int item) const {
-    const int rows = rows_ - item % parts_ * tile.rows;
-    return ((rows < tile.rows ? rows : tile.rows) + rows_of_group - 1) / rows_of_group;
+    const int rows = rows_ - item % parts_ * at_once();
+    return ((rows < at_once() ? rows : at_once()) + rows_of_group - 1) / rows_of_group;
   }
   __device__ __forceinline__ GridCell cell(int item, int pass) const {
     const int number = pass * grid_threads + static_cast<int>(threadIdx.x);
@@ -55,7 +56,7 @@ class GridItems {
     cell.column = number % slice_units;
     cell.b = first_row(item) + cell.row;
     cell.unit = static_cast<Index>(slice(item)) * slice_units + cell.column;
-    cell.in_row = cell.row < tile.rows && cell.b < first_row_ + rows_;
+    cell.in_row = cell.row < at_once() && cell.b < first_row_ + rows_;
     cell.exists = cell.in_row && cell.unit < p_.units;
     if (cell.in_row) cell.length = length(cell.b);
     return cell;
@@ -78,12 +79,17 @@ class GridItems {
   }
 
  private:
+  // Rows of a product: a constant where registers are scarce.
+  __device__ __forceinline__ int at_once() const {
+    return Product::resident_weights ? tile.rows : rows_at_once_;
+  }
   __device__ __forceinline__ int length(Index b) const {
     return static_cast<int>(p_.lengths == nullptr ? p_.steps : p_.lengths[b]);
   }
 
   // References to a kernel's parameters cost no registers.
   const Problem& p_;
+  int rows_at_once_;
   Index first_row_;
   int rows_;
   int parts_;

@@ -16,14 +16,20 @@ constexpr std::size_t aligned(std::size_t bytes) { return (bytes + 255) / 256 * 
 GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction, bool options, Index batch,
                        Index units, int multiprocessors, std::size_t shared_per_block) {
   const bool forward = direction == Direction::forward;
-  constexpr Index most = std::numeric_limits<int>::max();
-  if (units > most / 64) {
-    throw std::invalid_argument("units: expected at most " + std::to_string(most / 64) + ", got " +
+  // A kernel's places in the operands of its rows are int: at most 32 rows of 4H numbers, filled up to
+  // chunks.
+  constexpr Index most = std::numeric_limits<int>::max() / 256;
+  if (units > most) {
+    throw std::invalid_argument("units: expected at most " + std::to_string(most) + ", got " +
                                 std::to_string(units));
   }
-  if (batch > most / 64) {
-    throw std::invalid_argument("batch: expected at most " + std::to_string(most / 64) + " rows, got " +
+  if (batch > most) {
+    throw std::invalid_argument("batch: expected at most " + std::to_string(most) + " rows, got " +
                                 std::to_string(batch));
+  }
+  if (multiprocessors < 1) {
+    throw std::invalid_argument("device: expected a multiprocessor at least, got " +
+                                std::to_string(multiprocessors));
   }
   GridLayout layout{};
   if (batch == 0 || units == 0) return layout;
@@ -33,8 +39,9 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
   layout.resident = layout.slices <= multiprocessors;
   tile = grid_tile(tensor_cores, number_bytes, direction, options, layout.resident);
 
-  // A block for each multiprocessor. Rows are split as far as blocks go round, whole groups of them.
-  layout.unit_blocks = std::min(layout.slices, multiprocessors);
+  // A block for each multiprocessor, or as few as have no more turns. Rows are split as far as blocks go
+  // round, whole groups of them.
+  layout.unit_blocks = static_cast<int>(divide(layout.slices, divide(layout.slices, multiprocessors)));
   const Index groups = divide(batch, rows_of_group);
   const Index room = std::max<Index>(1, multiprocessors / layout.unit_blocks);
   const Index groups_each = divide(groups, std::min(groups, room));
@@ -44,9 +51,8 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
   const Index depth = forward ? units : 4 * units;
   layout.per_warp = static_cast<int>(divide(divide(depth, tile.chunk), grid_warps));
   layout.pitch = grid_warps * layout.per_warp * tile.chunk;
-  const std::size_t sums = static_cast<std::size_t>(grid_warps * tile.rows * tile.sums_pitch) *
-                           static_cast<std::size_t>(tile.sum_bytes);
-  const std::size_t fixed = sums + static_cast<std::size_t>(grid_warps * tile.stage_bytes);
+  layout.groups = layout.resident ? tile.groups : groups_that_fit(tile, shared_per_block);
+  const std::size_t fixed = fixed_bytes(tile, layout.groups);
   const auto chunk_bytes = static_cast<std::size_t>(grid_warps * tile.chunk_bytes);
   if (layout.resident && shared_per_block > fixed) {
     const auto room_for = static_cast<int>((shared_per_block - fixed) / chunk_bytes);
@@ -65,11 +71,11 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
                                  : static_cast<std::size_t>(batch) * static_cast<std::size_t>(units) *
                                        static_cast<std::size_t>(tile.sum_bytes);
   layout.weights = layout.kept_states + aligned(states);
-  const int rest = std::max(0, layout.per_warp - tile.kept - layout.in_shared);
+  layout.anew = std::max(0, layout.per_warp - tile.kept - layout.in_shared);
   // Every row slice has a copy of its own, that its blocks write and read without waiting for others.
   layout.workspace_bytes = layout.weights + static_cast<std::size_t>(layout.row_slices) *
                                                 static_cast<std::size_t>(layout.slices) *
-                                                static_cast<std::size_t>(rest) * chunk_bytes;
+                                                static_cast<std::size_t>(layout.anew) * chunk_bytes;
   return layout;
 }
 

@@ -32,12 +32,12 @@ struct GridTile {
   int groups;       // of rows, one above the other
   int kept;         // chunks of weights in registers
   int piece;        // chunks whose operands are fetched together
-  int stage_bytes;  // of shared memory for one warp's pieces of operands
+  int stage_bytes;  // of shared memory for one warp's pieces of a group's operands
   int sum_bytes;    // of a sum
   int slice_columns;
   int rows;
   int chunk_bytes;  // of a chunk's weights in a warp
-  int sums_pitch;   // numbers from one row of partial sums to the next, so that rows share no banks
+  int sums_pitch;   // numbers from one row of partial sums to the next
 };
 
 // Registers of a thread for weights, of the 255 that it has: as many as leave the rest without a spill.
@@ -66,10 +66,25 @@ constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction dire
   tile.slice_columns = tile.tiles * tile.columns;
   tile.rows = tile.groups * rows_of_group;
   tile.chunk_bytes = tile.tiles * 32 * tile.words * tile.word_bytes;
-  tile.sums_pitch = tile.slice_columns + 8;
-  tile.stage_bytes = tensor_cores ? 0 : 2 * tile.rows * tile.piece * 16;
+  // Lanes of a fragment write eight neighbours in each of four rows, every second one: in banks of their own.
+  tile.sums_pitch = tile.slice_columns + (tensor_cores ? 4 : 0);
+  tile.stage_bytes = tensor_cores ? 0 : 2 * rows_of_group * tile.piece * 16;
   tile.sum_bytes = number_bytes == 8 ? 8 : 4;
   return tile;
+}
+
+// Shared memory of a block without weights, for products of so many groups of rows: partial sums, and pieces
+// of operands.
+constexpr std::size_t fixed_bytes(const GridTile& tile, int groups) {
+  return static_cast<std::size_t>(grid_warps * groups) *
+         static_cast<std::size_t>(rows_of_group * tile.sums_pitch * tile.sum_bytes + tile.stage_bytes);
+}
+
+// Groups of rows at once of a kernel that reads its weights anew: the tile's, or as many of them as fit.
+constexpr int groups_that_fit(const GridTile& tile, std::size_t shared_per_block) {
+  int groups = tile.groups;
+  while (groups > 1 && fixed_bytes(tile, groups) > shared_per_block) --groups;
+  return groups;
 }
 
 // Of one product.
@@ -77,6 +92,7 @@ struct ProductLayout {
   int per_warp;   // chunks
   int in_shared;  // of these, in shared memory
   int pitch;      // numbers of a row of operands
+  int groups;     // of rows at once: the tile's, or without resident weights as many of these as fit
 };
 
 // How a problem lies on the grid. Offsets are of bytes in the workspace, which is all zeros at the launch.
@@ -93,6 +109,7 @@ struct GridLayout : ProductLayout {
   std::size_t kept_states;   // backward with options, (B,H) in the type of sums
   std::size_t weights;       // those that are read anew
   std::size_t workspace_bytes;
+  int anew;  // chunks of a warp's weights that are read at every step
 };
 
 constexpr std::size_t counter_bytes = 128;  // a line of the cache each

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <array>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -70,21 +71,38 @@ std::string against_small(const SequenceQuery& query, const DeviceProperties& de
 // Of the kernels that put blocks together.
 std::string against_tensor_cores(const SequenceQuery& query, const DeviceProperties& device) {
   const std::string capability = std::to_string(device.major) + "." + std::to_string(device.minor);
-  if ((query.number == NumberType::bfloat16 || query.number == NumberType::tf32) && device.major < 8) {
+  if (on_tensor_cores(query.number) && device.major < 8) {
+    // Those of 7.5 know float16, in other pieces (ptx.cuh).
     return std::string("tensor cores multiply ") + name_of(query.number) +
-           " from compute capability 8.0 on, and this one is " + capability;
+           (query.number == NumberType::float16 ? " in pieces of 16 x 8 x 16" : "") + " from compute capability 8.0 on, and this one is " + capability;
   }
   return "";
 }
 
+void check_sizes(const SequenceQuery& query) {
+  const std::pair<const char*, Index> sizes[] = {
+      {"batch", query.batch}, {"steps", query.steps}, {"units", query.units}};
+  for (const auto& [name, size] : sizes) {
+    if (size < 0) {
+      throw std::invalid_argument(std::string(name) + ": expected a size, got " + std::to_string(size));
+    }
+  }
+  if (query.steps > std::numeric_limits<int>::max()) {
+    throw std::invalid_argument("steps: expected a number of 32 bits, got " + std::to_string(query.steps));
+  }
+}
+
 std::string described(const GridLayout& layout) {
+  if (layout.slices == 0) return "nothing to compute";
   std::string text = std::to_string(layout.unit_blocks) + " x " + std::to_string(layout.row_slices) +
                      " blocks, each with " + std::to_string(layout.slice_units) + " units";
   if (!layout.resident) {
     return text + " at a time and " + std::to_string(layout.rows) +
            " rows; there are more units than multiprocessors keep, so weights are read at every step";
   }
-  return text + " and " + std::to_string(layout.rows) + " rows";
+  text += " and " + std::to_string(layout.rows) + " rows";
+  if (layout.anew == 0) return text + ", whose weights stay on the multiprocessor";
+  return text + ", of whose weights a part stays on the multiprocessor and the rest is read at every step";
 }
 
 }  // namespace
@@ -110,6 +128,7 @@ const char* name_of(SequenceKernel kernel) {
 }
 
 SequencePlan plan_sequence(const SequenceQuery& query, const DeviceProperties& device) {
+  check_sizes(query);
   const std::string no_small = against_small(query, device);
   const SequenceKernel fitting = has_stages(query)  ? SequenceKernel::staged
                                  : no_small.empty() ? SequenceKernel::small
@@ -143,8 +162,9 @@ SequencePlan plan_sequence(const SequenceQuery& query, const DeviceProperties& d
     plan.workspace = plan.layout.workspace_bytes;
     shared = plan.layout.shared_bytes;
   } else {
-    plan.stages = staged_layout(tensor_cores, bytes_of(query.number), query.direction, query.batch,
-                                query.units, query.outputs, query.normalized, device.multiprocessors);
+    plan.stages =
+        staged_layout(tensor_cores, bytes_of(query.number), query.direction, query.batch, query.units,
+                      query.outputs, query.normalized, device.multiprocessors, device.shared_per_block);
     plan.reason = stages_of(query) + ": several stages for a step, on " +
                   std::to_string(plan.stages.unit_blocks) + " x " + std::to_string(plan.stages.row_slices) +
                   " blocks";

@@ -13,6 +13,7 @@ class Product {
   using Number = typename F::Number;
   using Sum = typename F::Sum;
   using Word = typename F::Word;
+  static constexpr bool resident_weights = resident;
   static constexpr GridTile tile =
       grid_tile(F::tensor_cores, static_cast<int>(sizeof(Number)), direction, options, resident);
   static_assert(tile.kept % tile.piece == 0, "registers hold whole pieces");
@@ -73,14 +74,16 @@ class Product {
         }
       }
     }
-    own.store(sums() + warp_of_block() * tile.rows * tile.sums_pitch, tile.sums_pitch);
+    // To leave out groups that are missing would cost registers; without resident weights they may have no
+    // place.
+    own.store(sums() + warp_of_block() * plane(), tile.sums_pitch, resident ? tile.groups : active);
   }
 
   __device__ __forceinline__ Sum sum(int row, int column) const {
     const Sum* const first = sums() + row * tile.sums_pitch + column;
     Sum total = first[0];
 #pragma unroll
-    for (int warp = 1; warp < grid_warps; ++warp) total += first[warp * tile.rows * tile.sums_pitch];
+    for (int warp = 1; warp < grid_warps; ++warp) total += first[warp * plane()];
     return total;
   }
 
@@ -92,16 +95,20 @@ class Product {
   static constexpr int part = 16 / static_cast<int>(sizeof(Word));
   static constexpr int parts = tile.words / part;
   static constexpr int chunk_words = tile.tiles * 32 * tile.words;
-  static_assert(tile.chunk_bytes <= tile.rows * tile.sums_pitch * tile.sum_bytes);
+  static_assert(tile.kept == 0 || tile.chunk_bytes <= tile.rows * tile.sums_pitch * tile.sum_bytes);
 
-  static constexpr int sums_bytes = grid_warps * tile.rows * tile.sums_pitch * tile.sum_bytes;
+  // At once: a constant where registers are scarce.
+  __device__ __forceinline__ int groups() const { return resident ? tile.groups : layout_.groups; }
+  // Numbers of a warp's partial sums.
+  __device__ __forceinline__ int plane() const { return groups() * rows_of_group * tile.sums_pitch; }
+  __device__ __forceinline__ int sums_bytes() const { return grid_warps * plane() * tile.sum_bytes; }
 
   __device__ __forceinline__ Sum* sums() const { return reinterpret_cast<Sum*>(shared_); }
   __device__ __forceinline__ unsigned char* stage() const {
-    return shared_ + sums_bytes + warp_of_block() * tile.stage_bytes;
+    return shared_ + sums_bytes() + warp_of_block() * groups() * tile.stage_bytes;
   }
   __device__ __forceinline__ Word* kept_in_shared() const {
-    return reinterpret_cast<Word*>(shared_ + sums_bytes + grid_warps * tile.stage_bytes);
+    return reinterpret_cast<Word*>(shared_ + sums_bytes() + grid_warps * groups() * tile.stage_bytes);
   }
 
   template <class W>

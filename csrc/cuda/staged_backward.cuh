@@ -23,8 +23,10 @@ __global__ void __launch_bounds__(grid_threads, 1)
   const Index R = projected ? p.outputs : H;
   const OutputColumns columns{p.batch, p.steps, R, p.lengths};
   const OutputSlices slices{projected ? layout.output_slices : layout.slices, layout.rows};
-  const GridItems<width, typename Block::Multiply, SequenceBackward<T>> items(layout, p);
-  const GridItems<width, typename Block::Multiply, OutputColumns> outputs(slices, columns);
+  const GridItems<width, typename Block::Multiply, SequenceBackward<T>> items(layout, p,
+                                                                              layout.recurrent.groups);
+  const GridItems<width, typename Block::Multiply, OutputColumns> outputs(slices, columns,
+                                                                          layout.recurrent.groups);
   const GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
   Block block(layout, workspace);
   Block::take(block.recurrent, slices.slices, [&](int slice, int column, int k) {

@@ -22,8 +22,10 @@ __global__ void __launch_bounds__(grid_threads, 1)
   const Index R = projected ? p.outputs : H;
   const OutputColumns columns{p.batch, p.steps, R, p.lengths};
   const OutputSlices slices{layout.output_slices, layout.rows};
-  const GridItems<slice_units, typename Block::Multiply, SequenceForward<T>> items(layout, p);
-  const GridItems<Block::slice_columns, typename Block::Multiply, OutputColumns> outputs(slices, columns);
+  const GridItems<slice_units, typename Block::Multiply, SequenceForward<T>> items(layout, p,
+                                                                                   layout.recurrent.groups);
+  const GridItems<Block::slice_columns, typename Block::Multiply, OutputColumns> outputs(
+      slices, columns, layout.recurrent.groups);
   const GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
   Block block(layout, workspace);
   Block::take(block.recurrent, layout.slices, [&](int slice, int column, int k) {

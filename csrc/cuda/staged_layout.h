@@ -30,6 +30,6 @@ struct StagedLayout {
 
 // `outputs` is R where there is a projection, and 0 otherwise.
 StagedLayout staged_layout(bool tensor_cores, int number_bytes, Direction direction, Index batch, Index units,
-                           Index outputs, bool normalized, int multiprocessors);
+                           Index outputs, bool normalized, int multiprocessors, std::size_t shared_per_block);
 
 }  // namespace fusedlstm::cuda

@@ -140,6 +140,16 @@ def test_weights_elsewhere(
     check(kernels, make(shape, number), "grid")
 
 
+@pytest.mark.parametrize(("number", "at_once"), [("float64", 8), ("float16", 24)])
+def test_fewer_rows_at_once(kernels: Any, number: str, at_once: int) -> None:
+    # Where weights are read anew, products of 16 and of 32 rows do not fit the shared memory of a T4.
+    shape = (27, 2, 33)
+    kernels.set_device(multiprocessors=1, shared_per_block=64 * 1024)
+    plan = kernels.sequence_plan(number, *shape, False, False, kernel="grid")
+    assert plan["rows_at_once"] == at_once
+    check(kernels, make(shape, number), "grid")
+
+
 def test_same_bits_on_any_device(kernels: Any) -> None:
     case = make((17, 2, 70), "float32")
     results = []

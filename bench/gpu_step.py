@@ -1,0 +1,205 @@
+"""The model of the CUDA sequence kernels, explained in bench/gpu_model.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.gpu_devices import DEVICES, NUMBER_BYTES, ON_TENSOR_CORES, Device
+
+WARPS = 8
+PER_SCHEDULER = 2  # warps, of a block's eight on a multiprocessor's four schedulers
+STEPS = 1024
+CUBLAS_EFFICIENCY = 0.7  # of the peak: an estimate for products of thousands in each dimension
+LAUNCH = 1e-5  # seconds: an estimate of a cooperative launch and of taking the weights
+
+
+@dataclass(frozen=True)
+class Design:
+    """What of the kernels a change of them would move.
+
+    Instructions are those that a warp runs along the path of a step, counted in the machine code for sm_90 of
+    the plain float16 kernels; cycles for one of them follow from two warps to a scheduler.
+    """
+
+    chunks_at_once: int = 2  # whose operands are fetched together
+    active_groups_only: bool = False  # are stored as partial sums
+    barrier_trips: float = 4.0  # to L2: the stores' acknowledgement, the arrival, its sight, the two fences
+    arrival_cycles: float = 2.0  # of each block, one after the other at one address
+    barrier_seconds: float | None = None  # in the place of these two
+    fetch_instructions: tuple[int, int] = (250, 330)  # of an item, forward and backward: addresses, divisions
+    piece_instructions: int = 22  # besides products
+    cell_instructions: tuple[int, int] = (300, 240)  # of a pass
+    barrier_instructions: int = 60
+    cycles_per_instruction: float = 2.0
+
+
+@dataclass
+class Step:
+    """Seconds of one step of the busiest block, by cause, and what it moves."""
+
+    operands: float = 0.0
+    weights: float = 0.0
+    products: float = 0.0
+    sums: float = 0.0
+    instructions: float = 0.0
+    barrier: float = 0.0
+    memory: float = 0.0  # of the whole device, under the rest
+    l2_bytes: float = 0.0  # of the block
+    memory_bytes: float = 0.0  # of the device
+    shared_bytes: float = 0.0  # of the block
+    operations: float = 0.0  # of the device
+
+    def parts(self) -> dict[str, float]:
+        """Return the causes that follow one another."""
+        names = ("operands", "weights", "products", "sums", "instructions", "barrier")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def seconds(self) -> float:
+        """The step's time."""
+        return max(sum(self.parts().values()), self.memory)
+
+    @property
+    def dominant(self) -> str:
+        """The longest cause."""
+        parts = self.parts()
+        return "memory" if self.memory > sum(parts.values()) else max(parts, key=parts.__getitem__)
+
+
+def up(a: int, b: int) -> int:
+    """Divide, rounded up."""
+    return -(-a // b)
+
+
+def step(
+    plan: dict[str, Any], device: Device, number: str, batch: int, units: int, backward: bool, design: Design
+) -> Step:
+    """Predict one step."""
+    size = NUMBER_BYTES[number]
+    tensor_cores = number in ON_TENSOR_CORES
+    columns = 32 if backward else 64
+    chunk = (64 if tensor_cores else 16) // size
+    chunks = plan["chunks"]
+    blocks, row_slices = plan["blocks"]
+    row_groups = up(min(batch, plan["rows"]), 8)
+    at_once = plan["rows_at_once"] // 8
+    turns = up(plan["slices"], blocks)
+    chunk_bytes = columns * chunk * size  # of a warp
+    workspace_chunks = plan["chunks_in_workspace"]
+    all_blocks = blocks * row_slices
+    per_multiprocessor = device.l1_bytes_per_cycle * device.clock
+
+    def from_l2(block_bytes: float) -> float:
+        shared: float = block_bytes * all_blocks / device.l2_bandwidth
+        return max(shared, block_bytes / per_multiprocessor)
+
+    found = Step()
+
+    def cycles(name: str, count: float) -> None:
+        setattr(found, name, getattr(found, name) + count / device.clock)
+
+    def item(groups: int) -> None:
+        rows = 8 * groups
+        # Operands: the warps' pieces, each waited for. Off the tensor cores only the first one is.
+        operand_bytes = rows * chunks * WARPS * chunk * size
+        found.l2_bytes += operand_bytes
+        pieces = up(chunks, design.chunks_at_once if tensor_cores else 8)
+        cycles("operands", device.l2_latency * (pieces if tensor_cores else 1))
+        found.operands += from_l2(operand_bytes)
+        # Weights beyond registers.
+        shared = plan["chunks_in_shared"] * WARPS * chunk_bytes
+        anew = workspace_chunks * WARPS * chunk_bytes
+        cycles("weights", shared / 128 + plan["chunks_in_shared"] * device.shared_latency)
+        found.weights += from_l2(anew)
+        cycles("weights", workspace_chunks * device.l2_latency)
+        found.l2_bytes += anew
+        found.shared_bytes += shared
+        # Products: what the schedulers issue, or what dependent ones wait for one another.
+        if tensor_cores:
+            issued = PER_SCHEDULER * chunks * groups * (columns // 16) * 2 * device.mma_cycles
+            cycles("products", max(issued, 2 * chunks * device.mma_latency))
+        else:
+            issued = PER_SCHEDULER * chunks * rows * (columns // 32) * chunk * device.fma_cycles[number]
+            broadcasts = WARPS * chunks * rows  # of shared memory, one in a cycle
+            cycles("products", max(issued, broadcasts))
+            found.shared_bytes += 2 * operand_bytes
+        # Partial sums through shared memory, 128 bytes in a cycle; forward, two rows meet in banks when read.
+        sum_bytes = max(size, 4)
+        kept_groups = groups if design.active_groups_only or not plan["resident"] else at_once
+        written = WARPS * 8 * kept_groups * columns * sum_bytes
+        read = WARPS * rows * columns * sum_bytes
+        found.shared_bytes += written + read
+        cycles("sums", written / 128 + read / 128 * (1 if backward else 2) + 3 * device.shared_latency)
+        # Everything else that a warp runs.
+        passes = up(rows * (32 if backward else 16), 256)
+        count = (
+            design.fetch_instructions[backward]
+            + design.piece_instructions * pieces
+            + design.cell_instructions[backward] * passes
+        )
+        cycles("instructions", count * design.cycles_per_instruction)
+
+    for _ in range(turns):
+        left = row_groups
+        while left > 0:
+            item(min(left, at_once))
+            left -= at_once
+    if design.barrier_seconds is not None:
+        found.barrier = design.barrier_seconds
+    else:
+        cycles("barrier", design.barrier_trips * device.l2_latency + design.arrival_cycles * blocks)
+        cycles("barrier", design.barrier_instructions * design.cycles_per_instruction)
+    # Forward reads four gates' inputs and leaves them activated, with y and a cell state. Backward reads gates,
+    # dy and two cell states, and leaves four gradients.
+    state = max(size, 4)
+    found.memory_bytes = batch * units * ((9 * size + 2 * state) if backward else (9 * size + state))
+    anew_bytes = workspace_chunks * WARPS * chunk_bytes * plan["slices"] * row_slices
+    if anew_bytes > device.l2_bytes:
+        found.memory_bytes += anew_bytes * up(row_groups, at_once)
+    found.memory = found.memory_bytes / device.memory_bandwidth
+    found.operations = 8.0 * batch * units * units
+    return found
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of a sequence with as many inputs as units."""
+
+    forward: Step
+    backward: Step
+    steps: int
+    product: float  # seconds of one large product
+
+    @property
+    def forward_seconds(self) -> float:
+        """Of the product of x and kernel, and the recurrence."""
+        return LAUNCH + self.product + self.steps * self.forward.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Forward, and backward with dx, dkernel and drecurrent_kernel."""
+        return self.forward_seconds + LAUNCH + 3 * self.product + self.steps * self.backward.seconds
+
+
+def predict(
+    module: Any,
+    name: str,
+    number: str,
+    batch: int,
+    units: int,
+    steps: int = STEPS,
+    design: Design | None = None,
+) -> Prediction:
+    """Predict a sequence's times."""
+    device = DEVICES[name]
+    found = []
+    for backward in (False, True):
+        plan = module.sequence_plan(
+            number, batch, steps, units, backward, False, kernel="grid", device=device.plan
+        )
+        found.append(step(plan, device, number, batch, units, backward, design or Design()))
+    operations = 8.0 * batch * steps * units * units
+    moved = NUMBER_BYTES[number] * (5.0 * batch * steps * units + 4.0 * units * units)
+    product = max(operations / (device.peak[number] * CUBLAS_EFFICIENCY), moved / device.memory_bandwidth)
+    return Prediction(found[0], found[1], steps, product)
