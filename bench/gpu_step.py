@@ -150,8 +150,8 @@ def step(
     else:
         cycles("barrier", design.barrier_trips * device.l2_latency + design.arrival_cycles * blocks)
         cycles("barrier", design.barrier_instructions * design.cycles_per_instruction)
-    # Forward reads four gates' inputs and leaves them activated, with y and a cell state. Backward reads gates,
-    # dy and two cell states, and leaves four gradients.
+    # Forward reads four gates' inputs and leaves them activated, with y and a cell state. Backward reads
+    # gates, dy and two cell states, and leaves four gradients.
     state = max(size, 4)
     found.memory_bytes = batch * units * ((9 * size + 2 * state) if backward else (9 * size + state))
     anew_bytes = workspace_chunks * WARPS * chunk_bytes * plan["slices"] * row_slices

@@ -24,7 +24,7 @@ function(add_simt_module name)
   foreach(source ${ARGN})
     if(source MATCHES "\\.cu$")
       set_source_files_properties(${source} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS
-        "-xc++;-O2;-g1;-Wno-unknown-pragmas;-fsanitize=thread,alignment,bounds;$<$<CXX_COMPILER_ID:Clang>:-mllvm;-tsan-instrument-read-before-write=1>")
+        "-xc++;$<IF:$<CONFIG:Debug>,-O0,-O2>;-g1;-Wno-unknown-pragmas;-fsanitize=thread,alignment,bounds;$<$<CXX_COMPILER_ID:Clang>:-mllvm;-tsan-instrument-read-before-write=1>")
     endif()
   endforeach()
 endfunction()

@@ -244,7 +244,6 @@ def test_strict_mode(device: SimDevice) -> None:
 
 def test_what_is_not_there_yet(device: SimDevice) -> None:
     p = arrays(device)
-    H = SHAPE[3]
     tape = ops.lstm_forward(p.x, p.weights, training=True).tape
     assert tape is not None
     calls: dict[str, Callable[[], object]] = {

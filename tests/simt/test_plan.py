@@ -113,8 +113,8 @@ def check_grid(
     assert (row_slices - 1) * rows < batch <= row_slices * rows
 
     assert found["resident"] == (slices <= device.multiprocessors)
-    # Blocks wait for the one with most to do: slices and rows are dealt out evenly, to no more blocks than that
-    # takes.
+    # Blocks wait for the one with most to do: slices and rows are dealt out evenly, to no more blocks than
+    # that takes.
     turns = up(slices, device.multiprocessors)
     assert blocks == up(slices, turns)
     assert rows // GROUP == up(up(batch, GROUP), device.multiprocessors // blocks)
