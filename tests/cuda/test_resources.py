@@ -55,7 +55,7 @@ BUDGETS = [
     Budget(r"staged_backward_kernel<Fma<double>, .*>", 255, ENDS["double"]),
     # 256 threads that wait for memory: four blocks, 1024 threads, are what every multiprocessor can hold.
     Budget(r"(find|gather|spread)_\w+_kernel(<.*>)?", 64, 0),
-    Budget(r"(sum_repeats|sum_rows|previous_states|dropout)_kernel<.*>", 64, 0),
+    Budget(r"(sum_repeats|sum_rows|previous_states|dropout|sgd|rmsprop|adam)_kernel<.*>", 64, 0),
 ]
 
 Kernel = dict[str, Any]
