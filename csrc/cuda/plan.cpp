@@ -74,7 +74,8 @@ std::string against_tensor_cores(const SequenceQuery& query, const DevicePropert
   if (on_tensor_cores(query.number) && device.major < 8) {
     // Those of 7.5 know float16, in other pieces (ptx.cuh).
     return std::string("tensor cores multiply ") + name_of(query.number) +
-           (query.number == NumberType::float16 ? " in pieces of 16 x 8 x 16" : "") + " from compute capability 8.0 on, and this one is " + capability;
+           (query.number == NumberType::float16 ? " in pieces of 16 x 8 x 16" : "") +
+           " from compute capability 8.0 on, and this one is " + capability;
   }
   return "";
 }
