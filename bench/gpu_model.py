@@ -46,7 +46,7 @@ SLOW_BARRIER = replace(Design(), barrier_seconds=1.3e-6)
 CHANGES = {
     "as it is": Design(),
     "operands of all chunks fetched at once": replace(Design(), chunks_at_once=64),
-    "four chunks at once": replace(Design(), chunks_at_once=4),
+    "operands of two chunks": replace(Design(), chunks_at_once=2),
     "no partial sums of missing groups": replace(Design(), active_groups_only=True),
     "arrival without an answer, one fence": replace(Design(), barrier_trips=2.5),
     "no divisions and addresses in a step": replace(Design(), fetch_instructions=(120, 180)),

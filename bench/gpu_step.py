@@ -22,7 +22,7 @@ class Design:
     the plain float16 kernels; cycles for one of them follow from two warps to a scheduler.
     """
 
-    chunks_at_once: int = 2  # whose operands are fetched together
+    chunks_at_once: int | None = None  # whose operands are fetched together, where they are not the kernels'
     active_groups_only: bool = False  # are stored as partial sums
     barrier_trips: float = 4.0  # to L2: the stores' acknowledgement, the arrival, its sight, the two fences
     arrival_cycles: float = 2.0  # of each block, one after the other at one address
@@ -81,6 +81,7 @@ def step(
     columns = 32 if backward else 64
     chunk = (64 if tensor_cores else 16) // size
     chunks = plan["chunks"]
+    piece = (4 if plan["resident"] else 2) if tensor_cores else 8
     blocks, row_slices = plan["blocks"]
     row_groups = up(min(batch, plan["rows"]), 8)
     at_once = plan["rows_at_once"] // 8
@@ -104,7 +105,7 @@ def step(
         # Operands: the warps' pieces, each waited for. Off the tensor cores only the first one is.
         operand_bytes = rows * chunks * WARPS * chunk * size
         found.l2_bytes += operand_bytes
-        pieces = up(chunks, design.chunks_at_once if tensor_cores else 8)
+        pieces = up(chunks, design.chunks_at_once or piece)
         cycles("operands", device.l2_latency * (pieces if tensor_cores else 1))
         found.operands += from_l2(operand_bytes)
         # Weights beyond registers.

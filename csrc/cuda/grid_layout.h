@@ -40,10 +40,12 @@ struct GridTile {
   int sums_pitch;   // numbers from one row of partial sums to the next
 };
 
-// Registers of a thread for weights, of the 255 that it has: as many as leave the rest without a spill.
+// Registers of a thread for weights, of the 255 that it has: as many as leave the rest without a spill on any
+// architecture. With tensor cores some are better used for operands, whose pieces each wait for memory.
 constexpr int weight_registers(bool tensor_cores, int number_bytes, Direction direction, bool options) {
+  if (tensor_cores) return direction == Direction::forward && !options ? 96 : 64;
   if (direction == Direction::forward) return number_bytes == 8 ? 64 : 128;
-  return tensor_cores && !options ? 128 : 96;
+  return 96;
 }
 
 // `tensor_cores` is for numbers of 2 bytes, and of 4 bytes as tf32. Without `resident` weights, a block has
@@ -58,7 +60,7 @@ constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction dire
   tile.words = (tensor_cores ? 32 : 16) / tile.word_bytes;
   tile.tiles = (forward ? 64 : 32) / tile.columns;
   tile.groups = tensor_cores ? (resident ? 2 : 4) : (resident ? 1 : 2);
-  tile.piece = tensor_cores ? 2 : 8;
+  tile.piece = tensor_cores ? (resident ? 4 : 2) : 8;
   if (resident) {
     const int chunk_registers = tile.tiles * tile.words * tile.word_bytes / 4;
     tile.kept = weight_registers(tensor_cores, number_bytes, direction, options) / chunk_registers;

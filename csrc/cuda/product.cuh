@@ -16,7 +16,6 @@ class Product {
   static constexpr bool resident_weights = resident;
   static constexpr GridTile tile =
       grid_tile(F::tensor_cores, static_cast<int>(sizeof(Number)), direction, options, resident);
-  static_assert(tile.kept % tile.piece == 0, "registers hold whole pieces");
   static_assert(tile.chunk == F::chunk && tile.word_bytes == sizeof(Word) && tile.sum_bytes == sizeof(Sum));
 
   // Shared memory is laid out as: partial sums, pieces of operands, weights. `global` is what the row slice
@@ -53,25 +52,25 @@ class Product {
                                                                   layout_.per_warp, active, stage());
     typename F::template Sums<tile.tiles, tile.groups> own;
 #pragma unroll
-    for (int i = 0; i < tile.kept; i += tile.piece) {
+    for (int i = 0; i < pieces_kept * tile.piece; i += tile.piece) {
       if (i < layout_.per_warp) {
         values.fetch(i, layout_.per_warp);
 #pragma unroll
         for (int k = 0; k < tile.piece; ++k) {
-          if (i + k < layout_.per_warp) own.add(first_[i + k], values, k);
+          if (i + k >= layout_.per_warp) continue;
+          if (i + k < tile.kept) {
+            own.add(first_[i + k], values, k);
+          } else {
+            add_read(own, values, i, k, slice);
+          }
         }
       }
     }
-    for (int i = tile.kept; i < layout_.per_warp; i += tile.piece) {
+    for (int i = pieces_kept * tile.piece; i < layout_.per_warp; i += tile.piece) {
       values.fetch(i, layout_.per_warp);
 #pragma unroll
       for (int k = 0; k < tile.piece; ++k) {
-        if (i + k < layout_.per_warp) {
-          Words words[tile.tiles];
-#pragma unroll
-          for (int t = 0; t < tile.tiles; ++t) words[t] = read(place(i + k, t, slice));
-          own.add(words, values, k);
-        }
+        if (i + k < layout_.per_warp) add_read(own, values, i, k, slice);
       }
     }
     // To leave out groups that are missing would cost registers; without resident weights they may have no
@@ -94,6 +93,8 @@ class Product {
   // Lanes read words side by side, in accesses of 16 bytes.
   static constexpr int part = 16 / static_cast<int>(sizeof(Word));
   static constexpr int parts = tile.words / part;
+  // The last one may hold other chunks too.
+  static constexpr int pieces_kept = (tile.kept + tile.piece - 1) / tile.piece;
   static constexpr int chunk_words = tile.tiles * 32 * tile.words;
   static_assert(tile.kept == 0 || tile.chunk_bytes <= tile.rows * tile.sums_pitch * tile.sum_bytes);
 
@@ -130,6 +131,15 @@ class Product {
     const Index chunk = (static_cast<Index>(slice) * grid_warps + warp_of_block()) * rest +
                         (i - tile.kept - layout_.in_shared);
     return global_ + chunk * chunk_words + in_chunk;
+  }
+  // Adds chunk i + k, whose weights are not in registers.
+  template <class Sums, class Operands>
+  __device__ __forceinline__ void add_read(Sums& sums, const Operands& operands, int i, int k,
+                                           int slice) const {
+    Words words[tile.tiles];
+#pragma unroll
+    for (int t = 0; t < tile.tiles; ++t) words[t] = read(place(i + k, t, slice));
+    sums.add(words, operands, k);
   }
   static __device__ __forceinline__ void write(Word* to, const Words& words) {
 #pragma unroll
