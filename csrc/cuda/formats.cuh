@@ -64,7 +64,8 @@ struct Mma {
     // Of the rows from `rows` on, a warp's run of chunks. `active` groups hold rows that exist.
     __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int, int active,
                                         unsigned char*)
-        : from_(rows + lane_of_warp() / 4 * pitch + first_k + lane_of_warp() % 4 * (16 / static_cast<int>(sizeof(T)))),
+        : from_(rows + lane_of_warp() / 4 * pitch + first_k +
+                lane_of_warp() % 4 * (16 / static_cast<int>(sizeof(T)))),
           group_step_(rows_of_group * pitch),
           active_(active) {}
 
