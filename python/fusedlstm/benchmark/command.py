@@ -81,6 +81,12 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     help="Whom to compare with: 'installed', 'none', or names separated by commas.",
 )
 @click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="What to run on; on a GPU the peer is PyTorch with cuDNN, and workloads are forward and training.",
+)
+@click.option(
     "--threads", type=click.IntRange(1, 1024), show_default="all cores", help="For every contender."
 )
 @click.option("--quick", is_flag=True, help="Five workloads, a second each: for a first look.")
@@ -132,6 +138,14 @@ def bench_command(**options: Any) -> None:
     if options["list_only"]:
         tables.print_catalogue(out)
         return
+    if options["device"] != "cpu":
+        from fusedlstm.benchmark import on_device
+
+        content = on_device.bench(out, options, _given(options))
+        _write(out, {"format": FORMAT, **content}, options)
+        if content["refused"]:
+            raise click.exceptions.Exit(1)
+        return
     _check_combination(options)
     options["threads"] = options["threads"] or usable_cores()
     options["seconds"] = options["seconds"] or (1.0 if options["quick"] else 10.0)
@@ -156,9 +170,14 @@ def bench_command(**options: Any) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _check_combination(options: dict[str, Any]) -> None:
+def _given(options: dict[str, Any]) -> set[str]:
+    """Return the options that stand on the command line."""
     source = click.get_current_context().get_parameter_source
-    given = {name for name in options if getattr(source(name), "name", "") == "COMMANDLINE"}
+    return {name for name in options if getattr(source(name), "name", "") == "COMMANDLINE"}
+
+
+def _check_combination(options: dict[str, Any]) -> None:
+    given = _given(options)
     if options["kernel"] is None:
         for name in ("shape", "count"):
             if name in given:
