@@ -81,7 +81,8 @@ def step(
     columns = 32 if backward else 64
     chunk = (64 if tensor_cores else 16) // size
     chunks = plan["chunks"]
-    piece = (4 if plan["resident"] else 2) if tensor_cores else 8
+    resident_piece = 3 if size == 2 and not backward else 4
+    piece = (resident_piece if plan["resident"] else 2) if tensor_cores else 8
     blocks, row_slices = plan["blocks"]
     row_groups = up(min(batch, plan["rows"]), 8)
     at_once = plan["rows_at_once"] // 8

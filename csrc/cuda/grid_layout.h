@@ -60,7 +60,8 @@ constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction dire
   tile.words = (tensor_cores ? 32 : 16) / tile.word_bytes;
   tile.tiles = (forward ? 64 : 32) / tile.columns;
   tile.groups = tensor_cores ? (resident ? 2 : 4) : (resident ? 1 : 2);
-  tile.piece = tensor_cores ? (resident ? 4 : 2) : 8;
+  // Forward with 16-bit numbers, a fourth chunk would be one too many for the registers of sm_120.
+  tile.piece = !tensor_cores ? 8 : !resident ? 2 : forward && number_bytes == 2 ? 3 : 4;
   if (resident) {
     const int chunk_registers = tile.tiles * tile.words * tile.word_bytes / 4;
     tile.kept = weight_registers(tensor_cores, number_bytes, direction, options) / chunk_registers;

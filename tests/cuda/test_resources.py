@@ -51,8 +51,8 @@ BUDGETS = [
     Budget(r"grid_backward_kernel<.*, WithOptions<float>>", 255, ENDS["float"]),
     Budget(r"grid_backward_kernel<.*, WithOptions<double>>", 255, ENDS["double"]),
     Budget(r"staged_forward_kernel<.*>", 255, 0),
-    Budget(r"staged_backward_kernel<(Mma<\w+>|Fma<float>), .*>", 255, ENDS["float"]),
-    Budget(r"staged_backward_kernel<Fma<double>, .*>", 255, ENDS["double"]),
+    Budget(r"staged_backward_kernel<(Mma<\w+>|Fma<float>)>", 255, ENDS["float"]),
+    Budget(r"staged_backward_kernel<Fma<double>>", 255, ENDS["double"]),
     # 256 threads that wait for memory: four blocks, 1024 threads, are what every multiprocessor can hold.
     Budget(r"(find|gather|spread)_\w+_kernel(<.*>)?", 64, 0),
     Budget(r"(sum_repeats|sum_rows|previous_states|dropout|sgd|rmsprop|adam)_kernel<.*>", 64, 0),

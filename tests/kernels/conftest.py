@@ -31,7 +31,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" not in metafunc.fixturenames:
         return
     everywhere = getattr(metafunc.module, "DEVICES", False)
-    only_cpu = not everywhere or metafunc.definition.get_closest_marker("cpu") is not None
+    # A reduced run is about the CPU's instructions: emulated, or watched by sanitizers.
+    only_cpu = REDUCED or not everywhere or metafunc.definition.get_closest_marker("cpu") is not None
     names: list[Any] = ["cpu"] if only_cpu else ["cpu", "simt"]
     if not only_cpu and devices.why_no_gpu() is None:
         names.append(pytest.param("gpu", marks=pytest.mark.gpu))
