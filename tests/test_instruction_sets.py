@@ -47,6 +47,7 @@ def test_kernels_on_another_set(name: str) -> None:
         "no:cacheprovider",
         str(KERNEL_TESTS),
         FUSEDLSTM_INSTRUCTION_SET=name,
+        FUSEDLSTM_TEST_DEVICES="cpu",
         # One source at another width: where that is 1, no vector ends within a row, as most shapes ask for.
         FUSEDLSTM_TEST_REDUCED="1" if name == "scalar" else "",
     )

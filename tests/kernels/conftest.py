@@ -6,6 +6,7 @@ real one, where there is one; tests marked ``cpu`` there do not.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from .problems import REDUCED, Number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Set where the tests run once more for the CPU's sake.
+DEVICES = os.environ.get("FUSEDLSTM_TEST_DEVICES", "cpu,simt,gpu").split(",")
 # Every so many of the values of a long parameter are tried on the simulated GPU, which is slow.
 STRIDE = 9
 LONG = 12

@@ -143,7 +143,7 @@ def lstm_forward(
     call = _weights_on_device(weights, "x", x)
     x = call.readable("x", x, ("B", None), ("T", None), ("I", weights.inputs))
     (B, T), H = x.shape[:2], weights.units
-    hidden, cells = (("B", B), ("R", weights.outputs)), (("B", B), ("H", H))
+    hidden, cells = (("B", B), weights.hidden), (("B", B), ("H", H))
     h0, c0 = call.optional("h0", h0, *hidden), call.states.optional("c0", c0, *cells)
     steps = RealSteps(call, lengths, mask, zero_output_for_mask, go_backwards, B, T)
     factors = call.optional("recurrent_mask", recurrent_mask, *hidden)
@@ -193,8 +193,8 @@ def lstm_backward(
     refuse("keep", keep, call.device)
     B, T = steps.batch, steps.steps
     if dy is not None:
-        dy = call.readable("dy", dy, ("B", B), ("T", T), ("R", recurrence.outputs))
-    dh = call.optional("dh", dh, ("B", B), ("R", recurrence.outputs))
+        dy = call.readable("dy", dy, ("B", B), ("T", T), recurrence.hidden)
+    dh = call.optional("dh", dh, ("B", B), recurrence.hidden)
     dc = call.states.optional("dc", dc, ("B", B), ("H", H))
     plan = recurrence.plan(B, T, backward=True)
 
@@ -306,7 +306,7 @@ def lstm_step(
     H = weights.units
     x = call.contiguous("x", x, ("B", None), ("I", weights.inputs))
     B = x.shape[0]
-    hidden, cells = (("B", B), ("R", weights.outputs)), (("B", B), ("H", H))
+    hidden, cells = (("B", B), weights.hidden), (("B", B), ("H", H))
     h, c = call.contiguous("h", h, *hidden), call.states.contiguous("c", c, *cells)
     recurrence = Recurrence(call, H, weights.parts, Cell.of(call, options, None, H), None)
     if out is not None:

@@ -90,6 +90,11 @@ class Recurrence:
         return int(self.weights.recurrent.shape[0])
 
     @property
+    def hidden(self) -> tuple[str, int]:
+        """The axis of h, as checks name it."""
+        return ("R" if self.projected else "H", self.outputs)
+
+    @property
     def projected(self) -> int:
         """The same where a projection makes h, and 0 otherwise."""
         return 0 if self.weights.projection is None else self.outputs

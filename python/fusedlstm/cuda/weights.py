@@ -72,7 +72,7 @@ class DeviceWeights:
         # Copies in C order, whatever the layout.
         return Parts(
             checked("kernel", kernel, ("I", self.inputs), columns).copy(),
-            checked("recurrent_kernel", recurrent_kernel, ("R", self.outputs), columns).copy(),
+            checked("recurrent_kernel", recurrent_kernel, self.hidden, columns).copy(),
             None if bias is None else checked("bias", bias, columns).copy(),
             None
             if projection is None
@@ -97,6 +97,11 @@ class DeviceWeights:
     def device(self) -> Device:
         """Where they are."""
         return self._call.device
+
+    @property
+    def hidden(self) -> tuple[str, int]:
+        """The axis of h, as checks name it."""
+        return ("R" if self.projects else "H", self.outputs)
 
     @property
     def use_bias(self) -> bool:
