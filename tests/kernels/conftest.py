@@ -36,8 +36,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     everywhere = getattr(metafunc.module, "DEVICES", False)
     # A reduced run is about the CPU's instructions: emulated, or watched by sanitizers.
     only_cpu = REDUCED or not everywhere or metafunc.definition.get_closest_marker("cpu") is not None
-    names: list[Any] = ["cpu"] if only_cpu else ["cpu", "simt"]
-    if not only_cpu and devices.why_no_gpu() is None:
+    chosen = ["cpu"] if only_cpu else DEVICES
+    names: list[Any] = [name for name in chosen if name != "gpu"]
+    if "gpu" in chosen and devices.why_no_gpu() is None:
         names.append(pytest.param("gpu", marks=pytest.mark.gpu))
     metafunc.parametrize("device", names, indirect=True)
 
