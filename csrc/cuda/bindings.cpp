@@ -244,7 +244,7 @@ py::dict plan_of_sequence(const std::string& number, Index batch, Index steps, I
     result["rows_at_once"] = layout.groups * rows_of_group;
     result["slice_units"] = layout.slice_units;
     result["slices"] = layout.slices;
-    result["resident"] = layout.resident;
+    result["form"] = name_of(layout.form);
     result["chunks"] = layout.per_warp;
     result["chunks_in_shared"] = layout.in_shared;
     result["chunks_in_workspace"] = layout.anew;

@@ -14,14 +14,15 @@
 // namespace fusedlstm::cuda
 //   launch({"name", grid, block, shared_bytes, stream, cooperative}, kernel, arguments...)   launch.cuh
 //   resident_blocks(kernel, threads, shared_bytes): largest grid of a cooperative launch
-//   dynamic_shared<T>(), sync_grid(), sync_blocks(), copy_async*, mma_*, load_matrices, to_tf32, tanh_approx
+//   dynamic_shared<T>(), sync_grid(), BlockBarrier, copy_async*, mma_*, load_matrices, to_tf32, reciprocal_approx,
+//   tanh_approx
 //   ptx.cuh
 //
 // Stricter than hardware, so that what passes here is right there: every thread of a block must reach each
 // barrier, at the same line of the source, and every lane of a mask its collective, even where others have
 // ended. Faults are also: a read of shared memory that its block has not written; two accesses by different
 // threads without a barrier between, of which one writes and one is no atomic, to global memory too, where
-// blocks are ordered by sync_grid and sync_blocks alone; and a touch of an asynchronous copy's target before
+// blocks are ordered by sync_grid and BlockBarrier alone; and a touch of an asynchronous copy's target before
 // the wait. Shuffles and atomics order nothing; __syncwarp orders its lanes.
 //
 // Not there: extern __shared__, __device__ variables, cooperative_groups, textures, printf, dynamic

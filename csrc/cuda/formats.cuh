@@ -1,6 +1,7 @@
 // How a warp multiplies a chunk of K: with tensor cores or multiply-adds. Either format has the same parts.
 //   Words     a lane's weights for a chunk and one tile of columns; word(weight, column, k, i) makes the i-th
-//   Operands  a lane's view of its warp's rows of operands; fetch() brings a piece of chunks
+//   Operands  a lane's view of its warp's rows of operands, of which a piece of chunks is on its way at once:
+//             expect() before the piece that starts at a chunk, follow() after a chunk has been used
 //   Sums      of a warp's chunks, for all tiles of columns and groups of rows; stored as (rows, columns)
 // K may be summed in any order, so long as weights and operands agree on it. So in a chunk a lane of tensor
 // cores' fragments has neighbours in memory, which it reads in 16 bytes, where the documented order (ptx.cuh)
@@ -47,6 +48,13 @@ struct Mma {
     }
   }
 
+  // Where a row of partial sums has a column. Of four tiles, their neighbours lie together: the four gates of a
+  // unit, which are one access then.
+  template <int tiles>
+  static __device__ __forceinline__ int place_of_column(int column) {
+    return tiles == 4 ? column % 16 * 4 + column / 16 : column;
+  }
+
   static __device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&a)[4],
                                                   const unsigned (&b)[2]) {
     if constexpr (std::is_same_v<T, __half>) {
@@ -61,42 +69,51 @@ struct Mma {
   template <int groups, int piece>
   class Operands {
    public:
-    // Of the rows from `rows` on, a warp's run of chunks. `active` groups hold rows that exist.
-    __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int, int active,
+    // Of the rows from `rows` on, a warp's run of `count` chunks. `active` groups hold rows that exist.
+    __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int count, int active,
                                         unsigned char*)
         : from_(rows + lane_of_warp() / 4 * pitch + first_k +
                 lane_of_warp() % 4 * (16 / static_cast<int>(sizeof(T)))),
           group_step_(rows_of_group * pitch),
-          active_(active) {}
-
-    // Chunks i to i + piece, those before `count`, past the first-level cache: other blocks wrote them.
-    __device__ __forceinline__ void fetch(int i, int count) {
+          active_(active) {
 #pragma unroll
       for (int k = 0; k < piece; ++k) {
-#pragma unroll
-        for (int g = 0; g < groups; ++g) {
-          if (i + k < count && g < active_) {
-            const T* at = from_ + g * group_step_ + (i + k) * chunk;
-            values_[k][g] = __ldcg(reinterpret_cast<const uint4*>(at));
-          }
-        }
+        if (k < count) fetch(k, k);
       }
     }
-    __device__ __forceinline__ bool has(int group) const { return group < active_; }
+    __device__ __forceinline__ void expect(int, int) {}
+    // Chunk i was the piece's k-th: the next one to take its place is asked for, so that memory never rests.
+    __device__ __forceinline__ void follow(int i, int k, int count) {
+      if (i + piece < count) fetch(i + piece, k);
+    }
+    __device__ __forceinline__ bool has(int group) const { return groups == 1 || group < active_; }
     __device__ __forceinline__ const uint4& at(int k, int group) const { return values_[k][group]; }
 
    private:
+    // Past the first-level cache: other blocks wrote it.
+    __device__ __forceinline__ void fetch(int i, int k) {
+#pragma unroll
+      for (int g = 0; g < groups; ++g) {
+        if (has(g)) {
+          values_[k][g] = __ldcg(reinterpret_cast<const uint4*>(from_ + g * group_step_ + i * chunk));
+        }
+      }
+    }
+
     const T* from_;
     int group_step_;
     int active_;
     uint4 values_[piece][groups];
   };
 
-  template <int tiles, int groups>
+  template <int tiles, int groups, int chains>
   class Sums {
    public:
+    // Chunk k of a piece.
     template <class Words, class Operands>
     __device__ __forceinline__ void add(const Words (&words)[tiles], const Operands& operands, int k) {
+      const int low_chain = 2 * k % chains;
+      const int high_chain = (2 * k + 1) % chains;
 #pragma unroll
       for (int g = 0; g < groups; ++g) {
         if (!operands.has(g)) continue;
@@ -108,30 +125,39 @@ struct Mma {
           const unsigned* w = words[t].v;
           const unsigned low[4] = {w[0], w[1], w[2], w[3]};
           const unsigned high[4] = {w[4], w[5], w[6], w[7]};
-          multiply(sums_[t][g], low, first);
-          multiply(sums_[t][g], high, second);
+          multiply(sums_[low_chain][t][g], low, first);
+          multiply(sums_[high_chain][t][g], high, second);
         }
       }
     }
-    // Those of the `active` groups.
+    // Those of the `active` groups, in the order of place_of_column. Four tiles' are written at once.
     __device__ __forceinline__ void store(float* partial, int pitch, int active) const {
+      constexpr int together = tiles == 4 ? 4 : 1;
       const int lane = lane_of_warp();
 #pragma unroll
       for (int g = 0; g < groups; ++g) {
         if (g >= active) continue;
 #pragma unroll
-        for (int t = 0; t < tiles; ++t) {
+        for (int i = 0; i < 4; ++i) {
+          const int row = g * rows_of_group + lane % 4 * 2 + i % 2;
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            const int row = g * rows_of_group + lane % 4 * 2 + i % 2;
-            partial[row * pitch + t * 16 + lane / 4 + i / 2 * 8] = sums_[t][g][i];
+          for (int t = 0; t < tiles; t += together) {
+            Pack<float, together> out;
+#pragma unroll
+            for (int j = 0; j < together; ++j) {
+              out.v[j] = sums_[0][t + j][g][i];
+#pragma unroll
+              for (int chain = 1; chain < chains; ++chain) out.v[j] += sums_[chain][t + j][g][i];
+            }
+            const int column = t * 16 + lane / 4 + i / 2 * 8;
+            out.store(partial + row * pitch + place_of_column<tiles>(column));
           }
         }
       }
     }
 
    private:
-    float sums_[tiles][groups][4] = {};
+    float sums_[chains][tiles][groups][4] = {};
   };
 };
 
@@ -145,6 +171,11 @@ struct Fma {
   static constexpr int chunk = widest<T>;
 
   static __device__ __forceinline__ T operand(T x) { return x; }
+
+  template <int>
+  static __device__ __forceinline__ int place_of_column(int column) {
+    return column;
+  }
 
   template <class W>
   static __device__ __forceinline__ T word(const W& weight, int column, int k, int i) {
@@ -160,12 +191,13 @@ struct Fma {
         : from_(rows + first_k), pitch_(pitch), active_(active), stage_(reinterpret_cast<T*>(stage)) {
       start(0, count);
     }
-    __device__ __forceinline__ void fetch(int i, int count) {
+    __device__ __forceinline__ void expect(int i, int count) {
       copy_async_wait<0>();
       __syncwarp();
       now_ = stage_ + i / piece % 2 * size();
       start(i + piece, count);
     }
+    __device__ __forceinline__ void follow(int, int, int) {}
     __device__ __forceinline__ bool has(int group) const { return group < active_; }
     // Of a row in a group.
     __device__ __forceinline__ Pack<T, chunk> at(int k, int row) const {
@@ -196,7 +228,7 @@ struct Fma {
     const T* now_ = nullptr;
   };
 
-  template <int tiles, int groups>
+  template <int tiles, int groups, int>
   class Sums {
    public:
     template <class Words, class Operands>

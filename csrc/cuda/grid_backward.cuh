@@ -9,7 +9,7 @@
 
 namespace fusedlstm::cuda {
 
-// What a step's cells left and are given, on its way from memory while the item before it is computed.
+// What a step's cells left and are given, on its way from memory.
 template <class T, int passes>
 struct TapedStep {
   T gates[passes][4];
@@ -17,11 +17,10 @@ struct TapedStep {
   StateOf<T> c_prev[passes];
   StateOf<T> c[passes];
 
-  template <class Items>
-  __device__ __forceinline__ void fetch(const SequenceBackward<T>& p, const Items& items, int item, int s) {
+  __device__ __forceinline__ void fetch(const SequenceBackward<T>& p, const GridCell (&cells)[passes], int s) {
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
-      const GridCell own = items.cell(item, pass);
+      const GridCell& own = cells[pass];
       if (!own.exists || s >= own.length) continue;
       const Index state = own.b * p.units + own.unit;
       const Index at = own.b * p.steps + s;
@@ -42,13 +41,14 @@ __device__ __forceinline__ StateOf<T> last_dh(const SequenceBackward<T>& p, cons
   const Index state = own.b * p.units + own.unit;
   StateOf<T> dh = p.dh != nullptr ? widened(p.dh[state]) : StateOf<T>(0);
   if (p.dy == nullptr || p.zero_padding) return dh;
+#pragma unroll 1
   for (Index s = p.steps - 1; s >= own.length; --s) {
     dh += widened(p.dy[(own.b * p.steps + s) * p.units + own.unit]);
   }
   return dh;
 }
 
-template <class F, bool resident, class Maker>
+template <class F, GridForm form, class Maker>
 __global__ void __launch_bounds__(grid_threads, 1)
     grid_backward_kernel(const __grid_constant__ SequenceBackward<typename F::Number> p,
                          const __grid_constant__ GridLayout layout, unsigned char* workspace,
@@ -57,12 +57,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using S = StateOf<T>;
   using V = Number<S>;
   constexpr bool has_options = !std::is_same_v<Maker, Plain>;
-  using Block = Product<F, Direction::backward, has_options, resident>;
+  using Block = Product<F, Direction::backward, has_options, form>;
   using Items = GridItems<Block::tile.slice_columns, Block, SequenceBackward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
   const Items items(layout, p, layout.groups);
-  const GridExchange<F> exchange(layout, layout.pitch, workspace);
+  GridExchange<F> exchange(layout, layout.pitch, workspace);
   S* const kept_states = reinterpret_cast<S*>(workspace + layout.kept_states);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;
   Block product(layout, dynamic_shared<unsigned char>(),
@@ -101,40 +101,49 @@ __global__ void __launch_bounds__(grid_threads, 1)
     return dh;
   };
   const int last = items.longest();
-  TapedStep<T, passes> now;
-  TapedStep<T, passes> next;
-  if (last > 0) next.fetch(p, items, 0, last - 1);
+  // The present item's, what comes to its cell states, and the step's tape.
+  GridCell cells[passes];
+  S dc_of[passes] = {};
+  TapedStep<T, passes> taped;
+  const auto take_states = [&] {
+#pragma unroll
+    for (int pass = 0; pass < passes; ++pass) {
+      const GridCell& own = cells[pass];
+      if (own.exists) dc_of[pass] = p.dc0[own.b * H + own.unit];
+    }
+  };
+  items.cells(0, cells);
+  if (Items::single) take_states();
+  if (last > 0) taped.fetch(p, cells, last - 1);
 
   for (int s = last - 1; s >= 0; --s) {
     for (int item = 0; item < items.count(); ++item) {
-      now = next;
-      if (item + 1 < items.count()) {
-        next.fetch(p, items, item + 1, s);
-      } else if (s > 0) {
-        next.fetch(p, items, 0, s - 1);
-      }
-      S dc_after[passes] = {};
-#pragma unroll
-      for (int pass = 0; pass < passes; ++pass) {
-        const GridCell own = items.cell(item, pass);
-        if (own.exists && s < own.length) dc_after[pass] = p.dc0[own.b * H + own.unit];
-      }
+      const bool is_last = item + 1 == items.count();
+      if (item > 0) items.cells(item, cells);
+      const auto meanwhile = [&] {
+        if (!Items::single) take_states();
+        if (item > 0) taped.fetch(p, cells, s);
+      };
       if (s + 1 < last) {
-        product.multiply(exchange.at(s + 1, items.first_row(item), 0), items.groups(item), items.slice(item));
+        product.multiply(exchange.at(s + 1, items.first_row(item), 0), items.groups(item), items.slice(item),
+                         meanwhile);
         __syncthreads();
+      } else {
+        meanwhile();
       }
+      T dz[passes][4];
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
-        const GridCell own = items.cell(item, pass);
+        const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
         const Index state = own.b * H + own.unit;
-        const V dh(widened(now.dy[pass]) + (s + 1 < own.length ? from_next(own) : last_dh(p, own)));
-        const Gates<V> activated{V(widened(now.gates[pass][0])), V(widened(now.gates[pass][1])),
-                                 V(widened(now.gates[pass][2])), V(widened(now.gates[pass][3]))};
-        const V c_prev(now.c_prev[pass]);
-        V c(now.c[pass]);
+        const V dh(widened(taped.dy[pass]) + (s + 1 < own.length ? from_next(own) : last_dh(p, own)));
+        const Gates<V> activated{V(widened(taped.gates[pass][0])), V(widened(taped.gates[pass][1])),
+                                 V(widened(taped.gates[pass][2])), V(widened(taped.gates[pass][3]))};
+        const V c_prev(taped.c_prev[pass]);
+        V c(taped.c[pass]);
         V to_h = dh;
-        V to_c(dc_after[pass]);
+        V to_c(dc_of[pass]);
         V kept_c(0);
         auto cell = maker.cell(own.unit, H);
         clip.give(cell);
@@ -151,26 +160,39 @@ __global__ void __launch_bounds__(grid_threads, 1)
           c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);
         }
         const CellGradients<V> d = cell_backward(cell, activated, c_prev, c, cell.output(c), to_h, to_c);
-        p.dc0[state] = zoneout.keeps(ZonedState::c) ? (d.c_prev + kept_c).v : d.c_prev.v;
+        dc_of[pass] = zoneout.keeps(ZonedState::c) ? (d.c_prev + kept_c).v : d.c_prev.v;
         if (has_options && p.dpeepholes != nullptr) {
           S* const sums = p.dpeepholes + 3 * own.b * H + own.unit;
           sums[0] = ::fma(d.z.i.v, c_prev.v, sums[0]);
           sums[H] = ::fma(d.z.f.v, c_prev.v, sums[H]);
           sums[2 * H] = ::fma(d.z.o.v, c.v, sums[2 * H]);
         }
-        T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
         T* const operand = exchange.at(s, own.b, own.unit);
-        const V dz[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
+        const V of_gates[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
-          const T stored = narrowed<T>(dz[gate].v);
-          gates[gate * H] = stored;
-          operand[gate * H] = F::operand(widened(stored));
+          dz[pass][gate] = narrowed<T>(of_gates[gate].v);
+          operand[gate * H] = F::operand(widened(dz[pass][gate]));
         }
       }
-      if (item + 1 < items.count()) __syncthreads();
+      // What other blocks wait for is there; the rest takes its time while they are waited for.
+      if (is_last) exchange.barrier.arrive();
+#pragma unroll
+      for (int pass = 0; pass < passes; ++pass) {
+        const GridCell& own = cells[pass];
+        if (!own.exists || s >= own.length) continue;
+        T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) gates[gate * H] = dz[pass][gate];
+        if (!Items::single) p.dc0[own.b * H + own.unit] = dc_of[pass];
+      }
+      if (!is_last) __syncthreads();
     }
-    exchange.meet();
+    if (s > 0) {
+      if (items.count() > 1) items.cells(0, cells);
+      taped.fetch(p, cells, s - 1);
+    }
+    exchange.barrier.wait();
   }
 
   for (int item = 0; item < items.count(); ++item) {
@@ -183,6 +205,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       const GridCell own = items.cell(item, pass);
       if (!own.exists) continue;
       p.dh0[own.b * H + own.unit] = narrowed<T>(own.length > 0 ? from_next(own) : last_dh(p, own));
+      if (Items::single) p.dc0[own.b * H + own.unit] = dc_of[pass];
     }
     if (item + 1 < items.count()) __syncthreads();
   }

@@ -9,16 +9,15 @@
 
 namespace fusedlstm::cuda {
 
-// Pre-activations' part of x, on its way from memory while the item before it is computed.
+// Pre-activations' part of x, on its way from memory.
 template <class T, int passes>
 struct InputGates {
   T z[passes][4];
 
-  template <class Items>
-  __device__ __forceinline__ void fetch(const SequenceForward<T>& p, const Items& items, int item, int s) {
+  __device__ __forceinline__ void fetch(const SequenceForward<T>& p, const GridCell (&cells)[passes], int s) {
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
-      const GridCell own = items.cell(item, pass);
+      const GridCell& own = cells[pass];
       if (!own.exists || s >= own.length) continue;
       const T* from = p.z_x + (own.b * p.steps + s) * 4 * p.units + own.unit;
 #pragma unroll
@@ -27,7 +26,25 @@ struct InputGates {
   }
 };
 
-template <class F, bool resident, class Maker>
+// What one row's unit leaves of a step, on its way to memory.
+template <class T>
+struct SteppedCell {
+  T gates[4];
+  T h;
+  StateOf<T> c;
+
+  __device__ __forceinline__ void store(const SequenceForward<T>& p, const GridCell& own, int s) const {
+    const Index at = own.b * p.steps + s;
+    p.y[at * p.units + own.unit] = h;
+    if (p.gates != nullptr) {
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) p.gates[(at * 4 + gate) * p.units + own.unit] = gates[gate];
+    }
+    if (p.cells != nullptr) p.cells[((s + 1) * p.batch + own.b) * p.units + own.unit] = c;
+  }
+};
+
+template <class F, GridForm form, class Maker>
 __global__ void __launch_bounds__(grid_threads, 1)
     grid_forward_kernel(const __grid_constant__ SequenceForward<typename F::Number> p,
                         const __grid_constant__ GridLayout layout, unsigned char* workspace,
@@ -36,13 +53,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using S = StateOf<T>;
   using V = Number<S>;
   constexpr bool has_options = !std::is_same_v<Maker, Plain>;
-  using Block = Product<F, Direction::forward, has_options, resident>;
+  using Block = Product<F, Direction::forward, has_options, form>;
   using Items = GridItems<Block::tile.slice_columns / 4, Block, SequenceForward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
-  const Index B = p.batch;
   const Items items(layout, p, layout.groups);
-  const GridExchange<F> exchange(layout, layout.pitch, workspace);
+  GridExchange<F> exchange(layout, layout.pitch, workspace);
   const std::size_t weight_bytes = (layout.workspace_bytes - layout.weights) / gridDim.y;
   Block product(layout, dynamic_shared<unsigned char>(),
                 workspace + layout.weights + blockIdx.y * weight_bytes);
@@ -68,71 +84,85 @@ __global__ void __launch_bounds__(grid_threads, 1)
     if (p.cells != nullptr) p.cells[state] = c;
   });
   const int last = items.longest();
-  InputGates<T, passes> now;
-  InputGates<T, passes> next;
+  // The present item's, with states, factors and what x adds: all their life long, where it is the only one.
+  GridCell cells[passes];
+  S c_of[passes] = {};
+  S factors[passes] = {};
+  InputGates<T, passes> inputs;
+  const auto take_states = [&] {
+#pragma unroll
+    for (int pass = 0; pass < passes; ++pass) {
+      const GridCell& own = cells[pass];
+      if (!own.exists) continue;
+      const Index state = own.b * H + own.unit;
+      c_of[pass] = p.c[state];
+      factors[pass] = factor_of(state);
+    }
+  };
+  items.cells(0, cells);
+  if (Items::single) take_states();
   if (last > 0) {
-    next.fetch(p, items, 0, 0);
-    exchange.meet();
+    exchange.barrier.arrive();
+    inputs.fetch(p, cells, 0);
+    exchange.barrier.wait();
   }
 
   for (int s = 0; s < last; ++s) {
     for (int item = 0; item < items.count(); ++item) {
-      now = next;
-      if (item + 1 < items.count()) {
-        next.fetch(p, items, item + 1, s);
-      } else if (s + 1 < last) {
-        next.fetch(p, items, 0, s + 1);
-      }
-      // Read before the product, so that they have arrived after it.
-      S c_before[passes] = {};
-#pragma unroll
-      for (int pass = 0; pass < passes; ++pass) {
-        const GridCell own = items.cell(item, pass);
-        if (own.exists && s < own.length) c_before[pass] = p.c[own.b * H + own.unit];
-      }
-      const int slice = items.slice(item);
-      product.multiply(exchange.at(s, items.first_row(item), 0), items.groups(item), slice);
+      const bool is_last = item + 1 == items.count();
+      if (item > 0) items.cells(item, cells);
+      product.multiply(exchange.at(s, items.first_row(item), 0), items.groups(item), items.slice(item), [&] {
+        if (!Items::single) take_states();
+        if (item > 0) inputs.fetch(p, cells, s);
+      });
       __syncthreads();
+      SteppedCell<T> stepped[passes];
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
-        const GridCell own = items.cell(item, pass);
+        const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
-        const Index state = own.b * H + own.unit;
-        const Index at = own.b * p.steps + s;
+        const auto sums = product.gates(own.row, own.column);
         V z[4];
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
-          z[gate] =
-              V(widened(now.z[pass][gate]) + product.sum(own.row, gate * Items::slice_units + own.column));
-        }
+        for (int gate = 0; gate < 4; ++gate) z[gate] = V(widened(inputs.z[pass][gate]) + sums.v[gate]);
         const auto cell = maker.cell(own.unit, H);
         const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
-        const V c_prev(c_before[pass]);
+        const V c_prev(c_of[pass]);
         const CellValues<V> values = cell_forward(cell, Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
         V h = hidden_state(cell, values.gates.o, values.c);
         V c = values.c;
         if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
         if (zoneout.keeps(ZonedState::h)) {
-          const T* before = s > 0 ? p.y + (at - 1) * H + own.unit : p.h0 != nullptr ? p.h0 + state : nullptr;
+          const T* before = s > 0            ? p.y + (own.b * p.steps + s - 1) * H + own.unit
+                            : p.h0 != nullptr ? p.h0 + own.b * H + own.unit
+                                              : nullptr;
           const V h_prev(before != nullptr ? widened(*before) : S(0));
           h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
         }
         const T stored = narrowed<T>(h.v);
-        *exchange.at(s + 1, own.b, own.unit) = F::operand(factor_of(state) * widened(stored));
-        p.y[at * H + own.unit] = stored;
-        p.c[state] = c.v;
-        if (p.gates != nullptr) {
-          T* const gates = p.gates + at * 4 * H + own.unit;
-          gates[0] = narrowed<T>(values.gates.i.v);
-          gates[H] = narrowed<T>(values.gates.f.v);
-          gates[2 * H] = narrowed<T>(values.gates.g.v);
-          gates[3 * H] = narrowed<T>(values.gates.o.v);
-        }
-        if (p.cells != nullptr) p.cells[(s + 1) * B * H + state] = c.v;
+        *exchange.at(s + 1, own.b, own.unit) = F::operand(factors[pass] * widened(stored));
+        c_of[pass] = c.v;
+        stepped[pass] = {{narrowed<T>(values.gates.i.v), narrowed<T>(values.gates.f.v),
+                          narrowed<T>(values.gates.g.v), narrowed<T>(values.gates.o.v)},
+                         stored,
+                         c.v};
       }
-      if (item + 1 < items.count()) __syncthreads();
+      // What other blocks wait for is there; the rest takes its time while they are waited for.
+      if (is_last && s + 1 < last) exchange.barrier.arrive();
+#pragma unroll
+      for (int pass = 0; pass < passes; ++pass) {
+        const GridCell& own = cells[pass];
+        if (!own.exists || s >= own.length) continue;
+        stepped[pass].store(p, own, s);
+        if (!Items::single) p.c[own.b * H + own.unit] = c_of[pass];
+      }
+      if (!is_last) __syncthreads();
     }
-    if (s + 1 < last) exchange.meet();
+    if (s + 1 < last) {
+      if (items.count() > 1) items.cells(0, cells);
+      inputs.fetch(p, cells, s + 1);
+      exchange.barrier.wait();
+    }
   }
 
   items.for_each_cell([&](const GridCell& own) {
@@ -140,6 +170,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     T* const y = p.y + own.b * p.steps * H + own.unit;
     const T h = own.length > 0 ? y[(own.length - 1) * H] : p.h0 != nullptr ? p.h0[state] : T{};
     p.h[state] = h;
+    if (Items::single) p.c[state] = c_of[0];
     for (Index s = own.length; s < p.steps; ++s) y[s * H] = p.zero_padding ? T{} : h;
   });
 }

@@ -26,6 +26,8 @@ class GridItems {
   static constexpr GridTile tile = Product::tile;
   static constexpr int slice_units = units_of_slice;
   static constexpr int passes = (tile.rows * slice_units + grid_threads - 1) / grid_threads;
+  // One item, which is therefore the same at every step.
+  static constexpr bool single = Product::form == GridForm::narrow;
 
   template <class Layout>
   __device__ __forceinline__ GridItems(const Layout& layout, const Problem& p, int groups_at_once)
@@ -37,22 +39,24 @@ class GridItems {
         count_((layout.slices - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
                static_cast<int>(gridDim.x) * parts_) {}
 
-  __device__ __forceinline__ int count() const { return count_; }
+  __device__ __forceinline__ int count() const { return single ? 1 : count_; }
   __device__ __forceinline__ int slice(int item) const {
-    return static_cast<int>(blockIdx.x) + item / parts_ * static_cast<int>(gridDim.x);
+    const int turn = single ? 0 : item / parts_;
+    return static_cast<int>(blockIdx.x) + turn * static_cast<int>(gridDim.x);
   }
   __device__ __forceinline__ Index first_row(int item) const {
-    return first_row_ + item % parts_ * at_once();
+    return single ? first_row_ : first_row_ + item % parts_ * at_once();
   }
   // Groups of rows, at least one of which exists.
   __device__ __forceinline__ int groups(int item) const {
+    if (single) return 1;
     const int rows = rows_ - item % parts_ * at_once();
     return ((rows < at_once() ? rows : at_once()) + rows_of_group - 1) / rows_of_group;
   }
   __device__ __forceinline__ GridCell cell(int item, int pass) const {
     const int number = pass * grid_threads + static_cast<int>(threadIdx.x);
     GridCell cell{};
-    cell.row = number / slice_units;
+    cell.row = row_of(number / slice_units);
     cell.column = number % slice_units;
     cell.b = first_row(item) + cell.row;
     cell.unit = static_cast<Index>(slice(item)) * slice_units + cell.column;
@@ -60,6 +64,10 @@ class GridItems {
     cell.exists = cell.in_row && cell.unit < p_.units;
     if (cell.in_row) cell.length = length(cell.b);
     return cell;
+  }
+  __device__ __forceinline__ void cells(int item, GridCell (&own)[passes]) const {
+#pragma unroll
+    for (int pass = 0; pass < passes; ++pass) own[pass] = cell(item, pass);
   }
   // The longest of the row slice, which all its blocks find alike.
   __device__ __forceinline__ int longest() const {
@@ -79,10 +87,14 @@ class GridItems {
   }
 
  private:
-  // Rows of a product: a constant where registers are scarce.
-  __device__ __forceinline__ int at_once() const {
-    return Product::resident_weights ? tile.rows : rows_at_once_;
+  // A warp that has two rows of 16 units reads the sums of both at once: of rows that are four apart, which lie
+  // in different banks where fragments wrote them (GridTile::sums_pitch).
+  static __device__ __forceinline__ int row_of(int number) {
+    if (slice_units != 16 || tile.sums_pitch % 32 == 0) return number;
+    return number / 8 * 8 + number % 8 / 2 + number % 2 * 4;
   }
+  // Rows of a product: a constant where registers are scarce.
+  __device__ __forceinline__ int at_once() const { return Product::resident ? tile.rows : rows_at_once_; }
   __device__ __forceinline__ int length(Index b) const {
     return static_cast<int>(p_.lengths == nullptr ? p_.steps : p_.lengths[b]);
   }
@@ -96,23 +108,25 @@ class GridItems {
   int count_;
 };
 
-// The two operands in turn, and the barrier of a row slice's blocks.
+// The two operands in turn, and the barrier of a row slice's blocks, which orders them.
 template <class F, class Layout = GridLayout>
 class GridExchange {
  public:
   using Number = typename F::Number;
 
   __device__ __forceinline__ GridExchange(const Layout& layout, const int& pitch, unsigned char* workspace)
-      : layout_(layout), pitch_(pitch), workspace_(workspace) {}
+      : barrier(reinterpret_cast<unsigned*>(workspace + blockIdx.y * counter_bytes), gridDim.x),
+        layout_(layout),
+        pitch_(pitch),
+        workspace_(workspace) {}
 
   // Rows of the batch are those of the buffer: all row slices but the last are full.
   __device__ __forceinline__ Number* at(int step, Index b, Index k) const {
     unsigned char* const buffer = workspace_ + layout_.operands + (step % 2 == 0 ? 0 : layout_.buffer_bytes);
     return reinterpret_cast<Number*>(buffer) + b * pitch_ + k;
   }
-  __device__ __forceinline__ void meet() const {
-    sync_blocks(reinterpret_cast<unsigned*>(workspace_ + blockIdx.y * counter_bytes), gridDim.x);
-  }
+
+  BlockBarrier barrier;
 
  private:
   const Layout& layout_;

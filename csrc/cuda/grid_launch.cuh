@@ -32,16 +32,21 @@ WithOptions<S> options_or_plain(const CellOptions<S>* options) {
   return {options != nullptr ? *options : plain_options<S>};
 }
 
-// Calls run(maker, resident) with what options and layout ask for. Weights that are read anew at every step
-// cost so much more than the cell that its plain form has no kernel of its own there.
-template <class S, class Run>
+template <GridForm form>
+using FormConstant = std::integral_constant<GridForm, form>;
+
+// Calls run(maker, form) with what options and layout ask for. Weights that are read anew at every step cost so
+// much more than the cell that its plain form has no kernel of its own there.
+template <bool tensor_cores, class S, class Run>
 void with_grid_variant(const CellOptions<S>* options, const GridLayout& layout, const Run& run) {
-  if (!layout.resident) {
-    run(options_or_plain(options), std::false_type{});
+  if (layout.form == GridForm::anew) {
+    run(options_or_plain(options), FormConstant<GridForm::anew>{});
   } else if (options != nullptr) {
-    run(WithOptions<S>{*options}, std::true_type{});
-  } else {
-    run(Plain{}, std::true_type{});
+    run(WithOptions<S>{*options}, FormConstant<GridForm::wide>{});
+  } else if (layout.form == GridForm::wide) {
+    run(Plain{}, FormConstant<GridForm::wide>{});
+  } else if constexpr (tensor_cores) {
+    run(Plain{}, FormConstant<GridForm::narrow>{});
   }
 }
 
@@ -66,9 +71,9 @@ void grid_forward(const SequenceForward<T>& p, const CellOptions<StateOf<T>>* op
                   const GridLayout& layout, void* workspace, cudaStream_t stream) {
   check_steps(p.steps);
   if (p.batch == 0 || p.units == 0) return;
-  with_grid_variant(options, layout, [&]<class Maker, class Resident>(const Maker& maker, Resident) {
+  with_grid_variant<tensor_cores>(options, layout, [&]<class Maker, class Form>(const Maker& maker, Form) {
     launch(grid_shape("grid_forward", layout, stream),
-           grid_forward_kernel<FormatOf<T, tensor_cores>, Resident::value, Maker>, p, layout,
+           grid_forward_kernel<FormatOf<T, tensor_cores>, Form::value, Maker>, p, layout,
            static_cast<unsigned char*>(workspace), maker);
   });
 }
@@ -78,9 +83,9 @@ void grid_backward(const SequenceBackward<T>& p, const CellOptions<StateOf<T>>* 
                    const GridLayout& layout, void* workspace, cudaStream_t stream) {
   check_steps(p.steps);
   if (p.batch == 0 || p.units == 0) return;
-  with_grid_variant(options, layout, [&]<class Maker, class Resident>(const Maker& maker, Resident) {
+  with_grid_variant<tensor_cores>(options, layout, [&]<class Maker, class Form>(const Maker& maker, Form) {
     launch(grid_shape("grid_backward", layout, stream),
-           grid_backward_kernel<FormatOf<T, tensor_cores>, Resident::value, Maker>, p, layout,
+           grid_backward_kernel<FormatOf<T, tensor_cores>, Form::value, Maker>, p, layout,
            static_cast<unsigned char*>(workspace), maker);
   });
 }

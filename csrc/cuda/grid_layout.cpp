@@ -33,16 +33,20 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
   }
   GridLayout layout{};
   if (batch == 0 || units == 0) return layout;
-  GridTile tile = grid_tile(tensor_cores, number_bytes, direction, options, true);
-  layout.slice_units = tile.slice_columns / (forward ? 4 : 1);
-  layout.slices = static_cast<int>(divide(units, layout.slice_units));
-  layout.resident = layout.slices <= multiprocessors;
-  tile = grid_tile(tensor_cores, number_bytes, direction, options, layout.resident);
+  const Index groups = divide(batch, rows_of_group);
+  GridTile tile{};
+  for (const GridForm form : {GridForm::narrow, GridForm::wide, GridForm::anew}) {
+    if (form == GridForm::narrow && (!tensor_cores || options)) continue;
+    tile = grid_tile(tensor_cores, number_bytes, direction, options, form);
+    layout.form = form;
+    layout.slice_units = tile.slice_columns / (forward ? 4 : 1);
+    layout.slices = static_cast<int>(divide(units, layout.slice_units));
+    if (layout.slices * (form == GridForm::narrow ? groups : 1) <= multiprocessors) break;
+  }
 
   // A block for each multiprocessor, or as few as have no more turns. Rows are split as far as blocks go
   // round, whole groups of them.
   layout.unit_blocks = static_cast<int>(divide(layout.slices, divide(layout.slices, multiprocessors)));
-  const Index groups = divide(batch, rows_of_group);
   const Index room = std::max<Index>(1, multiprocessors / layout.unit_blocks);
   const Index groups_each = divide(groups, std::min(groups, room));
   layout.row_slices = static_cast<int>(divide(groups, groups_each));
@@ -51,10 +55,11 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
   const Index depth = forward ? units : 4 * units;
   layout.per_warp = static_cast<int>(divide(divide(depth, tile.chunk), grid_warps));
   layout.pitch = grid_warps * layout.per_warp * tile.chunk;
-  layout.groups = layout.resident ? tile.groups : groups_that_fit(tile, shared_per_block);
+  const bool resident = layout.form != GridForm::anew;
+  layout.groups = resident ? tile.groups : groups_that_fit(tile, shared_per_block);
   const std::size_t fixed = fixed_bytes(tile, layout.groups);
   const auto chunk_bytes = static_cast<std::size_t>(grid_warps * tile.chunk_bytes);
-  if (layout.resident && shared_per_block > fixed) {
+  if (resident && shared_per_block > fixed) {
     const auto room_for = static_cast<int>((shared_per_block - fixed) / chunk_bytes);
     layout.in_shared = std::clamp(layout.per_warp - tile.kept, 0, room_for);
   }

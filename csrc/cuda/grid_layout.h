@@ -18,6 +18,18 @@ namespace fusedlstm::cuda {
 
 enum class Direction : std::uint8_t { forward, backward };
 
+// What a block has to do in a step.
+//   narrow  one product of one group of rows, with tensor cores and a plain cell: where there are
+//           multiprocessors enough for every slice of every group, a step is nothing but latencies, and a
+//           block that knows it has one product keeps in registers what others look up
+//   wide    one or several products with the same weights, which stay on the multiprocessor as far as they fit
+//   anew    several products with different weights, which are read anew
+enum class GridForm : std::uint8_t { narrow, wide, anew };
+
+constexpr const char* name_of(GridForm form) {
+  return form == GridForm::narrow ? "narrow" : form == GridForm::wide ? "wide" : "anew";
+}
+
 constexpr int grid_warps = 8;
 constexpr int grid_threads = 32 * grid_warps;
 constexpr int rows_of_group = 8;  // batch rows of one tile of a product
@@ -31,7 +43,8 @@ struct GridTile {
   int tiles;        // side by side
   int groups;       // of rows, one above the other
   int kept;         // chunks of weights in registers
-  int piece;        // chunks whose operands are fetched together
+  int piece;        // chunks whose operands are on their way at once
+  int chains;       // sums of each number, that take products in turn and are added in the end
   int stage_bytes;  // of shared memory for one warp's pieces of a group's operands
   int sum_bytes;    // of a sum
   int slice_columns;
@@ -41,31 +54,39 @@ struct GridTile {
 };
 
 // Registers of a thread for weights, of the 255 that it has: as many as leave the rest without a spill on any
-// architecture. With tensor cores some are better used for operands, whose pieces each wait for memory.
-constexpr int weight_registers(bool tensor_cores, int number_bytes, Direction direction, bool options) {
+// architecture. With tensor cores some are better used for operands, which wait for memory.
+constexpr int weight_registers(bool tensor_cores, int number_bytes, Direction direction, bool options,
+                               GridForm form) {
+  if (form == GridForm::anew) return 0;
+  if (form == GridForm::narrow) return 128;
   if (tensor_cores) return direction == Direction::forward && !options ? 96 : 64;
   if (direction == Direction::forward) return number_bytes == 8 ? 64 : 128;
   return 96;
 }
 
-// `tensor_cores` is for numbers of 2 bytes, and of 4 bytes as tf32. Without `resident` weights, a block has
-// several slices in turn, and more rows at once to make up for reading weights anew.
+// `tensor_cores` is for numbers of 2 bytes, and of 4 bytes as tf32.
 constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction direction, bool options,
-                             bool resident) {
+                             GridForm form) {
   const bool forward = direction == Direction::forward;
+  const bool narrow = form == GridForm::narrow;
+  const bool anew = form == GridForm::anew;
   GridTile tile{};
   tile.chunk = (tensor_cores ? 64 : 16) / number_bytes;
   tile.columns = tensor_cores ? 16 : 32;
   tile.word_bytes = tensor_cores ? 4 : number_bytes;
   tile.words = (tensor_cores ? 32 : 16) / tile.word_bytes;
-  tile.tiles = (forward ? 64 : 32) / tile.columns;
-  tile.groups = tensor_cores ? (resident ? 2 : 4) : (resident ? 1 : 2);
+  tile.tiles = (forward ? 64 : narrow ? 16 : 32) / tile.columns;
+  // More rows make up for weights that are read anew.
+  tile.groups = !tensor_cores ? (anew ? 2 : 1) : narrow ? 1 : anew ? 4 : 2;
   // Forward with 16-bit numbers, a fourth chunk would be one too many for the registers of sm_120.
-  tile.piece = !tensor_cores ? 8 : !resident ? 2 : forward && number_bytes == 2 ? 3 : 4;
-  if (resident) {
-    const int chunk_registers = tile.tiles * tile.words * tile.word_bytes / 4;
-    tile.kept = weight_registers(tensor_cores, number_bytes, direction, options) / chunk_registers;
-  }
+  tile.piece = !tensor_cores ? 8
+               : narrow      ? (forward ? 4 : 8)
+               : anew        ? 2
+                             : (forward && number_bytes == 2 ? 3 : 4);
+  // A backward product of one tile would be one long chain of dependent ones.
+  tile.chains = narrow && !forward ? 4 : 1;
+  const int chunk_registers = tile.tiles * tile.words * tile.word_bytes / 4;
+  tile.kept = weight_registers(tensor_cores, number_bytes, direction, options, form) / chunk_registers;
   tile.slice_columns = tile.tiles * tile.columns;
   tile.rows = tile.groups * rows_of_group;
   tile.chunk_bytes = tile.tiles * 32 * tile.words * tile.word_bytes;
@@ -77,10 +98,11 @@ constexpr GridTile grid_tile(bool tensor_cores, int number_bytes, Direction dire
 }
 
 // Shared memory of a block without weights, for products of so many groups of rows: partial sums, and pieces
-// of operands.
+// of operands. Weights for registers come by way of it, a chunk of each warp.
 constexpr std::size_t fixed_bytes(const GridTile& tile, int groups) {
-  return static_cast<std::size_t>(grid_warps * groups) *
-         static_cast<std::size_t>(rows_of_group * tile.sums_pitch * tile.sum_bytes + tile.stage_bytes);
+  const int used = groups * (rows_of_group * tile.sums_pitch * tile.sum_bytes + tile.stage_bytes);
+  const int passing = tile.kept > 0 ? tile.chunk_bytes : 0;
+  return static_cast<std::size_t>(grid_warps) * static_cast<std::size_t>(used > passing ? used : passing);
 }
 
 // Groups of rows at once of a kernel that reads its weights anew: the tile's, or as many of them as fit.
@@ -105,7 +127,7 @@ struct GridLayout : ProductLayout {
   int unit_blocks;  // blocks in a row of the grid
   int row_slices;   // rows of the grid
   int rows;         // batch rows of a row slice
-  bool resident;
+  GridForm form;
   std::size_t shared_bytes;
   std::size_t operands;  // two of (row_slices * rows, pitch), in turn; before them, the barriers' counters
   std::size_t buffer_bytes;  // of each

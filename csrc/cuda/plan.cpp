@@ -97,7 +97,7 @@ std::string described(const GridLayout& layout) {
   if (layout.slices == 0) return "nothing to compute";
   std::string text = std::to_string(layout.unit_blocks) + " x " + std::to_string(layout.row_slices) +
                      " blocks, each with " + std::to_string(layout.slice_units) + " units";
-  if (!layout.resident) {
+  if (layout.form == GridForm::anew) {
     return text + " at a time and " + std::to_string(layout.rows) +
            " rows; there are more units than multiprocessors keep, so weights are read at every step";
   }

@@ -7,15 +7,16 @@
 
 namespace fusedlstm::cuda {
 
-template <class F, Direction direction, bool options, bool resident>
+template <class F, Direction direction, bool options, GridForm product_form>
 class Product {
  public:
   using Number = typename F::Number;
   using Sum = typename F::Sum;
   using Word = typename F::Word;
-  static constexpr bool resident_weights = resident;
+  static constexpr GridForm form = product_form;
+  static constexpr bool resident = form != GridForm::anew;
   static constexpr GridTile tile =
-      grid_tile(F::tensor_cores, static_cast<int>(sizeof(Number)), direction, options, resident);
+      grid_tile(F::tensor_cores, static_cast<int>(sizeof(Number)), direction, options, form);
   static_assert(tile.chunk == F::chunk && tile.word_bytes == sizeof(Word) && tile.sum_bytes == sizeof(Sum));
 
   // Shared memory is laid out as: partial sums, pieces of operands, weights. `global` is what the row slice
@@ -29,7 +30,7 @@ class Product {
   __device__ __forceinline__ void take(const W& weight, int slice) {
 #pragma unroll
     for (int i = 0; i < tile.kept; ++i) {
-      // By way of shared memory, where the sums will be: of a loop that is unrolled, all weights and their
+      // By way of shared memory, where the sums will be, and pieces of operands: of a loop that is unrolled, all weights and their
       // addresses would want registers at once.
       Word* const own =
           reinterpret_cast<Word*>(shared_) + warp_of_block() * chunk_words + lane_of_warp() * part;
@@ -38,55 +39,92 @@ class Product {
 #pragma unroll
       for (int t = 0; t < tile.tiles; ++t) first_[i][t] = read(own + t * 32 * tile.words);
     }
+    const Others others(*this, slice);
     for (int i = tile.kept; i < layout_.per_warp; ++i) {
+      others.with_place(i, [&](Word* to) {
 #pragma unroll 1
-      for (int t = 0; t < tile.tiles; ++t) write(place(i, t, slice), made(weight, t, i));
+        for (int t = 0; t < tile.tiles; ++t) write(to + t * 32 * tile.words, made(weight, t, i));
+      });
     }
   }
 
   // The rows from `operands` on, of which whole groups may be missing. Sums are there after a barrier, and
-  // must have been read before the next product.
-  __device__ __forceinline__ void multiply(const Number* operands, int active, int slice) {
-    const int first_k = warp_of_block() * layout_.per_warp * F::chunk;
-    typename F::template Operands<tile.groups, tile.piece> values(operands, layout_.pitch, first_k,
-                                                                  layout_.per_warp, active, stage());
-    typename F::template Sums<tile.tiles, tile.groups> own;
+  // must have been read before the next product. `meanwhile()` is called when the first operands have been
+  // asked for: what else comes from memory is asked for there, behind them.
+  template <class Meanwhile>
+  __device__ __forceinline__ void multiply(const Number* operands, int active, int slice,
+                                           const Meanwhile& meanwhile) {
+    const int count = layout_.per_warp;
+    typename F::template Operands<tile.groups, tile.piece> values(
+        operands, layout_.pitch, warp_of_block() * count * F::chunk, count, active, stage());
+    typename F::template Sums<tile.tiles, tile.groups, tile.chains> own;
+    const Others others(*this, slice);
+    meanwhile();
 #pragma unroll
     for (int i = 0; i < pieces_kept * tile.piece; i += tile.piece) {
-      if (i < layout_.per_warp) {
-        values.fetch(i, layout_.per_warp);
+      if (i < count) {
+        values.expect(i, count);
 #pragma unroll
         for (int k = 0; k < tile.piece; ++k) {
-          if (i + k >= layout_.per_warp) continue;
+          if (i + k >= count) continue;
           if (i + k < tile.kept) {
             own.add(first_[i + k], values, k);
           } else {
-            add_read(own, values, i, k, slice);
+            others.add_to(own, values, i, k);
           }
+          values.follow(i + k, k, count);
         }
       }
     }
-    for (int i = pieces_kept * tile.piece; i < layout_.per_warp; i += tile.piece) {
-      values.fetch(i, layout_.per_warp);
+    for (int i = pieces_kept * tile.piece; i < count; i += tile.piece) {
+      values.expect(i, count);
 #pragma unroll
       for (int k = 0; k < tile.piece; ++k) {
-        if (i + k < layout_.per_warp) add_read(own, values, i, k, slice);
+        if (i + k >= count) continue;
+        others.add_to(own, values, i, k);
+        values.follow(i + k, k, count);
       }
     }
     // To leave out groups that are missing would cost registers; without resident weights they may have no
     // place.
     own.store(sums() + warp_of_block() * plane(), tile.sums_pitch, resident ? tile.groups : active);
   }
+  __device__ __forceinline__ void multiply(const Number* operands, int active, int slice) {
+    multiply(operands, active, slice, [] {});
+  }
 
   __device__ __forceinline__ Sum sum(int row, int column) const {
-    const Sum* const first = sums() + row * tile.sums_pitch + column;
-    Sum total = first[0];
-#pragma unroll
-    for (int warp = 1; warp < grid_warps; ++warp) total += first[warp * plane()];
-    return total;
+    return totals<1>(row, F::template place_of_column<tile.tiles>(column)).v[0];
+  }
+  // Of a unit's gates, when the columns are the slice's four gates.
+  struct Gates {
+    Sum v[4];
+  };
+  __device__ __forceinline__ Gates gates(int row, int unit) const {
+    if constexpr (F::tensor_cores) {
+      static_assert(tile.tiles == 4);
+      const auto all = totals<4>(row, F::template place_of_column<tile.tiles>(unit));
+      return {{all.v[0], all.v[1], all.v[2], all.v[3]}};
+    } else {
+      constexpr int units = tile.slice_columns / 4;
+      return {{sum(row, unit), sum(row, units + unit), sum(row, 2 * units + unit), sum(row, 3 * units + unit)}};
+    }
   }
 
  private:
+  template <int count>
+  __device__ __forceinline__ Pack<Sum, count> totals(int row, int place) const {
+    const Sum* const first = sums() + row * tile.sums_pitch + place;
+    auto total = Pack<Sum, count>::load(first);
+#pragma unroll
+    for (int warp = 1; warp < grid_warps; ++warp) {
+      const auto more = Pack<Sum, count>::load(first + warp * plane());
+#pragma unroll
+      for (int i = 0; i < count; ++i) total.v[i] += more.v[i];
+    }
+    return total;
+  }
+
   struct Words {
     Word v[tile.words];
   };
@@ -96,7 +134,7 @@ class Product {
   // The last one may hold other chunks too.
   static constexpr int pieces_kept = (tile.kept + tile.piece - 1) / tile.piece;
   static constexpr int chunk_words = tile.tiles * 32 * tile.words;
-  static_assert(tile.kept == 0 || tile.chunk_bytes <= tile.rows * tile.sums_pitch * tile.sum_bytes);
+  static constexpr std::size_t weights_in_shared = fixed_bytes(tile, tile.groups);
 
   // At once: a constant where registers are scarce.
   __device__ __forceinline__ int groups() const { return resident ? tile.groups : layout_.groups; }
@@ -109,7 +147,7 @@ class Product {
     return shared_ + sums_bytes() + warp_of_block() * groups() * tile.stage_bytes;
   }
   __device__ __forceinline__ Word* kept_in_shared() const {
-    return reinterpret_cast<Word*>(shared_ + sums_bytes() + grid_warps * groups() * tile.stage_bytes);
+    return reinterpret_cast<Word*>(shared_ + weights_in_shared);
   }
 
   template <class W>
@@ -120,27 +158,45 @@ class Product {
     for (int e = 0; e < tile.words; ++e) words.v[e] = F::word(weight, t * tile.columns, k, e);
     return words;
   }
-  // Of a chunk that is not in registers.
-  __device__ __forceinline__ Word* place(int i, int t, int slice) const {
-    const int in_chunk = t * 32 * tile.words + lane_of_warp() * part;
-    if (resident && i < tile.kept + layout_.in_shared) {
-      const int chunk = warp_of_block() * layout_.in_shared + i - tile.kept;
-      return kept_in_shared() + chunk * chunk_words + in_chunk;
+  // A lane's weights that are not in registers. Chunks count from the warp's first one, kept or not.
+  class Others {
+   public:
+    __device__ __forceinline__ Others(const Product& product, int slice) {
+      const ProductLayout& layout = product.layout_;
+      end_in_shared_ = tile.kept + layout.in_shared;
+      const int lane = lane_of_warp() * part;
+      in_shared_ =
+          product.kept_in_shared() + (warp_of_block() * layout.in_shared - tile.kept) * chunk_words + lane;
+      const Index before = (static_cast<Index>(slice) * grid_warps + warp_of_block()) *
+                               (layout.per_warp - end_in_shared_) -
+                           end_in_shared_;
+      anew_ = product.global_ + before * chunk_words + lane;
     }
-    const int rest = layout_.per_warp - tile.kept - layout_.in_shared;
-    const Index chunk = (static_cast<Index>(slice) * grid_warps + warp_of_block()) * rest +
-                        (i - tile.kept - layout_.in_shared);
-    return global_ + chunk * chunk_words + in_chunk;
-  }
-  // Adds chunk i + k, whose weights are not in registers.
-  template <class Sums, class Operands>
-  __device__ __forceinline__ void add_read(Sums& sums, const Operands& operands, int i, int k,
-                                           int slice) const {
-    Words words[tile.tiles];
+    // Two calls and not one choice of addresses: a load must know which memory it is from.
+    template <class Use>
+    __device__ __forceinline__ void with_place(int i, const Use& use) const {
+      if (resident && i < end_in_shared_) {
+        use(in_shared_ + i * chunk_words);
+      } else {
+        use(anew_ + i * chunk_words);
+      }
+    }
+    // Adds chunk i + k.
+    template <class Sums, class Operands>
+    __device__ __forceinline__ void add_to(Sums& sums, const Operands& operands, int i, int k) const {
+      with_place(i + k, [&](const Word* from) {
+        Words words[tile.tiles];
 #pragma unroll
-    for (int t = 0; t < tile.tiles; ++t) words[t] = read(place(i + k, t, slice));
-    sums.add(words, operands, k);
-  }
+        for (int t = 0; t < tile.tiles; ++t) words[t] = read(from + t * 32 * tile.words);
+        sums.add(words, operands, k);
+      });
+    }
+
+   private:
+    Word* in_shared_;
+    Word* anew_;
+    int end_in_shared_;
+  };
   static __device__ __forceinline__ void write(Word* to, const Words& words) {
 #pragma unroll
     for (int number = 0; number < parts; ++number) {

@@ -25,22 +25,45 @@ __device__ __forceinline__ T* dynamic_shared() {
 // A barrier of the whole grid, which orders global memory too. The launch must be cooperative.
 __device__ __forceinline__ void sync_grid() { cooperative_groups::this_grid().sync(); }
 
-// The same for `blocks` blocks of a cooperative launch, those that pass the same counter. It lies in global
-// memory, is zero at the launch, and counts arrivals; so it may be used again and again. A block's threads
-// have met before its first one arrives, and its fence makes what they wrote visible with it.
-__device__ __forceinline__ void sync_blocks(unsigned* counter, unsigned blocks) {
-  __syncthreads();
-  if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
-    __threadfence();
-    const unsigned goal = (atomicAdd(counter, 1u) / blocks + 1) * blocks;
-    unsigned arrived;
-    do {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter) : "memory");
-    } while (static_cast<int>(arrived - goal) < 0);
-    __threadfence();
+// A barrier of `blocks` blocks of a cooperative launch, those with the same counter. It lies in global memory,
+// is zero at the launch, and counts arrivals, so that the barrier may be used again and again. All threads of
+// a block arrive, and then wait; what they do in between may take the time that others still need.
+//
+// The arrival asks for no answer: each block knows itself what the counter will be. One thread's release
+// covers what its block has written, since the block has met, and one thread's acquire what others have.
+class BlockBarrier {
+ public:
+  __device__ __forceinline__ BlockBarrier(unsigned* counter, unsigned blocks)
+      : counter_(counter), blocks_(blocks) {}
+
+  __device__ __forceinline__ void arrive() {
+    __syncthreads();
+    goal_ += blocks_;
+    if (is_first_thread()) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter_) : "memory");
   }
-  __syncthreads();
-}
+  __device__ __forceinline__ void wait() const {
+    if (is_first_thread()) {
+      unsigned arrived;
+      do {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter_) : "memory");
+      } while (static_cast<int>(arrived - goal_) < 0);
+    }
+    __syncthreads();
+  }
+  __device__ __forceinline__ void meet() {
+    arrive();
+    wait();
+  }
+
+ private:
+  static __device__ __forceinline__ bool is_first_thread() {
+    return (threadIdx.x | threadIdx.y | threadIdx.z) == 0;
+  }
+
+  unsigned* counter_;
+  unsigned blocks_;
+  unsigned goal_ = 0;
+};
 
 // Starts a copy of 4, 8 or 16 bytes from global to shared memory, both aligned to that. The bytes from
 // `valid` on are zeros and not read. Before sm_80 there is no such thing, and the copy is done at once.
@@ -156,6 +179,17 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   unsigned bits;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
   return bits;
+}
+
+// With an error of a unit in the last place; of numbers whose reciprocal is a normal one.
+__host__ __device__ __forceinline__ float reciprocal_approx(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1.0f / x;
+#endif
 }
 
 // With an error of about 2^-11 of the value.

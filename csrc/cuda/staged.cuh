@@ -40,7 +40,7 @@ class StagedBlock {
  public:
   using T = typename F::Number;
   using S = StateOf<T>;
-  using Multiply = Product<F, direction, true, false>;
+  using Multiply = Product<F, direction, true, GridForm::anew>;
   static constexpr int slice_columns = Multiply::tile.slice_columns;
   static constexpr int slice_units = direction == Direction::forward ? slice_columns / 4 : slice_columns;
 

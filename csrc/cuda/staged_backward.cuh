@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
                                                                               layout.recurrent.groups);
   const GridItems<width, typename Block::Multiply, OutputColumns> outputs(slices, columns,
                                                                           layout.recurrent.groups);
-  const GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
+  GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
   Block block(layout, workspace);
   Block::take(block.recurrent, slices.slices, [&](int slice, int column, int k) {
     const Index output = static_cast<Index>(slice) * width + column;
@@ -202,7 +202,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       for_each_place(outputs, take_hidden);
     }
     if (projected) {
-      exchange.meet();
+      exchange.barrier.meet();
       const auto hidden = [&](Index row) { return block.operand(row, 0); };
       for_each_sum(items, block.projection, hidden, [&](int slice, const GridCell& own) {
         run_cell(slice, own, V(real(own) ? block.projection.sum(own.row, own.column) : S(0)));
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     }
 
     if (normalized_cell) {
-      exchange.meet();
+      exchange.barrier.meet();
       for_each_place(items, [&](int slice, const GridCell& own) {
         const GradientMeans<V> means = row_means<width>(cell_parts, own.b, in_real_row(own), H);
         S dn(0);
@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
         }
         put_sums<width>(recurrent_parts, own.b, slice, real(own) && own.column == 0, dn, n_dn);
       });
-      exchange.meet();
+      exchange.barrier.meet();
       for_each_place(items, [&](int, const GridCell& own) {
         const GradientMeans<V> means = row_means<width>(recurrent_parts, own.b, in_real_row(own), 4 * H);
         if (!real(own)) return;
@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
         }
       });
     }
-    exchange.meet();
+    exchange.barrier.meet();
   }
 
   const auto finish = [&](int, const GridCell& own) {

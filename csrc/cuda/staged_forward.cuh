@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
                                                                                    layout.recurrent.groups);
   const GridItems<Block::slice_columns, typename Block::Multiply, OutputColumns> outputs(
       slices, columns, layout.recurrent.groups);
-  const GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
+  GridExchange<F, StagedLayout> exchange(layout, layout.recurrent.pitch, workspace);
   Block block(layout, workspace);
   Block::take(block.recurrent, layout.slices, [&](int slice, int column, int k) {
     const Index unit = static_cast<Index>(slice) * slice_units + column % slice_units;
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   const RowParts<S> recurrent_parts = block.parts(0);
   const RowParts<S> cell_parts = block.parts(1);
   const int last = items.longest();
-  if (last > 0) exchange.meet();
+  if (last > 0) exchange.barrier.meet();
 
   for (int s = 0; s < last; ++s) {
     const auto real = [&](const GridCell& own) { return own.exists && s < own.length; };
@@ -119,9 +119,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
     for_each_sum(items, block.recurrent, hidden, [&](int slice, const GridCell& own) {
       S sums[4] = {};
       if (real(own)) {
-        for (int gate = 0; gate < 4; ++gate) {
-          sums[gate] = block.recurrent.sum(own.row, gate * slice_units + own.column);
-        }
+        const auto found = block.recurrent.gates(own.row, own.column);
+        for (int gate = 0; gate < 4; ++gate) sums[gate] = found.v[gate];
       }
       if (normalized_cell) {
         const Index left = H - static_cast<Index>(slice) * slice_units;
@@ -140,7 +139,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     });
 
     if (normalized_cell) {
-      exchange.meet();
+      exchange.barrier.meet();
       for_each_place(items, [&](int slice, const GridCell& own) {
         const Moments<V> row = row_moments<slice_units>(recurrent_parts, own.b, in_real_row(own), 4 * H,
                                                         4 * slice_units, p.norm.epsilon);
@@ -164,7 +163,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
         put_moments<slice_units>(cell_parts, own.b, slice, real(own) && own.column == 0, fresh, real(own),
                                  static_cast<int>(left < slice_units ? left : slice_units));
       });
-      exchange.meet();
+      exchange.barrier.meet();
       for_each_place(items, [&](int, const GridCell& own) {
         const Moments<V> row =
             row_moments<slice_units>(cell_parts, own.b, in_real_row(own), H, slice_units, p.norm.epsilon);
@@ -182,13 +181,13 @@ __global__ void __launch_bounds__(grid_threads, 1)
     }
 
     if (projected) {
-      exchange.meet();
+      exchange.barrier.meet();
       const auto cells = [&](Index row) { return block.operand(row, 0); };
       for_each_sum(outputs, block.projection, cells, [&](int, const GridCell& own) {
         if (real(own)) store_hidden(own, s, V(block.projection.sum(own.row, own.column)));
       });
     }
-    if (s + 1 < last) exchange.meet();
+    if (s + 1 < last) exchange.barrier.meet();
   }
 
   if (projected) {

@@ -44,7 +44,7 @@ StagedLayout staged_layout(bool tensor_cores, int number_bytes, Direction direct
   StagedLayout layout{};
   if (batch == 0 || units == 0) return layout;
   const bool forward = direction == Direction::forward;
-  const GridTile tile = grid_tile(tensor_cores, number_bytes, direction, true, false);
+  const GridTile tile = grid_tile(tensor_cores, number_bytes, direction, true, GridForm::anew);
   const Index slices = divide(units, tile.slice_columns / (forward ? 4 : 1));
   const Index output_slices = divide(outputs, tile.slice_columns);
   layout.slices = static_cast<int>(slices);

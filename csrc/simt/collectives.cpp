@@ -92,6 +92,10 @@ struct Ballot {
   std::uint32_t result;
 };
 
+const char* name_of_barrier(const unsigned* counter) {
+  return counter == nullptr ? "sync_grid" : "BlockBarrier";
+}
+
 void count_votes(const Lanes& lanes) {
   std::uint32_t result = 0;
   for (std::uint32_t left = lanes.mask; left != 0; left &= left - 1) {
@@ -129,10 +133,12 @@ int block_barrier(const char* name, Vote vote, int predicate, Site site) {
   return thread.result;
 }
 
-void grid_barrier(unsigned* counter, unsigned blocks, Site site) {
+// Blocks go on from here together. So whatever any of them did before has an earlier stamp than what any does
+// after, and one stamp tells the two apart.
+void arrive_at_blocks(unsigned* counter, unsigned blocks, Site site) {
   Machine& machine = Machine::get();
   if (!machine.grid().cooperative) fail("a barrier of blocks in a launch that is not cooperative");
-  const char* name = counter == nullptr ? "sync_grid" : "sync_blocks";
+  const char* name = name_of_barrier(counter);
   block_barrier(name, Vote::none, 0, site);
   Thread& thread = machine.thread();
   if (counter != nullptr && thread.number == 0) {
@@ -140,7 +146,16 @@ void grid_barrier(unsigned* counter, unsigned blocks, Site site) {
     ++*counter;
   }
   thread.counter = counter;
-  wait_at(thread, State::grid_barrier, name, site, blocks);
+  wait_at(thread, State::grid_arrival, name, site, blocks);
+  machine.switch_out();
+}
+
+void wait_for_blocks(unsigned* counter, unsigned blocks, Site site) {
+  Machine& machine = Machine::get();
+  Thread& thread = machine.thread();
+  if (thread.block->arrived == 0) fail("divergent barrier: a wait for other blocks without an arrival");
+  thread.counter = counter;
+  wait_at(thread, State::grid_barrier, name_of_barrier(counter), site, blocks);
   machine.switch_out();
 }
 

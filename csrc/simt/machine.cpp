@@ -130,7 +130,7 @@ void Machine::prepare_block(std::size_t slot_number, std::uint32_t number) {
   const auto count = static_cast<std::uint32_t>(volume(grid_->threads));
   block.number = number;
   block.index = unravel(number, grid_->blocks);
-  block.waiting = block.ended = 0;
+  block.waiting = block.ended = block.arrived = 0;
   new_interval(block);
   block.start = block.stamp;
   if (block.threads.size() != count) {

@@ -32,7 +32,7 @@ struct Device {
 
 enum class Order : std::uint8_t { forward, reverse, random };
 
-enum class State : std::uint8_t { ready, yielded, block_barrier, grid_barrier, meeting, ended };
+enum class State : std::uint8_t { ready, yielded, block_barrier, grid_arrival, grid_barrier, meeting, ended };
 
 // An asynchronous copy that nobody has waited for.
 struct Copy {
@@ -92,6 +92,7 @@ struct Block {
   std::uint32_t ended = 0;
   std::uint32_t stamp = 0;  // since its last barrier
   std::uint32_t start = 0;
+  std::uint32_t arrived = 0;  // last stamp before its arrival at a barrier of blocks that it is to wait at, or 0
   std::byte* dynamic = nullptr;
   std::unique_ptr<Shadow> dynamic_shadow;
   std::unique_ptr<Shadow> static_shadow;
@@ -151,6 +152,7 @@ class Machine {
   std::vector<std::uint32_t> arranged(std::size_t count);
   void shuffle(std::vector<std::uint32_t>& turns);
   bool release_blocks();
+  void go_on(Block& block);
   bool at_barrier(const Block& block) const;
   void check_shared_size(const Block& block);
   bool may_go_on(bool progress, int& idle_rounds) const;

@@ -16,11 +16,25 @@ T* dynamic_shared() {
 }
 
 inline void sync_grid(SIMT_SITE) {
-  simt::grid_barrier(nullptr, gridDim.x * gridDim.y * gridDim.z, SIMT_HERE);
+  const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
+  simt::arrive_at_blocks(nullptr, blocks, SIMT_HERE);
+  simt::wait_for_blocks(nullptr, blocks, SIMT_HERE);
 }
-inline void sync_blocks(unsigned* counter, unsigned blocks, SIMT_SITE) {
-  simt::grid_barrier(counter, blocks, SIMT_HERE);
-}
+class BlockBarrier {
+ public:
+  BlockBarrier(unsigned* counter, unsigned blocks) : counter_(counter), blocks_(blocks) {}
+
+  void arrive(SIMT_SITE) { simt::arrive_at_blocks(counter_, blocks_, SIMT_HERE); }
+  void wait(SIMT_SITE) const { simt::wait_for_blocks(counter_, blocks_, SIMT_HERE); }
+  void meet(SIMT_SITE) {
+    arrive(simt_file, simt_line);
+    wait(simt_file, simt_line);
+  }
+
+ private:
+  unsigned* counter_;
+  unsigned blocks_;
+};
 
 template <int bytes>
 void copy_async(void* shared, const void* global, int valid = bytes) {
@@ -53,6 +67,8 @@ void load_matrices(unsigned (&registers)[count], const void* row, SIMT_SITE) {
 }
 
 inline unsigned to_tf32(float x) { return simt::float_to_tf32(x); }
+
+inline float reciprocal_approx(float x) { return std::nextafter(1.0f / x, 0.0f); }
 
 // Hardware's error is about 2^-11 of the value; this one has it by rounding to so many bits.
 inline float tanh_approx(float x) {

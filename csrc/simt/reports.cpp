@@ -179,6 +179,7 @@ void Machine::report_stuck() const {
       const auto rank = [](const Thread& t) {
         return t.state == State::meeting         ? 4
                : t.state == State::block_barrier ? 3
+               : t.state == State::grid_arrival  ? 2
                : t.state == State::grid_barrier  ? 2
                : t.state == State::yielded       ? 1
                                                  : 0;
@@ -189,7 +190,8 @@ void Machine::report_stuck() const {
   const Thread* missed = nullptr;
   for (std::size_t i = 0; i < live_slots_ && missed == nullptr; ++i) {
     for (const Thread& thread : slots_[i]->threads) {
-      const bool called = (waiting->state == State::grid_barrier && waiting->counter == nullptr) ||
+      const bool of_grid = waiting->state == State::grid_arrival || waiting->state == State::grid_barrier;
+      const bool called = (of_grid && waiting->counter == nullptr) ||
                           (waiting->state == State::block_barrier && thread.block == waiting->block) ||
                           (waiting->state == State::meeting && thread.warp == waiting->warp &&
                            (waiting->mask >> thread.lane & 1) != 0);

@@ -10,6 +10,10 @@ extern simt::Index3 simt_block_index asm("simt_block_index");
 namespace simt {
 namespace {
 
+bool waits_for_blocks(const Thread& thread) {
+  return thread.state == State::grid_arrival || thread.state == State::grid_barrier;
+}
+
 // Rounds without any progress but yielding, after which a spinning kernel is given up.
 constexpr int most_idle_rounds = 2000;
 
@@ -107,12 +111,17 @@ void Machine::run_together() {
 bool Machine::at_barrier(const Block& block) const {
   const Thread& first = block.threads[0];
   for (const Thread& thread : block.threads) {
-    if (thread.state != State::grid_barrier) return false;
+    if (thread.state != first.state || !waits_for_blocks(thread)) return false;
     if (thread.counter != first.counter || thread.mask != first.mask) {
       throw Fault(where(thread) + "divergent barrier: waits for other blocks than thread (0, 0, 0)");
     }
   }
   return true;
+}
+
+void Machine::go_on(Block& block) {
+  new_interval(block);
+  for (Thread& thread : block.threads) thread.state = State::ready;
 }
 
 bool Machine::release_blocks() {
@@ -124,6 +133,7 @@ bool Machine::release_blocks() {
     for (std::size_t j = i; j < live_slots_; ++j) {
       Block& other = *slots_[j];
       if (!at_barrier(other) || other.threads[0].counter != first.counter) continue;
+      if (other.threads[0].state != first.state) continue;
       if (other.threads[0].mask != first.mask) {
         throw Fault(where(other.threads[0]) + "divergent barrier: for " +
                     std::to_string(other.threads[0].mask) + " blocks, while block " +
@@ -137,16 +147,24 @@ bool Machine::release_blocks() {
     }
     if (group.size() < first.mask) continue;
     any = true;
+    if (first.state == State::grid_arrival) {
+      const std::uint32_t before = stamp_;
+      for (Block* block : group) {
+        block->arrived = before;
+        go_on(*block);
+      }
+      continue;
+    }
     std::vector<std::uint32_t> known = group[0]->known;
     for (const Block* block : group) {
       std::transform(known.begin(), known.end(), block->known.begin(), known.begin(),
                      [](std::uint32_t a, std::uint32_t b) { return std::max(a, b); });
     }
-    for (const Block* block : group) known[block->number] = stamp_;
+    for (const Block* block : group) known[block->number] = block->arrived;
     for (Block* block : group) {
       block->known = known;
-      new_interval(*block);
-      for (Thread& thread : block->threads) thread.state = State::ready;
+      block->arrived = 0;
+      go_on(*block);
     }
   }
   return any;

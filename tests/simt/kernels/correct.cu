@@ -154,12 +154,13 @@ __global__ void pipelines_kernel(float* x, float* scratch, unsigned* counters, i
       static_cast<int>(blockIdx.x) % group * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   float* from = x + row * columns;
   float* to = scratch + row * columns;
+  BlockBarrier barrier(counters + row, static_cast<unsigned>(group));
   // Rows differ in length, so that groups do not run in step.
   for (int step = 0; step < steps + row; ++step) {
     for (int i = first; i < columns; i += group * static_cast<int>(blockDim.x)) {
       to[i] = __ldcg(from + i) + __ldcg(from + (i + columns - 1) % columns);
     }
-    sync_blocks(counters + row, static_cast<unsigned>(group));
+    barrier.meet();
     float* other = from;
     from = to;
     to = other;

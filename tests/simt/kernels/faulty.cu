@@ -195,13 +195,26 @@ __global__ void grid_barrier_in_branch(float* x, int) {
 __global__ void barrier_of_other_blocks(float* x, int) {
   unsigned* counter = reinterpret_cast<unsigned*>(x) + 60 + blockIdx.x / 2;
   if (thread() == 0) x[blockIdx.x] = 1.0f;
-  sync_blocks(counter, 2);
+  BlockBarrier(counter, 2).meet();
   if (thread() == 0) x[8 + blockIdx.x] = x[(blockIdx.x + 2) % 4];
 }
 
-__global__ void barrier_for_too_few(float* x, int) { sync_blocks(reinterpret_cast<unsigned*>(x), 1); }
+__global__ void barrier_for_too_few(float* x, int) { BlockBarrier(reinterpret_cast<unsigned*>(x), 1).meet(); }
 
-__global__ void barrier_for_too_many(float* x, int) { sync_blocks(reinterpret_cast<unsigned*>(x), 3); }
+__global__ void barrier_for_too_many(float* x, int) { BlockBarrier(reinterpret_cast<unsigned*>(x), 3).meet(); }
+
+__global__ void wait_for_blocks_without_arrival(float* x, int) {
+  BlockBarrier(reinterpret_cast<unsigned*>(x), 2).wait();
+}
+
+// What is written after the arrival, others do not wait for.
+__global__ void write_after_arrival(float* x, int) {
+  BlockBarrier barrier(reinterpret_cast<unsigned*>(x) + 60, 2);
+  barrier.arrive();
+  if (thread() == 0) x[blockIdx.x] = 1.0f;
+  barrier.wait();
+  if (thread() == 0) x[2 + blockIdx.x] = x[1 - blockIdx.x];
+}
 
 // Overwrites what another block may still read, since only its own writes are waited for.
 __global__ void one_buffer_for_two_steps(float* x, int) {
@@ -348,6 +361,8 @@ void run_faulty(const std::string& name, float* x, int size) {
       CASE(barrier_of_other_blocks, 4, 32, 0, true),
       CASE(barrier_for_too_few, 2, 32, 0, true),
       CASE(barrier_for_too_many, 2, 32, 0, true),
+      CASE(wait_for_blocks_without_arrival, 2, 32, 0, true),
+      CASE(write_after_arrival, 2, 32, 0, true),
       CASE(one_buffer_for_two_steps, 2, 32, 0, true),
       CASE(missing_copy_wait, 1, 64, 256),
       CASE(wait_for_too_few, 1, 64, 256),
