@@ -102,8 +102,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
         V z[4];
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
-          z[gate] =
-              V(widened(now.z[pass][gate]) + product.sum(own.row, gate * Items::slice_units + own.column));
+          z[gate] = V(widened(now.z[pass][gate]) + bias_of(p, gate * H + own.unit) +
+                      product.sum(own.row, gate * Items::slice_units + own.column));
         }
         const auto cell = maker.cell(own.unit, H);
         const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);

@@ -1,6 +1,6 @@
 """The LSTM on device arrays: the functions of `fusedlstm._core` that `fusedlstm.ops` calls by type.
 
-Around the recurrence there are products of whole arrays: x kernel + bias before it, and after it, from the
+Around the recurrence there are products of whole arrays: x kernel before it, and after it, from the
 gradients dz of the gates, dx = dz kernel^T and the sums over rows and steps that make the weights' gradients.
 """
 
@@ -101,16 +101,14 @@ def _matrix(array: Any) -> Any:
 def _inputs(recurrence: Recurrence, x: Any) -> tuple[Any, Rows | None]:
     """Return what x adds to pre-activations, (B, T, 4H), for x (B, T, I) in C order.
 
-    That is x kernel + bias, with the product's rows normalized if the cell is, and what the way back needs of
-    them then.
+    That is x kernel, with the product's rows normalized if the cell is, and what the way back needs of them
+    then. Kernels add the bias.
     """
-    call, (kernel, _, bias, _) = recurrence.call, recurrence.weights
+    call, kernel = recurrence.call, recurrence.weights.kernel
     z = call.device.matmul(_matrix(x), kernel)
     rows = None
     if recurrence.cell.norm is not None:
         z, rows = recurrence.cell.norm.inputs(call, z)
-    if bias is not None:
-        np.add(z, bias, out=z)
     return z.reshape(*x.shape[:2], kernel.shape[1]), rows
 
 

@@ -156,7 +156,8 @@ class Recurrence:
             empty(B, T, 4 * H) if normalized else None,
             state(B, T, 3) if normalized else None,
         )
-        self._run("sequence_forward", window, plan, z_x=z_x, h0=h0, c0=c0, **results._asdict())
+        given = {"z_x": z_x, "bias": self.weights.bias, "h0": h0, "c0": c0}
+        self._run("sequence_forward", window, plan, **given, **results._asdict())
         return results
 
     def backward(self, window: Window, results: Results, dy: Any, dh: Any, dc: Any) -> Gradients:
