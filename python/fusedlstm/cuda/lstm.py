@@ -100,7 +100,7 @@ def _matrix(array: Any) -> Any:
 
 
 def _inputs(recurrence: Recurrence, x: Any) -> tuple[Any, Rows | None]:
-    """Return what x adds to pre-activations, (B, T, 4H), for x (B, T, I) in C order.
+    """Return what x adds to pre-activations, (B T, 4H), for x (B, T, I) in C order.
 
     That is x kernel, with the product's rows normalized if the cell is, and what the way back needs of them
     then. Kernels add the bias.
@@ -110,7 +110,7 @@ def _inputs(recurrence: Recurrence, x: Any) -> tuple[Any, Rows | None]:
     rows = None
     if recurrence.cell.norm is not None:
         z, rows = recurrence.cell.norm.inputs(call, z)
-    return z.reshape(*x.shape[:2], kernel.shape[1]), rows
+    return z, rows
 
 
 def _weights_on_device(weights: Any, name: str, array: Any) -> Call:
@@ -212,7 +212,7 @@ def lstm_backward(
             results = recurrence.forward(window, z_x, piece.h, piece.c, taped=True)
         gradients = recurrence.backward(window, results, None if dy is None else window.of(dy), dh, dc)
         dh, dc = gradients.dh0, gradients.dc0
-        dproduct, dgamma = _matrix(gradients.dz), None
+        dproduct, dgamma = gradients.dz, None
         if recurrence.cell.norm is not None:
             assert rows is not None
             dproduct, dgamma = recurrence.cell.norm.input_gradients(call, rows, dproduct)
@@ -255,17 +255,17 @@ class WeightGradients:
     def add(
         self, x: Any, previous: Any, dproduct: Any, results: Results, gradients: Gradients, dgamma: Any
     ) -> None:
-        """Add a window's: x (B, T, I), h before each step (B, T, R), those of x kernel and gamma_input."""
+        """Add a window's: x (B, T, I), h before each step (B T, R), those of x kernel and gamma_input."""
         recurrence, call = self._recurrence, self._recurrence.call
         self._product("kernel", _matrix(x), dproduct)
-        self._product("recurrent", _matrix(previous), _matrix(gradients.drecurrent))
+        self._product("recurrent", previous, gradients.drecurrent)
         if recurrence.weights.bias is not None:
             # A sum of 16-bit numbers that others are added to is not kept in such.
-            self._sum("bias", column_sums(call, _matrix(gradients.dz), wide=self._in_windows))
+            self._sum("bias", column_sums(call, gradients.dz, wide=self._in_windows))
         if gradients.dpeepholes is not None:
             self._sum("peepholes", _over_rows(call, gradients.dpeepholes))
         if gradients.dprojected is not None:
-            self._product("projection", _matrix(results.m), _matrix(gradients.dprojected))
+            self._product("projection", results.m, gradients.dprojected)
         if gradients.dnorm is not None:
             self._sum("gamma_input", dgamma)
             self._sum("norm", _over_rows(call, gradients.dnorm))
@@ -286,7 +286,8 @@ class WeightGradients:
     def _narrow(self, total: Any, name: str) -> Any:
         call = self._recurrence.call
         # Peepholes have the number type of cell states.
-        return total.astype(call.states.dtype if name == "peepholes" else call.dtype, copy=False)
+        dtype = call.states.dtype if name == "peepholes" else call.dtype
+        return total if total.dtype == dtype else total.astype(dtype)
 
     def _product(self, name: str, left: Any, right: Any) -> None:
         self._sum(name, self._recurrence.call.device.matmul(left.T, right))
