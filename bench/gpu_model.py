@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from bench.gpu_devices import DEVICES, NUMBER_BYTES, PUBLISHED
-from bench.gpu_step import STEPS, Design, Step, predict
+
+from fusedlstm.benchmark.prediction import STEPS, Design, Step, predict
+from fusedlstm.benchmark.prediction_devices import DEVICES, NUMBER_BYTES, PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -237,3 +237,14 @@ def test_tolerance() -> None:
         testing.tolerance(np.float32, -1)
     with pytest.raises(ValueError, match="steps: expected a non-negative integer, got -2"):
         testing.tolerance(np.float32, 1, steps=-2)
+
+
+def test_storage_tolerance() -> None:
+    assert testing.storage_tolerance("float16", 0) == pytest.approx(16 * 2.0**-11)
+    assert testing.storage_tolerance(np.float16, 96) == pytest.approx(80 * 2.0**-11)
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    assert testing.storage_tolerance(bfloat16, 5) == pytest.approx(24 * 2.0**-8)
+    with pytest.raises(TypeError, match="dtype: expected float16 or bfloat16, got float32"):
+        testing.storage_tolerance(np.float32, 1)
+    with pytest.raises(ValueError, match="steps: expected a non-negative integer, got -1"):
+        testing.storage_tolerance("float16", -1)

@@ -1,8 +1,10 @@
 // What surrounds sequences: their real steps, dropout, updates, sums of rows.
 #include <algorithm>
+#include <stdexcept>
 
 #include "binding_types.h"
 #include "bindings.h"
+#include "column_sums.h"
 #include "elementwise.h"
 #include "steps.h"
 
@@ -108,6 +110,32 @@ void add_rows(const std::string& number, Index rows, Index features, const Addre
   });
 }
 
+Index ranges_of_sums(const std::string& number, Index rows, Index columns) {
+  Index ranges = 1;
+  with_number_type(number, [&](auto zero) { ranges = column_sum_ranges<decltype(zero)>(rows, columns); });
+  return ranges;
+}
+
+void add_columns(const std::string& number, Index rows, Index columns, bool wide, std::uintptr_t x,
+                 std::uintptr_t sums, const Address& partials, std::uintptr_t stream) {
+  with_number_type(number, [&](auto zero) {
+    using T = decltype(zero);
+    using State = StateOf<T>;
+    if (!partials && column_sum_ranges<T>(rows, columns) > 1) {
+      throw std::invalid_argument("partials: expected an array for the sums of ranges, got None");
+    }
+    const auto run = [&]<class Sum>(Sum* to) {
+      column_sums<T, Sum>({.rows = rows,
+                           .columns = columns,
+                           .x = at<const T>(x),
+                           .sums = to,
+                           .partials = at<State>(partials)},
+                          stream_at(stream));
+    };
+    wide ? run(at<State>(sums)) : run(at<T>(sums));
+  });
+}
+
 void bind_updates(py::module_& module) {
   py::class_<UpdateSettings>(module, "UpdateSettings")
       .def(py::init<double, double, double, double>(), py::arg("learning_rate"), py::arg("weight_decay"),
@@ -155,6 +183,10 @@ void bind_arrays(py::module_& module) {
   module.def("dropout", &drop, py::kw_only(), py::arg("number"), py::arg("batch"), py::arg("steps"),
              py::arg("features"), py::arg("share_steps"), py::arg("rate"), py::arg("seed"), py::arg("x"),
              py::arg("y"), py::arg("stream") = 0);
+  module.def("column_sum_ranges", &ranges_of_sums, py::arg("number"), py::arg("rows"), py::arg("columns"));
+  module.def("column_sums", &add_columns, py::kw_only(), py::arg("number"), py::arg("rows"),
+             py::arg("columns"), py::arg("wide") = false, py::arg("x"), py::arg("sums"),
+             py::arg("partials") = py::none(), py::arg("stream") = 0);
   module.def("sum_rows", &add_rows, py::kw_only(), py::arg("number"), py::arg("rows"), py::arg("features"),
              py::arg("starts"), py::arg("order"), py::arg("source"), py::arg("sums"), py::arg("stream") = 0);
 }

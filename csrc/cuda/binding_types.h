@@ -4,12 +4,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 #include "../lstm.h"
 #include "half_types.h"
@@ -55,7 +57,7 @@ void with_number_type(const std::string& name, const Body& body) {
 // nobody has asked for are an error.
 class Arguments {
  public:
-  explicit Arguments(const py::kwargs& given) : given_(given) {}
+  explicit Arguments(const py::kwargs& given) : given_(given) { asked_.reserve(64); }
 
   template <class T>
   T get(const char* name) const {
@@ -66,8 +68,9 @@ class Arguments {
   Index index(const char* name) const { return get<Index>(name); }
   bool flag(const char* name) const { return get<bool>(name); }
   py::object find(const char* name) const {
-    asked_.insert(name);
-    return given_.contains(name) ? py::object(given_[name]) : py::none();
+    asked_.emplace_back(name);
+    PyObject* const value = PyDict_GetItemString(given_.ptr(), name);
+    return value != nullptr ? py::reinterpret_borrow<py::object>(value) : py::none();
   }
   // Of an array, or null.
   template <class T>
@@ -77,7 +80,7 @@ class Arguments {
   void check_names(const char* function) const {
     for (const auto& [key, value] : given_) {
       const auto name = py::cast<std::string>(key);
-      if (!asked_.contains(name)) {
+      if (std::find(asked_.begin(), asked_.end(), name) == asked_.end()) {
         throw py::type_error(std::string(function) + ": unexpected argument '" + name + "'");
       }
     }
@@ -85,7 +88,8 @@ class Arguments {
 
  private:
   const py::kwargs& given_;
-  mutable std::set<std::string> asked_;
+  // Of literals. A call has too few for a set to be worth its making.
+  mutable std::vector<std::string_view> asked_;
 };
 
 // The same for the number types of 32 and 64 bits, of kernels that have no others yet.

@@ -99,6 +99,7 @@ SequenceForward<T> forward_problem(const Arguments& given) {
           .steps = given.index("steps"),
           .units = given.index("units"),
           .z_x = given.at<const T>("z_x"),
+          .bias = given.at<const T>("bias"),
           .recurrent_kernel = given.at<const T>("recurrent_kernel"),
           .h0 = given.at<const T>("h0"),
           .c0 = given.at<const State>("c0"),

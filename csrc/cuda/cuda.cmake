@@ -124,6 +124,7 @@ endfunction()
 
 add_cuda_kernels(cuda_kernels "${cuda_architectures}"
   csrc/cuda/cell.cu
+  csrc/cuda/column_sums.cu
   csrc/cuda/current_device.cu
   csrc/cuda/elementwise.cu
   csrc/cuda/grid_double.cu

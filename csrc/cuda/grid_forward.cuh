@@ -88,6 +88,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   GridCell cells[passes];
   S c_of[passes] = {};
   S factors[passes] = {};
+  T biases[passes][4] = {};
   InputGates<T, passes> inputs;
   const auto take_states = [&] {
 #pragma unroll
@@ -97,6 +98,9 @@ __global__ void __launch_bounds__(grid_threads, 1)
       const Index state = own.b * H + own.unit;
       c_of[pass] = p.c[state];
       factors[pass] = factor_of(state);
+      if (!Items::single || p.bias == nullptr) continue;
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) biases[pass][gate] = p.bias[gate * H + own.unit];
     }
   };
   items.cells(0, cells);
@@ -124,7 +128,10 @@ __global__ void __launch_bounds__(grid_threads, 1)
         const auto sums = product.gates(own.row, own.column);
         V z[4];
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) z[gate] = V(widened(inputs.z[pass][gate]) + sums.v[gate]);
+        for (int gate = 0; gate < 4; ++gate) {
+          const S bias = Items::single ? widened(biases[pass][gate]) : bias_of(p, gate * H + own.unit);
+          z[gate] = V(widened(inputs.z[pass][gate]) + bias + sums.v[gate]);
+        }
         const auto cell = maker.cell(own.unit, H);
         const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
         const V c_prev(c_of[pass]);

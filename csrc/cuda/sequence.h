@@ -2,12 +2,12 @@
 //
 // T is the number type of arrays: float, double, __half or __nv_bfloat16. Cell states, and all sums, are in
 // StateOf<T>: float where T has 16 bits. What else there is are products of whole arrays, which others make:
-// x kernel + bias before forward; and after backward, from dz and what was given, dx, dkernel,
+// x kernel before forward; and after backward, from dz and what was given, dx, dkernel,
 // drecurrent_kernel and dbias, and the sum over rows of the peepholes' gradients.
 //
 // With a projection (H,R), which makes h of o tanh(c), h has R numbers instead of H. A layer-normalized cell
-// (LayerNorm of lstm.h) is given z_x = gamma_input norm(x kernel) + bias; others make what comes before it
-// and, from dz, after it.
+// (LayerNorm of lstm.h) is given z_x = gamma_input norm(x kernel); others make what comes before it and, from
+// dz, after it.
 //
 // Options of the cell, zoneout included, are those of CellOptions<StateOf<T>>, whose peepholes lie in device
 // memory; null is the plain cell.
@@ -41,7 +41,8 @@ struct SequenceForward {
   Index batch;
   Index steps;
   Index units;
-  const T* z_x;               // (B,T,4H) x kernel + bias, gates in the order i, f, g, o
+  const T* z_x;               // (B,T,4H) x kernel, gates in the order i, f, g, o
+  const T* bias = nullptr;    // (4H), added to z_x, or null
   const T* recurrent_kernel;  // (R,4H)
   const T* h0;                // (B,R), or null for zeros
   const StateOf<T>* c0;       // (B,H), or null for zeros

@@ -9,6 +9,7 @@
 #include "number.cuh"
 #include "pack.cuh"
 #include "small_sequence.h"
+#include "storage.cuh"
 #include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
@@ -134,6 +135,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
   T* const z = hidden + rows * 4 * pitch;  // (rows, 4H)
   const Weights<T, registers> weights(H, rest, [&](int n) { return p.recurrent_kernel[n * 4 * H + t]; });
   const int steps = static_cast<int>(p.steps);
+  const T bias = t < 4 * H ? bias_of(p, t) : T(0);
   const Own own(p.batch, steps, H, p.lengths, rows);
   const Index state = own.b * H + own.unit;
   const auto cell = maker.cell(own.unit, H);
@@ -168,7 +170,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
       weights.multiply(hidden, pitch, sums);
       copy_async_wait<0>();
 #pragma unroll
-      for (int r = 0; r < rows; ++r) z[r * 4 * H + t] += sums[r];
+      for (int r = 0; r < rows; ++r) z[r * 4 * H + t] = z[r * 4 * H + t] + bias + sums[r];
     }
     __syncthreads();
     if (own.exists) {

@@ -112,7 +112,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
       return values;
     };
     const auto z_x = [&](const GridCell& own, int gate) {
-      return V(widened(p.z_x[((own.b * p.steps + s) * 4 + gate) * H + own.unit]));
+      return V(widened(p.z_x[((own.b * p.steps + s) * 4 + gate) * H + own.unit]) +
+               bias_of(p, gate * H + own.unit));
     };
     const auto hidden = [&](Index row) { return exchange.at(s, row, 0); };
 

@@ -7,6 +7,7 @@ made of is imported when its first array comes.
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from numpy import ndarray
@@ -47,18 +48,20 @@ def on_device(value: object) -> bool:
     """Tell whether something is an array on a device."""
     if isinstance(value, _ON_HOST):
         return False
-    from fusedlstm.cuda.runtime import device_of
-
-    return device_of(value) is not None
+    return _module("runtime").device_of(value) is not None
 
 
 # Modules, which types cannot say.
 _CPU: type[Kernels] = _core  # type: ignore[assignment]
 
 
+@cache
+def _module(name: str) -> Any:
+    return importlib.import_module(f"fusedlstm.cuda.{name}")
+
+
 def _device_kernels() -> type[Kernels]:
-    kernels: Any = importlib.import_module("fusedlstm.cuda.kernels")
-    found: type[Kernels] = kernels
+    found: type[Kernels] = _module("kernels")
     return found
 
 
@@ -78,7 +81,7 @@ def weights_class(kernel: object) -> Any:
     """Return the class of packed weights for such a kernel."""
     if type(kernel) is ndarray or not on_device(kernel):
         return _core.LSTMWeights
-    return importlib.import_module("fusedlstm.cuda.weights").DeviceWeights
+    return _module("weights").DeviceWeights
 
 
 def kernels_for_tape(tape: object) -> type[Kernels]:
@@ -86,6 +89,6 @@ def kernels_for_tape(tape: object) -> type[Kernels]:
     if isinstance(tape, _core.Tape):
         return _CPU
     kernels = _device_kernels()
-    if isinstance(tape, importlib.import_module("fusedlstm.cuda.lstm").DeviceTape):
+    if isinstance(tape, _module("lstm").DeviceTape):
         return kernels
     raise TypeError(f"tape: expected the Tape of lstm_forward(..., training=True), got {type(tape).__name__}")

@@ -209,7 +209,7 @@ def test_list() -> None:
         (["--threads", "0"], "Invalid value for '--threads'"),
         (["--seconds", "0"], "Invalid value for '--seconds'"),
         (["--seconds", "nan"], "Invalid value for '--seconds'"),
-        (["--dtype", "float16"], "Invalid value for '--dtype'"),
+        (["--dtype", "int8"], "Invalid value for '--dtype'"),
         (["--instruction-set", "mmx"], "Invalid value for '--instruction-set'"),
         (["--json", "none/a.json"], "Invalid value for '--json': cannot write into"),
         (["--kernel", "gemm"], "Invalid value for '--kernel'"),

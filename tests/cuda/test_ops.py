@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from tests.kernels.problems import assert_same_bits, make_problem
-from tests.simt.device import SimArray
 
 import fusedlstm
 from fusedlstm import ops, testing
 from fusedlstm.cuda.lstm import DeviceTape
 from fusedlstm.cuda.weights import DeviceWeights
+from tests.kernels.problems import assert_same_bits, make_problem
+from tests.simt.device import SimArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -309,3 +310,37 @@ def test_later_changes_are_not_seen(device: SimDevice) -> None:
     assert (again.y.get() != first.y.get()).any()
     unpacked: Any = weights.unpack()
     assert unpacked[0].get().any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_arrays_that_a_call_makes(device: SimDevice, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a call costs besides its kernels: one array for each result, nothing copied or added up apart."""
+    p = arrays(device, dtype)
+    weights: Any = ops.LSTMWeights(*p.weights)
+    counts: Counter[str] = Counter()
+
+    def count(kind: type, name: str) -> None:
+        original = getattr(kind, name)
+
+        def counted(*given: Any, **options: Any) -> Any:
+            counts[name] += 1
+            return original(*given, **options)
+
+        monkeypatch.setattr(kind, name, counted)
+
+    for name in ("empty", "matmul"):
+        count(type(device), name)
+    for name in ("copy", "astype", "__array_ufunc__", "__array_function__", "__getitem__", "reshape"):
+        count(SimArray, name)
+    # Products are arrays too, and so is a workspace.
+    space = 1 if dtype is np.float16 else 0
+    ops.lstm_forward(p.x, weights)
+    assert counts == {"empty": 3 + 1 + space, "matmul": 1, "reshape": 1}
+    counts.clear()
+    tape = ops.lstm_forward(p.x, weights, training=True).tape
+    assert tape is not None
+    assert counts == {"empty": 4 + 1 + space, "matmul": 1, "reshape": 1}
+    counts.clear()
+    ops.lstm_backward(tape, p.dy)
+    # dh0, dc0, the states before each step and dbias; dx, dkernel, drecurrent_kernel.
+    assert counts == {"empty": 4 + 3 + space, "matmul": 3, "reshape": 2}

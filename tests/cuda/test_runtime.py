@@ -35,7 +35,11 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = ModuleType("cupy")
     module.ndarray = FakeArray
     device = SimpleNamespace(compute_capability="75")
-    module.cuda = SimpleNamespace(runtime=SimpleNamespace(getDevice=lambda: 0), Device=lambda: device)
+    module.cuda = SimpleNamespace(
+        runtime=SimpleNamespace(getDevice=lambda: 0),
+        Device=lambda: device,
+        get_current_stream=lambda: SimpleNamespace(ptr=7),
+    )
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(runtime, "_devices", [])
     return module
@@ -59,6 +63,21 @@ def test_cupy_is_found_by_its_arrays(cupy: Any, monkeypatch: pytest.MonkeyPatch)
     assert [device.allows_tf32] == [True]
     monkeypatch.delenv("CUPY_TF32")
     assert [device.allows_tf32] == [False]
+
+
+def test_cupy_sets_zeros_on_the_current_stream(cupy: Any) -> None:
+    device = runtime.device_of(FakeArray())
+    assert device is not None
+    assert device.stream() == 7
+    asked: list[tuple[int, int]] = []
+
+    def made(shape: tuple[int, ...], dtype: Any) -> Any:
+        data = SimpleNamespace(memset_async=lambda value, size: asked.append((value, size)))
+        return SimpleNamespace(data=data, nbytes=int(np.prod(shape)) * np.dtype(dtype).itemsize)
+
+    cupy.ndarray = made
+    zeros = runtime.CupyDevice().zeros((3, 5), np.float32)
+    assert asked == [(0, zeros.nbytes)] == [(0, 60)]
 
 
 @pytest.mark.usefixtures("cupy")

@@ -56,6 +56,7 @@ class Calls:
         c: Any,
         gates: Any,
         cells: Any,
+        bias: Any = None,
         recurrent_mask: Any = None,
         options: Any = None,
         zoneout_seed: int | None = None,
@@ -67,6 +68,7 @@ class Calls:
         sizes = {"number": others.pop("number", z_x.dtype.name), "batch": B, "steps": T, "units": H}
         arrays = {
             "z_x": z_x,
+            "bias": bias,
             "recurrent_kernel": recurrent_kernel,
             "h0": h0,
             "c0": c0,

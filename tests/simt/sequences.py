@@ -43,6 +43,7 @@ class Case:
     dc: Array | None
     lengths: Array | None = None
     zero_padding: bool = False
+    bias: Array | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -146,13 +147,16 @@ def run(
         "kernel": kernel,
         "number": case.number,
     }
+    bias = given("bias")
     z_x, recurrent, lengths = given("z_x"), given("recurrent"), given("lengths")
     y, h, c = empty(B, T, H, name="y"), empty(B, H, name="h"), empty(B, H, of=case.state, name="c")
     gates: Any = (z_x if over_z else empty(B, T, 4 * H, name="gates")) if tape else None
     cells: Any = empty(T + 1, B, H, of=case.state, name="cells") if tape else None
     memory = workspace(kernels, case, False, kernel, options)
+    states = given("h0"), given("c0")
+    outputs = y, h, c, gates, cells
     kernels.sequence_forward(
-        z_x, recurrent, given("h0"), given("c0"), lengths, y, h, c, gates, cells, workspace=memory, **common
+        z_x, recurrent, *states, lengths, *outputs, bias=bias, workspace=memory, **common
     )
     nothing = np.zeros(0)
     if gates is None:
@@ -181,7 +185,8 @@ def expected(case: Case) -> dict[str, Array]:
     z_x, recurrent, dy = wide(case.z_x), wide(case.recurrent), wide(case.dy, B, T, H)
     for b, length in enumerate(lengths):
         row = slice(b, b + 1)
-        common = (z_x[row, :length], np.eye(4 * H), recurrent, None, h0[row], c0[row])
+        bias = None if case.bias is None else wide(case.bias)
+        common = (z_x[row, :length], np.eye(4 * H), recurrent, bias, h0[row], c0[row])
         forward = testing.lstm_forward_reference(*common)
         repeated = 0 if case.zero_padding else dy[row, length:].sum(axis=1)
         d = testing.lstm_backward_reference(*common, dy[row, :length], dh[row] + repeated, dc[row])

@@ -53,6 +53,18 @@ def test_most_units_of_small(kernels: Any) -> None:
 
 
 @every_kernel
+def test_bias(kernels: Any, kernel: str, number: str) -> None:
+    # Beyond a slice of units, and the registers of the small kernel's variant with few.
+    case = make((3, 3, 33), number)
+    bias = np.random.default_rng(5).standard_normal(4 * 33).astype(case.dtype)
+    results = check(kernels, replace(case, bias=bias), kernel)
+    if number in ("float32", "float64", "tf32"):
+        # Sums as wide as arrays are the same numbers as z_x + bias, of whoever adds them.
+        added = run(kernels, replace(case, z_x=case.z_x + bias), kernel)
+        np.testing.assert_array_equal(bits(results.gates), bits(added.gates))
+
+
+@every_kernel
 @pytest.mark.parametrize("zero_padding", [False, True])
 @pytest.mark.parametrize("over_z", [False, True])
 def test_lengths(kernels: Any, kernel: str, number: str, over_z: bool, zero_padding: bool) -> None:

@@ -57,6 +57,7 @@ class Staged:
     dh: Array
     norm: dict[str, Array] | None
     mask: Array | None = None
+    bias: Array | None = None
 
 
 def make_staged(shape: tuple[int, int, int, int], kind: str, number: str) -> Staged:
@@ -134,6 +135,7 @@ def run(
     kernels.module.sequence_forward(
         **common,
         z_x=given("z_x", case.z_x),
+        bias=given("bias", p.bias),
         h0=given("h0", p.h0),
         c0=given("c0", case.c0),
         y=empty("y", B, T, R),
@@ -208,7 +210,7 @@ def reference(p: Staged, at: dict[str, Array], options: ops.CellOptions, seed: i
                 np.zeros((1, 1, 1)),
                 np.zeros((1, 4 * H)),
                 at["U"],
-                at["z_x"][b, t],
+                at["z_x"][b, t] if p.bias is None else at["z_x"][b, t] + wide(p.bias),
                 h[b : b + 1],
                 c[b : b + 1],
                 options=options,
@@ -302,6 +304,14 @@ def cases(numbers: list[str]) -> list[tuple[str, tuple[int, int, int, int], str]
 @pytest.mark.parametrize(("kind", "shape", "number"), cases(NUMBERS))
 def test_against_reference(kernels: Any, kind: str, shape: tuple[int, int, int, int], number: str) -> None:
     check(kernels, make_staged(shape, kind, number))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_bias(kernels: Any, kind: str, number: str) -> None:
+    p = make_staged((3, 3, 17, 5), kind, number)
+    p.bias = np.random.default_rng(5).standard_normal(4 * 17).astype(p.case.dtype)
+    check(kernels, p)
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], int | None]] = {

@@ -97,7 +97,12 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     show_default="10; 1 with --quick",
     help="How long to take turns on each workload.",
 )
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", help="Number type.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    default="float32",
+    help="Number type; those of 16 bits on a GPU.",
+)
 @click.option(
     "--instruction-set",
     metavar="NAME",
@@ -177,6 +182,8 @@ def _given(options: dict[str, Any]) -> set[str]:
 
 
 def _check_combination(options: dict[str, Any]) -> None:
+    if options["dtype"] in ("float16", "bfloat16"):
+        raise click.UsageError(f"--dtype {options['dtype']} needs --device cuda")
     given = _given(options)
     if options["kernel"] is None:
         for name in ("shape", "count"):

@@ -12,10 +12,12 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 from rich.table import Table
 
 from fusedlstm import cuda, ops
 from fusedlstm.benchmark.job import Job
+from fusedlstm.benchmark.prediction import known_device, predicted_seconds
 from fusedlstm.benchmark.statistics import spread
 from fusedlstm.benchmark.tables import digits, seconds_text
 from fusedlstm.benchmark.verify import DisagreementError, compare, expectations
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fusedlstm.cuda.runtime import Device
 
     Prepare = Callable[[Workload, dict[str, Array]], Job]
+    Predict = Callable[[Workload], float | None]
 
 __all__ = ["KINDS", "USUAL", "Clock", "EventClock", "bench", "contenders", "prepare", "run"]
 
@@ -129,6 +132,7 @@ def bench(out: Console, options: dict[str, Any], given: set[str]) -> dict[str, A
         device = runtime.named(options["device"])
     except (ImportError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
+    check_dtype(device, options["dtype"])
     properties = dict(cuda.device_properties())
     found, missing = contenders(device)
     out.print(f"device      {properties['name']}")
@@ -141,6 +145,9 @@ def bench(out: Console, options: dict[str, Any], given: set[str]) -> dict[str, A
         dtype=options["dtype"],
         seconds=options["seconds"] or (1.0 if options["quick"] else 10.0),
         least_rounds=3 if options["quick"] else 7,
+        predict=lambda workload: predicted_seconds(
+            device.extension, known_device(properties), options["dtype"], workload
+        ),
     )
     return {
         "device": properties,
@@ -149,6 +156,23 @@ def bench(out: Console, options: dict[str, Any], given: set[str]) -> dict[str, A
         "workloads": results,
         "refused": refused,
     }
+
+
+def check_dtype(device: Device, dtype: str) -> None:
+    """Raise `ClickException` for numbers that arrays here cannot have: bfloat16 comes with ml_dtypes."""
+    if dtype != "bfloat16":
+        return
+    try:
+        importlib.import_module("ml_dtypes")
+        device.put(np.zeros(1, np.dtype(dtype)))
+    except ImportError as error:
+        raise click.ClickException(
+            f"--dtype bfloat16: expected the package ml_dtypes: pip install ml_dtypes ({error})"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise click.ClickException(
+            f"--dtype bfloat16: expected a CuPy that has such arrays, as 14 and later do ({error})"
+        ) from error
 
 
 def run(
@@ -160,8 +184,14 @@ def run(
     dtype: str,
     seconds: float,
     least_rounds: int,
+    predict: Predict | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
     """Verify and time the contenders on each workload, and print a table of it.
+
+    Parameters
+    ----------
+    predict : callable, optional
+        Says how long this library should take, or None where that is not known.
 
     Returns
     -------
@@ -198,6 +228,7 @@ def run(
             for name, job in jobs.items():
                 samples[name].append(clock.seconds(job.run))
         result = _summary(workload, samples, agreement, kernel)
+        result["predicted_seconds"] = None if predict is None else predict(workload)
         results.append(result)
         _print(out, workload, result)
     return results, refused
@@ -238,13 +269,16 @@ def _print(out: Console, workload: Workload, result: dict[str, Any]) -> None:
     )
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
-    for heading in ("median", "10 %", "90 %", "GFLOP/s", "x ours"):
+    for heading in ("median", "10 %", "90 %", "predicted", "GFLOP/s", "x ours"):
         table.add_column(heading, justify="right", no_wrap=True)
+    predicted = result["predicted_seconds"]
     for name, entry in result["contenders"].items():
         times = entry["seconds"]
+        expected = "-" if predicted is None or name != OURS else seconds_text(predicted)
         table.add_row(
             name,
             *(seconds_text(times[key]) for key in ("median", "p10", "p90")),
+            expected,
             f"{entry['gflops']:,.1f}",
             "" if name == OURS else digits(entry["time_relative_to_ours"]["median"]),
         )

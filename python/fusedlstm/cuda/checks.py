@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,12 +38,24 @@ def shape_text(dims: tuple[Dim, ...]) -> str:
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
-@dataclass(frozen=True)
 class Call:
-    """What the arrays of a call have in common: a device and a number type."""
+    """What the arrays of a call have in common: a device and a number type.
 
-    device: Device
-    dtype: np.dtype[Any]
+    Attributes
+    ----------
+    device : Device
+    dtype : dtype
+    number : str
+        The number type, as the extension names it.
+    states : Call
+        The same for cell states and peepholes, which have float32 beside 16-bit numbers.
+    """
+
+    def __init__(self, device: Device, dtype: np.dtype[Any]) -> None:
+        self.device, self.dtype = device, dtype
+        # NumPy puts names together anew whenever they are asked for.
+        self.number = dtype.name
+        self.states = Call(device, np.dtype(np.float32)) if dtype.itemsize == 2 else self
 
     @staticmethod
     def of(name: str, array: Any, numbers: tuple[str, ...] = WIDE) -> Call:
@@ -55,16 +66,6 @@ class Call:
         device.check_place(name, array)
         _check_number(name, array, numbers, device)
         return Call(device, np.dtype(array.dtype))
-
-    @property
-    def states(self) -> Call:
-        """The same for cell states and peepholes, which have float32 beside 16-bit numbers."""
-        return Call(self.device, np.dtype(np.float32)) if self.dtype.itemsize == 2 else self
-
-    @property
-    def number(self) -> str:
-        """The number type, as the extension names it."""
-        return self.dtype.name
 
     @property
     def extension(self) -> Any:
@@ -90,7 +91,7 @@ class Call:
 
     def own(self, name: str, array: Any) -> Any:
         """Return the array if it is one of the device."""
-        if device_of(array) is not self.device:
+        if not self.device.owns(array):
             raise TypeError(f"{name}: expected an array on {self.device.name}, got {kind_of(array)}")
         self.device.check_place(name, array)
         return array
@@ -98,8 +99,8 @@ class Call:
     def any_shape(self, name: str, array: Any) -> Any:
         """Return the array if it has the number type."""
         self.own(name, array)
-        _check_number(name, array, NUMBERS, self.device)
         if array.dtype != self.dtype:
+            _check_number(name, array, NUMBERS, self.device)
             raise TypeError(f"{name}: expected dtype {self.dtype} to fit the other arrays, got {array.dtype}")
         return array
 
@@ -114,6 +115,11 @@ class Call:
             raise ValueError(f"{name}: expected shape {shape_text(dims)}, got shape {tuple(shape)}")
         return array
 
+    def _in_c_order(self, array: Any) -> bool:
+        # Strides follow from the shape then.
+        contiguous: bool = array.flags.c_contiguous
+        return contiguous and self.device.address(array) % self.dtype.itemsize == 0
+
     def _aligned(self, array: Any) -> bool:
         size = array.itemsize
         return self.device.address(array) % size == 0 and all(step % size == 0 for step in array.strides)
@@ -121,6 +127,8 @@ class Call:
     def readable(self, name: str, array: Any, *dims: Dim) -> Any:
         """Return it as one that the kernels of steps read: aligned, its last dimension contiguous."""
         self.checked(name, array, *dims)
+        if self._in_c_order(array):
+            return array
         last = array.strides[-1] == array.itemsize or array.shape[-1] <= 1 or array.size == 0
         if last and self._aligned(array):
             return array
@@ -139,7 +147,7 @@ class Call:
         return None if array is None else self.contiguous(name, array, *dims)
 
     def _direct(self, name: str, array: Any) -> Any:
-        if array.flags.c_contiguous and self._aligned(array):
+        if self._in_c_order(array):
             return array
         return _copied(name, array, "an aligned C-contiguous array")
 
@@ -155,7 +163,7 @@ class Call:
         return self._check_written(name, array, written)
 
     def _check_written(self, name: str, array: Any, written: bool = True) -> Any:
-        if not (array.flags.c_contiguous and self._aligned(array)):
+        if not self._in_c_order(array):
             raise ValueError(f"{name}: expected an aligned C-contiguous array, got one of another layout")
         # CuPy's arrays are all writable and have no such flag.
         if written and not getattr(array.flags, "writeable", True):

@@ -11,6 +11,7 @@ from fusedlstm import _core
 from fusedlstm.cuda import checks
 from fusedlstm.cuda.checks import Call
 from fusedlstm.cuda.normalization import normalized_rows, through_rows
+from fusedlstm.cuda.sums import column_sums
 
 
 def _note(call: Call, operation: str) -> None:
@@ -38,7 +39,7 @@ def dense_backward(x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool) 
     dy = call.contiguous("dy", dy, ("M", x.shape[0]), ("N", kernel.shape[1]))
     product = call.device.matmul
     dx = product(dy, kernel.T) if need_dx else None
-    dbias = np.sum(dy, axis=0) if use_bias else None
+    dbias = column_sums(call, dy) if use_bias else None
     dkernel = product(x.T, dy)
     _note(call, "dense_backward")
     return dx, dkernel, dbias
@@ -73,7 +74,7 @@ def layer_norm_backward(x: Any, gamma: Any, dy: Any, epsilon: float, need_dx: bo
     dy = call.contiguous("dy", dy, ("M", M), ("N", N))
     rows = normalized_rows(x, epsilon)
     dx = through_rows(rows, dy if gamma is None else dy * gamma) if need_dx else None
-    dgamma, dbeta = np.sum(rows.normalized * dy, axis=0), np.sum(dy, axis=0)
+    dgamma, dbeta = column_sums(call, rows.normalized * dy), column_sums(call, dy)
     _note(call, "layer_norm_backward")
     return dx, dgamma, dbeta
 

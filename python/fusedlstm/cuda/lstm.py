@@ -1,6 +1,6 @@
 """The LSTM on device arrays: the functions of `fusedlstm._core` that `fusedlstm.ops` calls by type.
 
-Around the recurrence there are products of whole arrays: x kernel + bias before it, and after it, from the
+Around the recurrence there are products of whole arrays: x kernel before it, and after it, from the
 gradients dz of the gates, dx = dz kernel^T and the sums over rows and steps that make the weights' gradients.
 """
 
@@ -16,6 +16,7 @@ from fusedlstm import _core
 from fusedlstm.cuda.checks import Call, kind_of
 from fusedlstm.cuda.sequence import Cell, Gradients, Recurrence, Results
 from fusedlstm.cuda.steps import RealSteps, Window
+from fusedlstm.cuda.sums import column_sums
 from fusedlstm.cuda.weights import DeviceWeights, refuse
 
 if TYPE_CHECKING:
@@ -99,19 +100,17 @@ def _matrix(array: Any) -> Any:
 
 
 def _inputs(recurrence: Recurrence, x: Any) -> tuple[Any, Rows | None]:
-    """Return what x adds to pre-activations, (B, T, 4H), for x (B, T, I) in C order.
+    """Return what x adds to pre-activations, (B T, 4H), for x (B, T, I) in C order.
 
-    That is x kernel + bias, with the product's rows normalized if the cell is, and what the way back needs of
-    them then.
+    That is x kernel, with the product's rows normalized if the cell is, and what the way back needs of them
+    then. Kernels add the bias.
     """
-    call, (kernel, _, bias, _) = recurrence.call, recurrence.weights
+    call, kernel = recurrence.call, recurrence.weights.kernel
     z = call.device.matmul(_matrix(x), kernel)
     rows = None
     if recurrence.cell.norm is not None:
         z, rows = recurrence.cell.norm.inputs(call, z)
-    if bias is not None:
-        np.add(z, bias, out=z)
-    return z.reshape(*x.shape[:2], kernel.shape[1]), rows
+    return z, rows
 
 
 def _weights_on_device(weights: Any, name: str, array: Any) -> Call:
@@ -202,7 +201,7 @@ def lstm_backward(
     if dy is not None:
         dy, repeated = steps.output_gradients(dy)
     pieces = tape.take()
-    sums = WeightGradients(recurrence) if need_dweights else None
+    sums = WeightGradients(recurrence, len(pieces)) if need_dweights else None
     dx_parts: list[Any] = []
     while pieces:
         piece = pieces.pop()
@@ -213,7 +212,7 @@ def lstm_backward(
             results = recurrence.forward(window, z_x, piece.h, piece.c, taped=True)
         gradients = recurrence.backward(window, results, None if dy is None else window.of(dy), dh, dc)
         dh, dc = gradients.dh0, gradients.dc0
-        dproduct, dgamma = _matrix(gradients.dz), None
+        dproduct, dgamma = gradients.dz, None
         if recurrence.cell.norm is not None:
             assert rows is not None
             dproduct, dgamma = recurrence.cell.norm.input_gradients(call, rows, dproduct)
@@ -239,31 +238,37 @@ def _joined(last_to_first: Sequence[Any]) -> Any:
     return last_to_first[0] if len(last_to_first) == 1 else np.concatenate(last_to_first[::-1], axis=1)
 
 
+def _over_rows(call: Call, parts: Any) -> Any:
+    """Add up what each row has alone, (B, k, H) in the number type of cell states."""
+    B, k, H = parts.shape
+    return column_sums(call.states, parts.reshape(B, k * H)).reshape(k, H)
+
+
 class WeightGradients:
     """Sums over rows and steps, window by window."""
 
-    def __init__(self, recurrence: Recurrence) -> None:
+    def __init__(self, recurrence: Recurrence, windows: int) -> None:
         self._recurrence = recurrence
+        self._in_windows = windows > 1
         self._sums: dict[str, Any] = {}
 
     def add(
         self, x: Any, previous: Any, dproduct: Any, results: Results, gradients: Gradients, dgamma: Any
     ) -> None:
-        """Add a window's: x (B, T, I), h before each step (B, T, R), those of x kernel and gamma_input."""
-        recurrence = self._recurrence
+        """Add a window's: x (B, T, I), h before each step (B T, R), those of x kernel and gamma_input."""
+        recurrence, call = self._recurrence, self._recurrence.call
         self._product("kernel", _matrix(x), dproduct)
-        self._product("recurrent", _matrix(previous), _matrix(gradients.drecurrent))
+        self._product("recurrent", previous, gradients.drecurrent)
         if recurrence.weights.bias is not None:
-            # A sum of 16-bit numbers is not kept in such.
-            wide = recurrence.call.states.dtype
-            self._sum("bias", np.sum(_matrix(gradients.dz), axis=0, dtype=wide))
+            # A sum of 16-bit numbers that others are added to is not kept in such.
+            self._sum("bias", column_sums(call, gradients.dz, wide=self._in_windows))
         if gradients.dpeepholes is not None:
-            self._sum("peepholes", np.sum(gradients.dpeepholes, axis=0))
+            self._sum("peepholes", _over_rows(call, gradients.dpeepholes))
         if gradients.dprojected is not None:
-            self._product("projection", _matrix(results.m), _matrix(gradients.dprojected))
+            self._product("projection", results.m, gradients.dprojected)
         if gradients.dnorm is not None:
             self._sum("gamma_input", dgamma)
-            self._sum("norm", np.sum(gradients.dnorm, axis=0))
+            self._sum("norm", _over_rows(call, gradients.dnorm))
 
     def of(self, name: str) -> Any:
         """Return a sum, in the weights' number type, or None where there is no such weight."""
@@ -281,7 +286,8 @@ class WeightGradients:
     def _narrow(self, total: Any, name: str) -> Any:
         call = self._recurrence.call
         # Peepholes have the number type of cell states.
-        return total.astype(call.states.dtype if name == "peepholes" else call.dtype)
+        dtype = call.states.dtype if name == "peepholes" else call.dtype
+        return total if total.dtype == dtype else total.astype(dtype)
 
     def _product(self, name: str, left: Any, right: Any) -> None:
         self._sum(name, self._recurrence.call.device.matmul(left.T, right))

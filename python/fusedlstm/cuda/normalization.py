@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fusedlstm.cuda.sums import column_sums
+
 if TYPE_CHECKING:
     from fusedlstm.cuda.checks import Call
 
@@ -79,11 +81,12 @@ class Normalization:
 
     def inputs(self, call: Call, product: Any) -> tuple[Any, Rows]:
         """Return gamma_input norm(x kernel), of products (M, 4H), and what the way back needs."""
-        rows = normalized_rows(product.astype(call.states.dtype), self.epsilon)
-        return (rows.normalized * self.gamma_input).astype(call.dtype), rows
+        rows = normalized_rows(product.astype(call.states.dtype, copy=False), self.epsilon)
+        return (rows.normalized * self.gamma_input).astype(call.dtype, copy=False), rows
 
     def input_gradients(self, call: Call, rows: Rows, dz: Any) -> tuple[Any, Any]:
         """Return the gradients of x kernel and of gamma_input."""
-        wide = dz.astype(call.states.dtype)
+        wide = dz.astype(call.states.dtype, copy=False)
         dproduct = through_rows(rows, wide * self.gamma_input)
-        return dproduct.astype(call.dtype), np.sum(wide * rows.normalized, axis=0)
+        dgamma = column_sums(call.states, wide * rows.normalized)
+        return dproduct.astype(call.dtype, copy=False), dgamma

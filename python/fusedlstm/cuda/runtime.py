@@ -88,12 +88,15 @@ class CupyDevice(Device):
 
     def __init__(self) -> None:
         self._cupy: Any = importlib.import_module("cupy")
+        self._array: Any = self._cupy.ndarray
+        self._present: Any = self._cupy.cuda.runtime.getDevice
+        self._current_stream: Any = self._cupy.cuda.get_current_stream
         self._extension: Any = None
 
     @property
     def name(self) -> str:
         """``cuda:`` and the number of the current device."""
-        return f"cuda:{self._cupy.cuda.runtime.getDevice()}"
+        return f"cuda:{self._present()}"
 
     @property
     def kind(self) -> str:
@@ -119,12 +122,12 @@ class CupyDevice(Device):
 
     def owns(self, value: object) -> bool:
         """Tell whether something is a CuPy array."""
-        return isinstance(value, self._cupy.ndarray)
+        return isinstance(value, self._array)
 
     def check_place(self, name: str, array: Any) -> None:
         """Raise `ValueError` for an array on another device than the current one."""
         place = array.device.id
-        if place != self._cupy.cuda.runtime.getDevice():
+        if place != self._present():
             raise ValueError(
                 f"{name}: expected an array on the current device, {self.name}, got one on cuda:{place}"
             )
@@ -135,7 +138,13 @@ class CupyDevice(Device):
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """Return a new array in memory of CuPy's pool."""
-        return self._cupy.empty(tuple(shape), dtype)
+        return self._array(tuple(shape), dtype)
+
+    def zeros(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return a new array of zeros, whose bytes the driver sets on the current stream: no kernel does."""
+        array = self.empty(shape, dtype)
+        array.data.memset_async(0, array.nbytes)
+        return array
 
     def address(self, array: Any) -> int:
         """Return where the first element lies."""
@@ -143,11 +152,14 @@ class CupyDevice(Device):
 
     def stream(self) -> int:
         """Return CuPy's current stream."""
-        return int(self._cupy.cuda.get_current_stream().ptr)
+        return int(self._current_stream().ptr)
 
     def matmul(self, a: Any, b: Any) -> Any:
-        """Multiply two matrices by cuBLAS."""
-        return self._cupy.matmul(a, b)
+        """Multiply two matrices by cuBLAS.
+
+        That is what `cupy.matmul` does with matrices, once it has looked at all that it is not given here.
+        """
+        return a.dot(b)
 
 
 _devices: list[Device] = []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from fusedlstm.cuda.normalization import Normalization
 
@@ -19,22 +22,22 @@ class Results(NamedTuple):
     y: Any  # (B, T, R)
     h: Any  # (B, R)
     c: Any  # (B, H)
-    gates: Any  # (B, T, 4H)
+    gates: Any  # (B T, 4H)
     cells: Any  # (T+1, B, H)
-    m: Any  # (B, T, H) what was projected, with a projection
-    normalized: Any  # (B, T, 4H) norm(h U), and
+    m: Any  # (B T, H) what was projected, with a projection
+    normalized: Any  # (B T, 4H) norm(h U), and
     moments: Any  # (B, T, 3), with layer normalization
 
 
 class Gradients(NamedTuple):
     """What the backward kernel leaves."""
 
-    dz: Any  # (B, T, 4H)
+    dz: Any  # (B T, 4H)
     dh0: Any  # (B, R)
     dc0: Any  # (B, H)
     dpeepholes: Any  # (B, 3, H) of each row alone, or None
-    dprojected: Any  # (B, T, R) of what the projection made, or None
-    drecurrent: Any  # (B, T, 4H) of h U, which is dz without layer normalization
+    dprojected: Any  # (B T, R) of what the projection made, or None
+    drecurrent: Any  # (B T, 4H) of h U, which is dz without layer normalization
     dnorm: Any  # (B, 6, H) of each row alone, or None
 
 
@@ -50,6 +53,8 @@ class Cell:
     @staticmethod
     def of(call: Call, given: tuple[Any, ...] | None, zoneout_seed: int | None, units: int) -> Cell:
         """Check what `fusedlstm.ops.CellOptions` hands over."""
+        if given is None and zoneout_seed is None:
+            return _PLAIN
         peepholes, norm = None, None
         if given is not None:
             norm = None if given[8] is None else Normalization.of(call, given[8], units)
@@ -62,6 +67,8 @@ class Cell:
 
     def copied(self) -> Cell:
         """For a tape, which must not see later changes of arrays."""
+        if self is _PLAIN:
+            return self
         peepholes = None if self.peepholes is None else self.peepholes.copy()
         norm = None if self.norm is None else self.norm.copied()
         return Cell(self.given, peepholes, self.zoneout_seed, norm)
@@ -74,74 +81,78 @@ class Cell:
         )
 
 
-@dataclass(frozen=True)
+_PLAIN = Cell(None, None, None, None)
+
+
+@lru_cache(maxsize=1024)
+def _plan(extension: Any, device: str, *query: Any) -> dict[str, Any]:
+    """Return which kernel serves, on the device of this name: the same whenever it is asked."""
+    del device
+    plan: dict[str, Any] = extension.sequence_plan(*query)
+    return plan
+
+
 class Recurrence:
-    """What all windows of a sequence share."""
+    """What all windows of a sequence share.
 
-    call: Call
-    units: int
-    weights: Parts
-    cell: Cell
-    factors: Any  # (B, R) of h on its way into the next step, or None
+    Attributes
+    ----------
+    factors : array (B, R) or None
+        Of h on its way into the next step.
+    outputs : int
+        Size of h.
+    projected : int
+        The same where a projection makes h, and 0 otherwise.
+    number : str
+        What the kernels multiply.
+    """
 
-    @property
-    def outputs(self) -> int:
-        """Size of h."""
-        return int(self.weights.recurrent.shape[0])
+    def __init__(self, call: Call, units: int, weights: Parts, cell: Cell, factors: Any) -> None:
+        self.call, self.units, self.weights, self.cell, self.factors = call, units, weights, cell, factors
+        self.outputs = int(weights.recurrent.shape[0])
+        self.projected = 0 if weights.projection is None else self.outputs
+        self.number = "tf32" if call.number == "float32" and call.device.allows_tf32 else call.number
 
     @property
     def hidden(self) -> tuple[str, int]:
         """The axis of h, as checks name it."""
         return ("R" if self.projected else "H", self.outputs)
 
-    @property
-    def projected(self) -> int:
-        """The same where a projection makes h, and 0 otherwise."""
-        return 0 if self.weights.projection is None else self.outputs
-
     def plan(self, batch: int, steps: int, *, backward: bool) -> dict[str, Any]:
         """Return which kernel serves; `ValueError` where the device has none."""
-        plan: dict[str, Any] = self.call.extension.sequence_plan(
-            self.number,
-            batch,
-            steps,
-            self.units,
-            backward,
-            self.cell.given is not None,
-            self.projected,
-            self.cell.norm is not None,
-        )
-        return plan
-
-    @property
-    def number(self) -> str:
-        """What the kernels multiply."""
-        call = self.call
-        return "tf32" if call.number == "float32" and call.device.allows_tf32 else call.number
+        has_options, normalized = self.cell.given is not None, self.cell.norm is not None
+        sizes = (batch, steps, self.units)
+        query = (self.number, *sizes, backward, has_options, self.projected, normalized)
+        device = self.call.device
+        return _plan(device.extension, device.name, *query)
 
     def _run(self, name: str, window: Window, plan: dict[str, Any], **arrays: Any) -> None:
         call = self.call
-        space = call.device.zeros((plan["workspace"],), "uint8") if plan["workspace"] else None
+        space = call.device.zeros((plan["workspace"],), np.uint8) if plan["workspace"] else None
         arrays |= {"recurrent_kernel": self.weights.recurrent, "projection": self.weights.projection}
         arrays["recurrent_mask"] = self.factors
         arrays |= {"lengths": window.lengths, "workspace": space}
+        address = call.device.address
+        # What is left out is None.
+        others: dict[str, Any] = {key: address(array) for key, array in arrays.items() if array is not None}
+        if self.cell is not _PLAIN:
+            others["options"] = self.cell.options(call)
+            others["zoneout_seed"] = self.cell.zoneout_seed
+            others["norm"] = None if self.cell.norm is None else self.cell.norm.given(call)
         getattr(call.extension, name)(
             number=self.number,
             batch=window.batch,
             steps=window.size,
             units=self.units,
             outputs=self.projected,
-            norm=None if self.cell.norm is None else self.cell.norm.given(call),
             zero_padding=True,
             first_step=window.first,
-            options=self.cell.options(call),
-            zoneout_seed=self.cell.zoneout_seed,
             stream=call.device.stream(),
-            **{key: call.address(array) for key, array in arrays.items()},
+            **others,
         )
 
     def forward(self, window: Window, z_x: Any, h0: Any, c0: Any, *, taped: bool) -> Results:
-        """Run the steps of a window; with `taped`, z_x becomes the tape's gates."""
+        """Run the steps of a window; with `taped`, z_x (B T, 4H) becomes the tape's gates."""
         B, T, H = window.batch, window.size, self.units
         plan = self.plan(B, T, backward=False)
         empty, state = self.call.empty, self.call.states.empty
@@ -152,11 +163,12 @@ class Recurrence:
             state(B, H),
             z_x if taped else None,
             state(T + 1, B, H) if taped else None,
-            empty(B, T, H) if taped and self.projected else None,
-            empty(B, T, 4 * H) if normalized else None,
+            empty(B * T, H) if taped and self.projected else None,
+            empty(B * T, 4 * H) if normalized else None,
             state(B, T, 3) if normalized else None,
         )
-        self._run("sequence_forward", window, plan, z_x=z_x, h0=h0, c0=c0, **results._asdict())
+        given = {"z_x": z_x, "bias": self.weights.bias, "h0": h0, "c0": c0}
+        self._run("sequence_forward", window, plan, **given, **results._asdict())
         return results
 
     def backward(self, window: Window, results: Results, dy: Any, dh: Any, dc: Any) -> Gradients:
@@ -169,7 +181,7 @@ class Recurrence:
             empty(B, self.outputs),
             state(B, H),
             None if self.cell.peepholes is None else state(B, 3, H),
-            empty(B, T, self.outputs) if self.projected else None,
+            empty(B * T, self.outputs) if self.projected else None,
             results.gates if results.normalized is None else results.normalized,
             None if self.cell.norm is None else state(B, 6, H),
         )

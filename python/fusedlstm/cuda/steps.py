@@ -204,13 +204,15 @@ class Window:
 
     def of(self, array: Any) -> Any:
         """Return the window of a (B, T, features) array in C order."""
+        if self.size == array.shape[1]:
+            return array
         view = array[:, self.first : self.first + self.size]
         return view if view.flags.c_contiguous else view.copy()
 
     def previous_states(self, h0: Any, y: Any, factors: Any) -> Any:
-        """Return (B, size, H): what the recurrent product of each step has read."""
+        """Return (B size, H): what the recurrent product of each step has read."""
         call = self._call
-        result = call.empty(*y.shape)
+        result = call.empty(self.batch * self.size, y.shape[2])
         call.extension.previous_states(
             number=call.number,
             real=call.extension.RealSteps(

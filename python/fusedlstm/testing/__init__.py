@@ -30,7 +30,7 @@ from fusedlstm.testing.reference import (
     lstm_forward_reference,
 )
 from fusedlstm.testing.second_order import LSTMSecondReference, lstm_second_reference
-from fusedlstm.testing.tolerances import assert_close, tolerance
+from fusedlstm.testing.tolerances import assert_close, storage_tolerance, tolerance
 from fusedlstm.testing.variants import activation_reference, lstm_variant_reference, zoneout_reference
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "lstm_forward_reference",
     "lstm_second_reference",
     "lstm_variant_reference",
+    "storage_tolerance",
     "tolerance",
     "zoneout_reference",
 ]

@@ -14,6 +14,8 @@ _LAMBDA = 8.0
 # One cell has at most five activations in a row of factors (i, f, c~, o, tanh(c)), each exact to 4 units in
 # the last place = 8 u, and about eight more roundings.
 _CELL = 5 * 8.0 + 8.0
+# Unit roundoffs of the 16-bit number types, of which NumPy knows one.
+_SHORT = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 def tolerance(dtype: npt.DTypeLike, terms: int, *, steps: int = 1) -> float:
@@ -59,6 +61,40 @@ def tolerance(dtype: npt.DTypeLike, terms: int, *, steps: int = 1) -> float:
         raise ValueError(f"steps: expected a non-negative integer, got {steps}")
     unit_roundoff = float(np.finfo(number).eps) / 2
     return unit_roundoff * (_LAMBDA * math.sqrt(terms) + _CELL) * max(steps, 1)
+
+
+def storage_tolerance(dtype: npt.DTypeLike, steps: int) -> float:
+    """Give the largest relative error that storing numbers in 16 bits explains, where sums have more.
+
+    The formula is ``8 u sqrt(steps + 4)``, by the same article as that of `tolerance`: a step stores a state
+    that those after it read, besides the four gates of its own, and each stored number is off by the unit
+    roundoff ``u`` at most. These errors are independent, of either sign, and a step does not amplify them.
+
+    Parameters
+    ----------
+    dtype : dtype_like
+        float16, or bfloat16 as the package ml_dtypes has it.
+    steps : int
+        Number of stored states that feed into one another, at least 0.
+
+    Returns
+    -------
+    float
+        Error relative to the scale of the result.
+
+    Raises
+    ------
+    TypeError
+        If `dtype` is another type.
+    ValueError
+        If `steps` is negative.
+    """
+    number = np.dtype(dtype)
+    if number.name not in _SHORT:
+        raise TypeError(f"dtype: expected float16 or bfloat16, got {number.name}")
+    if steps < 0:
+        raise ValueError(f"steps: expected a non-negative integer, got {steps}")
+    return _SHORT[number.name] * _LAMBDA * math.sqrt(steps + 4)
 
 
 def assert_close(

@@ -25,18 +25,23 @@ def prepare(workload: Workload, arrays: dict[str, Array], place: str = "cuda") -
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
+    number: torch.dtype = getattr(torch, arrays["x"].dtype.name)
+
     def tensor(array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(place)
+        # PyTorch does not know NumPy's bfloat16, and float32 holds all 16-bit numbers.
+        wide = array.astype(np.float32) if array.dtype.itemsize == 2 else array
+        return torch.from_numpy(np.ascontiguousarray(wide)).to(place, number)
 
     def steps_first(array: Array) -> torch.Tensor:
         return tensor(np.swapaxes(array, 0, 1))
 
     def host(value: torch.Tensor) -> Array:
-        array: Array = value.detach().cpu().numpy()
+        here = value.detach().cpu()
+        array: Array = (here.float() if here.itemsize == 2 else here).numpy()
         return array
 
     x = steps_first(arrays["x"])
-    lstm = torch.nn.LSTM(workload.I, workload.H, dtype=x.dtype, device=place)
+    lstm = torch.nn.LSTM(workload.I, workload.H, dtype=number, device=place)
     # Gates come in the order i, f, c~, o, as here; weights are transposed, and the second bias becomes zero.
     values = (arrays["kernel"].T, arrays["recurrent_kernel"].T, arrays["bias"], np.zeros_like(arrays["bias"]))
     with torch.no_grad():

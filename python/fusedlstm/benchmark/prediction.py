@@ -1,11 +1,17 @@
-"""The model of the CUDA sequence kernels, explained in bench/gpu_model.md."""
+"""The model of the CUDA sequence kernels, explained in bench/gpu_model.md, and its word on a benchmark."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.gpu_devices import DEVICES, NUMBER_BYTES, ON_TENSOR_CORES, Device
+from fusedlstm.benchmark.prediction_devices import DEVICES, NUMBER_BYTES, ON_TENSOR_CORES, Device
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fusedlstm.benchmark.workloads import Workload
 
 WARPS = 8
 PER_SCHEDULER = 2  # warps, of a block's eight on a multiprocessor's four schedulers
@@ -205,3 +211,34 @@ def predict(
     moved = NUMBER_BYTES[number] * (5.0 * batch * steps * units + 4.0 * units * units)
     product = max(operations / (device.peak[number] * CUBLAS_EFFICIENCY), moved / device.memory_bandwidth)
     return Prediction(found[0], found[1], steps, product)
+
+
+def known_device(properties: Mapping[str, Any]) -> str | None:
+    """Return which of `DEVICES` has the figures of a device, or None: by its name, and the same sizes."""
+    found = re.search(r"\b(A100|H[12]00)\b", properties["name"])
+    if found is None:
+        return None
+    name = {"H200": "H100"}.get(found[1], found[1])  # but for its memory, which hides behind the recurrence
+    sizes = tuple(properties[key] for key in ("major", "minor", "multiprocessors"))
+    return name if sizes == DEVICES[name].plan[:3] else None
+
+
+def predicted_seconds(module: Any, name: str | None, number: str, workload: Workload) -> float | None:
+    """Predict the time of a forward or training workload on a device of this name in `DEVICES`.
+
+    Returns
+    -------
+    float or None
+        None where the model does not reach: an unknown device, another kernel than the grid's, or inputs that
+        are not as many as units.
+    """
+    B, T, I, H = workload.B, workload.T, workload.I, workload.H  # noqa: E741
+    if name is None or I != H:
+        return None
+    training = workload.kind == "training"
+    for backward in (False, True)[: 1 + training]:
+        plan = module.sequence_plan(number, B, T, H, backward, False, device=DEVICES[name].plan)
+        if plan["kernel"] != "grid":
+            return None
+    found = predict(module, name, number, B, H, T)
+    return found.seconds if training else found.forward_seconds
