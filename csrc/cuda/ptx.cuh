@@ -158,6 +158,19 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   return bits;
 }
 
+// With errors of two units and of one in the last place; denormal numbers are zeros (PTX ISA, "ex2" and
+// "rcp").
+__device__ __forceinline__ float exp2_approx(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // With an error of about 2^-11 of the value.
 __device__ __forceinline__ float tanh_approx(float x) {
   float y;

@@ -25,7 +25,10 @@ ARRAYS: dict[str, np.dtype[Any]] = {
 # Bits of the significand of what is multiplied and stored, where sums have more.
 SHORT = {"tf32": 11, "float16": 11, "bfloat16": 8}
 # The kernels, with the number types that each has.
-KERNELS = [("small", "float32"), ("small", "float64"), *(("grid", number) for number in ARRAYS)]
+KERNELS = [
+    *(("small", number) for number in ARRAYS if number != "tf32"),
+    *(("grid", number) for number in ARRAYS),
+]
 
 
 @dataclass(frozen=True)
