@@ -51,6 +51,9 @@ template <bool paired>
 struct PairAccess {
   bool both;
 
+  // What is stored as the second: zero where it does not exist.
+  __device__ __forceinline__ float second(float value) const { return paired || both ? value : 0.0f; }
+
   template <class T>
   __device__ __forceinline__ unsigned load(const T* at) const {
     static_assert(sizeof(T) == 2);

@@ -19,8 +19,12 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   constexpr int gate_words = 16 * chunks;
   constexpr int threads = 64 * chunks;
   __shared__ __align__(128) unsigned operands[2 * Rows::size];
-  // A thread's own sums over steps, where registers hold too much else.
-  __shared__ float dpeepholes[has_options<Maker> ? 12 : 1][threads];
+  // What options need besides, of a thread's cells: registers hold too much else. The gradients of three
+  // peepholes, what zoneout of h hands to the step before as it is, and factors.
+  __shared__ float more[has_options<Maker> ? 5 : 1][4][threads];
+  // With them, of the most weights that there are, those of the last chunk are not in registers either.
+  constexpr bool has_rest = has_options<Maker> && chunks == 4;
+  __shared__ __align__(16) unsigned rest[has_rest ? 2 : 1][threads][4];
   const int H = static_cast<int>(p.units);
   const int steps = static_cast<int>(p.steps);
   const LaneCells<paired> own(p);
@@ -42,6 +46,14 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     }
   }
 
+  if constexpr (has_rest) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const unsigned (&w)[4] = weights[3][chunks - 1][e];
+      *reinterpret_cast<uint4*>(rest[e][threadIdx.x]) = make_uint4(w[0], w[1], w[2], w[3]);
+    }
+  }
+
   float factor[4];
   float dh[4];
   float dc[4];
@@ -49,53 +61,49 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   own.load(dh, p.dh, H);
   own.load(dc, p.dc, H);
   const ThreadClip<float, Maker> clip(maker);
-  decltype(maker.cell(0, 0)) cells[2] = {maker.cell(own.unit_or_first(0), H),
-                                         maker.cell(own.unit_or_first(1), H)};
-  clip.give(cells[0]);
-  clip.give(cells[1]);
-  unsigned* const write_at = operands + own.unit / 2;
-  const unsigned* const read_at = operands + Rows::row(lane_of_warp() / 4) + lane_of_warp() % 4 * 4;
 
-  // Of the lane's first unit in each of its rows: the step that is fetched next, and the one computed next.
-  const T* from_gates[2];
-  const T* from_dy[2];
-  const float* from_cells[2];
-  T* to_gates[2];
+  // Of the lane's first unit in each of its rows, at the step that is fetched next.
+  T* gates_at[2];
+  const T* dy_at[2];
+  const float* cells_at[2];
+  const Index dy_step = p.dy != nullptr ? H : 0;
+  const Index cells_step = p.batch * H;
+  unsigned* write_at[2];
+  const unsigned* read_at = operands + Rows::row(lane_of_warp() / 4) + lane_of_warp() % 4 * 4;
+  float c[4];
   Rows::clear(operands);
   __syncthreads();
-  float c[4];
-  [[maybe_unused]] const auto dpeephole = [&](int i, int at) -> float& { return dpeepholes[4 * i + at][threadIdx.x]; };
-  if constexpr (has_options<Maker>) {
-#pragma unroll
-    for (int i = 0; i < 12; ++i) dpeephole(0, i) = 0;
-  }
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
-    c[j] = c[2 + j] = 0;
     const Index b = own.exists[j] ? own.b + j : 0;
     const int unit = own.exists[j] ? own.unit : 0;
     // What y repeats beyond a row's length is its last hidden state.
-    if (own.exists[j]) {
-      for (int s = steps - 1; s >= own.length[j]; --s) {
-        const Index at = b * p.steps + s;
-        if (p.dy != nullptr && !p.zero_padding) {
-          const unsigned dy = own.access.load(p.dy + at * H + unit);
-          dh[j] += first_of<T>(dy);
-          dh[2 + j] += second_of<T>(dy);
-        }
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) own.access.store(p.gates + (at * 4 + gate) * H + unit, 0u);
+    for (int s = steps - 1; own.exists[j] && s >= own.length[j]; --s) {
+      const Index at = b * p.steps + s;
+      if (p.dy != nullptr && !p.zero_padding) {
+        const unsigned repeated = own.access.load(p.dy + at * H + unit);
+        dh[j] += first_of<T>(repeated);
+        dh[2 + j] += second_of<T>(repeated);
       }
+#pragma unroll
+      for (int gate = 0; gate < 4; ++gate) own.access.store(p.gates + (at * 4 + gate) * H + unit, 0u);
     }
     const Index at = b * p.steps + (last > 0 ? last - 1 : 0);
-    to_gates[j] = p.gates + at * 4 * H + unit;
-    from_gates[j] = to_gates[j];
-    from_dy[j] = p.dy != nullptr ? p.dy + at * H + unit : nullptr;
-    from_cells[j] = p.cells + (last * p.batch + b) * H + unit;
-    if (own.length[j] == last) {
-      const float2 pair = own.access.load(from_cells[j]);
-      c[j] = pair.x;
-      c[2 + j] = pair.y;
+    gates_at[j] = p.gates + at * 4 * H + unit;
+    dy_at[j] = p.dy != nullptr ? p.dy + at * H + unit : nullptr;
+    cells_at[j] = p.cells + last * cells_step + b * H + unit;
+    write_at[j] = operands + Rows::row(own.row + j) + own.unit / 2;
+    const float2 pair = own.length[j] == last ? own.access.load(cells_at[j]) : make_float2(0.0f, 0.0f);
+    c[j] = pair.x;
+    c[2 + j] = pair.y;
+  }
+  [[maybe_unused]] const auto slot = [&](int i, int at) -> float& { return more[i][at][threadIdx.x]; };
+  if constexpr (has_options<Maker>) {
+#pragma unroll
+    for (int at = 0; at < 4; ++at) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) slot(i, at) = 0;
+      slot(4, at) = factor[at];
     }
   }
   unsigned gates[4][2] = {};
@@ -104,31 +112,32 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   const auto fetch = [&](int s) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      from_cells[j] -= p.batch * H;
+      cells_at[j] -= cells_step;
       // A step's c is also what the one after it began with.
-      if (s <= own.length[j]) c_before[j] = own.access.load(from_cells[j]);
+      if (s <= own.length[j]) c_before[j] = own.access.load(cells_at[j]);
       if (s < own.length[j]) {
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) gates[gate][j] = own.access.load(from_gates[j] + gate * H);
-        if (p.dy != nullptr) dy[j] = own.access.load(from_dy[j]);
+        for (int gate = 0; gate < 4; ++gate) gates[gate][j] = own.access.load(gates_at[j] + gate * H);
+        if (p.dy != nullptr) dy[j] = own.access.load(dy_at[j]);
       }
-      from_gates[j] -= 4 * H;
-      if (p.dy != nullptr) from_dy[j] -= H;
+      gates_at[j] -= 4 * H;
+      dy_at[j] -= dy_step;
     }
   };
   if (last > 0) fetch(last - 1);
 
+  int other = Rows::size;  // from the operands of this step to those of the one before it
   for (int s = last - 1; s >= 0; --s) {
     // Of all cells, real or not, so that they have no branches and are computed at once.
     float dz[4][4];
     float fresh_dc[4];
-    [[maybe_unused]] float kept[4] = {};  // what zoneout of h hands to the step before as it is
 #pragma unroll
     for (int at = 0; at < 4; ++at) {
       const int j = at % 2;
       const bool first = at < 2;
       const auto part = [&](unsigned bits) { return first ? first_of<T>(bits) : second_of<T>(bits); };
-      const auto& cell = cells[at / 2];
+      auto cell = maker.cell(own.unit_or_first(at / 2), H);
+      clip.give(cell);
       const Gates<V> activated{V(part(gates[0][j])), V(part(gates[1][j])), V(part(gates[2][j])),
                                V(part(gates[3][j]))};
       const V c_prev(first ? c_before[j].x : c_before[j].y);
@@ -140,7 +149,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
         const UnitZoneout<float, Maker> zoneout(maker, own.b + j, own.unit + at / 2);
         if (zoneout.keeps(ZonedState::h)) {
           const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
-          kept[at] = share.to_previous(to_h).v;
+          slot(3, at) = share.to_previous(to_h).v;
           to_h = share.to_fresh(to_h);
         }
         if (zoneout.keeps(ZonedState::c)) {
@@ -156,51 +165,74 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       dz[1][at] = d.z.f.v;
       dz[2][at] = d.z.g.v;
       dz[3][at] = d.z.o.v;
-      fresh_dc[at] = (d.c_prev + kept_c).v;
+      fresh_dc[at] = d.c_prev.v;
       if constexpr (has_options<Maker>) {
+        fresh_dc[at] += kept_c.v;
         if (p.dpeepholes != nullptr && s < own.length[j]) {
-          dpeephole(0, at) = ::fma(d.z.i.v, c_prev.v, dpeephole(0, at));
-          dpeephole(1, at) = ::fma(d.z.f.v, c_prev.v, dpeephole(1, at));
-          dpeephole(2, at) = ::fma(d.z.o.v, c_of_cell.v, dpeephole(2, at));
+          slot(0, at) = ::fma(d.z.i.v, c_prev.v, slot(0, at));
+          slot(1, at) = ::fma(d.z.f.v, c_prev.v, slot(1, at));
+          slot(2, at) = ::fma(d.z.o.v, c_of_cell.v, slot(2, at));
         }
       }
     }
-    const int buffer = s % 2 * Rows::size;
+    // In a row that is not real yet, nobody takes what the products make of it.
+    unsigned stored[4][2];
+    T* const to[2] = {gates_at[0] + 4 * H, gates_at[1] + 4 * H};
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      if (s < own.length[j]) {
-        dc[j] = fresh_dc[j];
-        dc[2 + j] = fresh_dc[2 + j];
+      const bool real = s < own.length[j];
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
-          const unsigned stored = narrowed_pair<T>(dz[gate][j], own.access.both ? dz[gate][2 + j] : 0.0f);
-          write_at[buffer + Rows::row(own.row + j) + gate * gate_words] = stored;
-          own.access.store(to_gates[j] + gate * H, stored);
-        }
+      for (int gate = 0; gate < 4; ++gate) {
+        stored[gate][j] = narrowed_pair<T>(dz[gate][j], own.access.second(dz[gate][2 + j]));
+        write_at[j][gate * gate_words] = stored[gate][j];
       }
+      write_at[j] += other;
+      dc[j] = real ? fresh_dc[j] : dc[j];
+      dc[2 + j] = real ? fresh_dc[2 + j] : dc[2 + j];
       c[j] = c_before[j].x;
       c[2 + j] = c_before[j].y;
-      to_gates[j] -= 4 * H;
     }
     __syncthreads();
 
-    // A sum for each gate, so that no product waits for the one before it.
+    // A sum for each gate, so that no product waits for the one before it. What is written and fetched goes
+    // its way meanwhile.
     float sums[4][4] = {};
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {
       uint4 chunk[4];
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) chunk[gate] = Rows::chunk(read_at + buffer, gate * chunks + i);
+      for (int gate = 0; gate < 4; ++gate) chunk[gate] = Rows::chunk(read_at, gate * chunks + i);
       if (i + 1 == chunks && s > 0) fetch(s - 1);
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) multiply_chunk<F>(sums[gate], weights[gate][i], chunk[gate]);
+      for (int gate = 0; gate < 4; ++gate) {
+        if (has_rest && i + 1 == chunks && gate == 3) {
+          const uint4 a = *reinterpret_cast<const uint4*>(rest[0][threadIdx.x]);
+          const uint4 b = *reinterpret_cast<const uint4*>(rest[1][threadIdx.x]);
+          multiply_chunk<F>(sums[gate], {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}}, chunk[gate]);
+        } else {
+          multiply_chunk<F>(sums[gate], weights[gate][i], chunk[gate]);
+        }
+      }
+      if (i > 0) continue;
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        if (s >= own.length[j]) continue;
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) own.access.store(to[j] + gate * H, stored[gate][j]);
+      }
     }
+    read_at += other;
+    other = -other;
     // Beyond its length a row hands on what it was given.
 #pragma unroll
     for (int at = 0; at < 4; ++at) {
       if (s < own.length[at % 2]) {
-        dh[at] = factor[at] * ((sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at]));
-        if constexpr (has_options<Maker>) dh[at] += kept[at];
+        const float sum = (sums[0][at] + sums[1][at]) + (sums[2][at] + sums[3][at]);
+        if constexpr (has_options<Maker>) {
+          dh[at] = ::fma(slot(4, at), sum, slot(3, at));
+        } else {
+          dh[at] = factor[at] * sum;
+        }
       }
     }
   }
@@ -216,7 +248,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
 #pragma unroll
       for (int i = 0; i < 3; ++i) {
         float* const to = p.dpeepholes + (3 * (own.b + j) + i) * H + own.unit;
-        own.access.store(to, dpeephole(i, j), dpeephole(i, 2 + j));
+        own.access.store(to, slot(i, j), slot(i, 2 + j));
       }
     }
   }

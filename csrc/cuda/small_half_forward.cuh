@@ -53,22 +53,25 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   own.load(start, p.h0, H);
   own.load(c, p.c0, H);
   const bool masked = p.recurrent_mask != nullptr;
-  const decltype(maker.cell(0, 0)) cells[2] = {maker.cell(own.unit_or_first(0), H),
-                                               maker.cell(own.unit_or_first(1), H)};
-  unsigned h[2] = {};  // as stored
-  unsigned* const write_at = operands + own.unit / 2;
-  const unsigned* const read_at = operands + Rows::row(lane_of_warp() / 4) + lane_of_warp() % 4 * 4;
-  const auto hand_on = [&](int j, int buffer) {
-    const unsigned factored =
-        masked ? narrowed_pair<T>(factor[j] * first_of<T>(h[j]), factor[2 + j] * second_of<T>(h[j])) : h[j];
-    write_at[buffer * Rows::size + Rows::row(own.row + j)] = factored;
-  };
-
-  // Of the lane's first unit in each of its rows, at the step that comes next.
+  // As stored.
+  unsigned h[2] = {narrowed_pair<T>(start[0], start[2]), narrowed_pair<T>(start[1], start[3])};
+  // Of the lane's first unit in each of its rows: the step that is fetched next, and the one written next.
   const T* z_at[2];
-  T* gates_at[2];
   T* y_at[2];
+  T* gates_at[2];
   float* cells_at[2];
+  const Index gates_step = p.gates != nullptr ? 4 * H : 0;
+  const Index cells_step = p.cells != nullptr ? p.batch * H : 0;
+  unsigned* write_at[2] = {operands + Rows::row(own.row) + own.unit / 2,
+                           operands + Rows::row(own.row + 1) + own.unit / 2};
+  const unsigned* read_at = operands + Rows::row(lane_of_warp() / 4) + lane_of_warp() % 4 * 4;
+  // Of cells that do not exist too: what they hand on is zero, or in a row that nobody reads.
+  const auto hand_on = [&](int j) {
+    unsigned factored = h[j];
+    if (masked)
+      factored = narrowed_pair<T>(factor[j] * first_of<T>(h[j]), factor[2 + j] * second_of<T>(h[j]));
+    *write_at[j] = factored;
+  };
   Rows::clear(operands);
   __syncthreads();
 #pragma unroll
@@ -77,16 +80,13 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     const Index first = b * p.steps;
     const int unit = own.exists[j] ? own.unit : 0;
     z_at[j] = p.z_x + first * 4 * H + unit;
-    gates_at[j] = p.gates != nullptr ? p.gates + first * 4 * H + unit : nullptr;
     y_at[j] = p.y + first * H + unit;
+    gates_at[j] = p.gates != nullptr ? p.gates + first * 4 * H + unit : nullptr;
     cells_at[j] = p.cells != nullptr ? p.cells + b * H + unit : nullptr;
-    h[j] = narrowed_pair<T>(start[j], start[2 + j]);
-    if (!own.exists[j]) continue;
-    hand_on(j, 0);
-    if (p.cells != nullptr) {
-      own.access.store(cells_at[j], c[j], c[2 + j]);
-      cells_at[j] += p.batch * H;
-    }
+    hand_on(j);
+    write_at[j] += Rows::size;
+    if (p.cells != nullptr && own.exists[j]) own.access.store(cells_at[j], c[j], c[2 + j]);
+    cells_at[j] += cells_step;
   }
   unsigned z[4][2] = {};
   const auto fetch = [&](int s) {
@@ -99,13 +99,32 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       z_at[j] += 4 * H;
     }
   };
+  // What a step leaves in memory is written while the next one's products are made.
+  bool pending[2] = {false, false};
+  unsigned gates[4][2] = {};
+  const auto write = [&] {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      if (!pending[j]) continue;
+      own.access.store(y_at[j], h[j]);
+      if (p.gates != nullptr) {
+#pragma unroll
+        for (int gate = 0; gate < 4; ++gate) own.access.store(gates_at[j] + gate * H, gates[gate][j]);
+      }
+      if (p.cells != nullptr) own.access.store(cells_at[j], c[j], c[2 + j]);
+      y_at[j] += H;
+      gates_at[j] += gates_step;
+      cells_at[j] += cells_step;
+    }
+  };
   if (last > 0) fetch(0);
   __syncthreads();
 
+  int other = Rows::size;  // from the operands that are read to those that are written
   for (int s = 0; s < last; ++s) {
     uint4 chunk[chunks];
 #pragma unroll
-    for (int i = 0; i < chunks; ++i) chunk[i] = Rows::chunk(read_at + s % 2 * Rows::size, i);
+    for (int i = 0; i < chunks; ++i) chunk[i] = Rows::chunk(read_at, i);
     float sums[4][4];
 #pragma unroll
     for (int gate = 0; gate < 4; ++gate) begin_sums<T>(sums[gate], z[gate][0], z[gate][1]);
@@ -114,6 +133,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     for (int i = 0; i < chunks; ++i) {
 #pragma unroll
       for (int gate = 0; gate < 4; ++gate) multiply_chunk<F>(sums[gate], weights[gate][i], chunk[i]);
+      if (i == 0) write();
     }
 
     // Of all cells, real or not, so that they have no branches and are computed at once.
@@ -122,7 +142,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     float fresh_h[4];
 #pragma unroll
     for (int at = 0; at < 4; ++at) {
-      const auto& cell = cells[at / 2];
+      const auto cell = maker.cell(own.unit_or_first(at / 2), H);
       const Gates<V> pre{V(sums[0][at]), V(sums[1][at]), V(sums[2][at]), V(sums[3][at])};
       const CellValues<V> values = cell_forward(cell, pre, V(c[at]));
       const V h_of_cell = hidden_state(cell, values.gates.o, values.c);
@@ -142,28 +162,25 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     }
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      if (s < own.length[j]) {
-        c[j] = fresh_c[j];
-        c[2 + j] = fresh_c[2 + j];
-        h[j] = narrowed_pair<T>(fresh_h[j], own.access.both ? fresh_h[2 + j] : 0.0f);
-        hand_on(j, (s + 1) % 2);
-        own.access.store(y_at[j], h[j]);
-        if (p.gates != nullptr) {
-          const Gates<V>& one = activated[j];
-          const Gates<V>& other = activated[2 + j];
-          own.access.store(gates_at[j], narrowed_pair<T>(one.i.v, other.i.v));
-          own.access.store(gates_at[j] + H, narrowed_pair<T>(one.f.v, other.f.v));
-          own.access.store(gates_at[j] + 2 * H, narrowed_pair<T>(one.g.v, other.g.v));
-          own.access.store(gates_at[j] + 3 * H, narrowed_pair<T>(one.o.v, other.o.v));
-        }
-        if (p.cells != nullptr) own.access.store(cells_at[j], c[j], c[2 + j]);
-      }
-      y_at[j] += H;
-      if (p.gates != nullptr) gates_at[j] += 4 * H;
-      if (p.cells != nullptr) cells_at[j] += p.batch * H;
+      pending[j] = s < own.length[j];
+      const unsigned fresh = narrowed_pair<T>(fresh_h[j], own.access.second(fresh_h[2 + j]));
+      h[j] = pending[j] ? fresh : h[j];
+      c[j] = pending[j] ? fresh_c[j] : c[j];
+      c[2 + j] = pending[j] ? fresh_c[2 + j] : c[2 + j];
+      hand_on(j);
+      write_at[j] -= other;
+      const Gates<V>& first = activated[j];
+      const Gates<V>& second = activated[2 + j];
+      gates[0][j] = narrowed_pair<T>(first.i.v, second.i.v);
+      gates[1][j] = narrowed_pair<T>(first.f.v, second.f.v);
+      gates[2][j] = narrowed_pair<T>(first.g.v, second.g.v);
+      gates[3][j] = narrowed_pair<T>(first.o.v, second.o.v);
     }
+    read_at += other;
+    other = -other;
     __syncthreads();
   }
+  write();
 
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
