@@ -9,6 +9,7 @@
 #include "cell.h"
 #include "grid_sequence.h"
 #include "plan.h"
+#include "small_half_sequence.h"
 #include "small_sequence.h"
 #include "staged_sequence.h"
 
@@ -179,7 +180,11 @@ void run_sequence(const py::kwargs& keywords) {
       given.check_names("sequence_forward");
       switch (plan.kernel) {
         case SequenceKernel::small:
-          if constexpr (!tensor_cores) small_forward<T>(problem, cell.get(), stream);
+          if constexpr (sizeof(T) == 2) {
+            small_half_forward<T>(problem, cell.get(), stream);
+          } else if constexpr (!tensor_cores) {
+            small_forward<T>(problem, cell.get(), stream);
+          }
           break;
         case SequenceKernel::grid:
           grid_forward<T, tensor_cores>(problem, cell.get(), plan.layout, workspace, stream);
@@ -193,7 +198,11 @@ void run_sequence(const py::kwargs& keywords) {
       given.check_names("sequence_backward");
       switch (plan.kernel) {
         case SequenceKernel::small:
-          if constexpr (!tensor_cores) small_backward<T>(problem, cell.get(), stream);
+          if constexpr (sizeof(T) == 2) {
+            small_half_backward<T>(problem, cell.get(), stream);
+          } else if constexpr (!tensor_cores) {
+            small_backward<T>(problem, cell.get(), stream);
+          }
           break;
         case SequenceKernel::grid:
           grid_backward<T, tensor_cores>(problem, cell.get(), plan.layout, workspace, stream);

@@ -135,7 +135,9 @@ add_cuda_kernels(cuda_kernels "${cuda_architectures}"
 add_cuda_kernels(cuda_tensor_kernels "${cuda_tensor_architectures}"
   csrc/cuda/grid_bfloat16.cu
   csrc/cuda/grid_float16.cu
-  csrc/cuda/grid_tf32.cu)
+  csrc/cuda/grid_tf32.cu
+  csrc/cuda/small_bfloat16.cu
+  csrc/cuda/small_float16.cu)
 pybind11_add_module(_cuda MODULE
   csrc/cuda/array_bindings.cpp
   csrc/cuda/bindings.cpp

@@ -14,8 +14,7 @@
 // namespace fusedlstm::cuda
 //   launch({"name", grid, block, shared_bytes, stream, cooperative}, kernel, arguments...)   launch.cuh
 //   resident_blocks(kernel, threads, shared_bytes): largest grid of a cooperative launch
-//   dynamic_shared<T>(), sync_grid(), BlockBarrier, copy_async*, mma_*, load_matrices, to_tf32, reciprocal_approx,
-//   tanh_approx
+//   dynamic_shared<T>(), sync_grid(), BlockBarrier, copy_async*, mma_*, load_matrices, to_tf32, *_approx
 //   ptx.cuh
 //
 // Stricter than hardware, so that what passes here is right there: every thread of a block must reach each

@@ -51,24 +51,7 @@ std::string stages_of(const SequenceQuery& query) {
                           : "a projection";
 }
 
-// Why the small kernel cannot do it, or nothing.
-std::string against_small(const SequenceQuery& query, const DeviceProperties& device) {
-  if (has_stages(query)) return "its blocks do not meet, as " + stages_of(query) + " wants";
-  if (on_tensor_cores(query.number)) return std::string("it has no form for ") + name_of(query.number);
-  if (query.units > most_small_units) {
-    return std::to_string(query.units) + " units are more than the " + std::to_string(most_small_units) +
-           " whose weights one multiprocessor keeps";
-  }
-  const std::size_t needed = query.number == NumberType::float64
-                                 ? small_shared_bytes<double>(query.units, query.options)
-                                 : small_shared_bytes<float>(query.units, query.options);
-  if (needed > device.shared_per_block) {
-    return "a block needs " + kib(needed) + " of shared memory and has " + kib(device.shared_per_block);
-  }
-  return "";
-}
-
-// Of the kernels that put blocks together.
+// Why the device's tensor cores cannot do it, or nothing.
 std::string against_tensor_cores(const SequenceQuery& query, const DeviceProperties& device) {
   const std::string capability = std::to_string(device.major) + "." + std::to_string(device.minor);
   if (on_tensor_cores(query.number) && device.major < 8) {
@@ -76,6 +59,27 @@ std::string against_tensor_cores(const SequenceQuery& query, const DevicePropert
     return std::string("tensor cores multiply ") + name_of(query.number) +
            (query.number == NumberType::float16 ? " in pieces of 16 x 8 x 16" : "") +
            " from compute capability 8.0 on, and this one is " + capability;
+  }
+  return "";
+}
+
+// Why the small kernel cannot do it, or nothing.
+std::string against_small(const SequenceQuery& query, const DeviceProperties& device) {
+  if (has_stages(query)) return "its blocks do not meet, as " + stages_of(query) + " wants";
+  if (query.number == NumberType::tf32) return std::string("it has no form for ") + name_of(query.number);
+  const std::string no_tensor_cores = against_tensor_cores(query, device);
+  if (!no_tensor_cores.empty()) return no_tensor_cores;
+  if (query.units > most_small_units) {
+    return std::to_string(query.units) + " units are more than the " + std::to_string(most_small_units) +
+           " whose weights one multiprocessor keeps";
+  }
+  // In 16 bits the weights are in registers, and every device has the rest (small_half.cuh).
+  if (bytes_of(query.number) == 2) return "";
+  const std::size_t needed = query.number == NumberType::float64
+                                 ? small_shared_bytes<double>(query.units, query.options)
+                                 : small_shared_bytes<float>(query.units, query.options);
+  if (needed > device.shared_per_block) {
+    return "a block needs " + kib(needed) + " of shared memory and has " + kib(device.shared_per_block);
   }
   return "";
 }
@@ -147,7 +151,8 @@ SequencePlan plan_sequence(const SequenceQuery& query, const DeviceProperties& d
   SequencePlan plan{.kernel = kernel, .reason = "", .workspace = 0, .layout = {}, .stages = {}};
   if (kernel == SequenceKernel::small) {
     plan.reason = "a multiprocessor keeps all recurrent weights of " + std::to_string(query.units) +
-                  " units, so that no block waits for another";
+                  " units" + (on_tensor_cores(query.number) ? " for its tensor cores" : "") +
+                  ", so that no block waits for another";
     return plan;
   }
 

@@ -181,7 +181,17 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   return bits;
 }
 
-// With an error of a unit in the last place; of numbers whose reciprocal is a normal one.
+// With errors of two units and of one in the last place; denormal numbers are zeros (PTX ISA, "ex2" and
+// "rcp").
+__host__ __device__ __forceinline__ float exp2_approx(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return ::exp2f(x);
+#endif
+}
 __host__ __device__ __forceinline__ float reciprocal_approx(float x) {
 #ifdef __CUDA_ARCH__
   float y;

@@ -1,7 +1,4 @@
 #include <algorithm>
-#include <limits>
-#include <stdexcept>
-#include <string>
 #include <type_traits>
 
 #include "../cell.h"
@@ -313,13 +310,7 @@ void launch_small(const char* name, const Problem& p, const Maker& maker, cudaSt
                   void (*few)(Problem, int, int, Maker), void (*many)(Problem, int, int, Maker)) {
   constexpr bool options = !std::is_same_v<Maker, Plain>;
   using Traits = SmallTraits<T, options>;
-  if (p.units > most_small_units) {
-    throw std::invalid_argument("units: expected at most " + std::to_string(most_small_units) + ", got " +
-                                std::to_string(p.units));
-  }
-  if (p.steps > std::numeric_limits<int>::max()) {
-    throw std::invalid_argument("steps: expected a number of 32 bits, got " + std::to_string(p.steps));
-  }
+  check_small(p.units, p.steps);
   if (p.batch == 0 || p.units == 0) return;
   const int registers = registers_for<T, options>(p.units);
   const SmallShared<T> shared(static_cast<int>(p.units), registers);

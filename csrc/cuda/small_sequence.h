@@ -7,10 +7,9 @@
 #include <cstddef>
 
 #include "sequence.h"
+#include "small_sizes.h"
 
 namespace fusedlstm::cuda {
-
-constexpr Index most_small_units = 128;
 
 // Dynamic shared memory of a block, in either direction. A device that gives a block less refuses the launch.
 template <class T>

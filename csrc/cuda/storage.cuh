@@ -14,6 +14,15 @@ __device__ __forceinline__ float widened(__nv_bfloat16 x) { return __bfloat162fl
 __device__ __forceinline__ unsigned bits_of(__half x) { return __half_as_ushort(x); }
 __device__ __forceinline__ unsigned bits_of(__nv_bfloat16 x) { return __bfloat16_as_ushort(x); }
 
+template <class T>
+__device__ __forceinline__ T from_bits(unsigned bits) {
+  if constexpr (std::is_same_v<T, __half>) {
+    return __ushort_as_half(static_cast<unsigned short>(bits));
+  } else {
+    return __ushort_as_bfloat16(static_cast<unsigned short>(bits));
+  }
+}
+
 // Rounded to nearest, ties to even; infinite beyond float16's range.
 template <class T>
 __device__ __forceinline__ T narrowed(StateOf<T> x) {

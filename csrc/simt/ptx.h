@@ -68,6 +68,7 @@ void load_matrices(unsigned (&registers)[count], const void* row, SIMT_SITE) {
 
 inline unsigned to_tf32(float x) { return simt::float_to_tf32(x); }
 
+inline float exp2_approx(float x) { return std::exp2(x); }
 inline float reciprocal_approx(float x) { return std::nextafter(1.0f / x, 0.0f); }
 
 // Hardware's error is about 2^-11 of the value; this one has it by rounding to so many bits.

@@ -43,6 +43,8 @@ add_simt_module(_simt
   csrc/cuda/grid_layout.cpp
   csrc/cuda/grid_tf32.cu
   csrc/cuda/plan.cpp
+  csrc/cuda/small_bfloat16.cu
+  csrc/cuda/small_float16.cu
   csrc/cuda/small_sequence.cu
   csrc/cuda/staged_layout.cpp
   csrc/cuda/steps.cu

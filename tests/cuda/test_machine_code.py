@@ -47,9 +47,14 @@ def test_the_check_can_fail() -> None:
 
 
 # Disassembling takes five seconds a file, so only those with promises are.
-@pytest.mark.parametrize("number", ["bfloat16", "float16", "tf32"])
-def test_sequences(number: str) -> None:
-    source = f"csrc/cuda/grid_{number}.cu"
+SEQUENCES = [
+    *(f"csrc/cuda/grid_{number}.cu" for number in ("bfloat16", "float16", "tf32")),
+    *(f"csrc/cuda/small_{number}.cu" for number in ("bfloat16", "float16")),
+]
+
+
+@pytest.mark.parametrize("source", SEQUENCES)
+def test_sequences(source: str) -> None:
     assert any(promise(k["name"]) for k in compiled_kernels() if k["source"] == source)
     check(source, promise)
 
@@ -57,4 +62,4 @@ def test_sequences(number: str) -> None:
 def test_no_promise_elsewhere() -> None:
     sources = {k["source"] for k in compiled_kernels() if promise(k["name"])}
     own = {source for source in sources if source.startswith("csrc/")}
-    assert own == {f"csrc/cuda/grid_{number}.cu" for number in ("bfloat16", "float16", "tf32")}
+    assert own == set(SEQUENCES)

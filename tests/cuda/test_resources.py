@@ -45,6 +45,10 @@ BUDGETS = [
             (f"WithOptions<{number}>", ENDS[number] if direction == "backward" else 0),
         )
     ),
+    # The same, up to 256 threads, and the shared memory of 128 units.
+    Budget(r"small_half_forward_kernel<Mma<\w+>, .*>", 255, 0, 6 * 1024),
+    Budget(r"small_half_backward_kernel<Mma<\w+>, .*, Plain>", 255, 0, 18 * 1024),
+    Budget(r"small_half_backward_kernel<Mma<\w+>, .*, WithOptions<float>>", 255, ENDS["float"], 46 * 1024),
     # 256 threads, one block: all that a thread can have.
     Budget(r"grid_\w+_kernel<.*, Plain>", 255, 0),
     Budget(r"grid_forward_kernel<.*, WithOptions<\w+>>", 255, 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -25,7 +26,10 @@ ARRAYS: dict[str, np.dtype[Any]] = {
 # Bits of the significand of what is multiplied and stored, where sums have more.
 SHORT = {"tf32": 11, "float16": 11, "bfloat16": 8}
 # The kernels, with the number types that each has.
-KERNELS = [("small", "float32"), ("small", "float64"), *(("grid", number) for number in ARRAYS)]
+KERNELS = [
+    *(("small", number) for number in ARRAYS if number != "tf32"),
+    *(("grid", number) for number in ARRAYS),
+]
 
 
 @dataclass(frozen=True)
@@ -128,16 +132,24 @@ def run(
     options: Any = None,
     zoneout_seed: int | None = None,
     peepholes: bool = False,
+    offset: int = 0,
 ) -> Results:
-    """Run a kernel forward, and back over the gates that it left."""
+    """Run a kernel forward, and back over the gates that it left.
+
+    Arrays of numbers begin `offset` numbers behind their memory's beginning.
+    """
     B, T, H = case.shape
 
     def empty(*shape: int, of: Any = case.dtype, name: str) -> Any:
-        return kernels.empty(shape, of, name)
+        return kernels.empty(offset + prod(shape), of, name)[offset:].reshape(shape)
 
     def given(name: str) -> Any:
         value = getattr(case, name)
-        return None if value is None else kernels.array(value, name)
+        if value is None or name == "lengths":
+            return None if value is None else kernels.array(value, name)
+        array = empty(*value.shape, of=value.dtype, name=name)
+        array[...] = value
+        return array
 
     common: dict[str, Any] = {
         "recurrent_mask": None if recurrent_mask is None else kernels.array(recurrent_mask, "recurrent_mask"),

@@ -35,6 +35,7 @@ DEVICES = {
 }
 NUMBER_BYTES = {"float32": 4, "tf32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 ON_TENSOR_CORES = ("tf32", "float16", "bfloat16")
+IN_REGISTERS = ("float16", "bfloat16")  # All weights of the small kernel.
 UNITS = (1, 3, 16, 17, 33, 90, 128, 129, 256, 500, 512, 768, 928, 1024, 1500, 2048, 2500, 4096, 8192)
 BATCHES = (1, 7, 8, 9, 16, 33, 64, 100, 520, 4096)
 WARPS = 8
@@ -169,9 +170,9 @@ def test_every_shape(planner: Any, name: str, number: str) -> None:
         pytest.skip("refused: test_refused_before_ampere")
     for units, backward, options in product(UNITS, (False, True), (False, True)):
         small = (
-            number not in ON_TENSOR_CORES
+            number != "tf32"
             and units <= 128
-            and small_bytes(units, number, options) <= device.shared_per_block
+            and (number in IN_REGISTERS or small_bytes(units, number, options) <= device.shared_per_block)
         )
         for batch in BATCHES:
             given: dict[str, Any] = {
@@ -184,11 +185,12 @@ def test_every_shape(planner: Any, name: str, number: str) -> None:
             assert found["kernel"] == ("small" if small else "grid"), given
             if small:
                 assert found["workspace"] == 0
-                assert f"all recurrent weights of {units} units" in found["reason"]
+                where = " for its tensor cores" if number in IN_REGISTERS else ""
+                assert f"all recurrent weights of {units} units{where}, so that" in found["reason"]
                 found = plan(planner, device, number, **given, kernel="grid")
                 assert "asked for" in found["reason"]
-            elif number in ON_TENSOR_CORES:
-                assert f"it has no form for {number}" in found["reason"]
+            elif number == "tf32":
+                assert "it has no form for tf32" in found["reason"]
             elif units > 128:
                 assert f"{units} units are more than the 128" in found["reason"]
             else:
@@ -208,8 +210,10 @@ def test_refused_before_ampere(planner: Any, number: str) -> None:
 
 
 def test_small_that_is_not_there(planner: Any) -> None:
-    with pytest.raises(ValueError, match=r"kernel small: .* it has no form for float16"):
-        plan(planner, DEVICES["H100"], "float16", units=64, kernel="small")
+    with pytest.raises(ValueError, match=r"kernel small: .* it has no form for tf32"):
+        plan(planner, DEVICES["H100"], "tf32", units=64, kernel="small")
+    with pytest.raises(ValueError, match=r"kernel small: .* tensor cores multiply float16 .* from .* 8.0 on"):
+        plan(planner, DEVICES["T4"], "float16", units=64, kernel="small")
     with pytest.raises(ValueError, match=r"kernel small: .* 129 units are more than the 128"):
         plan(planner, DEVICES["H100"], "float32", units=129, kernel="small")
 
@@ -235,7 +239,7 @@ def test_rows_are_split_as_far_as_blocks_go_round(planner: Any) -> None:
 
 def test_nothing_to_compute(planner: Any) -> None:
     for batch, units in ((0, 256), (16, 0)):
-        found = plan(planner, DEVICES["H100"], "float16", units=units, batch=batch)
+        found = plan(planner, DEVICES["H100"], "tf32", units=units, batch=batch)
         assert found["workspace"] == 0
         assert found["reason"].startswith("nothing to compute")
 

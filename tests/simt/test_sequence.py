@@ -52,6 +52,50 @@ def test_most_units_of_small(kernels: Any) -> None:
     check(kernels, make((1, 2, 128), "float32"), "small")
 
 
+# Around blocks of eight rows, warps of 16 units and chunks of 32, of which 1, 2 and 4 have kernels of their
+# own, and pairs of units, which an odd H has not.
+HALF_SHAPES = [
+    (1, 3, 1),
+    (7, 2, 3),
+    (8, 3, 16),
+    (9, 1, 17),
+    (17, 2, 32),
+    (3, 4, 34),
+    (9, 3, 64),
+    (2, 2, 65),
+    (9, 3, 100),
+    (8, 2, 127),
+    (17, 4, 128),
+    (5, 0, 20),
+]
+
+
+@pytest.mark.parametrize("number", ["float16", "bfloat16"])
+@pytest.mark.parametrize("shape", HALF_SHAPES)
+def test_small_of_16_bits(kernels: Any, shape: tuple[int, int, int], number: str) -> None:
+    check(kernels, make(shape, number), "small")
+
+
+@pytest.mark.parametrize("number", ["float16", "bfloat16"])
+@pytest.mark.parametrize("H", [18, 33, 100])
+def test_small_of_16_bits_with_lengths(kernels: Any, H: int, number: str) -> None:
+    # Of several blocks, the rows of one of which have no last step, and another's none at all.
+    lengths = np.array([0, 4, 1, 2, 3, 4, 0, 1, 0, 3, 2, 1, 1, 3, 0, 0, 0, 0], np.int64)
+    case = replace(make((len(lengths), 4, H), number), lengths=lengths)
+    check(kernels, case, "small", over_z=True)
+    check(kernels, replace(case, zero_padding=True), "small")
+
+
+@pytest.mark.parametrize("number", ["float16", "bfloat16"])
+def test_small_of_16_bits_at_odd_places(kernels: Any, number: str) -> None:
+    # An even H whose arrays begin in the middle of a pair has the bits of one that does not.
+    case = make((3, 4, 18), number)
+    want = run(kernels, case, "small")
+    got = run(kernels, case, "small", offset=1)
+    for name in ("y", "h", "c", "gates", "cells", "dz", "dh0", "dc0"):
+        np.testing.assert_array_equal(bits(getattr(got, name)), bits(getattr(want, name)), err_msg=name)
+
+
 @every_kernel
 def test_bias(kernels: Any, kernel: str, number: str) -> None:
     # Beyond a slice of units, and the registers of the small kernel's variant with few.
@@ -194,18 +238,24 @@ def wide(array: Array | None) -> Array:
     return np.asarray(array, np.float64)
 
 
-# Options are the same code for all number types, whose own part the tests above cover.
+# Options are the same code for all number types, whose own part the tests above cover; but the small kernels
+# of 16 bits have their own, and variants by units. 35 are beyond the registers of the others' with few.
 @pytest.mark.parametrize(
-    ("kernel", "number"), [which for which in KERNELS if which[1] in ("float32", "float64")]
+    ("kernel", "number", "H"),
+    [
+        *((*which, 35) for which in KERNELS if which[1] in ("float32", "float64")),
+        *(("small", number, H) for number in ("float16", "bfloat16") for H in (18, 35, 50, 98)),
+    ],
 )
 @pytest.mark.parametrize("with_more", [False, True], ids=["", "peepholes, recurrent dropout, lengths"])
 @pytest.mark.parametrize(
     ("name", "drawn"),
     [(name, drawn) for name in OPTIONS for drawn in (False, True) if not drawn or "zone" in name],
 )
-def test_options(kernels: Any, kernel: str, number: str, name: str, drawn: bool, with_more: bool) -> None:
-    # Beyond the registers of the small kernel's variant with few.
-    B, T, H = 3, 4, 35
+def test_options(
+    kernels: Any, kernel: str, number: str, H: int, name: str, drawn: bool, with_more: bool
+) -> None:
+    B, T = 3, 4
     case = make((B, T, H), number)
     random = np.random.default_rng(7)
     p = (0.3 * random.standard_normal((3, H))).astype(case.state) if with_more else None

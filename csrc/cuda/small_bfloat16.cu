@@ -1,0 +1,10 @@
+#include "small_half_launch.cuh"
+
+namespace fusedlstm::cuda {
+
+template void small_half_forward(const SequenceForward<__nv_bfloat16>&, const CellOptions<float>*,
+                                 cudaStream_t);
+template void small_half_backward(const SequenceBackward<__nv_bfloat16>&, const CellOptions<float>*,
+                                  cudaStream_t);
+
+}  // namespace fusedlstm::cuda
