@@ -21,7 +21,7 @@ from fusedlstm.benchmark.prediction import known_device, predicted_seconds
 from fusedlstm.benchmark.statistics import spread
 from fusedlstm.benchmark.tables import digits, seconds_text
 from fusedlstm.benchmark.verify import DisagreementError, compare, expectations
-from fusedlstm.benchmark.workloads import Workload, make_arrays, select
+from fusedlstm.benchmark.workloads import Workload, make_arrays, number_type, select
 from fusedlstm.cuda import runtime
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ def check_dtype(device: Device, dtype: str) -> None:
     if dtype != "bfloat16":
         return
     try:
-        importlib.import_module("ml_dtypes")
-        device.put(np.zeros(1, np.dtype(dtype)))
+        device.put(np.zeros(1, number_type(dtype)))
     except ImportError as error:
         raise click.ClickException(
             f"--dtype bfloat16: expected the package ml_dtypes: pip install ml_dtypes ({error})"

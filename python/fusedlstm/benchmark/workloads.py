@@ -5,6 +5,7 @@ Letters: ``B`` batch rows, ``T`` steps, ``I`` input features, ``H`` units.
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "Workload",
     "make_arrays",
     "mnist_shapes",
+    "number_type",
     "select",
 ]
 
@@ -244,6 +246,13 @@ def select(patterns: Sequence[str]) -> list[Workload]:
     return list(chosen)
 
 
+def number_type(name: str) -> np.dtype[Any]:
+    """Return a number type by its name; ImportError for bfloat16 without the package ml_dtypes."""
+    if name == "bfloat16":
+        importlib.import_module("ml_dtypes")
+    return np.dtype(name)
+
+
 def make_arrays(workload: Workload, dtype: str, seed: int = 0) -> dict[str, Array]:
     """Make the arrays of a workload, the same for every contender.
 
@@ -257,14 +266,15 @@ def make_arrays(workload: Workload, dtype: str, seed: int = 0) -> dict[str, Arra
         Floating-point arrays have the given type.
     """
     B, T, I, H = workload.B, workload.T, workload.I, workload.H  # noqa: E741
+    number = number_type(dtype)
     random = np.random.default_rng([seed, KINDS.index(workload.kind), B, T, I, H])
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
-        return (scale * random.standard_normal(shape)).astype(dtype)
+        return (scale * random.standard_normal(shape)).astype(number)
 
     if workload.kind == "mnist":
         arrays = {
-            "x": random.random((B, T, I)).astype(dtype),
+            "x": random.random((B, T, I)).astype(number),
             "labels": random.integers(0, MNIST_CLASSES, B).astype(np.int64),
         }
         for index, shape in enumerate(mnist_shapes()):
