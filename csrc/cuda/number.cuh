@@ -4,11 +4,13 @@
 // Errors, in units in the last place, follow from those that CUDA documents for its functions (CUDA Math API,
 // "Floating-Point Standard Compliance"; without --use_fast_math), where division is exact to half a unit:
 //   sigmoid 3   tanh 2   exponential 1   expm1_of_negative 1   log1p_of_unit 1
+// Of a multiply and an add nvcc makes one operation where it likes, unless --fmad=false says not to: it must,
+// so that vectors and single numbers get the same bits. Denormal numbers are kept.
+//
 // `brief` is for float whose results are rounded to 16 bits: sigmoid is made of hardware's own exponential
 // and reciprocal, in four instructions without a branch instead of twenty and one. Its relative error is that
-// of an exponential's rounded argument, 2^-23 (3 + |x|), below 2^-19 where sigmoid is a number of float16 at
-// all. Of a multiply and an add nvcc makes one operation where it likes, unless --fmad=false says not to: it
-// must, so that vectors and single numbers get the same bits. Denormal numbers are kept.
+// of an exponential's rounded argument, 2^-23 (4 + |x|), below 2^-18 where sigmoid is a number of float16 at
+// all.
 #pragma once
 
 #include "../inline.h"
