@@ -13,4 +13,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "not_reduced: left out when FUSEDLSTM_TEST_REDUCED=1, since it would take minutes there",
     )
+    config.addinivalue_line(
+        "markers",
+        "not_gpu: not on a real GPU, where cuBLAS rounds as its choice of algorithm for a shape does, or where "
+        "CuPy has no such arrays",
+    )
     config.addinivalue_line("markers", "cpu: in a module that runs on devices, a test for the CPU alone")

@@ -5,6 +5,7 @@
 
 #include "../cell.h"
 #include "number.cuh"
+#include "sequence.h"
 
 namespace fusedlstm::cuda {
 
@@ -24,12 +25,20 @@ struct WithOptions {
   }
 };
 
+template <class Maker>
+constexpr bool has_options = !std::is_same_v<Maker, Plain>;
+
+// What the cell of numbers T is computed in, brief (number.cuh) where results have 16 bits. Options have
+// activations that it does not make shorter.
+template <class T, class Maker>
+using CellNumber = Number<StateOf<T>, sizeof(T) == 2 && !has_options<Maker>>;
+
 // The ends of what a gate_clip lets through, made once by a thread for all of its cells on the way back.
 template <class T, class Maker>
 class ThreadClip {
  public:
   __device__ __forceinline__ explicit ThreadClip(const Maker& maker) {
-    if constexpr (!std::is_same_v<Maker, Plain>) {
+    if constexpr (has_options<Maker>) {
       given_ = maker.options.gate_clip > T(0);
       if (given_) ends_ = clip_ends<Number<T>>(maker.options);
     }

@@ -55,9 +55,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
                          const __grid_constant__ Maker maker) {
   using T = typename F::Number;
   using S = StateOf<T>;
-  using V = Number<S>;
-  constexpr bool has_options = !std::is_same_v<Maker, Plain>;
-  using Block = Product<F, Direction::backward, has_options, form>;
+  using V = CellNumber<T, Maker>;
+  using Block = Product<F, Direction::backward, has_options<Maker>, form>;
   using Items = GridItems<Block::tile.slice_columns, Block, SequenceBackward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
@@ -85,7 +84,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
       for (int gate = 0; gate < 4; ++gate) gates[gate * H] = T{};
     }
-    if (has_options && p.dpeepholes != nullptr) {
+    if (has_options<Maker> && p.dpeepholes != nullptr) {
       for (int i = 0; i < 3; ++i) p.dpeepholes[(3 * own.b + i) * H + own.unit] = S(0);
     }
   });
@@ -95,7 +94,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     const Index state = own.b * H + own.unit;
     S dh = product.sum(own.row, own.column);
     if (p.recurrent_mask != nullptr) dh *= widened(p.recurrent_mask[state]);
-    if constexpr (has_options) {
+    if constexpr (has_options<Maker>) {
       if (maker.options.zoneout.h > 0) dh += kept_states[state];
     }
     return dh;
@@ -136,7 +135,6 @@ __global__ void __launch_bounds__(grid_threads, 1)
       for (int pass = 0; pass < passes; ++pass) {
         const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
-        const Index state = own.b * H + own.unit;
         const V dh(widened(taped.dy[pass]) + (s + 1 < own.length ? from_next(own) : last_dh(p, own)));
         const Gates<V> activated{V(widened(taped.gates[pass][0])), V(widened(taped.gates[pass][1])),
                                  V(widened(taped.gates[pass][2])), V(widened(taped.gates[pass][3]))};
@@ -145,23 +143,27 @@ __global__ void __launch_bounds__(grid_threads, 1)
         V to_h = dh;
         V to_c(dc_of[pass]);
         V kept_c(0);
+        bool keeps_c = false;
         auto cell = maker.cell(own.unit, H);
         clip.give(cell);
-        const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
-        if (zoneout.keeps(ZonedState::h)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
-          kept_states[state] = share.to_previous(to_h).v;
-          to_h = share.to_fresh(to_h);
-        }
-        if (zoneout.keeps(ZonedState::c)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
-          kept_c = share.to_previous(to_c);
-          to_c = share.to_fresh(to_c);
-          c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);
+        if constexpr (has_options<Maker>) {
+          const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
+          keeps_c = zoneout.keeps(ZonedState::c);
+          if (zoneout.keeps(ZonedState::h)) {
+            const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
+            kept_states[own.b * H + own.unit] = share.to_previous(to_h).v;
+            to_h = share.to_fresh(to_h);
+          }
+          if (keeps_c) {
+            const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
+            kept_c = share.to_previous(to_c);
+            to_c = share.to_fresh(to_c);
+            c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);
+          }
         }
         const CellGradients<V> d = cell_backward(cell, activated, c_prev, c, cell.output(c), to_h, to_c);
-        dc_of[pass] = zoneout.keeps(ZonedState::c) ? (d.c_prev + kept_c).v : d.c_prev.v;
-        if (has_options && p.dpeepholes != nullptr) {
+        dc_of[pass] = keeps_c ? (d.c_prev + kept_c).v : d.c_prev.v;
+        if (has_options<Maker> && p.dpeepholes != nullptr) {
           S* const sums = p.dpeepholes + 3 * own.b * H + own.unit;
           sums[0] = ::fma(d.z.i.v, c_prev.v, sums[0]);
           sums[H] = ::fma(d.z.f.v, c_prev.v, sums[H]);

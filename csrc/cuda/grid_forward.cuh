@@ -51,9 +51,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
                         const __grid_constant__ Maker maker) {
   using T = typename F::Number;
   using S = StateOf<T>;
-  using V = Number<S>;
-  constexpr bool has_options = !std::is_same_v<Maker, Plain>;
-  using Block = Product<F, Direction::forward, has_options, form>;
+  using V = CellNumber<T, Maker>;
+  using Block = Product<F, Direction::forward, has_options<Maker>, form>;
   using Items = GridItems<Block::tile.slice_columns / 4, Block, SequenceForward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
@@ -98,9 +97,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
       const Index state = own.b * H + own.unit;
       c_of[pass] = p.c[state];
       factors[pass] = factor_of(state);
-      if (!Items::single || p.bias == nullptr) continue;
+      if constexpr (Items::single) {
+        if (p.bias == nullptr) continue;
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) biases[pass][gate] = p.bias[gate * H + own.unit];
+        for (int gate = 0; gate < 4; ++gate) biases[pass][gate] = p.bias[gate * H + own.unit];
+      }
     }
   };
   items.cells(0, cells);
@@ -133,18 +134,20 @@ __global__ void __launch_bounds__(grid_threads, 1)
           z[gate] = V(widened(inputs.z[pass][gate]) + bias + sums.v[gate]);
         }
         const auto cell = maker.cell(own.unit, H);
-        const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
         const V c_prev(c_of[pass]);
         const CellValues<V> values = cell_forward(cell, Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
         V h = hidden_state(cell, values.gates.o, values.c);
         V c = values.c;
-        if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
-        if (zoneout.keeps(ZonedState::h)) {
-          const T* before = s > 0            ? p.y + (own.b * p.steps + s - 1) * H + own.unit
-                            : p.h0 != nullptr ? p.h0 + own.b * H + own.unit
-                                              : nullptr;
-          const V h_prev(before != nullptr ? widened(*before) : S(0));
-          h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
+        if constexpr (has_options<Maker>) {
+          const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
+          if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
+          if (zoneout.keeps(ZonedState::h)) {
+            const T* before = s > 0            ? p.y + (own.b * p.steps + s - 1) * H + own.unit
+                              : p.h0 != nullptr ? p.h0 + own.b * H + own.unit
+                                                : nullptr;
+            const V h_prev(before != nullptr ? widened(*before) : S(0));
+            h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
+          }
         }
         const T stored = narrowed<T>(h.v);
         *exchange.at(s + 1, own.b, own.unit) = F::operand(factors[pass] * widened(stored));

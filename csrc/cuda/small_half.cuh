@@ -18,13 +18,6 @@ namespace fusedlstm::cuda {
 
 constexpr int units_of_warp = 16;
 
-template <class Maker>
-constexpr bool has_options = !std::is_same_v<Maker, Plain>;
-
-// What the cell is computed in. That of options has activations which `brief` does not make shorter.
-template <class Maker>
-using CellNumber = Number<float, !has_options<Maker>>;
-
 // Two numbers of 16 bits in a register, the first in the lower half.
 template <class T>
 __device__ __forceinline__ float first_of(unsigned bits) {

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     small_half_backward_kernel(const __grid_constant__ SequenceBackward<typename F::Number> p,
                                const __grid_constant__ Maker maker) {
   using T = typename F::Number;
-  using V = CellNumber<Maker>;
+  using V = CellNumber<T, Maker>;
   using Rows = OperandRows<4 * 32 * chunks>;
   constexpr int gate_words = 16 * chunks;
   constexpr int threads = 64 * chunks;

@@ -9,11 +9,12 @@ namespace fusedlstm::cuda {
 
 // What the products of a gate are added to.
 template <class T>
-__device__ __forceinline__ void begin_sums(float (&sums)[4], unsigned z_of_row, unsigned z_of_next) {
-  sums[0] = first_of<T>(z_of_row);
-  sums[1] = first_of<T>(z_of_next);
-  sums[2] = second_of<T>(z_of_row);
-  sums[3] = second_of<T>(z_of_next);
+__device__ __forceinline__ void begin_sums(float (&sums)[4], unsigned z_of_row, unsigned z_of_next,
+                                           unsigned bias) {
+  sums[0] = first_of<T>(z_of_row) + first_of<T>(bias);
+  sums[1] = first_of<T>(z_of_next) + first_of<T>(bias);
+  sums[2] = second_of<T>(z_of_row) + second_of<T>(bias);
+  sums[3] = second_of<T>(z_of_next) + second_of<T>(bias);
 }
 
 // H is at most 32 chunks; `paired` if it is even, and all arrays are aligned to pairs.
@@ -22,7 +23,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     small_half_forward_kernel(const __grid_constant__ SequenceForward<typename F::Number> p,
                               const __grid_constant__ Maker maker) {
   using T = typename F::Number;
-  using V = CellNumber<Maker>;
+  using V = CellNumber<T, Maker>;
   using Rows = OperandRows<32 * chunks>;
   __shared__ __align__(128) unsigned operands[2 * Rows::size];
   const int H = static_cast<int>(p.units);
@@ -46,6 +47,11 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     }
   }
 
+  unsigned bias[4] = {};
+#pragma unroll
+  for (int gate = 0; gate < 4; ++gate) {
+    if (p.bias != nullptr && own.has_unit) bias[gate] = own.access.load(p.bias + gate * H + own.unit);
+  }
   float factor[4];  // of h on its way into a step
   float start[4];
   float c[4];
@@ -127,7 +133,9 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     for (int i = 0; i < chunks; ++i) chunk[i] = Rows::chunk(read_at, i);
     float sums[4][4];
 #pragma unroll
-    for (int gate = 0; gate < 4; ++gate) begin_sums<T>(sums[gate], z[gate][0], z[gate][1]);
+    for (int gate = 0; gate < 4; ++gate) {
+      begin_sums<T>(sums[gate], z[gate][0], z[gate][1], bias[gate]);
+    }
     if (s + 1 < last) fetch(s + 1);
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {

@@ -50,8 +50,8 @@ template <class T>
 void small_half_forward(const SequenceForward<T>& p, const CellOptions<float>* options, cudaStream_t stream) {
   check_small(p.units, p.steps);
   if (p.batch == 0 || p.units == 0) return;
-  const bool paired = in_pairs(p.units, p.z_x, p.recurrent_kernel, p.h0, p.c0, p.recurrent_mask, p.y, p.h,
-                               p.c, p.gates, p.cells);
+  const bool paired = in_pairs(p.units, p.z_x, p.bias, p.recurrent_kernel, p.h0, p.c0, p.recurrent_mask, p.y,
+                               p.h, p.c, p.gates, p.cells);
   with_small_half_variant(
       options, p.units, paired,
       [&]<class Maker, int chunks, bool in_pair>(const Maker& maker, std::integral_constant<int, chunks>,

@@ -82,6 +82,7 @@ ROW_RESULTS = {
 }
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize(
     "shape", [(14, 3, 9, 17)] if REDUCED else [(37, 3, 9, 17), (26, 3, 40, 130)], ids=shape_id
 )

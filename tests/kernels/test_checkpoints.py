@@ -38,6 +38,7 @@ def variants(B: int, T: int) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("states", [True, False])
 @pytest.mark.parametrize("every", [1, 7, 64, 10_000])
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)

@@ -186,6 +186,7 @@ def test_units_must_be_positive() -> None:
         ops.LSTMWeights(none, np.zeros((0, 0), np.float32))
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("position", [0, 1])
 def test_step_out(position: int) -> None:
     packed = ops.LSTMWeights(GOOD["kernel"], GOOD["recurrent_kernel"])
@@ -249,6 +250,7 @@ UPDATE_CASES = [
 ]
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize(("update", "names", "name"), UPDATE_CASES)
 def test_updates_with_wrong_arrays(update: Callable[..., None], names: tuple[str, ...], name: str) -> None:
     """A slot that does not fit is refused, and nothing was updated by then."""

@@ -111,6 +111,7 @@ def test_what_is_left_out(dtype: Number) -> None:
         assert_same_bits(got, want)
 
 
+@pytest.mark.not_gpu
 def test_strides(dtype: Number) -> None:
     x, gamma, beta, dy = arrays((12, 40), dtype)
     for view in (x[::3, 5:25], x[::-1, :20], x.T[:20], np.asfortranarray(x)):

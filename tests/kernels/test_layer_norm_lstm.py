@@ -165,6 +165,7 @@ def test_checkpoints(shape: Shape, every: int, dtype: Number) -> None:
         assert_all_same_bits(got, expected, str(more))
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("every", [0, 1])
 def test_lengths(every: int, dtype: Number) -> None:
     """Each row equals the same row run alone, and parameters' gradients are sums over the rows."""

@@ -168,6 +168,7 @@ def test_updates_on_unaligned_arrays(dtype: Number) -> None:
     assert ops.squared_norm(unaligned(p.kernel)) == ops.squared_norm(p.kernel)
 
 
+@pytest.mark.not_gpu
 def test_updates_on_misaligned_arrays(dtype: Number) -> None:
     """Arrays at odd addresses are refused or handled, never read as if they were aligned."""
     p = make_problem((1, 1, 9, 17), dtype)

@@ -64,6 +64,7 @@ def alone(p: Problem, b: int, length: int) -> Problem:
     )
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("states", [True, False])
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_rows_equal_rows_alone(shape: Shape, states: bool, dtype: Number) -> None:

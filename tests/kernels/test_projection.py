@@ -134,6 +134,7 @@ def test_bits(cell: str | None, mask: str | None, case: tuple[Shape, int], dtype
     assert_all_same_bits(variant.run(checkpoint_every=1), expected, "checkpoints")
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("cell", [None, "all", "zoneout"])
 def test_rows_do_not_depend_on_the_batch(cell: str | None, dtype: Number) -> None:
     """Any choice of rows, in any order, gives what they give among the others, for any number of threads."""

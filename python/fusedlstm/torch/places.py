@@ -65,6 +65,13 @@ class CudaPlace:
                 f'"fusedlstm[cuda12]" ({error})'
             ) from error
 
+    def _stream(self, pointer: int, index: int) -> Any:
+        """Return PyTorch's stream as CuPy's; the first name is the later one."""
+        stream = self._cuda.Stream
+        if hasattr(stream, "from_external"):
+            return stream.from_external(torch.cuda.current_stream(self._device))
+        return self._cuda.ExternalStream(pointer, index)
+
     def array(self, tensor: Any) -> Any:
         """Return a CuPy array that shares a tensor's memory."""
         return cuda.asarray(tensor.detach())
@@ -81,7 +88,7 @@ class CudaPlace:
         """
         index = self._device.index
         pointer = torch.cuda.current_stream(self._device).cuda_stream
-        with self._cuda.Device(index), self._cuda.ExternalStream(pointer, index):
+        with self._cuda.Device(index), self._stream(pointer, index):
             yield
 
 
