@@ -113,6 +113,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   };
   items.cells(0, cells);
   if (Items::single) take_states();
+  auto only = exchange.turning(last, -1, items.first_row(0), cells[0].b, cells[0].unit);
   if (last > 0) taped.fetch(p, cells, last - 1);
 
   for (int s = last - 1; s >= 0; --s) {
@@ -124,8 +125,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
         if (item > 0) taped.fetch(p, cells, s);
       };
       if (s + 1 < last) {
-        product.multiply(exchange.at(s + 1, items.first_row(item), 0), items.groups(item), items.slice(item),
-                         meanwhile);
+        const T* const operands = Items::single ? only.read : exchange.at(s + 1, items.first_row(item), 0);
+        product.multiply(operands, items.groups(item), items.slice(item), meanwhile);
         __syncthreads();
       } else {
         meanwhile();
@@ -169,7 +170,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
           sums[H] = ::fma(d.z.f.v, c_prev.v, sums[H]);
           sums[2 * H] = ::fma(d.z.o.v, c.v, sums[2 * H]);
         }
-        T* const operand = exchange.at(s, own.b, own.unit);
+        T* const operand = Items::single ? only.write : exchange.at(s, own.b, own.unit);
         const V of_gates[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
@@ -190,6 +191,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       }
       if (!is_last) __syncthreads();
     }
+    if (Items::single) only.turn();
     if (s > 0) {
       if (items.count() > 1) items.cells(0, cells);
       taped.fetch(p, cells, s - 1);

@@ -71,6 +71,15 @@ __global__ void __launch_bounds__(grid_threads, 1)
     product.take(weight, slice);
   }
 
+  if constexpr (Items::single) {
+    __syncthreads();
+    const int column = static_cast<int>(threadIdx.x);
+    const Index unit = static_cast<Index>(blockIdx.x) * Items::slice_units + column / 4;
+    if (column < Block::tile.slice_columns) {
+      product.spare()[column] = unit < H ? bias_of(p, column % 4 * H + unit) : S(0);
+    }
+  }
+
   const auto factor_of = [&](Index state) {
     return p.recurrent_mask != nullptr ? widened(p.recurrent_mask[state]) : S(1);
   };
@@ -87,7 +96,6 @@ __global__ void __launch_bounds__(grid_threads, 1)
   GridCell cells[passes];
   S c_of[passes] = {};
   S factors[passes] = {};
-  T biases[passes][4] = {};
   InputGates<T, passes> inputs;
   const auto take_states = [&] {
 #pragma unroll
@@ -97,15 +105,11 @@ __global__ void __launch_bounds__(grid_threads, 1)
       const Index state = own.b * H + own.unit;
       c_of[pass] = p.c[state];
       factors[pass] = factor_of(state);
-      if constexpr (Items::single) {
-        if (p.bias == nullptr) continue;
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) biases[pass][gate] = p.bias[gate * H + own.unit];
-      }
     }
   };
   items.cells(0, cells);
   if (Items::single) take_states();
+  auto only = exchange.turning(0, 1, items.first_row(0), cells[0].b, cells[0].unit);
   if (last > 0) {
     exchange.barrier.arrive();
     inputs.fetch(p, cells, 0);
@@ -116,7 +120,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
     for (int item = 0; item < items.count(); ++item) {
       const bool is_last = item + 1 == items.count();
       if (item > 0) items.cells(item, cells);
-      product.multiply(exchange.at(s, items.first_row(item), 0), items.groups(item), items.slice(item), [&] {
+      const T* const operands = Items::single ? only.read : exchange.at(s, items.first_row(item), 0);
+      product.multiply(operands, items.groups(item), items.slice(item), [&] {
         if (!Items::single) take_states();
         if (item > 0) inputs.fetch(p, cells, s);
       });
@@ -130,7 +135,12 @@ __global__ void __launch_bounds__(grid_threads, 1)
         V z[4];
 #pragma unroll
         for (int gate = 0; gate < 4; ++gate) {
-          const S bias = Items::single ? widened(biases[pass][gate]) : bias_of(p, gate * H + own.unit);
+          S bias;
+          if constexpr (Items::single) {
+            bias = product.spare()[own.column * 4 + gate];
+          } else {
+            bias = bias_of(p, gate * H + own.unit);
+          }
           z[gate] = V(widened(inputs.z[pass][gate]) + bias + sums.v[gate]);
         }
         const auto cell = maker.cell(own.unit, H);
@@ -150,7 +160,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
           }
         }
         const T stored = narrowed<T>(h.v);
-        *exchange.at(s + 1, own.b, own.unit) = F::operand(factors[pass] * widened(stored));
+        *(Items::single ? only.write : exchange.at(s + 1, own.b, own.unit)) =
+            F::operand(factors[pass] * widened(stored));
         c_of[pass] = c.v;
         stepped[pass] = {{narrowed<T>(values.gates.i.v), narrowed<T>(values.gates.f.v),
                           narrowed<T>(values.gates.g.v), narrowed<T>(values.gates.o.v)},
@@ -168,6 +179,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       }
       if (!is_last) __syncthreads();
     }
+    if (Items::single) only.turn();
     if (s + 1 < last) {
       if (items.count() > 1) items.cells(0, cells);
       inputs.fetch(p, cells, s + 1);

@@ -108,6 +108,21 @@ class GridItems {
   int count_;
 };
 
+// Where a thread reads the operands of a step, and where it writes its own of the next: in either buffer in
+// turn.
+template <class T>
+struct Turning {
+  const T* read;
+  T* write;
+  int ahead;  // from the buffer that is read to the one that is written
+
+  __device__ __forceinline__ void turn() {
+    read += ahead;
+    write -= ahead;
+    ahead = -ahead;
+  }
+};
+
 // The two operands in turn, and the barrier of a row slice's blocks, which orders them.
 template <class F, class Layout = GridLayout>
 class GridExchange {
@@ -124,6 +139,13 @@ class GridExchange {
   __device__ __forceinline__ Number* at(int step, Index b, Index k) const {
     unsigned char* const buffer = workspace_ + layout_.operands + (step % 2 == 0 ? 0 : layout_.buffer_bytes);
     return reinterpret_cast<Number*>(buffer) + b * pitch_ + k;
+  }
+  // At a step: rows from `first_row` on are read, and the own cell's operands, of which k is the first, are
+  // written as those of the step `ahead`, the next or the one before.
+  __device__ __forceinline__ Turning<Number> turning(int step, int ahead, Index first_row, Index b,
+                                                     Index k) const {
+    const Number* const read = at(step, first_row, 0);
+    return {read, at(step + ahead, b, k), static_cast<int>(at(step + ahead, first_row, 0) - read)};
   }
 
   BlockBarrier barrier;

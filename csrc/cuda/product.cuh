@@ -96,6 +96,14 @@ class Product {
   __device__ __forceinline__ Sum sum(int row, int column) const {
     return totals<1>(row, F::template place_of_column<tile.tiles>(column)).v[0];
   }
+  // Numbers of shared memory, one for each column, that weights only pass through on their way to registers: a
+  // barrier after take() they are the caller's.
+  __device__ __forceinline__ Sum* spare() const {
+    constexpr int used = grid_warps * tile.rows * tile.sums_pitch * tile.sum_bytes;
+    static_assert(form == GridForm::narrow && used % 16 == 0 &&
+                  fixed_bytes_of_tile >= used + tile.slice_columns * tile.sum_bytes);
+    return reinterpret_cast<Sum*>(shared_ + used);
+  }
   // Of a unit's gates, when the columns are the slice's four gates.
   struct Gates {
     Sum v[4];
@@ -134,7 +142,7 @@ class Product {
   // The last one may hold other chunks too.
   static constexpr int pieces_kept = (tile.kept + tile.piece - 1) / tile.piece;
   static constexpr int chunk_words = tile.tiles * 32 * tile.words;
-  static constexpr std::size_t weights_in_shared = fixed_bytes(tile, tile.groups);
+  static constexpr std::size_t fixed_bytes_of_tile = fixed_bytes(tile, tile.groups);
 
   // At once: a constant where registers are scarce.
   __device__ __forceinline__ int groups() const { return resident ? tile.groups : layout_.groups; }
@@ -147,7 +155,7 @@ class Product {
     return shared_ + sums_bytes() + warp_of_block() * groups() * tile.stage_bytes;
   }
   __device__ __forceinline__ Word* kept_in_shared() const {
-    return reinterpret_cast<Word*>(shared_ + weights_in_shared);
+    return reinterpret_cast<Word*>(shared_ + fixed_bytes_of_tile);
   }
 
   template <class W>

@@ -27,7 +27,8 @@ __device__ __forceinline__ void sync_grid() { cooperative_groups::this_grid().sy
 
 // A barrier of `blocks` blocks of a cooperative launch, those with the same counter. It lies in global memory,
 // is zero at the launch, and counts arrivals, so that the barrier may be used again and again. All threads of
-// a block arrive, and then wait; what they do in between may take the time that others still need.
+// a block, which has one dimension, arrive and then wait; what they do in between may take the time that
+// others still need.
 //
 // The arrival asks for no answer: each block knows itself what the counter will be. One thread's release
 // covers what its block has written, since the block has met, and one thread's acquire what others have.
@@ -39,10 +40,10 @@ class BlockBarrier {
   __device__ __forceinline__ void arrive() {
     __syncthreads();
     goal_ += blocks_;
-    if (is_first_thread()) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter_) : "memory");
+    if (threadIdx.x == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter_) : "memory");
   }
   __device__ __forceinline__ void wait() const {
-    if (is_first_thread()) {
+    if (threadIdx.x == 0) {
       unsigned arrived;
       do {
         asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(arrived) : "l"(counter_) : "memory");
@@ -56,10 +57,6 @@ class BlockBarrier {
   }
 
  private:
-  static __device__ __forceinline__ bool is_first_thread() {
-    return (threadIdx.x | threadIdx.y | threadIdx.z) == 0;
-  }
-
   unsigned* counter_;
   unsigned blocks_;
   unsigned goal_ = 0;
