@@ -3,7 +3,7 @@
     python -m bench.gpu_model [--markdown] [--device H100] [--number float16] [--units 768] [--batch 16]
 
 Prints tables for every combination of what is named, or, with --markdown, those of bench/gpu_model.md, which
-explains the model. Nothing of it has been measured. Needs the simulated GPU's module, whose plan it asks for
+explains the model. Needs the simulated GPU's module, whose plan it asks for
 the layout: `make build/simt/built`, or its folder in FUSEDLSTM_SIMT_BUILD.
 """
 
@@ -12,13 +12,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusedlstm.benchmark.prediction import STEPS, Design, Step, predict
+from fusedlstm.benchmark.prediction import STEPS, Step, predict
 from fusedlstm.benchmark.prediction_devices import DEVICES, NUMBER_BYTES, PUBLISHED
 
 if TYPE_CHECKING:
@@ -42,21 +41,6 @@ def planner() -> Any:
         sys.path.remove(str(build))
 
 
-SLOW_BARRIER = replace(Design(), barrier_seconds=1.3e-6)
-
-CHANGES = {
-    "as it is": Design(),
-    "operands of all chunks fetched at once": replace(Design(), chunks_at_once=64),
-    "operands of two chunks": replace(Design(), chunks_at_once=2),
-    "no partial sums of missing groups": replace(Design(), active_groups_only=True),
-    "arrival without an answer, one fence": replace(Design(), barrier_trips=2.5),
-    "no divisions and addresses in a step": replace(Design(), fetch_instructions=(120, 180)),
-}
-ALL_CHANGES = Design(
-    chunks_at_once=64, active_groups_only=True, barrier_trips=2.5, fetch_instructions=(120, 180)
-)
-
-
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Format a table of Markdown."""
     rule = tuple("---" if i < 3 else "---:" for i in range(len(header)))
@@ -73,7 +57,6 @@ def times(
             for batch in batches:
                 for H in units:
                     found = predict(module, name, number, batch, H)
-                    slow = predict(module, name, number, batch, H, design=SLOW_BARRIER)
                     rows.append(
                         (
                             name,
@@ -82,8 +65,8 @@ def times(
                             f"{found.forward.seconds * 1e6:.2f}",
                             f"{found.backward.seconds * 1e6:.2f}",
                             f"{found.product * 1e3:.2f}",
-                            f"{found.forward_seconds * 1e3:.2f} to {slow.forward_seconds * 1e3:.2f}",
-                            f"{found.seconds * 1e3:.2f} to {slow.seconds * 1e3:.2f}",
+                            f"{found.forward_seconds * 1e3:.2f}",
+                            f"{found.seconds * 1e3:.2f}",
                             f"{found.forward.dominant}, {found.backward.dominant}",
                         )
                     )
@@ -142,41 +125,16 @@ def causes(
 def published(module: Any) -> str:
     """Tabulate the ratios to published times."""
     found = predict(module, "H100", "float16", 16, 768)
-    slow = predict(module, "H100", "float16", 16, 768, design=SLOW_BARRIER)
-    best = predict(module, "H100", "float16", 16, 768, design=ALL_CHANGES)
     rows = [
         (
             name,
             f"{forward} ms",
             f"{both} ms",
-            *(
-                f"{one.forward_seconds * 1e3 / forward:.2f}, {one.seconds * 1e3 / both:.2f}"
-                for one in (found, slow, best)
-            ),
+            f"{found.forward_seconds * 1e3 / forward:.2f}, {found.seconds * 1e3 / both:.2f}",
         )
         for name, (forward, both) in PUBLISHED.items()
     ]
-    header = (
-        "of",
-        "forward",
-        "forward + backward",
-        "ratios",
-        "with the slow barrier",
-        "with all changes below",
-    )
-    return table(header, rows)
-
-
-def changes(module: Any) -> str:
-    """Tabulate what changes of the kernels would bring."""
-    rows = []
-    for what, design in (*CHANGES.items(), ("all of these", ALL_CHANGES)):
-        row = [what]
-        for name, batch, H in (("H100", 16, 768), ("H100", 64, 1024), ("A100", 16, 768)):
-            found = predict(module, name, "float16", batch, H, design=design)
-            row.append(f"{found.forward_seconds * 1e3:.2f}, {found.seconds * 1e3:.2f}")
-        rows.append(tuple(row))
-    return table(("change", "H100 16, 768", "H100 64, 1024", "A100 16, 768"), rows)
+    return table(("of", "forward", "forward + backward", "ratios"), rows)
 
 
 @click.command(help=__doc__.split("\n\n")[0])
@@ -196,7 +154,7 @@ def main(
     parts = [times(*asked), causes(*asked)]
     if markdown:
         others = (module, names, ["float32", "tf32", "float64"], [768], [16])
-        parts = [times(*asked), times(*others), published(module), changes(module), causes(*asked)]
+        parts = [times(*asked), times(*others), published(module), causes(*asked)]
     click.echo("\n\n".join(parts))
 
 

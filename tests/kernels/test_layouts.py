@@ -130,6 +130,7 @@ def test_one_array_at_a_time(name: str, layout: str, dtype: Number) -> None:
     assert_all_same_bits(OPERATIONS["lstm_backward"](changed), expected, f"{name} {layout}")
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_matrices(layout: str, dtype: Number) -> None:
     p = make_problem(SHAPE, dtype)

@@ -311,6 +311,7 @@ def test_without_gradients_of_weights(cell: str | None, every: int, projected: b
     assert set(actual.values()) == {None}
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("cell", ["all", "layer norm", "layer norm and all"])
 def test_steps_with_options(cell: str, dtype: Number) -> None:
     variant = make_variant((3, 5, 6, 19), dtype, cell)
@@ -332,6 +333,7 @@ def test_a_mask_of_ones_is_none(dtype: Number) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.not_gpu
 def test_lengths_backwards(dtype: Number) -> None:
     """Each row's real part is read from its end, and stands at the end of y."""
     p = make_problem((4, 6, 3, 5), dtype)

@@ -34,6 +34,7 @@ def test_step(shape: Shape, dtype: Number) -> None:
         testing.assert_close(actual, want, dtype=dtype, terms=p.terms, scale=scale, name=name)
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("shape", [(1, 5, 9, 17), (7, 4, 33, 40), (40, 3, 8, 65)], ids=shape_id)
 def test_chained_steps_equal_the_sequence_bit_for_bit(shape: Shape, dtype: Number) -> None:
     p = make_problem(shape, dtype)

@@ -143,6 +143,7 @@ def test_the_rate_is_met(rate: float) -> None:
         assert abs(int((a == b).sum()) - a.size * agree) <= 5 * spread, name
 
 
+@pytest.mark.not_gpu
 def test_padding_changes_nothing(dtype: Number) -> None:
     """Draws count a row's real steps: on the left, on the right or with holes, they are the same."""
     p = make_problem((3, 9, 4, 17), dtype)
@@ -159,6 +160,7 @@ def test_padding_changes_nothing(dtype: Number) -> None:
         assert_same_bits(result.c, expected.c)
 
 
+@pytest.mark.not_gpu
 @pytest.mark.parametrize("batch", [1, 7])
 @pytest.mark.parametrize("cell", [None, "all"])
 def test_steps(cell: str | None, batch: int, dtype: Number) -> None:

@@ -20,24 +20,19 @@ CUBLAS_EFFICIENCY = 0.7  # of the peak: an estimate for products of thousands in
 LAUNCH = 1e-5  # seconds: an estimate of a cooperative launch and of taking the weights
 
 
-@dataclass(frozen=True)
-class Design:
-    """What of the kernels a change of them would move.
-
-    Instructions are those that a warp runs along the path of a step, counted in the machine code for sm_90 of
-    the plain float16 kernels; cycles for one of them follow from two warps to a scheduler.
-    """
-
-    chunks_at_once: int | None = None  # whose operands are fetched together, where they are not the kernels'
-    active_groups_only: bool = False  # are stored as partial sums
-    barrier_trips: float = 4.0  # to L2: the stores' acknowledgement, the arrival, its sight, the two fences
-    arrival_cycles: float = 2.0  # of each block, one after the other at one address
-    barrier_seconds: float | None = None  # in the place of these two
-    fetch_instructions: tuple[int, int] = (250, 330)  # of an item, forward and backward: addresses, divisions
-    piece_instructions: int = 22  # besides products
-    cell_instructions: tuple[int, int] = (300, 240)  # of a pass
-    barrier_instructions: int = 60
-    cycles_per_instruction: float = 2.0
+# Of a barrier, in times of the latency of L2: the stores' acknowledgement, the arrival and its sight, each in
+# both partitions. It and the next figure are those of measured barriers of 16 to 132 blocks.
+BARRIER_TRIPS = 6.0
+ARRIVAL_CYCLES = 2.0  # of each block, one after the other at one address
+# Instructions of a warp along the path of a step, counted in the machine code for sm_90, and cycles of one where
+# two warps share a scheduler. Forward, backward.
+NARROW_INSTRUCTIONS = (60, 60)  # of an item, besides products and cells
+OTHER_INSTRUCTIONS = (200, 250)
+CELL_INSTRUCTIONS = (120, 130)  # of a pass
+PIECE_INSTRUCTIONS = 8
+BARRIER_INSTRUCTIONS = 60
+CYCLES_PER_INSTRUCTION = 5.0
+BROADCAST_CYCLES = 4  # of 16 bytes of shared memory that all lanes read
 
 
 @dataclass
@@ -79,16 +74,20 @@ def up(a: int, b: int) -> int:
 
 
 def step(
-    plan: dict[str, Any], device: Device, number: str, batch: int, units: int, backward: bool, design: Design
+    plan: dict[str, Any], device: Device, number: str, batch: int, units: int, backward: bool
 ) -> Step:
     """Predict one step."""
     size = NUMBER_BYTES[number]
     tensor_cores = number in ON_TENSOR_CORES
-    columns = 32 if backward else 64
+    columns = plan["slice_units"] * (1 if backward else 4)
     chunk = (64 if tensor_cores else 16) // size
     chunks = plan["chunks"]
-    resident_piece = 3 if size == 2 and not backward else 4
-    piece = (resident_piece if plan["resident"] else 2) if tensor_cores else 8
+    form = plan["form"]
+    narrow = form == "narrow"
+    if not tensor_cores or (narrow and backward):
+        piece = 8
+    else:
+        piece = 2 if form == "anew" else 3 if size == 2 and not backward and not narrow else 4
     blocks, row_slices = plan["blocks"]
     row_groups = up(min(batch, plan["rows"]), 8)
     at_once = plan["rows_at_once"] // 8
@@ -109,10 +108,11 @@ def step(
 
     def item(groups: int) -> None:
         rows = 8 * groups
-        # Operands: the warps' pieces, each waited for. Off the tensor cores only the first one is.
+        # Operands: as many chunks as are on their way at once wait for one latency. Off the tensor cores only
+        # the first ones are waited for.
         operand_bytes = rows * chunks * WARPS * chunk * size
         found.l2_bytes += operand_bytes
-        pieces = up(chunks, design.chunks_at_once or piece)
+        pieces = up(chunks, piece)
         cycles("operands", device.l2_latency * (pieces if tensor_cores else 1))
         found.operands += from_l2(operand_bytes)
         # Weights beyond registers.
@@ -126,38 +126,31 @@ def step(
         # Products: what the schedulers issue, or what dependent ones wait for one another.
         if tensor_cores:
             issued = PER_SCHEDULER * chunks * groups * (columns // 16) * 2 * device.mma_cycles
-            cycles("products", max(issued, 2 * chunks * device.mma_latency))
+            chain = 2 * chunks * device.mma_latency / (4 if narrow and backward else 1)
+            cycles("products", max(issued, chain))
         else:
             issued = PER_SCHEDULER * chunks * rows * (columns // 32) * chunk * device.fma_cycles[number]
-            broadcasts = WARPS * chunks * rows  # of shared memory, one in a cycle
-            cycles("products", max(issued, broadcasts))
+            cycles("products", max(issued, WARPS * chunks * rows * BROADCAST_CYCLES))
             found.shared_bytes += 2 * operand_bytes
-        # Partial sums through shared memory, 128 bytes in a cycle; forward, two rows meet in banks when read.
+        # Partial sums through shared memory, 128 bytes in a cycle. Resident weights leave groups' places empty.
         sum_bytes = max(size, 4)
-        kept_groups = groups if design.active_groups_only or not plan["resident"] else at_once
-        written = WARPS * 8 * kept_groups * columns * sum_bytes
+        written = WARPS * 8 * (groups if form == "anew" else at_once) * columns * sum_bytes
         read = WARPS * rows * columns * sum_bytes
         found.shared_bytes += written + read
-        cycles("sums", written / 128 + read / 128 * (1 if backward else 2) + 3 * device.shared_latency)
+        cycles("sums", (written + read) / 128 + 3 * device.shared_latency)
         # Everything else that a warp runs.
-        passes = up(rows * (32 if backward else 16), 256)
-        count = (
-            design.fetch_instructions[backward]
-            + design.piece_instructions * pieces
-            + design.cell_instructions[backward] * passes
-        )
-        cycles("instructions", count * design.cycles_per_instruction)
+        passes = up(rows * plan["slice_units"], 256)
+        count = (NARROW_INSTRUCTIONS if narrow else OTHER_INSTRUCTIONS)[backward]
+        count += PIECE_INSTRUCTIONS * pieces + CELL_INSTRUCTIONS[backward] * passes
+        cycles("instructions", count * CYCLES_PER_INSTRUCTION)
 
     for _ in range(turns):
         left = row_groups
         while left > 0:
             item(min(left, at_once))
             left -= at_once
-    if design.barrier_seconds is not None:
-        found.barrier = design.barrier_seconds
-    else:
-        cycles("barrier", design.barrier_trips * device.l2_latency + design.arrival_cycles * blocks)
-        cycles("barrier", design.barrier_instructions * design.cycles_per_instruction)
+    cycles("barrier", BARRIER_TRIPS * device.l2_latency + ARRIVAL_CYCLES * blocks)
+    cycles("barrier", BARRIER_INSTRUCTIONS * CYCLES_PER_INSTRUCTION)
     # Forward reads four gates' inputs and leaves them activated, with y and a cell state. Backward reads
     # gates, dy and two cell states, and leaves four gradients.
     state = max(size, 4)
@@ -197,7 +190,6 @@ def predict(
     batch: int,
     units: int,
     steps: int = STEPS,
-    design: Design | None = None,
 ) -> Prediction:
     """Predict a sequence's times."""
     device = DEVICES[name]
@@ -206,7 +198,7 @@ def predict(
         plan = module.sequence_plan(
             number, batch, steps, units, backward, False, kernel="grid", device=device.plan
         )
-        found.append(step(plan, device, number, batch, units, backward, design or Design()))
+        found.append(step(plan, device, number, batch, units, backward))
     operations = 8.0 * batch * steps * units * units
     moved = NUMBER_BYTES[number] * (5.0 * batch * steps * units + 4.0 * units * units)
     product = max(operations / (device.peak[number] * CUBLAS_EFFICIENCY), moved / device.memory_bandwidth)
@@ -218,7 +210,7 @@ def known_device(properties: Mapping[str, Any]) -> str | None:
     found = re.search(r"\b(A100|H[12]00)\b", properties["name"])
     if found is None:
         return None
-    name = {"H200": "H100"}.get(found[1], found[1])  # but for its memory, which hides behind the recurrence
+    name = found[1]
     sizes = tuple(properties[key] for key in ("major", "minor", "multiprocessors"))
     return name if sizes == DEVICES[name].plan[:3] else None
 

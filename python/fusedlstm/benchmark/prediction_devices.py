@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NUMBER_BYTES = {"float32": 4, "tf32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
 ON_TENSOR_CORES = ("tf32", "float16", "bfloat16")
@@ -59,3 +59,5 @@ DEVICES = {
         fma_cycles={"float32": 1, "float64": 2},
     ),
 }
+# Its chip, with other memory, at the clock that it was measured at.
+DEVICES["H200"] = replace(DEVICES["H100"], clock=1.98e9, l2_latency=269, memory_bandwidth=4.3e12)
