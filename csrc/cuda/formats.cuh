@@ -48,8 +48,8 @@ struct Mma {
     }
   }
 
-  // Where a row of partial sums has a column. Of four tiles, their neighbours lie together: the four gates of a
-  // unit, which are one access then.
+  // Where a row of partial sums has a column. Of four tiles, their neighbours lie together: the four gates of
+  // a unit, which are one access then.
   template <int tiles>
   static __device__ __forceinline__ int place_of_column(int column) {
     return tiles == 4 ? column % 16 * 4 + column / 16 : column;

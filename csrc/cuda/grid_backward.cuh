@@ -17,7 +17,8 @@ struct TapedStep {
   StateOf<T> c_prev[passes];
   StateOf<T> c[passes];
 
-  __device__ __forceinline__ void fetch(const SequenceBackward<T>& p, const GridCell (&cells)[passes], int s) {
+  __device__ __forceinline__ void fetch(const SequenceBackward<T>& p, const GridCell (&cells)[passes],
+                                        int s) {
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
       const GridCell& own = cells[pass];

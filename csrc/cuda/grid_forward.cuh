@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
           const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
           if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
           if (zoneout.keeps(ZonedState::h)) {
-            const T* before = s > 0            ? p.y + (own.b * p.steps + s - 1) * H + own.unit
+            const T* before = s > 0             ? p.y + (own.b * p.steps + s - 1) * H + own.unit
                               : p.h0 != nullptr ? p.h0 + own.b * H + own.unit
                                                 : nullptr;
             const V h_prev(before != nullptr ? widened(*before) : S(0));

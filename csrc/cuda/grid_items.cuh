@@ -87,8 +87,8 @@ class GridItems {
   }
 
  private:
-  // A warp that has two rows of 16 units reads the sums of both at once: of rows that are four apart, which lie
-  // in different banks where fragments wrote them (GridTile::sums_pitch).
+  // A warp that has two rows of 16 units reads the sums of both at once: of rows that are four apart, which
+  // lie in different banks where fragments wrote them (GridTile::sums_pitch).
   static __device__ __forceinline__ int row_of(int number) {
     if (slice_units != 16 || tile.sums_pitch % 32 == 0) return number;
     return number / 8 * 8 + number % 8 / 2 + number % 2 * 4;

@@ -35,8 +35,8 @@ WithOptions<S> options_or_plain(const CellOptions<S>* options) {
 template <GridForm form>
 using FormConstant = std::integral_constant<GridForm, form>;
 
-// Calls run(maker, form) with what options and layout ask for. Weights that are read anew at every step cost so
-// much more than the cell that its plain form has no kernel of its own there.
+// Calls run(maker, form) with what options and layout ask for. Weights that are read anew at every step cost
+// so much more than the cell that its plain form has no kernel of its own there.
 template <bool tensor_cores, class S, class Run>
 void with_grid_variant(const CellOptions<S>* options, const GridLayout& layout, const Run& run) {
   if (layout.form == GridForm::anew) {

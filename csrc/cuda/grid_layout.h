@@ -22,8 +22,8 @@ enum class Direction : std::uint8_t { forward, backward };
 //   narrow  one product of one group of rows, with tensor cores and a plain cell: where there are
 //           multiprocessors enough for every slice of every group, a step is nothing but latencies, and a
 //           block that knows it has one product keeps in registers what others look up
-//   wide    one or several products with the same weights, which stay on the multiprocessor as far as they fit
-//   anew    several products with different weights, which are read anew
+//   wide    one or several products with the same weights, which stay on the multiprocessor as far as they
+//   fit anew    several products with different weights, which are read anew
 enum class GridForm : std::uint8_t { narrow, wide, anew };
 
 constexpr const char* name_of(GridForm form) {

@@ -22,9 +22,9 @@ namespace fusedlstm::cuda {
 template <class T>
 constexpr T exp_reach = sizeof(T) == sizeof(float) ? T(87) : T(708);
 
-// Of a number from 1 to 1 + exp(reach), whose reciprocal is a normal one. A division would look for the others
-// first, and its branches keep the compiler from computing three gates at once. A step of Newton's leaves an
-// error of less than a unit in the last place.
+// Of a number from 1 to 1 + exp(reach), whose reciprocal is a normal one. A division would look for the
+// others first, and its branches keep the compiler from computing three gates at once. A step of Newton's
+// leaves an error of less than a unit in the last place.
 FUSEDLSTM_INLINE inline float reciprocal(float x) {
   const float y = reciprocal_approx(x);
   return ::fma(::fma(-x, y, 1.0f), y, y);

@@ -30,8 +30,8 @@ class Product {
   __device__ __forceinline__ void take(const W& weight, int slice) {
 #pragma unroll
     for (int i = 0; i < tile.kept; ++i) {
-      // By way of shared memory, where the sums will be, and pieces of operands: of a loop that is unrolled, all weights and their
-      // addresses would want registers at once.
+      // By way of shared memory, where the sums will be, and pieces of operands: of a loop that is unrolled,
+      // all weights and their addresses would want registers at once.
       Word* const own =
           reinterpret_cast<Word*>(shared_) + warp_of_block() * chunk_words + lane_of_warp() * part;
 #pragma unroll 1
@@ -96,8 +96,8 @@ class Product {
   __device__ __forceinline__ Sum sum(int row, int column) const {
     return totals<1>(row, F::template place_of_column<tile.tiles>(column)).v[0];
   }
-  // Numbers of shared memory, one for each column, that weights only pass through on their way to registers: a
-  // barrier after take() they are the caller's.
+  // Numbers of shared memory, one for each column, that weights only pass through on their way to registers:
+  // a barrier after take() they are the caller's.
   __device__ __forceinline__ Sum* spare() const {
     constexpr int used = grid_warps * tile.rows * tile.sums_pitch * tile.sum_bytes;
     static_assert(form == GridForm::narrow && used % 16 == 0 &&
@@ -115,7 +115,8 @@ class Product {
       return {{all.v[0], all.v[1], all.v[2], all.v[3]}};
     } else {
       constexpr int units = tile.slice_columns / 4;
-      return {{sum(row, unit), sum(row, units + unit), sum(row, 2 * units + unit), sum(row, 3 * units + unit)}};
+      return {
+          {sum(row, unit), sum(row, units + unit), sum(row, 2 * units + unit), sum(row, 3 * units + unit)}};
     }
   }
 
@@ -175,9 +176,9 @@ class Product {
       const int lane = lane_of_warp() * part;
       in_shared_ =
           product.kept_in_shared() + (warp_of_block() * layout.in_shared - tile.kept) * chunk_words + lane;
-      const Index before = (static_cast<Index>(slice) * grid_warps + warp_of_block()) *
-                               (layout.per_warp - end_in_shared_) -
-                           end_in_shared_;
+      const Index before =
+          (static_cast<Index>(slice) * grid_warps + warp_of_block()) * (layout.per_warp - end_in_shared_) -
+          end_in_shared_;
       anew_ = product.global_ + before * chunk_words + lane;
     }
     // Two calls and not one choice of addresses: a load must know which memory it is from.

@@ -25,10 +25,10 @@ __device__ __forceinline__ T* dynamic_shared() {
 // A barrier of the whole grid, which orders global memory too. The launch must be cooperative.
 __device__ __forceinline__ void sync_grid() { cooperative_groups::this_grid().sync(); }
 
-// A barrier of `blocks` blocks of a cooperative launch, those with the same counter. It lies in global memory,
-// is zero at the launch, and counts arrivals, so that the barrier may be used again and again. All threads of
-// a block, which has one dimension, arrive and then wait; what they do in between may take the time that
-// others still need.
+// A barrier of `blocks` blocks of a cooperative launch, those with the same counter. It lies in global
+// memory, is zero at the launch, and counts arrivals, so that the barrier may be used again and again. All
+// threads of a block, which has one dimension, arrive and then wait; what they do in between may take the
+// time that others still need.
 //
 // The arrival asks for no answer: each block knows itself what the counter will be. One thread's release
 // covers what its block has written, since the block has met, and one thread's acquire what others have.

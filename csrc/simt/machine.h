@@ -92,7 +92,8 @@ struct Block {
   std::uint32_t ended = 0;
   std::uint32_t stamp = 0;  // since its last barrier
   std::uint32_t start = 0;
-  std::uint32_t arrived = 0;  // last stamp before its arrival at a barrier of blocks that it is to wait at, or 0
+  std::uint32_t arrived =
+      0;  // last stamp before its arrival at a barrier of blocks that it is to wait at, or 0
   std::byte* dynamic = nullptr;
   std::unique_ptr<Shadow> dynamic_shadow;
   std::unique_ptr<Shadow> static_shadow;

@@ -49,8 +49,8 @@ int resident_blocks(int threads, std::size_t shared_bytes);
 enum class Vote : std::uint8_t { none, all, any, count };
 
 int block_barrier(const char* name, Vote vote, int predicate, Site site);
-// A barrier of so many blocks that share the counter; without one, of the whole grid. What a block does between
-// its arrival and the end of its wait, others do not know of.
+// A barrier of so many blocks that share the counter; without one, of the whole grid. What a block does
+// between its arrival and the end of its wait, others do not know of.
 void arrive_at_blocks(unsigned* counter, unsigned blocks, Site site);
 void wait_for_blocks(unsigned* counter, unsigned blocks, Site site);
 void warp_barrier(std::uint32_t mask, Site site);

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.simt.device import simulated_device
 
 from fusedlstm.cuda import runtime
+from tests.simt.device import simulated_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

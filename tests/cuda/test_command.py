@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from tests.test_cli import SMALL, write_digits
 
 from fusedlstm import devices
 from fusedlstm.cli import cli
+from tests.test_cli import SMALL, write_digits
 
 if TYPE_CHECKING:
     from pathlib import Path

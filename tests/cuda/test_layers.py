@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.simt.device import SimArray
 
 from fusedlstm import constraints, layers, losses, metrics, optimizers, regularizers, testing
 from fusedlstm.activations import _BY_NAME
+from tests.simt.device import SimArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from tests.simt.device import FUNCTIONS, SimArray
 
 import fusedlstm
 from fusedlstm import callbacks, cuda, layers, optimizers, utils
+from tests.simt.device import FUNCTIONS, SimArray
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tests.simt.device import SimArray, SimDevice, simulated_device
 
 import fusedlstm.ops
 from fusedlstm.cuda import runtime
+from tests.simt.device import SimArray, SimDevice, simulated_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,8 +24,8 @@ LAUNCH = 1e-5  # seconds: an estimate of a cooperative launch and of taking the 
 # both partitions. It and the next figure are those of measured barriers of 16 to 132 blocks.
 BARRIER_TRIPS = 6.0
 ARRIVAL_CYCLES = 2.0  # of each block, one after the other at one address
-# Instructions of a warp along the path of a step, counted in the machine code for sm_90, and cycles of one where
-# two warps share a scheduler. Forward, backward.
+# Instructions of a warp along the path of a step, counted in the machine code for sm_90, and cycles of one
+# where two warps share a scheduler. Forward, backward.
 NARROW_INSTRUCTIONS = (60, 60)  # of an item, besides products and cells
 OTHER_INSTRUCTIONS = (200, 250)
 CELL_INSTRUCTIONS = (120, 130)  # of a pass
@@ -73,9 +73,7 @@ def up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def step(
-    plan: dict[str, Any], device: Device, number: str, batch: int, units: int, backward: bool
-) -> Step:
+def step(plan: dict[str, Any], device: Device, number: str, batch: int, units: int, backward: bool) -> Step:
     """Predict one step."""
     size = NUMBER_BYTES[number]
     tensor_cores = number in ON_TENSOR_CORES
@@ -132,7 +130,7 @@ def step(
             issued = PER_SCHEDULER * chunks * rows * (columns // 32) * chunk * device.fma_cycles[number]
             cycles("products", max(issued, WARPS * chunks * rows * BROADCAST_CYCLES))
             found.shared_bytes += 2 * operand_bytes
-        # Partial sums through shared memory, 128 bytes in a cycle. Resident weights leave groups' places empty.
+        # Partial sums through shared memory, 128 bytes in a cycle; resident weights keep places for all groups.
         sum_bytes = max(size, 4)
         written = WARPS * 8 * (groups if form == "anew" else at_once) * columns * sum_bytes
         read = WARPS * rows * columns * sum_bytes

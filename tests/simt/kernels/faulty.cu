@@ -201,7 +201,9 @@ __global__ void barrier_of_other_blocks(float* x, int) {
 
 __global__ void barrier_for_too_few(float* x, int) { BlockBarrier(reinterpret_cast<unsigned*>(x), 1).meet(); }
 
-__global__ void barrier_for_too_many(float* x, int) { BlockBarrier(reinterpret_cast<unsigned*>(x), 3).meet(); }
+__global__ void barrier_for_too_many(float* x, int) {
+  BlockBarrier(reinterpret_cast<unsigned*>(x), 3).meet();
+}
 
 __global__ void wait_for_blocks_without_arrival(float* x, int) {
   BlockBarrier(reinterpret_cast<unsigned*>(x), 2).wait();
