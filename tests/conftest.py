@@ -15,6 +15,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "not_gpu: not on a real GPU, where cuBLAS's rounding depends on shapes, or where CuPy has no such arrays",
+        "not_gpu: not on a real GPU, where cuBLAS rounds otherwise, or CuPy has no such arrays",
     )
     config.addinivalue_line("markers", "cpu: in a module that runs on devices, a test for the CPU alone")

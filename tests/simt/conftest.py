@@ -19,7 +19,7 @@ def in_order(module: Any, order: str) -> Any:
 
 
 ORDERS = ["forward", "reverse", "random-1", "random-2"]
-# The project's kernels, which have the most tests: tests/kernels runs them forward, tests/cuda in random order.
+# The project's kernels have the most tests: tests/kernels runs them forward, tests/cuda in random order.
 KERNEL_ORDERS = ["reverse", "random-1"]
 
 

@@ -130,7 +130,7 @@ def step(plan: dict[str, Any], device: Device, number: str, batch: int, units: i
             issued = PER_SCHEDULER * chunks * rows * (columns // 32) * chunk * device.fma_cycles[number]
             cycles("products", max(issued, WARPS * chunks * rows * BROADCAST_CYCLES))
             found.shared_bytes += 2 * operand_bytes
-        # Partial sums through shared memory, 128 bytes in a cycle; resident weights keep places for all groups.
+        # Partial sums through shared memory, 128 bytes in a cycle. Resident weights keep all groups' places.
         sum_bytes = max(size, 4)
         written = WARPS * 8 * (groups if form == "anew" else at_once) * columns * sum_bytes
         read = WARPS * rows * columns * sum_bytes
