@@ -137,7 +137,7 @@ def test_predictions_stand_beside_times(device: SimDevice) -> None:
     ("name", "multiprocessors", "known"),
     [
         ("NVIDIA H100 80GB HBM3", 132, "H100"),
-        ("NVIDIA H200", 132, "H100"),
+        ("NVIDIA H200", 132, "H200"),
         ("NVIDIA A100-SXM4-80GB", 108, "A100"),
         ("NVIDIA H100 PCIe", 114, None),
         ("NVIDIA A10", 72, None),
