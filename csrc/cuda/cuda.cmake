@@ -6,7 +6,8 @@
 
 set(FUSEDLSTM_CUDA AUTO CACHE STRING "Compile the CUDA kernels: AUTO, where a CUDA compiler is found; ON; OFF")
 # Machine code runs on later devices of the same major version too: 80 on 86 to 89, 100 on 103, 120 on 121.
-# The last one is there as PTX besides, from which drivers make code for devices that are later still.
+# PTX is there besides, of the last one but at most of 90, from which drivers make code for devices that are
+# later still.
 set(FUSEDLSTM_CUDA_ARCHITECTURES "" CACHE STRING
   "Architectures of the CUDA kernels, for example 80;90; by default those of 75;80;90;100;110;120 that the compiler has")
 option(FUSEDLSTM_CUDA_REPORT "Log what the CUDA compiler says of each kernel's resources, and compile the tests' kernels too" OFF)
@@ -101,14 +102,28 @@ message(STATUS "CUDA kernels: compiled by nvcc ${CMAKE_CUDA_COMPILER_VERSION}, $
 # operation of a multiply and an add. Machine code is compressed, which leaves a fifth of it.
 function(add_cuda_kernels name architectures)
   add_library(${name} OBJECT ${ARGN})
-  list(TRANSFORM architectures APPEND "-real")
-  list(TRANSFORM architectures REPLACE "-real$" "" AT -1)
+  # Half of a compilation is that to PTX. Kernels use nothing that came after 90, so later ones share its.
+  set(virtuals "")
+  foreach(number ${architectures})
+    set(virtual ${number})
+    if(virtual GREATER 90)
+      set(virtual 90)
+    endif()
+    list(APPEND virtuals ${virtual})
+    list(APPEND codes_of_${virtual} sm_${number})
+  endforeach()
+  list(APPEND codes_of_${virtual} compute_${virtual})
+  list(REMOVE_DUPLICATES virtuals)
+  foreach(virtual ${virtuals})
+    list(JOIN codes_of_${virtual} "," codes)
+    target_compile_options(${name} PRIVATE "-gencode=arch=compute_${virtual},code=[${codes}]")
+  endforeach()
   set(compress "--compress-mode=size")
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13)
     set(compress "-Xfatbin=-compress-all") # What every driver for CUDA 12 can read.
   endif()
-  set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES "${architectures}" CUDA_STANDARD 20
-    CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden)
+  set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES OFF CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
+    CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden)
   target_compile_options(${name} PRIVATE --fmad=false ${compress} -Xcompiler=-Wall,-Wextra)
   if(FUSEDLSTM_WERROR)
     target_compile_options(${name} PRIVATE -Werror all-warnings -Xcompiler=-Werror -Xptxas=--warning-as-error)

@@ -9,7 +9,7 @@ namespace {
 template <class T>
 __global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     dropout_kernel(const Dropout p, const T* x, T* y) {
-  using Sum = SumOf<T>;
+  using Sum = StateOf<T>;
   const Sum scale = static_cast<Sum>(p.scale);
   for_each_own_of_batch(p.batch, p.steps, p.features, [&](Index b, Index t, Index j) {
     const Index row = b * p.steps + t;
@@ -24,7 +24,7 @@ template <class T>
 __global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     sum_rows_kernel(const Index rows, const Index features, const Index* starts, const Index* order,
                     const T* from, T* sums) {
-  using Sum = SumOf<T>;
+  using Sum = StateOf<T>;
   for_each_own<1>(rows, features, [&](Index row, Index j) {
     Sum sum(0);
     for (Index k = starts[row]; k < starts[row + 1]; ++k) {

@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
       if (!own.exists) continue;
       const Index state = own.b * H + own.unit;
       c_of[pass] = p.c[state];
-      factors[pass] = factor_of(state);
+      if (Items::single) factors[pass] = factor_of(state);
     }
   };
   items.cells(0, cells);
@@ -160,8 +160,9 @@ __global__ void __launch_bounds__(grid_threads, 1)
           }
         }
         const T stored = narrowed<T>(h.v);
+        const S factor = Items::single ? factors[pass] : factor_of(own.b * H + own.unit);
         *(Items::single ? only.write : exchange.at(s + 1, own.b, own.unit)) =
-            F::operand(factors[pass] * widened(stored));
+            F::operand(factor * widened(stored));
         c_of[pass] = c.v;
         stepped[pass] = {{narrowed<T>(values.gates.i.v), narrowed<T>(values.gates.f.v),
                           narrowed<T>(values.gates.g.v), narrowed<T>(values.gates.o.v)},

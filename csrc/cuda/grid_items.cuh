@@ -32,9 +32,9 @@ class GridItems {
   template <class Layout>
   __device__ __forceinline__ GridItems(const Layout& layout, const Problem& p, int groups_at_once)
       : p_(p),
+        rows_of_slice_(layout.rows),
         rows_at_once_(groups_at_once * rows_of_group),
-        first_row_(static_cast<Index>(blockIdx.y) * layout.rows),
-        rows_(static_cast<int>(p.batch - first_row_ < layout.rows ? p.batch - first_row_ : layout.rows)),
+        rows_(static_cast<int>(p.batch - first() < layout.rows ? p.batch - first() : layout.rows)),
         parts_((rows_ + at_once() - 1) / at_once()),
         count_((layout.slices - static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) - 1) /
                static_cast<int>(gridDim.x) * parts_) {}
@@ -45,7 +45,7 @@ class GridItems {
     return static_cast<int>(blockIdx.x) + turn * static_cast<int>(gridDim.x);
   }
   __device__ __forceinline__ Index first_row(int item) const {
-    return single ? first_row_ : first_row_ + item % parts_ * at_once();
+    return single ? first() : first() + item % parts_ * at_once();
   }
   // Groups of rows, at least one of which exists.
   __device__ __forceinline__ int groups(int item) const {
@@ -60,7 +60,7 @@ class GridItems {
     cell.column = number % slice_units;
     cell.b = first_row(item) + cell.row;
     cell.unit = static_cast<Index>(slice(item)) * slice_units + cell.column;
-    cell.in_row = cell.row < at_once() && cell.b < first_row_ + rows_;
+    cell.in_row = cell.row < at_once() && cell.b < first() + rows_;
     cell.exists = cell.in_row && cell.unit < p_.units;
     if (cell.in_row) cell.length = length(cell.b);
     return cell;
@@ -73,7 +73,7 @@ class GridItems {
   __device__ __forceinline__ int longest() const {
     if (p_.lengths == nullptr) return static_cast<int>(p_.steps);
     int most = 0;
-    for (int row = 0; row < rows_; ++row) most = max(most, length(first_row_ + row));
+    for (int row = 0; row < rows_; ++row) most = max(most, length(first() + row));
     return most;
   }
   template <class Body>
@@ -93,6 +93,8 @@ class GridItems {
     if (slice_units != 16 || tile.sums_pitch % 32 == 0) return number;
     return number / 8 * 8 + number % 8 / 2 + number % 2 * 4;
   }
+  // The slice's first row.
+  __device__ __forceinline__ Index first() const { return static_cast<Index>(blockIdx.y) * rows_of_slice_; }
   // Rows of a product: a constant where registers are scarce.
   __device__ __forceinline__ int at_once() const { return Product::resident ? tile.rows : rows_at_once_; }
   __device__ __forceinline__ int length(Index b) const {
@@ -101,8 +103,8 @@ class GridItems {
 
   // References to a kernel's parameters cost no registers.
   const Problem& p_;
+  const int& rows_of_slice_;
   int rows_at_once_;
-  Index first_row_;
   int rows_;
   int parts_;
   int count_;

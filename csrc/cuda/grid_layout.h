@@ -58,9 +58,10 @@ struct GridTile {
 constexpr int weight_registers(bool tensor_cores, int number_bytes, Direction direction, bool options,
                                GridForm form) {
   if (form == GridForm::anew) return 0;
-  if (form == GridForm::narrow) return 128;
-  if (tensor_cores) return direction == Direction::forward && !options ? 96 : 64;
-  if (direction == Direction::forward) return number_bytes == 8 ? 64 : 128;
+  const bool forward = direction == Direction::forward;
+  if (form == GridForm::narrow) return number_bytes == 2 ? 128 : forward ? 96 : 112;
+  if (tensor_cores) return forward && !options && number_bytes == 2 ? 96 : 64;
+  if (forward) return number_bytes == 8 ? 64 : 128;
   return 96;
 }
 

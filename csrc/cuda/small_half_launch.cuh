@@ -48,7 +48,7 @@ inline Launch small_half_shape(const char* name, Index batch, Index units, cudaS
 
 template <class T>
 void small_half_forward(const SequenceForward<T>& p, const CellOptions<float>* options, cudaStream_t stream) {
-  check_small(p.units, p.steps);
+  check_small(p.batch, p.units, p.steps);
   if (p.batch == 0 || p.units == 0) return;
   const bool paired = in_pairs(p.units, p.z_x, p.bias, p.recurrent_kernel, p.h0, p.c0, p.recurrent_mask, p.y,
                                p.h, p.c, p.gates, p.cells);
@@ -64,7 +64,7 @@ void small_half_forward(const SequenceForward<T>& p, const CellOptions<float>* o
 template <class T>
 void small_half_backward(const SequenceBackward<T>& p, const CellOptions<float>* options,
                          cudaStream_t stream) {
-  check_small(p.units, p.steps);
+  check_small(p.batch, p.units, p.steps);
   if (p.batch == 0 || p.units == 0) return;
   const bool paired = in_pairs(p.units, p.recurrent_kernel, p.recurrent_mask, p.cells, p.dy, p.dh, p.dc,
                                p.gates, p.dh0, p.dc0, p.dpeepholes);

@@ -95,14 +95,14 @@ class Weights {
 struct Own {
   int row;  // in the block
   int unit;
-  Index b;  // in the batch
+  int b;  // in the batch
   int length;
   bool exists;
 
   __device__ __forceinline__ Own(Index batch, int steps, int units, const Index* lengths, int rows)
       : row(static_cast<int>(threadIdx.x) / units),
         unit(static_cast<int>(threadIdx.x) - row * units),
-        b(static_cast<Index>(blockIdx.x) * rows + row),
+        b(static_cast<int>(blockIdx.x) * rows + row),
         length(0),
         exists(row < rows && b < batch) {
     if (exists) length = lengths == nullptr ? steps : static_cast<int>(lengths[b]);
@@ -137,7 +137,9 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
   const Weights<T, registers> weights(H, rest, [&](int n) { return p.recurrent_kernel[n * 4 * H + t]; });
   const int steps = static_cast<int>(p.steps);
   const Own own(p.batch, steps, H, p.lengths, rows);
-  const Index state = own.b * H + own.unit;
+  const auto state = [&] {
+    return own.b * p.units + own.unit;
+  };  // made anew each time, for want of registers
   const auto cell = maker.cell(own.unit, H);
   const UnitZoneout<T, Maker> zoneout(maker, own.b, own.unit);
 
@@ -148,11 +150,11 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
   T h{};
   T c{};
   if (own.exists) {
-    if (p.recurrent_mask != nullptr) factor = p.recurrent_mask[state];
-    h = value_or_zero(p.h0, state);
-    c = value_or_zero(p.c0, state);
+    if (p.recurrent_mask != nullptr) factor = p.recurrent_mask[state()];
+    h = value_or_zero(p.h0, state());
+    c = value_or_zero(p.c0, state());
     *operand = factor * h;
-    if (p.cells != nullptr) p.cells[state] = c;
+    if (p.cells != nullptr) p.cells[state()] = c;
   }
   __syncthreads();
   for (int s = 0; s < steps; ++s) {
@@ -193,13 +195,13 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
         }
       }
       p.y[(own.b * p.steps + s) * H + own.unit] = p.zero_padding && s >= own.length ? T(0) : h;
-      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = c;
+      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state()] = c;
     }
     __syncthreads();
   }
   if (own.exists) {
-    p.h[state] = h;
-    p.c[state] = c;
+    p.h[state()] = h;
+    p.c[state()] = c;
   }
 }
 
@@ -221,7 +223,7 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
                                       [&](int n) { return p.recurrent_kernel[k * 4 * H + gate * H + n]; });
   const int steps = static_cast<int>(p.steps);
   const Own own(p.batch, steps, H, p.lengths, rows);
-  const Index state = own.b * H + own.unit;
+  const Index state = own.b * p.units + own.unit;
   const ThreadClip<T, Maker> clip(maker);
   auto cell = maker.cell(own.unit, H);
   clip.give(cell);
@@ -302,7 +304,8 @@ __global__ void __launch_bounds__(SmallTraits<T>::most_threads, 1)
     p.dh0[state] = dh;
     p.dc0[state] = dc;
     if (has_options && p.dpeepholes != nullptr) {
-      for (int i = 0; i < 3; ++i) p.dpeepholes[(3 * own.b + i) * H + own.unit] = peepholes[i].v;
+      for (int i = 0; i < 3; ++i)
+        p.dpeepholes[(3 * static_cast<Index>(own.b) + i) * H + own.unit] = peepholes[i].v;
     }
   }
 }
@@ -313,7 +316,7 @@ void launch_small(const char* name, const Problem& p, const Maker& maker, cudaSt
                   void (*few)(Problem, int, int, Maker), void (*many)(Problem, int, int, Maker)) {
   constexpr bool options = !std::is_same_v<Maker, Plain>;
   using Traits = SmallTraits<T, options>;
-  check_small(p.units, p.steps);
+  check_small(p.batch, p.units, p.steps);
   if (p.batch == 0 || p.units == 0) return;
   const int registers = registers_for<T, options>(p.units);
   const SmallShared<T> shared(static_cast<int>(p.units), registers);

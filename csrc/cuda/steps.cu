@@ -97,7 +97,7 @@ template <class T>
 __global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     sum_repeats_kernel(const RealSteps real, const Index features, const Sequence<const T> from, T* sums,
                        T* first) {
-  using Sum = SumOf<T>;
+  using Sum = StateOf<T>;
   for_each_own<1>(real.batch, features, [&](Index b, Index j) {
     // Where the sum goes: beginning with `first`, a place further with each real step.
     T* out = first + b * features + j;
@@ -128,7 +128,7 @@ template <class T>
 __global__ void __launch_bounds__(threads_for_rows, blocks_for_rows)
     previous_states_kernel(const RealSteps real, const Index features, const T* h0, const T* y,
                            const T* factors, T* previous) {
-  using Sum = SumOf<T>;
+  using Sum = StateOf<T>;
   for_each_own_of_batch(real.batch, real.steps, features, [&](Index b, Index s, Index j) {
     const Index row = b * real.steps + s;
     T value(0.0f);

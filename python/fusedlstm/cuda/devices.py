@@ -91,7 +91,7 @@ def why_unavailable(index: int = 0) -> str | None:
 def runs_on(compiled: Sequence[int], major: int, minor: int) -> bool:
     """Return whether there is machine code for a compute capability, or PTX that its driver compiles.
 
-    Machine code runs on the same major version, from its minor version on; PTX is of the last architecture.
+    Machine code runs on the same major version, from its minor version on; PTX on what comes after the last.
 
     Parameters
     ----------
