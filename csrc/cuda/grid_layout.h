@@ -19,11 +19,14 @@ namespace fusedlstm::cuda {
 enum class Direction : std::uint8_t { forward, backward };
 
 // What a block has to do in a step.
-//   narrow  one product of one group of rows, with tensor cores and a plain cell: where there are
-//           multiprocessors enough for every slice of every group, a step is nothing but latencies, and a
-//           block that knows it has one product keeps in registers what others look up
-//   wide    one or several products with the same weights, which stay on the multiprocessor as far as they
-//   fit anew    several products with different weights, which are read anew
+//
+// narrow: one product of one group of rows, with tensor cores and a plain cell. Where there are
+// multiprocessors enough for every slice of every group, a step is nothing but latencies, and a block that
+// knows that it has one product keeps in registers what others look up.
+//
+// wide: one or several products with the same weights, which stay on the multiprocessor as far as they fit.
+//
+// anew: several products with different weights, which are read anew.
 enum class GridForm : std::uint8_t { narrow, wide, anew };
 
 constexpr const char* name_of(GridForm form) {

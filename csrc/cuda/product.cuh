@@ -1,6 +1,7 @@
 // The recurrent product of a block of a grid kernel: its slice of the weights, in registers, shared memory
 // and global memory as grid_layout.h says, times rows of operands. Partial sums of the eight warps lie in
-// shared memory and are added in the order of the warps, so that a result's bits depend on K alone.
+// shared memory and are added in the order of the warps, so that a result's bits depend on K and the form
+// alone.
 #pragma once
 
 #include "formats.cuh"

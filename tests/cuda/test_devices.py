@@ -51,7 +51,7 @@ def test_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda.architectures() == ()
     reason = str(cuda.why_unavailable())
     assert reason.startswith("fusedlstm was built without CUDA")
-    assert "-C cmake.define.FUSEDLSTM_CUDA=ON" in reason
+    assert "--config-settings=cmake.define.FUSEDLSTM_CUDA=ON" in reason
     with pytest.raises(RuntimeError, match="built without CUDA"):
         cuda.device_properties()
     assert cuda_devices() == reason
