@@ -22,7 +22,8 @@ __all__ = [
 _NOT_BUILT = (
     "fusedlstm was built without CUDA: install it again where nvcc of CUDA 12 or 13 is "
     "(pip install nvidia-cuda-nvcc nvidia-cuda-cccl brings one), with "
-    "pip install . --config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for CuPy"
+    "pip install . --config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for "
+    "CuPy"
 )
 
 
