@@ -45,8 +45,9 @@ def test_cmake_lists_the_instruction_sets() -> None:
     assert "-mavx2" in instruction_sets()["avx2"]
 
 
+@pytest.mark.parametrize("number", ["float", "double"])
 @pytest.mark.parametrize("name", instruction_sets())
-def test_weak_symbols(name: str, compiler: str, tmp_path: Path) -> None:
+def test_weak_symbols(name: str, number: str, compiler: str, tmp_path: Path) -> None:
     machine_is_arm = platform.machine() in ARM
     if name != "scalar" and (name == "neon") != machine_is_arm:
         pytest.skip(f"{name} is of another architecture")
@@ -61,6 +62,7 @@ def test_weak_symbols(name: str, compiler: str, tmp_path: Path) -> None:
             "-fPIC",
             f"-DFUSEDLSTM_ISA={name}",
             f'-DFUSEDLSTM_VEC="vec_{name}.h"',
+            f"-DFUSEDLSTM_NUMBER={number}",
             *instruction_sets()[name],
             "-c",
             str(ROOT / "csrc" / "cpu" / "kernels.cpp"),

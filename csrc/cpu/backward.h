@@ -46,21 +46,28 @@ template <class T, class Cell, class Lanes>
   const T* activated = p.activated + layout.place(unit / V::width, s, b);
   const Gates<V> gates{V::load(activated), V::load(activated + V::width), V::load(activated + 2 * V::width),
                        V::load(activated + 3 * V::width)};
-  CellGradients<V> d;
-  if (Cell::has_options && p.options->zoneout.c > 0) {
+  const bool zoned = Cell::has_options && p.options->zoneout.c > 0;
+  // The cell's own state and its activation; with zoneout the tape has a mixture with the one before.
+  V own = c;
+  V activated_c(0);
+  V dc_own = V::load(dc, lanes);
+  V dc_kept(0);
+  if (zoned) {
     const RowZoneout<T> zoneout(p.options->zoneout, ZonedState::c, b, p.timeline.offset + s);
     const KeptShare<V> share = zoneout.of(unit);
-    const V dc_next = V::load(dc, lanes);
-    const V fresh = new_cell(cell, gates.i, gates.f, gates.g, c_prev);
-    if (p.new_cells != nullptr) fresh.store(p.new_cells + (s * B + b) * H + unit, lanes);
-    d = cell_backward(cell, gates, c_prev, fresh, cell.output(fresh), dh, share.to_fresh(dc_next));
-    d.c_prev = d.c_prev + share.to_previous(dc_next);
+    own = new_cell(cell, gates.i, gates.f, gates.g, c_prev);
+    if (p.new_cells != nullptr) own.store(p.new_cells + (s * B + b) * H + unit, lanes);
+    activated_c = cell.output(own);
+    dc_kept = share.to_previous(dc_own);
+    dc_own = share.to_fresh(dc_own);
   } else {
-    d = cell_backward(cell, gates, c_prev, c, cell.output_of_step(c, gates.o, h), dh, V::load(dc, lanes));
-    if (p.dh_steps != nullptr) {
-      dh.store(p.dh_steps + (s * B + b) * H + unit, lanes);
-      d.c.store(p.dc_steps + (s * B + b) * H + unit, lanes);
-    }
+    activated_c = cell.output_of_step(c, gates.o, h);
+  }
+  CellGradients<V> d = cell_backward(cell, gates, c_prev, own, activated_c, dh, dc_own);
+  if (zoned) d.c_prev = d.c_prev + dc_kept;
+  if (!zoned && p.dh_steps != nullptr) {
+    dh.store(p.dh_steps + (s * B + b) * H + unit, lanes);
+    d.c.store(p.dc_steps + (s * B + b) * H + unit, lanes);
   }
   d.z.i.store(tape);
   d.z.f.store(tape + V::width);
@@ -113,9 +120,10 @@ struct CellGradientPass {
 
 // The epilogue of a tile of dh: what comes back through the recurrence, the step's own gradient, and the
 // cell; or that of a tile of dm, which is for the cell as it is.
-template <class Pass, bool with_options, bool projected, class T>
+template <class Pass, bool with_options, class T>
 [[gnu::noinline]] void run_gradients(const typename Pass::Problem& p, const GateTape& layout, const T* sums,
-                                     const Index* rows, Index count, Index s, Index panel, bool last) {
+                                     const Index* rows, Index count, Index s, Index panel, bool of_m,
+                                     bool last) {
   using V = Vec<T>;
   const Index H = p.sizes.units;
   const GateClip<with_options, T> clip(p.options);
@@ -124,7 +132,7 @@ template <class Pass, bool with_options, bool projected, class T>
     const HiddenGradient<with_options, T> hidden(p, b, s, last);
     for_each_vector<T>(panel, H, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
       V dh = V::load(sums + j * V::width);
-      if constexpr (!projected) dh = hidden(dh, unit, lanes);
+      if (!of_m) dh = hidden(dh, unit, lanes);
       if constexpr (with_options) {
         Pass::finish(p, layout, option_cell(*p.options, H, unit, lanes, clip.ends()), dh, b, s, unit, lanes);
       } else {
@@ -209,9 +217,9 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
               if (p.m) {
                 keep_hidden_gradients(p, sums, tile, count, s, panel, last);
               } else if (p.options == nullptr) {
-                run_gradients<Pass, false, false>(p, layout, sums, tile, count, s, panel, last);
+                run_gradients<Pass, false>(p, layout, sums, tile, count, s, panel, false, last);
               } else {
-                run_gradients<Pass, true, false>(p, layout, sums, tile, count, s, panel, last);
+                run_gradients<Pass, true>(p, layout, sums, tile, count, s, panel, false, last);
               }
             });
       };
@@ -227,9 +235,9 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
             [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
               if (normal) return;
               if (p.options == nullptr) {
-                run_gradients<Pass, false, true>(p, layout, sums, rows + first, count, s, panel, false);
+                run_gradients<Pass, false>(p, layout, sums, rows + first, count, s, panel, true, false);
               } else {
-                run_gradients<Pass, true, true>(p, layout, sums, rows + first, count, s, panel, false);
+                run_gradients<Pass, true>(p, layout, sums, rows + first, count, s, panel, true, false);
               }
             });
       };

@@ -9,24 +9,25 @@
 
 namespace fusedlstm {
 
-#if defined(FUSEDLSTM_HAS_AVX512)
-namespace avx512 {
-const KernelSet& kernel_set();
-}
-#endif
-#if defined(FUSEDLSTM_HAS_AVX2)
-namespace avx2 {
-const KernelSet& kernel_set();
-}
-#endif
-#if defined(FUSEDLSTM_HAS_NEON)
-namespace neon {
-const KernelSet& kernel_set();
-}
-#endif
-namespace scalar {
-const KernelSet& kernel_set();
-}
+// What kernels.cpp leaves of each instruction set that this library is built with.
+#define FUSEDLSTM_SET(isa)                                                           \
+  namespace isa {                                                                    \
+  template <class T>                                                                 \
+  const Kernels<T>& kernels();                                                       \
+  template <>                                                                        \
+  const Kernels<float>& kernels();                                                   \
+  template <>                                                                        \
+  const Kernels<double>& kernels();                                                  \
+  inline const KernelSet& kernel_set() {                                             \
+    static const KernelSet set{#isa, isa::kernels<float>(), isa::kernels<double>()}; \
+    return set;                                                                      \
+  }                                                                                  \
+  }
+FUSEDLSTM_SET(avx512)
+FUSEDLSTM_SET(avx2)
+FUSEDLSTM_SET(neon)
+FUSEDLSTM_SET(scalar)
+#undef FUSEDLSTM_SET
 
 namespace {
 

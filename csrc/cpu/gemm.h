@@ -121,30 +121,33 @@ template <int R, int P, class T, class Left, class W>
   }
 }
 
-// Calls body(rows, first) with rows a compile-time number, for tiles that cover `count` rows as evenly as
-// they can: four rows are 2 + 2 rather than 3 + 1, which would leave the last tile waiting for loads.
+// A number of a tile's rows that the compiler knows.
 template <int R>
 struct TileRows {
   static constexpr int value = R;
 };
 
+// Calls body(TileRows<count>{}). What does not need to know it stays outside, where there is one of it and
+// not one for each number of rows.
 template <int R, class Body>
-[[gnu::always_inline]] inline void with_tile_rows(Index count, Index first, const Body& body) {
+[[gnu::always_inline]] inline void with_tile_rows(Index count, const Body& body) {
   if constexpr (R == 1) {
-    body(TileRows<1>{}, first);
+    body(TileRows<1>{});
   } else if (count == R) {
-    body(TileRows<R>{}, first);
+    body(TileRows<R>{});
   } else {
-    with_tile_rows<R - 1>(count, first, body);
+    with_tile_rows<R - 1>(count, body);
   }
 }
 
+// Calls body(first, count) for tiles that cover `rows` as evenly as they can: four rows are 2 + 2 rather than
+// 3 + 1, which would leave the last tile waiting for loads.
 template <class T, class Body>
 [[gnu::always_inline]] inline void for_each_tile(Index rows, const Body& body) {
   Index tiles = divide_up(rows, Tile<T>::rows);
   for (Index first = 0; tiles > 0; --tiles) {
     const Index count = divide_up(rows - first, tiles);
-    with_tile_rows<Tile<T>::rows>(count, first, body);
+    body(first, count);
     first += count;
   }
 }
@@ -212,18 +215,22 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
       const Index depth = smaller(block, K - k);
       const Index skip = segments ? k / left.segment * left.jump : k;
       const W* block_panel = panels + panel * stride + k * columns;
-      for_each_tile<T>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
-        constexpr int R = decltype(tile_rows)::value;
+      for_each_tile<T>(rows, [&](Index first, Index tile_rows) FUSEDLSTM_INLINE {
         const bool last = k + depth == K;
         T* paused = partial + first * columns;
         const Start<T> from[1] = {k == 0 ? start(first, panel) : Start<T>{paused, columns}};
         T* const sums[1] = {last ? place(first, panel, 0) : paused};
-        RowPointers<R, T> pointers;
-        for (int r = 0; r < R; ++r) pointers.p[r] = left.row(first + r) + skip;
-        pointers.segment = segments ? left.segment : depth;
-        pointers.jump = left.jump;
-        multiply_tile<R, 1, T>(from, pointers, block_panel, 0, depth, sums);
-        if (last) finish(first, panel, R, sums[0]);
+        const T* left_rows[Tile<T>::rows];
+        for (Index r = 0; r < tile_rows; ++r) left_rows[r] = left.row(first + r) + skip;
+        with_tile_rows<Tile<T>::rows>(tile_rows, [&](auto known) FUSEDLSTM_INLINE {
+          constexpr int R = decltype(known)::value;
+          RowPointers<R, T> pointers;
+          for (int r = 0; r < R; ++r) pointers.p[r] = left_rows[r];
+          pointers.segment = segments ? left.segment : depth;
+          pointers.jump = left.jump;
+          multiply_tile<R, 1, T>(from, pointers, block_panel, 0, depth, sums);
+        });
+        if (last) finish(first, panel, tile_rows, sums[0]);
       });
       k += depth;
     } while (k < K);

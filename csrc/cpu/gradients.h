@@ -179,7 +179,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
                                                  FUSEDLSTM_INLINE { __builtin_prefetch(row + column, 1); });
               }
               const PackedColumns<T, R> packed{left + which * block_size + index * block * R, depths[which]};
-              with_tile_rows<R>(count, 0, [&](auto tile_rows, Index) FUSEDLSTM_INLINE {
+              with_tile_rows<R>(count, [&](auto tile_rows) FUSEDLSTM_INLINE {
                 const Start<T> from[1] = {zeros<T>()};
                 T* const sums[1] = {finished};
                 multiply_tile<decltype(tile_rows)::value, 1, T>(from, packed, values, 0, depths[which], sums);

@@ -127,12 +127,13 @@ template <class Place, class Finish>
   }
   for (; done < count; ++done) {
     const Index panel = order.at(done);
-    for_each_tile<float>(rows, [&](auto tile_rows, Index first) FUSEDLSTM_INLINE {
-      constexpr int R = decltype(tile_rows)::value;
+    for_each_tile<float>(rows, [&](Index first, Index tile_rows) FUSEDLSTM_INLINE {
       float* const sums[1] = {place(first, panel, 0)};
-      multiply_integer_tile<R, 1>(left.values + first * left.stride, left.stride, panels + panel * stride, 0,
-                                  pairs, sums);
-      finish(first, panel, R, sums[0]);
+      with_tile_rows<Tile<float>::rows>(tile_rows, [&](auto known) FUSEDLSTM_INLINE {
+        multiply_integer_tile<decltype(known)::value, 1>(left.values + first * left.stride, left.stride,
+                                                         panels + panel * stride, 0, pairs, sums);
+      });
+      finish(first, panel, tile_rows, sums[0]);
     });
   }
 }

@@ -1,4 +1,5 @@
-// Compiled once per instruction set, by add_isa() in CMakeLists.txt. Only this file's table leaves it.
+// Compiled once per instruction set and type of numbers, by add_isa() in CMakeLists.txt. Only this file's
+// table leaves it.
 #include "kernels.h"
 
 #include "backward.h"
@@ -52,12 +53,15 @@ constexpr Kernels<T> table() {
   return kernels;
 }
 
-#define FUSEDLSTM_QUOTE(name) #name
-#define FUSEDLSTM_NAME(name) FUSEDLSTM_QUOTE(name)
-constexpr KernelSet set{FUSEDLSTM_NAME(FUSEDLSTM_ISA), table<float>(), table<double>()};
-
 }  // namespace
 
-const KernelSet& kernel_set() { return set; }
+template <class T>
+const Kernels<T>& kernels();
+
+template <>
+const Kernels<FUSEDLSTM_NUMBER>& kernels() {
+  static constexpr Kernels<FUSEDLSTM_NUMBER> all = table<FUSEDLSTM_NUMBER>();
+  return all;
+}
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

@@ -176,8 +176,8 @@ struct Kernels {
 
 struct KernelSet {
   const char* name;
-  Kernels<float> f32;
-  Kernels<double> f64;
+  const Kernels<float>& f32;
+  const Kernels<double>& f64;
 
   template <class T>
   const Kernels<T>& of() const {
