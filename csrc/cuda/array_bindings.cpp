@@ -136,8 +136,9 @@ void add_columns(const std::string& number, Index rows, Index columns, bool wide
   });
 }
 
+// Types are the module's own: a process may have that of the simulator beside the real one.
 void bind_updates(py::module_& module) {
-  py::class_<UpdateSettings>(module, "UpdateSettings")
+  py::class_<UpdateSettings>(module, "UpdateSettings", py::module_local())
       .def(py::init<double, double, double, double>(), py::arg("learning_rate"), py::arg("weight_decay"),
            py::arg("clip"), py::arg("scale"));
   module.def("sgd_update", &update_by_sgd, py::kw_only(), py::arg("number"), py::arg("size"),
@@ -157,7 +158,7 @@ void bind_updates(py::module_& module) {
 
 void bind_arrays(py::module_& module) {
   bind_updates(module);
-  py::class_<RealSteps>(module, "RealSteps")
+  py::class_<RealSteps>(module, "RealSteps", py::module_local())
       .def(py::init([](Index batch, Index steps, const Address& lengths, const Address& times,
                        const Address& counts) {
              return RealSteps{batch, steps, at<const Index>(lengths), at<const std::int32_t>(times),
@@ -165,7 +166,7 @@ void bind_arrays(py::module_& module) {
            }),
            py::kw_only(), py::arg("batch"), py::arg("steps"), py::arg("lengths") = py::none(),
            py::arg("times") = py::none(), py::arg("counts") = py::none());
-  py::class_<StridedAddress>(module, "StridedAddress")
+  py::class_<StridedAddress>(module, "StridedAddress", py::module_local())
       .def(py::init<std::uintptr_t, Index, Index>(), py::arg("address"), py::arg("row"), py::arg("step"));
   module.def("find_steps", &find, py::kw_only(), py::arg("batch"), py::arg("steps"),
              py::arg("mask") = py::none(), py::arg("last") = py::none(), py::arg("lengths"), py::arg("times"),
