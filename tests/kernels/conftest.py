@@ -27,7 +27,7 @@ DEVICES = os.environ.get("FUSEDLSTM_TEST_DEVICES", "cpu,simt,gpu").split(",")
 STRIDE = 9
 LONG = 12
 # Numbers of a problem, B T (I + H) H, beyond which one is too large for it.
-LARGEST = 400_000
+LARGEST = 350_000
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

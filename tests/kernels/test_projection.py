@@ -136,13 +136,14 @@ def test_bits(cell: str | None, mask: str | None, case: tuple[Shape, int], dtype
 
 @pytest.mark.not_gpu
 @pytest.mark.parametrize("cell", [None, "all", "zoneout"])
-def test_rows_do_not_depend_on_the_batch(cell: str | None, dtype: Number) -> None:
+def test_rows_do_not_depend_on_the_batch(cell: str | None, dtype: Number, device: str) -> None:
     """Any choice of rows, in any order, gives what they give among the others, for any number of threads."""
     variant = make_projected(((26, 3, 9, 40), 70), dtype, cell)
     whole = variant.run()
     random = np.random.default_rng(5)
     selections = [[b] for b in range(26)] + [list(range(size)) for size in range(2, 26, 3)]
-    for number, chosen in enumerate([*selections, list(random.permutation(26))]):
+    tried = selections if device == "cpu" else selections[::5]
+    for number, chosen in enumerate([*tried, list(random.permutation(26))]):
         ops.set_num_threads(1 + number % 3)
         p = variant.p
         names = ("x", "h0", "c0", "dy", "dh", "dc")
