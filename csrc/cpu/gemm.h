@@ -220,7 +220,7 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
         T* paused = partial + first * columns;
         const Start<T> from[1] = {k == 0 ? start(first, panel) : Start<T>{paused, columns}};
         T* const sums[1] = {last ? place(first, panel, 0) : paused};
-        const T* left_rows[Tile<T>::rows];
+        const T* left_rows[Tile<T>::rows] = {};
         for (Index r = 0; r < tile_rows; ++r) left_rows[r] = left.row(first + r) + skip;
         with_tile_rows<Tile<T>::rows>(tile_rows, [&](auto known) FUSEDLSTM_INLINE {
           constexpr int R = decltype(known)::value;

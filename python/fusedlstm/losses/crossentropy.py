@@ -184,32 +184,27 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
         """Return each sample's loss and gradient; see `Loss.terms`."""
+        own = _places(y_true, y_pred.shape[-1])
         if self.from_logits:
-            log_p = _log_softmax(y_pred)
-            losses = -np.take_along_axis(log_p, y_true, axis=-1)[..., 0]
+            log_p = devices.contiguous(_log_softmax(y_pred))
             gradients = np.exp(log_p)
-            picked = np.take_along_axis(gradients, y_true, axis=-1)
-            _put(gradients, y_true, picked - 1)
-            return losses, gradients
+            gradients.reshape(-1)[own] -= 1
+            return -log_p.reshape(-1)[own].reshape(y_true.shape[:-1]), gradients
         total = y_pred.sum(axis=-1, keepdims=True)
-        share = np.take_along_axis(y_pred, y_true, axis=-1) / total
+        share = devices.contiguous(y_pred).reshape(-1)[own].reshape(y_true.shape) / total
         p, inside = _clipped(share)
         gradients = np.broadcast_to(inside / total, y_pred.shape).copy()
-        own = np.take_along_axis(gradients, y_true, axis=-1)
-        _put(gradients, y_true, own - inside / (p * total))
+        gradients.reshape(-1)[own] -= (inside / (p * total)).reshape(-1)
         return -np.log(p)[..., 0], gradients
 
 
-def _put(array: Array, classes: Labels, values: Array) -> None:
-    """Write to one class of each row, as `numpy.put_along_axis` does, which device arrays lack."""
-    if type(array) is np.ndarray:
-        np.put_along_axis(array, classes, values, axis=-1)
-        return
-    filled, flat = devices.contiguous(array), classes.reshape(-1)
-    rows = np.cumsum(np.ones_like(flat)) - 1
-    filled.reshape(-1)[rows * array.shape[-1] + flat] = values.reshape(-1)
-    if filled is not array:
-        array[...] = filled
+def _places(classes: Labels, count: int) -> Labels:
+    """Where each row's class lies in an array (..., count) in C order, its axes made one."""
+    flat = classes.reshape(-1)
+    # NumPy's function for this is slower, and device arrays have none.
+    rows = np.arange(flat.size) if type(flat) is np.ndarray else np.cumsum(np.ones_like(flat)) - 1
+    places: Labels = rows * count + flat
+    return places
 
 
 def _clipped(p: Array) -> tuple[Array, Array]:
