@@ -37,6 +37,7 @@ def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str
 
 
 # The sets share one source: what could differ is where their vectors end in rows and arrays.
+# tests/sanitize.sh has the same list.
 WHERE_VECTORS_END = (
     "test_lstm_forward.py",
     "test_lstm_backward.py",

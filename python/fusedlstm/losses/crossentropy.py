@@ -201,7 +201,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 def _places(classes: Labels, count: int) -> Labels:
     """Where each row's class lies in an array (..., count) in C order, its axes made one."""
     flat = classes.reshape(-1)
-    # NumPy's function for this is slower, and device arrays have none.
+    # Device arrays come without an arange of their own; take_along_axis is slower, and puts nothing there.
     rows = np.arange(flat.size) if type(flat) is np.ndarray else np.cumsum(np.ones_like(flat)) - 1
     places: Labels = rows * count + flat
     return places
