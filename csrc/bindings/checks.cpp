@@ -132,7 +132,7 @@ py::array contiguous_of_any_shape(const char* name, const py::handle& object, Nu
 py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
                       bool written) {
   py::array array = of_number(name, object, number);
-  if (shape_text(array) != shape_text(like)) {
+  if (!std::equal(array.shape(), array.shape() + array.ndim(), like.shape(), like.shape() + like.ndim())) {
     raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
   }
   check_direct(name, array, written);

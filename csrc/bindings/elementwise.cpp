@@ -1,4 +1,7 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
+#include <algorithm>
+#include <functional>
+
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
@@ -114,98 +117,187 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
   return target;
 }
 
-// The arrays of an optimizer update: of one dtype and shape, all but the gradient written in place.
-struct Slots {
-  Number number;
-  py::array param;
-  py::array grad;
-
-  Slots(const py::object& param_object, const py::object& grad_object)
-      : number(number_type("param", param_object)), param(py::reinterpret_borrow<py::array>(param_object)) {
-    check_kernels();
-    direct_like("param", param_object, number, param, true);
-    grad = direct_like("grad", grad_object, number, param, false);
+// An argument of an optimizer update: an array for each of `count` parameters, in a list, or the one itself
+// where the parameter is no list; or None for all.
+class PerParam {
+ public:
+  PerParam(const char* name, const py::object& given, bool listed, std::size_t count)
+      : name_(name), given_(given), listed_(listed) {
+    if (given.is_none() || !listed) return;
+    const std::string expected = "a list of " + std::to_string(count) + ", like param";
+    if (!is_list(given)) raise_type(name, expected, type_name(given));
+    if (py::len(given) != count) raise_value(name, expected, "one of " + std::to_string(py::len(given)));
   }
 
-  // Null for None.
-  template <class T>
-  T* optional(const char* name, const py::object& object) const {
-    return object.is_none() ? nullptr : mutable_data<T>(direct_like(name, object, number, param, true));
+  static bool is_list(const py::object& object) {
+    return py::isinstance<py::list>(object) || py::isinstance<py::tuple>(object);
   }
 
-  template <class T>
-  T* required(const char* name, const py::object& object) const {
-    if (object.is_none()) raise_type(name, "an array", "None");
-    return optional<T>(name, object);
+  py::object at(std::size_t i) const {
+    if (given_.is_none() || !listed_) return given_;
+    return py::reinterpret_borrow<py::sequence>(given_)[i];
   }
+  std::string name(std::size_t i) const {
+    return listed_ ? std::string(name_) + "[" + std::to_string(i) + "]" : std::string(name_);
+  }
+
+ private:
+  const char* name_;
+  const py::object& given_;
+  bool listed_;
 };
 
-template <class T, class Body>
-void update(const char* operation, const Slots& slots, const Body& body) {
-  T* param = mutable_data<T>(slots.param);
-  const T* grad = data_of<T>(slots.grad);
-  const Index size = slots.param.size();
-  const py::gil_scoped_release nogil;
-  const int threads =
-      parallel(size, elementwise_grain, [&](Range range, const Worker&) { body(range, param, grad); });
-  note_run(run_of(operation, slots.number, threads));
-}
+// What an optimizer update is told of its arrays: of one parameter, those of one dtype and shape, all but the
+// gradient written in place. All of them are checked before the first is written to.
+class Update {
+ public:
+  Update(const char* operation, const py::object& param, const py::object& grad,
+         const UpdateSettings& settings, const py::object& scale)
+      : operation_(operation),
+        listed_(PerParam::is_list(param)),
+        count_(listed_ ? py::len(param) : 1),
+        settings_(settings),
+        params_("param", param, listed_, count_),
+        grads_("grad", grad, listed_, count_),
+        scales_("scale", scale, listed_ && PerParam::is_list(scale), count_) {
+    check_kernels();
+    if (!(settings.clip > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(settings.clip));
+  }
 
-UpdateSettings settings(double learning_rate, double weight_decay, double clipvalue, double scale) {
-  if (!(clipvalue > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(clipvalue));
-  return {learning_rate, weight_decay, clipvalue, scale};
+  PerParam slots(const char* name, const py::object& given) const { return {name, given, listed_, count_}; }
+
+  // Calls make(zero of the number type, settings, param, grad, slot...), with null pointers for slots that
+  // are None, for each parameter. It returns what updates a range of it.
+  template <class Make, class... Slots>
+  void run(const Make& make, const Slots&... slots) {
+    std::vector<Part> parts;
+    std::vector<py::array> used;
+    Number number = Number::f32;
+    for (std::size_t i = 0; i < count_; ++i) {
+      const std::string name = params_.name(i);
+      const py::object object = params_.at(i);
+      number = number_type(name.c_str(), object);
+      const auto param = py::reinterpret_borrow<py::array>(object);
+      const auto like_param = [&](const PerParam& argument, bool written) {
+        return direct_like(argument.name(i).c_str(), argument.at(i), number, param, written);
+      };
+      like_param(params_, true);
+      used.push_back(param);
+      used.push_back(like_param(grads_, false));
+      UpdateSettings own = settings_;
+      own.scale = PyFloat_AsDouble(scales_.at(i).ptr());
+      if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+      with_number(number, [&](auto zero) {
+        using T = decltype(zero);
+        const auto slot = [&](const PerParam& argument) -> T* {
+          return argument.at(i).is_none() ? nullptr : mutable_data<T>(like_param(argument, true));
+        };
+        const T* grad_data = data_of<T>(used.back());
+        parts.push_back({param.size(), make(zero, own, mutable_data<T>(param), grad_data, slot(slots)...)});
+      });
+    }
+    check_apart(used);
+    const py::gil_scoped_release nogil;
+    const int threads = run_parts(parts);
+    note_run(run_of(operation_, number, threads));
+  }
+
+ private:
+  struct Part {
+    Index size;
+    std::function<void(Range)> run;
+  };
+
+  // Threads share all parameters' elements as if they were one array, so that many small ones cost one call.
+  // They meet at whole vectors.
+  static int run_parts(const std::vector<Part>& parts) {
+    constexpr Index vector = 16;
+    Index total = 0;
+    for (const Part& part : parts) total += part.size;
+    return parallel(total, elementwise_grain, [&](Range range, const Worker&) {
+      Index first = 0;
+      for (const Part& part : parts) {
+        const auto cut = [&](Index place) {
+          return place - first >= part.size ? part.size : std::max<Index>(place - first, 0) / vector * vector;
+        };
+        const Range own{cut(range.begin), cut(range.end)};
+        if (own.size() > 0) part.run(own);
+        first += part.size;
+      }
+    });
+  }
+
+  // Every second one is a parameter; one that came twice would be written by two threads at once.
+  static void check_apart(const std::vector<py::array>& used) {
+    std::vector<const py::array*> params;
+    for (std::size_t i = 0; i < used.size(); i += 2) params.push_back(&used[i]);
+    std::sort(params.begin(), params.end(),
+              [](const py::array* a, const py::array* b) { return a->data() < b->data(); });
+    for (std::size_t i = 1; i < params.size(); ++i) {
+      if (overlap(*params[i - 1], *params[i])) {
+        raise_value("param", "arrays apart from each other", "two that share memory");
+      }
+    }
+  }
+
+  const char* operation_;
+  bool listed_;
+  std::size_t count_;
+  UpdateSettings settings_;
+  PerParam params_;
+  PerParam grads_;
+  PerParam scales_;
+};
+
+void require(const char* name, const py::object& slot) {
+  if (slot.is_none()) raise_type(name, "an array", "None");
 }
 
 void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity,
                 double learning_rate, double momentum, bool nesterov, double weight_decay, double clipvalue,
-                double scale) {
-  const Slots slots(param, grad);
+                const py::object& scale) {
+  Update update("sgd_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
   if (velocity.is_none() && momentum != 0.0)
     raise_type("velocity", "an array, since momentum is not 0", "None");
-  with_number(slots.number, [&](auto zero) {
-    using T = decltype(zero);
-    const SgdRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), momentum, nesterov);
-    T* v = slots.optional<T>("velocity", velocity);
-    update<T>("sgd_update", slots,
-              [&](Range range, T* p, const T* g) { kernels().of<T>().sgd(rule, range, p, g, v); });
-  });
+  update.run(
+      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* v) {
+        const SgdRule<T> rule(settings, momentum, nesterov);
+        return [=](Range range) { kernels().of<T>().sgd(rule, range, p, g, v); };
+      },
+      update.slots("velocity", velocity));
 }
 
 void rmsprop_update(const py::object& param, const py::object& grad, const py::object& mean_square,
                     const py::object& mean_grad, const py::object& velocity, double learning_rate, double rho,
-                    double momentum, double epsilon, double weight_decay, double clipvalue, double scale) {
-  const Slots slots(param, grad);
+                    double momentum, double epsilon, double weight_decay, double clipvalue,
+                    const py::object& scale) {
+  Update update("rmsprop_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
   if (velocity.is_none() && momentum != 0.0)
     raise_type("velocity", "an array, since momentum is not 0", "None");
-  with_number(slots.number, [&](auto zero) {
-    using T = decltype(zero);
-    const RmspropRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), rho, momentum,
-                              epsilon);
-    T* square = slots.required<T>("mean_square", mean_square);
-    T* mean = slots.optional<T>("mean_grad", mean_grad);
-    T* v = slots.optional<T>("velocity", velocity);
-    update<T>("rmsprop_update", slots, [&](Range range, T* p, const T* g) {
-      kernels().of<T>().rmsprop(rule, range, p, g, square, mean, v);
-    });
-  });
+  require("mean_square", mean_square);
+  update.run(
+      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* square, T* mean, T* v) {
+        const RmspropRule<T> rule(settings, rho, momentum, epsilon);
+        return [=](Range range) { kernels().of<T>().rmsprop(rule, range, p, g, square, mean, v); };
+      },
+      update.slots("mean_square", mean_square), update.slots("mean_grad", mean_grad),
+      update.slots("velocity", velocity));
 }
 
 void adam_update(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
                  const py::object& vhat, double learning_rate, std::int64_t step, double beta_1,
-                 double beta_2, double epsilon, double weight_decay, double clipvalue, double scale) {
-  const Slots slots(param, grad);
+                 double beta_2, double epsilon, double weight_decay, double clipvalue,
+                 const py::object& scale) {
+  Update update("adam_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
   if (step < 1) raise_value("step", "1 or more", std::to_string(step));
-  with_number(slots.number, [&](auto zero) {
-    using T = decltype(zero);
-    const AdamRule<T> rule(settings(learning_rate, weight_decay, clipvalue, scale), step, beta_1, beta_2,
-                           epsilon);
-    T* first = slots.required<T>("m", m);
-    T* second = slots.required<T>("v", v);
-    T* largest = slots.optional<T>("vhat", vhat);
-    update<T>("adam_update", slots, [&](Range range, T* p, const T* g) {
-      kernels().of<T>().adam(rule, range, p, g, first, second, largest);
-    });
-  });
+  require("m", m);
+  require("v", v);
+  update.run(
+      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* first, T* second, T* largest) {
+        const AdamRule<T> rule(settings, step, beta_1, beta_2, epsilon);
+        return [=](Range range) { kernels().of<T>().adam(rule, range, p, g, first, second, largest); };
+      },
+      update.slots("m", m), update.slots("v", v), update.slots("vhat", vhat));
 }
 
 double squared_norm(const py::object& a) {

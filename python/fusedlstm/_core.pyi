@@ -1,9 +1,11 @@
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Arrays: TypeAlias = Array | Sequence[Array]
 
 class FallbackError(RuntimeError): ...
 
@@ -133,36 +135,36 @@ def embedding_forward(ids: NDArray[np.int64], table: Array) -> Array: ...
 def embedding_backward(ids: NDArray[np.int64], dy: Array, rows: int) -> Array: ...
 def dropout(x: Array, rate: float, seed: int, share_steps: bool, out: Array | None) -> Array: ...
 def sgd_update(
-    param: Array,
-    grad: Array,
-    velocity: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    velocity: Arrays | None,
     learning_rate: float,
     momentum: float,
     nesterov: bool,
     weight_decay: float,
     clipvalue: float,
-    scale: float,
+    scale: float | Sequence[float],
 ) -> None: ...
 def rmsprop_update(
-    param: Array,
-    grad: Array,
-    mean_square: Array,
-    mean_grad: Array | None,
-    velocity: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    mean_square: Arrays,
+    mean_grad: Arrays | None,
+    velocity: Arrays | None,
     learning_rate: float,
     rho: float,
     momentum: float,
     epsilon: float,
     weight_decay: float,
     clipvalue: float,
-    scale: float,
+    scale: float | Sequence[float],
 ) -> None: ...
 def adam_update(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    vhat: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    m: Arrays,
+    v: Arrays,
+    vhat: Arrays | None,
     learning_rate: float,
     step: int,
     beta_1: float,
@@ -170,7 +172,7 @@ def adam_update(
     epsilon: float,
     weight_decay: float,
     clipvalue: float,
-    scale: float,
+    scale: float | Sequence[float],
 ) -> None: ...
 def squared_norm(a: Array) -> float: ...
 def instruction_sets() -> tuple[str, ...]: ...

@@ -194,16 +194,16 @@ class BatchTrainer(Placed, ABC):
         optimizer, loss = self._compiled()
         link = self._link(loss)
         logits = link is not None
+        variables = self.trainable_weights
         output, mask, activities = self._run(x, training, logits)
         value, gradient = (loss.for_logits() if logits else loss).value_and_gradient(y, output, weights, mask)
-        self._loss_mean.update_state(value + self._penalties(activities), len(x))
+        self._loss_mean.update_state(value + self._penalties(variables, activities), len(x))
         if self.metrics:
             predictions = output if link is None else link(output)
             for metric in self.metrics:
                 metric.update_state(y, predictions, mask)
         if training:
             self._backward(gradient, logits, activities)
-            variables = self.trainable_weights
             optimizer.apply([_whole_gradient(variable) for variable in variables], variables)
 
     def _link(self, loss: Loss) -> Activation | None:
@@ -213,9 +213,9 @@ class BatchTrainer(Placed, ABC):
             return None
         return head.activation if head.activation is loss.link else None
 
-    def _penalties(self, activities: dict[str, Array]) -> float:
-        """Sum what regularizers ask for: of trainable weights, and of outputs by sample, as Keras does."""
-        total = sum(v.regularizer(v.value) for v in self.trainable_weights if v.regularizer is not None)
+    def _penalties(self, variables: Sequence[Variable], activities: dict[str, Array]) -> float:
+        """Sum what regularizers ask for: of trained weights, and of outputs by sample, as Keras does."""
+        total = sum(v.regularizer(v.value) for v in variables if v.regularizer is not None)
         for layer in self.layers:
             if layer.activity_regularizer is not None:
                 output = activities[layer.name]
@@ -283,7 +283,8 @@ class BatchTrainer(Placed, ABC):
         check_length(y, f"{prefix}y", len(inputs))
         labels = loss.prepare(y, shape, f"{prefix}y")
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
-        self._inputs(inputs, f"{prefix}x")
+        if not self.built:
+            self.build(inputs.shape)
         return Samples(inputs, labels, weights)
 
 

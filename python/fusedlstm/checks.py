@@ -149,6 +149,8 @@ def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
 
 def finite(array: npt.NDArray[Any], name: str) -> None:
     """Raise `ValueError` with the first position if ``array`` holds NaN or infinity."""
+    if array.dtype.kind != "f":
+        return
     good = np.isfinite(array)
     if not good.all():
         place = first_place(~good)

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 from math import inf
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from fusedlstm import checks
 from fusedlstm._core import (
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    Arrays: TypeAlias = Array | Sequence[Array]
 
 __all__ = [
     "ACTIVATIONS",
@@ -625,28 +626,30 @@ def dropout(
 
 
 def sgd_update(
-    param: Array,
-    grad: Array,
-    velocity: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    velocity: Arrays | None,
     *,
     learning_rate: float,
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clipvalue: float = inf,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
 ) -> None:
     """Update `param` and `velocity` in place by stochastic gradient descent.
 
     Parameters
     ----------
-    param, grad, velocity : array
-        C-contiguous, of one shape and dtype; `velocity` is None without momentum.
+    param, grad, velocity : array, or list of arrays
+        C-contiguous, of one shape and dtype; `velocity` is None without momentum. Lists have an entry for
+        each of several parameters, which are updated in one pass, after all have been checked.
     learning_rate, momentum, nesterov
         ``v = momentum v - rate g; p += v``, with Nesterov's momentum ``p += momentum v - rate g``.
     weight_decay : float
         Decoupled: ``p -= learning_rate weight_decay p`` first.
-    clipvalue, scale : float
+    clipvalue : float
+    scale : float, or list of float
         The gradient used is ``clip(grad, -clipvalue, clipvalue) scale``.
 
     Raises
@@ -654,17 +657,17 @@ def sgd_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    kernels_for(param).sgd_update(
+    kernels_for(_first(param)).sgd_update(
         param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
     )
 
 
 def rmsprop_update(
-    param: Array,
-    grad: Array,
-    mean_square: Array,
-    mean_grad: Array | None,
-    velocity: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    mean_square: Arrays,
+    mean_grad: Arrays | None,
+    velocity: Arrays | None,
     *,
     learning_rate: float,
     rho: float,
@@ -672,15 +675,14 @@ def rmsprop_update(
     epsilon: float,
     weight_decay: float = 0.0,
     clipvalue: float = inf,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
 ) -> None:
     """Update `param` and its slots in place by RMSprop (Hinton 2012).
 
     Parameters
     ----------
-    param, grad, mean_square, mean_grad, velocity : array
-        C-contiguous, of one shape and dtype; `mean_grad` is None unless centered,
-        `velocity` without momentum.
+    param, grad, mean_square, mean_grad, velocity : array, or list of arrays
+        As in `sgd_update`; `mean_grad` is None unless centered, `velocity` without momentum.
     learning_rate, rho, momentum, epsilon
         ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of
         the mean gradient.
@@ -692,7 +694,7 @@ def rmsprop_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    kernels_for(param).rmsprop_update(
+    kernels_for(_first(param)).rmsprop_update(
         param,
         grad,
         mean_square,
@@ -709,11 +711,11 @@ def rmsprop_update(
 
 
 def adam_update(
-    param: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    vhat: Array | None,
+    param: Arrays,
+    grad: Arrays,
+    m: Arrays,
+    v: Arrays,
+    vhat: Arrays | None,
     *,
     learning_rate: float,
     step: int,
@@ -722,14 +724,14 @@ def adam_update(
     epsilon: float,
     weight_decay: float = 0.0,
     clipvalue: float = inf,
-    scale: float = 1.0,
+    scale: float | Sequence[float] = 1.0,
 ) -> None:
     """Update `param` and its moments in place by Adam (Kingma and Ba 2014).
 
     Parameters
     ----------
-    param, grad, m, v, vhat : array
-        C-contiguous, of one shape and dtype; `vhat` is None unless AMSGrad is wanted.
+    param, grad, m, v, vhat : array, or list of arrays
+        As in `sgd_update`; `vhat` is None unless AMSGrad is wanted.
     learning_rate, step, beta_1, beta_2, epsilon
         With ``a = rate sqrt(1 - beta_2^step) / (1 - beta_1^step)`` and `step` counted from 1,
         ``m += (g - m) (1 - beta_1); v += (g^2 - v) (1 - beta_2); p -= a m / (sqrt(v) + epsilon)``.
@@ -741,7 +743,7 @@ def adam_update(
     TypeError, ValueError
         An array is missing, or its dtype, shape or layout does not fit.
     """
-    kernels_for(param).adam_update(
+    kernels_for(_first(param)).adam_update(
         param,
         grad,
         m,
@@ -756,6 +758,11 @@ def adam_update(
         clipvalue,
         scale,
     )
+
+
+def _first(arrays: object) -> object:
+    """Return what tells where arrays lie: one itself, or the first of a list."""
+    return arrays[0] if isinstance(arrays, list | tuple) and arrays else arrays
 
 
 def squared_norm(a: Array) -> float:

@@ -276,6 +276,34 @@ def test_updates_with_wrong_arrays(update: Callable[..., None], names: tuple[str
                 np.testing.assert_array_equal(array, np.ones((4, 6), np.float32), each)
 
 
+@pytest.mark.parametrize(("update", "names", "name"), UPDATE_CASES)
+def test_lists_of_updates_with_one_wrong_array(
+    update: Callable[..., None], names: tuple[str, ...], name: str
+) -> None:
+    """The message says which one it is, and none of them was updated by then."""
+    slots: dict[str, Any] = {each: [np.ones(6, np.float32) for _ in range(3)] for each in names}
+    slots[name][1] = np.ones(7, np.int32)
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}\[1\]: expected .*, got "):
+        update(**slots)
+    for each, arrays in slots.items():
+        for place in (0, 2):
+            np.testing.assert_array_equal(arrays[place], np.ones(6, np.float32), each)
+
+
+@pytest.mark.parametrize(("update", "names"), UPDATES)
+def test_lists_of_updates_that_do_not_fit(update: Callable[..., None], names: tuple[str, ...]) -> None:
+    for wrong in ([np.ones(6, np.float32)], np.ones((2, 6), np.float32)):
+        slots: dict[str, Any] = {each: [np.ones(6, np.float32) for _ in range(2)] for each in names}
+        slots[names[-1]] = wrong
+        with pytest.raises((TypeError, ValueError), match=rf"^{names[-1]}: expected a list of 2, .*, got "):
+            update(**slots)
+    twice = np.ones(6, np.float32)
+    slots = {each: [np.ones(6, np.float32) for _ in range(2)] for each in names} | {"param": [twice, twice]}
+    with pytest.raises(ValueError, match=r"^param: expected arrays apart from each other, got "):
+        update(**slots)
+    np.testing.assert_array_equal(twice, np.ones(6, np.float32))
+
+
 def test_slots_that_options_require() -> None:
     ones = np.ones(5, np.float32)
     with pytest.raises((TypeError, ValueError), match=r"^velocity: expected .*, got None"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from fusedlstm import testing
 
 from .devices import ops
 from .problems import REDUCED, Array, Number, assert_same_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEVICES = True
 
@@ -180,6 +184,60 @@ def test_adam_after_many_steps(dtype: Number) -> None:
     # g = m and g^2 = v leave both as they are: the update is 0.1 * 0.5 / (0.5 + epsilon).
     expected = np.full(9, 1.0 - 0.1 * 0.5 / (0.5 + 1e-7))
     testing.assert_close(param, expected, dtype=dtype, terms=2, name="param")
+
+
+def call_sgd(param: Any, slots: Any, grad: Any, scale: Any) -> None:
+    ops.sgd_update(param, grad, slots[0], learning_rate=0.1, momentum=0.9, scale=scale)
+
+
+def call_rmsprop(param: Any, slots: Any, grad: Any, scale: Any) -> None:
+    usual = {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7}
+    ops.rmsprop_update(param, grad, slots[0], None, slots[1], scale=scale, **usual)
+
+
+def call_adam(param: Any, slots: Any, grad: Any, scale: Any) -> None:
+    usual = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    ops.adam_update(param, grad, slots[0], slots[1], slots[2], step=3, scale=scale, **usual)
+
+
+# Calls for one parameter or lists of them, with the number of their slots.
+CALLS: list[tuple[Callable[..., None], int]] = [(call_sgd, 1), (call_rmsprop, 2), (call_adam, 3)]
+
+
+@pytest.mark.parametrize(("call", "count"), CALLS)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_lists_of_parameters(call: Callable[..., None], count: int, threads: int) -> None:
+    """Several at once, of different sizes and number types, have the bits of one after the other."""
+    sizes: list[tuple[int, ...]] = [(33,), (0,), (1,), (130, 7), (64,)]
+    if not REDUCED:
+        sizes.append((257, 401))  # what threads share
+    kinds = [(size, (np.float32, np.float64)[k % 2]) for k, size in enumerate(sizes)]
+    params = [normal(*kind, 1) for kind in kinds]
+    grads = [normal(*kind, 2) for kind in kinds]
+    slots = [[np.abs(normal(*kind, 3 + k)) for kind in kinds] for k in range(count)]
+    scales = [0.5 + k for k in range(len(kinds))]
+    alone = [param.copy() for param in params]
+    slots_alone = [[slot.copy() for slot in row] for row in slots]
+    for k, param in enumerate(alone):
+        call(param, [row[k] for row in slots_alone], grads[k], scales[k])
+    before = ops.get_num_threads()
+    ops.set_num_threads(threads)
+    try:
+        call(params, slots, grads, scales)
+    finally:
+        ops.set_num_threads(before)
+    for k, param in enumerate(params):
+        assert_same_bits(param, alone[k], f"param[{k}]")
+        for row, row_alone in zip(slots, slots_alone, strict=True):
+            assert_same_bits(row[k], row_alone[k], f"slot of param[{k}]")
+
+
+def test_lists_take_one_scale_and_may_be_empty(dtype: Number) -> None:
+    params = [np.ones(5, dtype), np.ones(3, dtype)]
+    ops.sgd_update(params, [np.ones(5, dtype), np.ones(3, dtype)], None, learning_rate=0.5, scale=0.5)
+    for param in params:
+        np.testing.assert_array_equal(param, np.full(param.shape, 0.75))
+    ops.sgd_update([], [], None, learning_rate=0.5)
 
 
 def test_nan_gradient_stays_in_its_element(dtype: Number) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import wraps
+from inspect import signature
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fusedlstm import _core
 from fusedlstm.cuda.checks import NUMBERS, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _note(call: Call, operation: str) -> None:
@@ -104,6 +110,62 @@ def _settings(call: Call, learning_rate: float, weight_decay: float, clipvalue: 
     return call.extension.UpdateSettings(learning_rate, weight_decay, clipvalue, scale)
 
 
+# What an update of one parameter is made of: the call, its sizes and its arrays, all checked.
+_Update: TypeAlias = tuple[Call, dict[str, Any], dict[str, Any]]
+
+
+def _update(arrays: int) -> Callable[[Callable[..., _Update]], Callable[..., None]]:
+    """Run what a function prepares, whose first arguments are so many arrays and whose last is the scale.
+
+    With lists, all updates are prepared before the first one runs.
+    """
+
+    def decorate(prepare: Callable[..., _Update]) -> Callable[..., None]:
+        names = (*list(signature(prepare).parameters)[:arrays], "scale")
+
+        @wraps(prepare)
+        def run(*given: Any) -> None:
+            if isinstance(given[0], list | tuple):
+                *lists, scale = given[:arrays] + given[-1:]
+                scales = scale if isinstance(scale, list | tuple) else [scale] * len(lists[0])
+                settings = given[arrays:-1]
+                updates = _prepared(prepare, dict(zip(names, (*lists, scales), strict=True)), settings)
+            else:
+                updates = [prepare(*given)]
+            for call, sizes, named in updates:
+                _run(call, prepare.__name__, sizes, **named)
+
+        return run
+
+    return decorate
+
+
+def _prepared(
+    prepare: Callable[..., _Update], lists: dict[str, Any], settings: tuple[Any, ...]
+) -> list[_Update]:
+    count = len(lists["param"])
+    for name, given in lists.items():
+        expected = f"{name}: expected a list of {count}, like param, got"
+        if given is not None and not isinstance(given, list | tuple):
+            raise TypeError(f"{expected} {type(given).__name__}")
+        if given is not None and len(given) != count:
+            raise ValueError(f"{expected} one of {len(given)}")
+    columns = [[None] * count if given is None else given for given in lists.values()]
+    updates = []
+    for place, (*arrays, scale) in enumerate(zip(*columns, strict=True)):
+        try:
+            updates.append(prepare(*arrays, *settings, scale))
+        except (TypeError, ValueError) as error:
+            # Messages begin with an argument's name.
+            raise type(error)(str(error).replace(":", f"[{place}]:", 1)) from error
+    in_memory = sorted(updates, key=lambda update: update[0].device.address(update[2]["param"]))
+    for (call, _, one), (_, _, other) in pairwise(in_memory):
+        if call.overlap(one["param"], other["param"]):
+            raise ValueError("param: expected arrays apart from each other, got two that share memory")
+    return updates
+
+
+@_update(arrays=3)
 def sgd_update(
     param: Any,
     grad: Any,
@@ -114,7 +176,7 @@ def sgd_update(
     weight_decay: float,
     clipvalue: float,
     scale: float,
-) -> None:
+) -> _Update:
     """Run `fusedlstm.ops.sgd_update` on the device."""
     call, size = _slots(param, grad)
     if velocity is None and momentum != 0:
@@ -122,9 +184,10 @@ def sgd_update(
     settings = _settings(call, learning_rate, weight_decay, clipvalue, scale)
     _optional(call, "velocity", velocity, param)
     sizes = {"size": size, "settings": settings, "momentum": momentum, "nesterov": nesterov}
-    _run(call, "sgd_update", sizes, param=param, grad=grad, velocity=velocity)
+    return call, sizes, {"param": param, "grad": grad, "velocity": velocity}
 
 
+@_update(arrays=5)
 def rmsprop_update(
     param: Any,
     grad: Any,
@@ -138,7 +201,7 @@ def rmsprop_update(
     weight_decay: float,
     clipvalue: float,
     scale: float,
-) -> None:
+) -> _Update:
     """Run `fusedlstm.ops.rmsprop_update` on the device."""
     call, size = _slots(param, grad)
     if velocity is None and momentum != 0:
@@ -149,9 +212,10 @@ def rmsprop_update(
     _optional(call, "velocity", velocity, param)
     sizes = {"size": size, "settings": settings, "rho": rho, "momentum": momentum, "epsilon": epsilon}
     arrays = {"mean_square": mean_square, "mean_grad": mean_grad, "velocity": velocity}
-    _run(call, "rmsprop_update", sizes, param=param, grad=grad, **arrays)
+    return call, sizes, {"param": param, "grad": grad, **arrays}
 
 
+@_update(arrays=5)
 def adam_update(
     param: Any,
     grad: Any,
@@ -166,7 +230,7 @@ def adam_update(
     weight_decay: float,
     clipvalue: float,
     scale: float,
-) -> None:
+) -> _Update:
     """Run `fusedlstm.ops.adam_update` on the device."""
     call, size = _slots(param, grad)
     if step < 1:
@@ -177,7 +241,7 @@ def adam_update(
     _optional(call, "vhat", vhat, param)
     sizes = {"size": size, "settings": settings, "step": step, "epsilon": epsilon}
     sizes |= {"beta_1": beta_1, "beta_2": beta_2}
-    _run(call, "adam_update", sizes, param=param, grad=grad, m=m, v=v, vhat=vhat)
+    return call, sizes, {"param": param, "grad": grad, "m": m, "v": v, "vhat": vhat}
 
 
 def squared_norm(a: Any) -> float:

@@ -250,10 +250,12 @@ class Layer(Placed):
     @property
     def trainable_weights(self) -> list[Variable]:
         """Weights that training changes."""
-        if not self.trainable:
+        if not self._trainable:
             return []
-        own = [v for v in self._variables.values() if v.trainable]
-        return [*own, *(v for layer in self._layers for v in layer.trainable_weights)]
+        trained = [v for v in self._variables.values() if v.trainable]
+        for layer in self._layers:
+            trained += layer.trainable_weights
+        return trained
 
     @property
     def non_trainable_weights(self) -> list[Variable]:

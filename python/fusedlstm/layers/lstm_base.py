@@ -221,11 +221,9 @@ class LSTMBase(Layer):
 
     def _take_gradients(self, gradients: ops.LSTMGradients) -> None:
         """Hand each weight its gradient."""
-        norm = () if gradients.dlayer_norm is None else gradients.dlayer_norm._asdict().items()
-        for field, gradient in (*gradients._asdict().items(), *norm):
-            variable = self._variables.get(field.removeprefix("d"))
-            if variable is not None:
-                variable.grad = gradient
+        for name, variable in self._variables.items():
+            source = gradients.dlayer_norm if name in _NORM_WEIGHTS else gradients
+            variable.grad = getattr(source, f"d{name}", None)
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -90,8 +89,8 @@ class Loss:
 
     def for_logits(self) -> Loss:
         """Return this loss for predictions to which `link` has not been applied: exact, without clipping."""
-        twin = copy.copy(self)
-        twin.from_logits = True
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, from_logits=True)
         return twin
 
     def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> Any:

@@ -173,7 +173,9 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             raise ValueError(f"{name}: expected {expected}, got shape {labels.shape}{hint}")
         checks.finite(labels, name)
         numbers = labels.astype(np.intp)
-        wrong = (numbers != labels) | (numbers < 0) | (numbers >= shape[-1])
+        wrong = (numbers < 0) | (numbers >= shape[-1])
+        if labels.dtype.kind == "f":
+            wrong |= numbers != labels
         if wrong.any():
             place = checks.first_place(wrong)
             raise ValueError(

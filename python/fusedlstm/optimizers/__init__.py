@@ -38,10 +38,16 @@ class SGD(Optimizer):
         """Return the names of the arrays kept for each variable."""
         return ("momentum",) if self.momentum else ()
 
-    def update(self, variable: Array, grad: Array, slots: dict[str, Array], common: dict[str, Any]) -> None:
+    def update(
+        self,
+        variables: list[Array],
+        grads: list[Array],
+        slots: dict[str, list[Array]],
+        common: dict[str, Any],
+    ) -> None:
         """Update in place; see `Optimizer.update`."""
         velocity = slots.get("momentum")
-        ops.sgd_update(variable, grad, velocity, momentum=self.momentum, nesterov=self.nesterov, **common)
+        ops.sgd_update(variables, grads, velocity, momentum=self.momentum, nesterov=self.nesterov, **common)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer, with the learning rate of now."""
@@ -77,11 +83,17 @@ class RMSprop(Optimizer):
         momentum = ("momentum",) if self.momentum else ()
         return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
 
-    def update(self, variable: Array, grad: Array, slots: dict[str, Array], common: dict[str, Any]) -> None:
+    def update(
+        self,
+        variables: list[Array],
+        grads: list[Array],
+        slots: dict[str, list[Array]],
+        common: dict[str, Any],
+    ) -> None:
         """Update in place; see `Optimizer.update`."""
         ops.rmsprop_update(
-            variable,
-            grad,
+            variables,
+            grads,
             slots["velocity"],
             slots.get("average_gradient"),
             slots.get("momentum"),
@@ -126,11 +138,17 @@ class Adam(Optimizer):
         """Return the names of the arrays kept for each variable."""
         return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
 
-    def update(self, variable: Array, grad: Array, slots: dict[str, Array], common: dict[str, Any]) -> None:
+    def update(
+        self,
+        variables: list[Array],
+        grads: list[Array],
+        slots: dict[str, list[Array]],
+        common: dict[str, Any],
+    ) -> None:
         """Update in place; see `Optimizer.update`."""
         ops.adam_update(
-            variable,
-            grad,
+            variables,
+            grads,
             slots["momentum"],
             slots["velocity"],
             slots.get("velocity_hat"),

@@ -87,18 +87,24 @@ class Optimizer:
         """Return the names of the arrays kept for each variable."""
         raise NotImplementedError(f"{type(self).__name__} must define slot_names")
 
-    def update(self, variable: Array, grad: Array, slots: dict[str, Array], common: dict[str, Any]) -> None:
-        """Update ``variable`` and ``slots`` in place.
+    def update(
+        self,
+        variables: list[Array],
+        grads: list[Array],
+        slots: dict[str, list[Array]],
+        common: dict[str, Any],
+    ) -> None:
+        """Update ``variables`` and ``slots`` in place.
 
         Parameters
         ----------
-        variable, grad : ndarray
-            Same shape and dtype.
-        slots : dict of str to ndarray
-            One array per name of `slot_names`.
+        variables, grads : list of ndarray
+            A gradient of the same shape and dtype for each variable.
+        slots : dict of str to list of ndarray
+            By the names of `slot_names`, an array for each variable.
         common : dict
             The keyword arguments ``learning_rate``, ``weight_decay``, ``clipvalue`` and ``scale`` of the
-            kernels in `fusedlstm.ops`.
+            kernels in `fusedlstm.ops`, ``scale`` being a list.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update")
 
@@ -113,8 +119,7 @@ class Optimizer:
             If it was built for others before.
         """
         if self._targets:
-            known = {id(v) for v in self._targets}
-            if any(id(v) not in known for v in variables):
+            if not set(map(id, self._targets)).issuperset(map(id, variables)):
                 raise ValueError(
                     "variables: expected those that this optimizer was built for "
                     f"({[v.path for v in self._targets]}), got {[v.path for v in variables]}; "
@@ -159,17 +164,18 @@ class Optimizer:
         """
         checked = _check_grads(grads, trainable_variables)
         self.build(trainable_variables)
-        common = {
+        common: dict[str, Any] = {
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay or 0.0,
             "clipvalue": math.inf if self.clipvalue is None else self.clipvalue,
         }
-        scales = self._scales(checked)
+        common["scale"] = self._scales(checked)
         self.iterations += 1
-        slots = dict(zip((id(v) for v in self._targets), self._slots, strict=True))
-        for variable, grad, scale in zip(trainable_variables, checked, scales, strict=True):
-            arrays = {name: slot.writable() for name, slot in slots[id(variable)].items()}
-            self.update(variable.writable(), grad, arrays, {**common, "scale": scale})
+        of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
+        chosen = [of_variable[id(variable)] for variable in trainable_variables]
+        slots = {name: [own[name].writable() for own in chosen] for name in self.slot_names()}
+        self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
+        for variable in trainable_variables:
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable.value))
 
