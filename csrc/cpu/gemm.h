@@ -53,8 +53,27 @@ struct RowPointers {
   Index jump;
 
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[r][k]; }
-  [[gnu::always_inline]] void next_segment() {
+  template <class W>
+  [[gnu::always_inline]] const W* next_segment(const W* panel) {
     for (const T*& row : p) row += jump;
+    return panel;
+  }
+};
+
+// Those of two left operands, whose products are one chain, and where the second one's panel is.
+template <int R, class T, class W>
+struct RowPairs {
+  const T* p[R];
+  Index segment;
+  const T* second[R];
+  Index second_segment;
+  const W* second_panel;
+
+  [[gnu::always_inline]] T operator()(int r, Index k) const { return p[r][k]; }
+  [[gnu::always_inline]] const W* next_segment(const W*) {
+    for (int r = 0; r < R; ++r) p[r] = second[r];
+    segment = second_segment;
+    return second_panel;
   }
 };
 
@@ -65,7 +84,11 @@ struct PackedColumns {
   Index segment;
 
   [[gnu::always_inline]] T operator()(int r, Index k) const { return p[k * step + r]; }
-  [[gnu::always_inline]] void next_segment() { p += segment * step; }
+  template <class W>
+  [[gnu::always_inline]] const W* next_segment(const W* panel) {
+    p += segment * step;
+    return panel;
+  }
 };
 
 // What a tile's sums start from: rows of numbers `stride` apart; a stride of 0 gives every row the same ones.
@@ -101,7 +124,7 @@ template <int R, int P, class T, class Left, class W>
       sum[r][j] = V::load(from.rows + r * from.stride + j % vectors * V::width);
     }
   }
-  for (Index first = 0; first < K; first += left.segment, left.next_segment()) {
+  for (Index first = 0; first < K; first += left.segment, panel = left.next_segment(panel)) {
     const Index count = smaller(left.segment, K - first);
     for (Index k = 0; k < count; ++k, panel += Tile<T>::columns) {
       V a[R];
@@ -234,6 +257,50 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
       });
       k += depth;
     } while (k < K);
+  }
+}
+
+// A left operand and its panels.
+template <class Row, class W>
+struct Product {
+  Index K;
+  Row row;
+  const W* panels;
+};
+
+// As `multiply`, for the sum of two products: chains of the first one's multiply-adds and then the second's,
+// without a pause between. For K of both that is no more than a block, and more rows than one.
+template <class T, class First, class Second, class W, class Begin, class Place, class Finish>
+[[gnu::always_inline]] inline void multiply_both(Index rows, const Product<First, W>& one,
+                                                 const Product<Second, W>& two, PanelOrder order,
+                                                 const Begin& start, const Place& place,
+                                                 const Finish& finish) {
+  constexpr Index columns = Tile<T>::columns;
+  for (Index done = 0; done < order.range.size(); ++done) {
+    const Index panel = order.at(done);
+    for_each_tile<T>(rows, [&](Index first, Index tile_rows) FUSEDLSTM_INLINE {
+      const Start<T> from[1] = {start(first, panel)};
+      T* const sums[1] = {place(first, panel, 0)};
+      const T* ones[Tile<T>::rows] = {};
+      const T* twos[Tile<T>::rows] = {};
+      for (Index r = 0; r < tile_rows; ++r) {
+        ones[r] = one.row(first + r);
+        twos[r] = two.row(first + r);
+      }
+      with_tile_rows<Tile<T>::rows>(tile_rows, [&](auto known) FUSEDLSTM_INLINE {
+        constexpr int R = decltype(known)::value;
+        RowPairs<R, T, W> pairs;
+        for (int r = 0; r < R; ++r) {
+          pairs.p[r] = ones[r];
+          pairs.second[r] = twos[r];
+        }
+        pairs.segment = one.K;
+        pairs.second_segment = two.K;
+        pairs.second_panel = two.panels + panel * two.K * columns;
+        multiply_tile<R, 1, T>(from, pairs, one.panels + panel * one.K * columns, 0, one.K + two.K, sums);
+      });
+      finish(first, panel, tile_rows, sums[0]);
+    });
   }
 }
 

@@ -92,6 +92,8 @@ template <class T>
 struct Tangents {
   using Problem = TangentProblem<T>;
 
+  static constexpr bool plain = false;
+
   template <class Add>
   [[gnu::always_inline]] static void add_products(const Problem& p, const Add& add) {
     const ForwardProblem<T>& primal = p.primal;
