@@ -291,9 +291,9 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
                      finish(first, panel, count, sums);
                    });
         } else if (at_once) {
-          multiply_both<T>(active_now, Product{I, input_row, weights.input},
-                           Product{recurrent, hidden_row, weights.recurrent}, order, addend, to_finished,
-                           finish);
+          const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
+          const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
+          multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);
         } else {
           multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
                    partial, addend, to_finished, finish);
