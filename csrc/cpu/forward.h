@@ -154,8 +154,8 @@ struct Cells {
 };
 
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
-// fill the tile; then each step adds U h and runs the cell while the sums are in L1. Batches that fill it
-// anyway have both parts in one product. With layer
+// fill the tile; then each step adds U h and runs the cell while the sums are in L1. In a joined share both
+// parts are one product instead. With layer
 // normalization, W x and U h of whole rows come first, and threads that split the units then split the rows.
 template <class T, class W, class Pass = Cells<T>>
 void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, const SequenceShare& share,
@@ -163,7 +163,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
   using V = Vec<T>;
   constexpr bool integers = sizeof(W) == 1;
   // Tiles of three rows gain nothing: their panels have to stay in L1, and there would be two at a time.
-  constexpr bool can_be_one = Pass::plain && !integers && Tile<T>::registers_32;
+  constexpr bool can_join = Pass::plain && !integers && Tile<T>::registers_32;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
   const Index I = p.sizes.inputs;
@@ -212,8 +212,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         first_of[i + 1] = first_of[i] + active;
       }
       const Index total = first_of[chunk];
-      // Where a step alone has rows enough for the tile, both products are one.
-      const bool at_once = can_be_one && share.chunk == 1 && total > 1 && !normal && I + R <= Tile<T>::block;
+      const bool joined = can_join && share.joined && total > 1;
       const Index projected_rows = normal ? norm_panel_rows(total) : total;
       const Index first_panel = normal ? 0 : share.panels.begin;
       const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
@@ -232,7 +231,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
                    scale_and_add(sums, count, rounded_inputs.scales + first,
                                  weights.input_scale + panel * columns, bias(panel), 0);
                  });
-      } else if (!at_once) {
+      } else if (!joined) {
         multiply(
             total, I, whole_rows(I, input_row), weights.input, PanelOrder{share.panels}, partial,
             [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
@@ -266,7 +265,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         const auto addend = [&](Index first, Index panel) FUSEDLSTM_INLINE {
           if (normal) return zeros<T>();
           Pass::begin(p, rows + first, smaller(Tile<T>::rows, active_now - first), s, panel);
-          if (at_once) return Start<T>{bias(panel), 0};
+          if (joined) return Start<T>{bias(panel), 0};
           return Start<T>{projection(first_of[i] + first, panel), columns};
         };
         const auto to_finished = [&](Index first, Index panel, Index tile) FUSEDLSTM_INLINE {
@@ -290,7 +289,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
                                    weights.recurrent_scale + panel * columns, from.rows, from.stride);
                      finish(first, panel, count, sums);
                    });
-        } else if (at_once) {
+        } else if (joined) {
           const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
           const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
           multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);

@@ -20,6 +20,7 @@ constexpr Kernels<T> table() {
                      .tile_rows = Tile<T>::rows,
                      .block = Tile<T>::block,
                      .group = gradient_group<T>,
+                     .joins_products = Tile<T>::registers_32,
                      .pack_gates = pack_gates<T>,
                      .transpose_gates = transpose_gates<T>,
                      .transpose_panels = transpose_panels<T>,

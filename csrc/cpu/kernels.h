@@ -18,6 +18,7 @@ struct SequenceShare {
   Index row_block;          // rows that run through the whole sequence together
   Index chunk;              // steps, at most max_chunk, whose input projection (backward: dx) is one product
   bool together;
+  bool joined;  // forward: W x and U h of a step are one product; its chunk is 1
 };
 
 inline constexpr Index max_chunk = 32;
@@ -106,10 +107,11 @@ struct LayerNormProblem {
 
 template <class T>
 struct Kernels {
-  Index width;      // units per gate panel; 4 width columns per panel of anything else
-  Index tile_rows;  // rows of the register tile
-  Index block;      // (step, row) pairs that a weight gradient sums before it adds them to the total
-  Index group;      // blocks that it packs before it adds them
+  Index width;          // units per gate panel; 4 width columns per panel of anything else
+  Index tile_rows;      // rows of the register tile
+  Index block;          // (step, row) pairs that a weight gradient sums before it adds them to the total
+  Index group;          // blocks that it packs before it adds them
+  bool joins_products;  // whether forward has `joined` shares
 
   // Panels from weights in Keras's layout, for panels in `range`: (K,G) as gate panels; the transpose of gate
   // panels, as panels of K columns; gate panels in fewer bits; and a plain (K,N) matrix with any strides.

@@ -15,7 +15,12 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Index hidden_panels = panels_of(n.outputs, 4 * kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
-  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
+  SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
+  if (kernels.joins_products && panels.storage() != Storage::int8 && problem.layer_norm == nullptr &&
+      repays_joining(plan, n, sizeof(T), kernels.tile_rows, kernels.block)) {
+    plan.joined = true;
+    plan.chunk = 1;
+  }
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
   Index scratch_size = plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16;

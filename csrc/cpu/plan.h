@@ -28,6 +28,7 @@ struct SequencePlan {
   bool units_split = false;  // else the batch is
   Index row_block = 1;
   Index chunk = 1;
+  bool joined = false;  // forward: the input's and the recurrent part of a step are one product
 };
 
 // Weights beyond this are read from a cache that threads share, or from memory, at every step.
@@ -80,6 +81,17 @@ inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows
   const Index enough_rows = has_large_weights(n, element) ? 96 : 24;
   plan.chunk = std::clamp<Index>(enough_rows / plan.row_block, 1, std::clamp<Index>(n.steps, 1, max_chunk));
   return plan;
+}
+
+// Whether forward gains from one product for both parts of a step, whose sums then stay in registers.
+// `block`: of K, what a tile takes without a pause. A step's few rows would read weights that are larger than
+// a core's own cache more often than several steps' rows.
+inline bool repays_joining(const SequencePlan& plan, const Sizes& n, Index element, Index tile_rows,
+                           Index block) {
+  constexpr Index weights_in_cache = Index{1} << 20;
+  const Index K = n.inputs + n.outputs;
+  if (plan.row_block < 2 || K > block || has_large_weights(n, element)) return false;
+  return plan.row_block >= tile_rows || 4 * n.units * K * element <= weights_in_cache;
 }
 
 }  // namespace fusedlstm

@@ -79,7 +79,8 @@ inline SequenceShare sequence_share(const SequencePlan& plan, const RowShares& r
           share_of(projection_panels, part, parts),
           plan.row_block,
           plan.chunk,
-          plan.units_split};
+          plan.units_split,
+          plan.joined};
 }
 
 // h0 as the first step's recurrent product reads it.
