@@ -231,8 +231,9 @@ class Update {
   static void check_apart(const std::vector<py::array>& used) {
     std::vector<const py::array*> params;
     for (std::size_t i = 0; i < used.size(); i += 2) params.push_back(&used[i]);
-    std::sort(params.begin(), params.end(),
-              [](const py::array* a, const py::array* b) { return a->data() < b->data(); });
+    std::sort(params.begin(), params.end(), [](const py::array* a, const py::array* b) {
+      return std::less<const void*>()(a->data(), b->data());
+    });
     for (std::size_t i = 1; i < params.size(); ++i) {
       if (overlap(*params[i - 1], *params[i])) {
         raise_value("param", "arrays apart from each other", "two that share memory");

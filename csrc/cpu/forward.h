@@ -155,8 +155,8 @@ struct Cells {
 
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
 // fill the tile; then each step adds U h and runs the cell while the sums are in L1. In a joined share both
-// parts are one product instead. With layer
-// normalization, W x and U h of whole rows come first, and threads that split the units then split the rows.
+// parts are one product instead. With layer normalization, W x and U h of whole rows come first, and threads
+// that split the units then split the rows.
 template <class T, class W, class Pass = Cells<T>>
 void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, const SequenceShare& share,
              T* scratch, const Worker& worker) {

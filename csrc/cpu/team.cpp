@@ -149,8 +149,10 @@ class Team {
   };
 
   // To wake a worker takes some 50 microseconds of its share of a call. Where the last call came within this
-  // time, it stays awake as long for the next.
+  // time, it stays awake as long for the next, but leaves the core to others: a yield that takes longer than
+  // this went to one of them.
   static constexpr Clock::duration soon = std::chrono::milliseconds(1);
+  static constexpr Clock::duration others = std::chrono::microseconds(50);
   static constexpr Clock::duration often = std::chrono::microseconds(30);
   static constexpr Clock::duration shortest_crowded = std::chrono::milliseconds(5);
   static constexpr Clock::duration longest_crowded = std::chrono::milliseconds(200);
@@ -171,7 +173,12 @@ class Team {
       const auto called = [&] { return seat->calls.load(std::memory_order_acquire) != seen; };
       seat->awake.store(true, std::memory_order_relaxed);
       spin(called);
-      while (patient && !called() && Clock::now() - idle_since < soon) spin(called);
+      for (Clock::time_point now = Clock::now(); patient && !called() && now - idle_since < soon;) {
+        const Clock::time_point before = now;
+        sched_yield();
+        now = Clock::now();
+        patient = now - before < others;
+      }
       if (!called()) {
         seat->awake.store(false, std::memory_order_relaxed);
         seat->calls.wait(seen, std::memory_order_acquire);
