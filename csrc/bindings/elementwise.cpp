@@ -32,10 +32,9 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
     const auto run = kernels().of<T>().cell_forward;
     {
       const py::gil_scoped_release nogil;
-      const int threads =
-          parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
-            run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
-          });
+      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
+        run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
+      });
       note_run(run_of("cell_forward", number, threads));
     }
     return py::make_tuple(h, c, gates);
@@ -64,11 +63,10 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
     const auto run = kernels().of<T>().cell_backward;
     {
       const py::gil_scoped_release nogil;
-      const int threads =
-          parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows, const Worker&) {
-            run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
-                dc_data, dz_out, dc_out);
-          });
+      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
+        run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
+            dc_data, dz_out, dc_out);
+      });
       note_run(run_of("cell_backward", number, threads));
     }
     return py::make_tuple(dz, dc_prev);
@@ -109,7 +107,7 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
     T* out = mutable_data<T>(target);
     const auto run = kernels().of<T>().dropout;
     const py::gil_scoped_release nogil;
-    const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range, const Worker&) {
+    const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range) {
       run(range, steps, features, share_steps, seed, threshold, scale, source, out);
     });
     note_run(run_of("dropout", number, threads));
@@ -214,7 +212,7 @@ class Update {
     constexpr Index vector = 16;
     Index total = 0;
     for (const Part& part : parts) total += part.size;
-    return parallel(total, elementwise_grain, [&](Range range, const Worker&) {
+    return parallel(total, elementwise_grain, [&](Range range) {
       Index first = 0;
       for (const Part& part : parts) {
         const auto cut = [&](Index place) {

@@ -18,11 +18,6 @@ thread_local bool last_on_openmp = false;
 // What ran on another device since then, or empty.
 thread_local std::string last_elsewhere;
 
-bool has_openmp(int threads) {
-  const OpenMP* openmp = joined_openmp();
-  return threads > 1 && openmp != nullptr && openmp->has(threads);
-}
-
 std::string last_kernel() {
   if (!last_elsewhere.empty()) return last_elsewhere;
   if (last_run.operation == nullptr) return "none";
@@ -57,9 +52,9 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
   do {
     double operations = 0.0;
     const auto start = Clock::now();
-    team.run([&](const Worker& worker) {
+    team.share([&](int share) {
       const double own = run(rounds);
-      if (worker.id == 0) operations = own;
+      if (share == 0) operations = own;
     });
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     best = std::max(best, operations * team.count() / elapsed * 1e-9);
@@ -71,7 +66,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
 
 void note_run(const KernelRun& run) {
   last_run = run;
-  last_on_openmp = has_openmp(run.threads);
+  last_on_openmp = run.threads > 1 && last_job_on_openmp();
   last_elsewhere.clear();
 }
 

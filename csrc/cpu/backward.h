@@ -148,10 +148,11 @@ void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* s
                         bool last);
 
 // dh_s = dy_s + dG_{s+1} U^T and the cell's gradients run as one product with an epilogue, step by step from
-// the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache. With layer
-// normalization, dh of whole rows comes first, and threads that split the units then split the rows.
+// the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache, with the
+// next step. With layer normalization, dh of whole rows comes first, and parts of the units are followed by
+// parts of the rows.
 template <class T, class Pass = CellGradientPass<T>>
-void backward(const typename Pass::Problem& p, const SequenceShare& share, T* scratch, const Worker& worker) {
+void backward(const typename Pass::Problem& p, const SequenceShare& share, T* scratch, Worker& worker) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
@@ -165,7 +166,6 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
   const T** gate_rows = reinterpret_cast<const T**>(scratch);
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
   T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
-  alignas(64) T finished[Tile<T>::rows * columns];
 
   const bool normal = p.layer_norm != nullptr;
   const bool rows_first = normal && !p.m;  // else the projection comes before the rows
@@ -176,7 +176,6 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
                            FUSEDLSTM_INLINE { return p.products + (panel * product_rows + r) * columns; };
 
   const auto from_zero = [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); };
-  const auto to_finished = [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; };
   // Gate gradients of batch rows own[] at step s as a left operand: a segment in every gate panel.
   const auto gates_at = [&](Index s, const Index* own) FUSEDLSTM_INLINE {
     const bool inside = s < p.timeline.steps;
@@ -191,45 +190,71 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
     const Index longest = p.timeline.length(rows[0]);
     Index later = 0;    // rows that have a step after s
     Index active = 0;   // rows that have step s
-    Index waiting = 0;  // rows whose dx is due, from the steps of this chunk
+    Index waiting = 0;  // rows whose dx comes with the chunk's last step
+    Index due = 0;      // rows whose dx comes with the next phase
     while (later < all_rows && p.timeline.goes_on(rows[later])) ++later;
+
+    const auto run_inputs = [&](int part) {
+      alignas(64) T finished[Tile<T>::rows * columns];
+      const auto row = [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; };
+      multiply(
+          due, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input,
+          PanelOrder{share.part_of(share.input_panels, part)}, partial, from_zero,
+          [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
+          [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+            for (Index r = 0; r < count; ++r, sums += columns) {
+              for_each_vector<T>(panel, p.sizes.inputs,
+                                 [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+                                   V::load(sums + j * V::width).store(dx_rows[first + r] + column, lanes);
+                                 });
+            }
+          });
+    };
 
     for (Index s = longest - 1; s >= 0; --s) {
       while (active < all_rows && p.timeline.length(rows[active]) > s) ++active;
+      if (worker.stopped(active * (p.sizes.inputs + R) * H * 8)) return;
 
-      // Rows [later, active) have their last step here: nothing comes back to them but dh.
-      const auto run_step = [&](Range range, bool last) FUSEDLSTM_INLINE {
-        const Index* own = rows + range.begin;
-        const auto from_zero_soon = [&](Index first, Index panel) FUSEDLSTM_INLINE {
-          const Index count = smaller(Tile<T>::rows, range.size() - first);
-          prefetch_tape(p, layout, own + first, count, s, panel);
-          return zeros<T>();
+      const auto run_step = [&](int part) {
+        if (due > 0) run_inputs(part);
+        alignas(64) T finished[Tile<T>::rows * columns];
+        // Rows [later, active) have their last step here: nothing comes back to them but dh.
+        const auto run_rows = [&](Range range, bool last) FUSEDLSTM_INLINE {
+          const Index* own = rows + range.begin;
+          const auto from_zero_soon = [&](Index first, Index panel) FUSEDLSTM_INLINE {
+            const Index count = smaller(Tile<T>::rows, range.size() - first);
+            prefetch_tape(p, layout, own + first, count, s, panel);
+            return zeros<T>();
+          };
+          multiply(
+              range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
+              PanelOrder{share.part_of(share.panels, part), s % 2 != 0}, partial, from_zero_soon,
+              [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
+                return rows_first ? product(range.begin + first, panel) : finished + i * columns;
+              },
+              [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                const Index* tile = own + first;
+                if (rows_first) return;
+                if (p.m) {
+                  keep_hidden_gradients(p, sums, tile, count, s, panel, last);
+                } else if (p.options == nullptr) {
+                  run_gradients<Pass, false>(p, layout, sums, tile, count, s, panel, false, last);
+                } else {
+                  run_gradients<Pass, true>(p, layout, sums, tile, count, s, panel, false, last);
+                }
+              });
         };
-        multiply(
-            range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
-            PanelOrder{share.panels, s % 2 != 0}, partial, from_zero_soon,
-            [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
-              return rows_first ? product(range.begin + first, panel) : finished + i * columns;
-            },
-            [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-              const Index* tile = own + first;
-              if (rows_first) return;
-              if (p.m) {
-                keep_hidden_gradients(p, sums, tile, count, s, panel, last);
-              } else if (p.options == nullptr) {
-                run_gradients<Pass, false>(p, layout, sums, tile, count, s, panel, false, last);
-              } else {
-                run_gradients<Pass, true>(p, layout, sums, tile, count, s, panel, false, last);
-              }
-            });
+        if (later > 0) run_rows({0, later}, false);
+        if (active > later) run_rows({later, active}, true);
       };
-      const auto run_projection = [&] {
+      const auto run_projection = [&](int part) {
+        alignas(64) T finished[Tile<T>::rows * columns];
         const auto dh_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
           return p.dprojected + (s * p.sizes.batch + rows[r]) * R;
         };
         multiply(
             active, R, whole_rows(R, dh_row), p.weights.projection,
-            PanelOrder{share.projection_panels, s % 2 != 0}, partial, from_zero,
+            PanelOrder{share.part_of(share.projection_panels, part), s % 2 != 0}, partial, from_zero,
             [&](Index first, Index panel, Index i)
                 FUSEDLSTM_INLINE { return normal ? product(first, panel) : finished + i * columns; },
             [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
@@ -241,77 +266,64 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
               }
             });
       };
-      // Of them, `continuing` have a later step.
-      const auto run_norm_rows = [&](Index continuing) {
-        if (share.together) worker.wait();
-        const Range own = own_rows(active, share, worker);
+      const auto run_norm_rows = [&](int part) {
+        const Range own = share.part_of(active, part);
         for (Index r = own.begin; r < own.end; ++r) {
           const PanelRow<T> dh{product(r, 0), product_rows * columns};
           if (p.options == nullptr) {
-            run_norm_gradients<false>(p, dh, norm_rows, rows[r], s, r >= continuing);
+            run_norm_gradients<false>(p, dh, norm_rows, rows[r], s, r >= later);
           } else {
-            run_norm_gradients<true>(p, dh, norm_rows, rows[r], s, r >= continuing);
+            run_norm_gradients<true>(p, dh, norm_rows, rows[r], s, r >= later);
           }
         }
       };
-      if (later > 0) run_step({0, later}, false);
-      if (active > later) run_step({later, active}, true);
-      const Index continuing = later;
-      if (rows_first) run_norm_rows(continuing);
+      if (!worker.phase(share.parts, run_step)) return;
+      if (p.m && !worker.phase(share.parts, run_projection)) return;
+      if (normal && !worker.phase(share.parts, run_norm_rows)) return;
       later = active;
-      if (share.together) worker.wait();
-      if (p.m) {
-        run_projection();
-        if (normal) run_norm_rows(continuing);
-        if (share.together) worker.wait();
+      due = 0;
+      if (!p.dx) continue;
+      for (Index r = 0; r < active; ++r, ++waiting) {
+        gate_rows[waiting] = input_gradients + layout.place(0, s, rows[r]);
+        dx_rows[waiting] = p.dx.at(rows[r], p.timeline.time(rows[r], s));
       }
-
-      if (p.dx) {
-        for (Index r = 0; r < active; ++r, ++waiting) {
-          gate_rows[waiting] = input_gradients + layout.place(0, s, rows[r]);
-          dx_rows[waiting] = p.dx.at(rows[r], p.timeline.time(rows[r], s));
-        }
-        if (s % share.chunk == 0) {
-          const auto row = [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; };
-          multiply(waiting, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input,
-                   PanelOrder{share.input_panels}, partial, from_zero, to_finished,
-                   [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                     for (Index r = 0; r < count; ++r, sums += columns) {
-                       for_each_vector<T>(
-                           panel, p.sizes.inputs, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
-                             V::load(sums + j * V::width).store(dx_rows[first + r] + column, lanes);
-                           });
-                     }
-                   });
-          waiting = 0;
-        }
+      if (s % share.chunk == 0) {
+        due = waiting;
+        waiting = 0;
       }
     }
 
-    if (p.dh0 == nullptr) continue;
     // Rows without any step pass dh on as it is.
-    const auto finish_state = [&](Range range, bool empty) FUSEDLSTM_INLINE {
+    const auto finish_state = [&](int part, Range range, bool empty) FUSEDLSTM_INLINE {
+      alignas(64) T finished[Tile<T>::rows * columns];
       const Index* own = rows + range.begin;
       const bool keeps_h = !empty && p.options != nullptr && p.options->zoneout.h > 0;
-      multiply(range.size(), empty ? 0 : G, gates_at(0, own), p.weights.recurrent, PanelOrder{share.panels},
-               partial, from_zero, to_finished,
-               [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                 for (Index r = 0; r < count; ++r, sums += columns) {
-                   const Index b = own[first + r];
-                   for_each_vector<T>(panel, R, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
-                     V dh = V::load(sums + j * V::width);
-                     if (p.recurrent_mask != nullptr) {
-                       dh = dh * V::load(p.recurrent_mask + b * R + unit, lanes);
-                     }
-                     if (keeps_h) dh = dh + V::load(p.dh_kept + b * R + unit, lanes);
-                     if (empty && p.dh != nullptr) dh = V::load(p.dh + b * R + unit, lanes);
-                     dh.store(p.dh0 + b * R + unit, lanes);
-                   });
-                 }
-               });
+      multiply(
+          range.size(), empty ? 0 : G, gates_at(0, own), p.weights.recurrent,
+          PanelOrder{share.part_of(share.panels, part)}, partial, from_zero,
+          [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
+          [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+            for (Index r = 0; r < count; ++r, sums += columns) {
+              const Index b = own[first + r];
+              for_each_vector<T>(panel, R, [&](int j, Index unit, auto lanes) FUSEDLSTM_INLINE {
+                V dh = V::load(sums + j * V::width);
+                if (p.recurrent_mask != nullptr) {
+                  dh = dh * V::load(p.recurrent_mask + b * R + unit, lanes);
+                }
+                if (keeps_h) dh = dh + V::load(p.dh_kept + b * R + unit, lanes);
+                if (empty && p.dh != nullptr) dh = V::load(p.dh + b * R + unit, lanes);
+                dh.store(p.dh0 + b * R + unit, lanes);
+              });
+            }
+          });
     };
-    if (active > 0) finish_state({0, active}, false);
-    if (all_rows > active) finish_state({active, all_rows}, true);
+    const auto run_end = [&](int part) {
+      if (due > 0) run_inputs(part);
+      if (p.dh0 == nullptr) return;
+      if (active > 0) finish_state(part, {0, active}, false);
+      if (all_rows > active) finish_state(part, {active, all_rows}, true);
+    };
+    if ((due > 0 || p.dh0 != nullptr) && !worker.phase(share.parts, run_end)) return;
   }
 }
 

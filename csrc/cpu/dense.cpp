@@ -15,10 +15,20 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
   const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
   const Index grain = dense_grain / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
   const Buffer<T> partial(rows * columns);
-  const int threads = parallel(rows, grain, [&](Range range, const Worker&) {
-    table.dense(problem, range, partial.data() + range.begin * columns);
+  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(rows / grain, 1, num_threads()))});
+  team.run([&](Worker& worker) {
+    worker.phase(team.count(), [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const Range own = share_of(rows, share, team.count());
+      constexpr Index most = 1024;  // rows between two looks whether to go on
+      for (Index first = own.begin; first < own.end; first += most) {
+        const Range block{first, std::min(first + most, own.end)};
+        table.dense(problem, block, partial.data() + first * columns);
+        if (alone.stopped(2 * block.size() * inputs * outputs)) return;
+      }
+    });
   });
-  return {operation, set.name, sizeof(T) == sizeof(double), threads, false};
+  return {operation, set.name, sizeof(T) == sizeof(double), team.count(), false};
 }
 
 template <class T>
@@ -42,9 +52,13 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   TeamLease team({.threads = static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads()))});
   const Index each = ((tiles / team.count() + 1) * table.tile_rows * table.group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
-  team.run([&](const Worker& worker) {
-    table.weight_gradients(problem, share_of(tiles, worker.id, worker.count),
-                           share_of(bias_panels, worker.id, worker.count), scratch.data() + worker.id * each);
+  team.run([&](Worker& worker) {
+    worker.phase(team.count(), [&](int share) {
+      Worker alone = Worker::alone(worker);
+      table.weight_gradients(problem, share_of(tiles, share, team.count()),
+                             share_of(bias_panels, share, team.count()), scratch.data() + worker.id() * each,
+                             alone);
+    });
   });
   return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};
 }

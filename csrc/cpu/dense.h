@@ -8,12 +8,12 @@
 
 namespace fusedlstm {
 
-// Calls body(range, worker) on shares of [0, total); small work, less than two `grain`s, stays on one thread.
+// Calls body(range) on shares of [0, total); small work, less than two `grain`s, stays on one thread.
 template <class Body>
 int parallel(Index total, Index grain, const Body& body) {
   TeamLease team(
       {.threads = static_cast<int>(std::clamp<Index>(total / std::max<Index>(grain, 1), 1, num_threads()))});
-  team.run([&](const Worker& worker) { body(share_of(total, worker.id, worker.count), worker); });
+  team.share([&](int share) { body(share_of(total, share, team.count())); });
   return team.count();
 }
 

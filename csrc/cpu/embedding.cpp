@@ -9,7 +9,7 @@ namespace fusedlstm {
 template <class T>
 KernelRun run_gather(const Index* ids, Index count, Index features, const T* table, T* y) {
   const Index grain = elementwise_grain / std::max<Index>(features, 1) + 1;
-  const int threads = parallel(count, grain, [&](Range range, const Worker&) {
+  const int threads = parallel(count, grain, [&](Range range) {
     for (Index n = range.begin; n < range.end; ++n) {
       std::copy_n(table + ids[n] * features, features, y + n * features);
     }
@@ -25,7 +25,7 @@ KernelRun run_scatter(const Index* ids, Index count, Index features, Index rows,
   constexpr Index line = 64 / Index{sizeof(T)};
   const Index lines = (features + line - 1) / line;
   const Index grain = elementwise_grain / (line * std::max<Index>(count + rows, 1)) + 1;
-  const int threads = parallel(lines, grain, [&](Range range, const Worker&) {
+  const int threads = parallel(lines, grain, [&](Range range) {
     const Range columns{range.begin * line, std::min(range.end * line, features)};
     for (Index row = 0; row < rows; ++row) {
       std::fill(dtable + row * features + columns.begin, dtable + row * features + columns.end, T(0));

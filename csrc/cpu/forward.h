@@ -155,11 +155,11 @@ struct Cells {
 
 // Pre-activations start with the input's part, W x + b for `chunk` steps at once, so that small batches also
 // fill the tile; then each step adds U h and runs the cell while the sums are in L1. In a joined share both
-// parts are one product instead. With layer normalization, W x and U h of whole rows come first, and threads
-// that split the units then split the rows.
+// parts are one product instead. With layer normalization, W x and U h of whole rows come first, and parts of
+// the units are followed by parts of the rows.
 template <class T, class W, class Pass = Cells<T>>
 void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, const SequenceShare& share,
-             T* scratch, const Worker& worker) {
+             T* scratch, Worker& worker) {
   using V = Vec<T>;
   constexpr bool integers = sizeof(W) == 1;
   // Tiles of three rows gain nothing: their panels have to stay in L1, and there would be two at a time.
@@ -169,30 +169,29 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
   const Index R = p.sizes.outputs;
-  // Where the chunk's inputs lie; sums that wait between blocks of K, or else rows rounded to integers, of
-  // inputs and states; and the projections (panels, chunk rows, columns).
+  // Where the chunk's inputs lie; and sums that wait between blocks of K, or else rows rounded to integers,
+  // of inputs and states.
   const Index most_rows = share.chunk * share.row_block;
   const T** inputs = reinterpret_cast<const T**>(scratch);
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
-  T* projected = partial + most_rows * columns;
   [[maybe_unused]] IntegerRows rounded_inputs{};
   IntegerRows rounded_states{};
   if constexpr (integers) {
+    T* next = partial;
     const auto take = [&](Index count, Index K) {
-      const IntegerRows taken{reinterpret_cast<std::int16_t*>(projected), integer_stride(K),
-                              projected + count * integer_stride(K) / 2};
-      projected = taken.scales + divide_up(count, 16) * 16;
+      const IntegerRows taken{reinterpret_cast<std::int16_t*>(next), integer_stride(K),
+                              next + count * integer_stride(K) / 2};
+      next = taken.scales + divide_up(count, 16) * 16;
       return taken;
     };
-    projected = partial;
     rounded_inputs = take(most_rows, I);
     rounded_states = take(share.row_block, H > R ? H : R);
   }
-  alignas(64) T finished[Tile<T>::rows * columns];
+  // Projections (panels, chunk rows, columns), after products with layer normalization.
   const bool normal = p.layer_norm != nullptr;
   const Index product_rows = norm_panel_rows(share.row_block);
-  T* products = p.products;
-  if (normal) projected = products + divide_up(H, V::width) * product_rows * columns;
+  T* const products = p.products;
+  T* const projected = normal ? products + divide_up(H, V::width) * product_rows * columns : products;
 
   for (Index row0 = 0; row0 < share.row_count; row0 += share.row_block) {
     const Index* rows = share.rows + row0;
@@ -214,94 +213,101 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
       const Index total = first_of[chunk];
       const bool joined = can_join && share.joined && total > 1;
       const Index projected_rows = normal ? norm_panel_rows(total) : total;
-      const Index first_panel = normal ? 0 : share.panels.begin;
-      const auto projection = [&](Index r, Index panel) FUSEDLSTM_INLINE {
-        return projected + ((panel - first_panel) * projected_rows + r) * columns;
+      const auto projection = [=](Index r, Index panel) FUSEDLSTM_INLINE {
+        return projected + (panel * projected_rows + r) * columns;
       };
-      const auto bias = [&](Index panel) FUSEDLSTM_INLINE {
-        return normal ? zero_row<T> : weights.bias + panel * columns;
-      };
-      const auto input_row = [&](Index r) FUSEDLSTM_INLINE { return inputs[r]; };
-      const auto to_projection = [&](Index first, Index panel, Index)
-                                     FUSEDLSTM_INLINE { return projection(first, panel); };
-      if constexpr (integers) {
-        round_rows(total, I, input_row, rounded_inputs);
-        multiply(total, I, rounded_inputs, weights.input, PanelOrder{share.panels}, to_projection,
-                 [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-                   scale_and_add(sums, count, rounded_inputs.scales + first,
-                                 weights.input_scale + panel * columns, bias(panel), 0);
-                 });
-      } else if (!joined) {
-        multiply(
-            total, I, whole_rows(I, input_row), weights.input, PanelOrder{share.panels}, partial,
-            [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
-            [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
-        Pass::add_products(p, [&](Index K, const T* panels, const auto& row) {
-          for (Index i = 0; i < chunk; ++i) {
-            for (Index r = first_of[i]; r < first_of[i + 1]; ++r) {
-              inputs[r] = row(rows[r - first_of[i]], s0 + i);
-            }
-          }
+      const auto bias = [normal, start = weights.bias](Index panel)
+                            FUSEDLSTM_INLINE { return normal ? zero_row<T> : start + panel * columns; };
+      const auto input_row = [inputs](Index r) FUSEDLSTM_INLINE { return inputs[r]; };
+      const auto project_inputs = [&](Range panels) {
+        const auto to_projection = [&](Index first, Index panel, Index)
+                                       FUSEDLSTM_INLINE { return projection(first, panel); };
+        if constexpr (integers) {
+          round_rows(total, I, input_row, rounded_inputs);
+          multiply(total, I, rounded_inputs, weights.input, PanelOrder{panels}, to_projection,
+                   [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                     scale_and_add(sums, count, rounded_inputs.scales + first,
+                                   weights.input_scale + panel * columns, bias(panel), 0);
+                   });
+        } else {
           multiply(
-              total, K, whole_rows(K, input_row), panels, PanelOrder{share.panels}, partial,
-              [&](Index first, Index panel)
-                  FUSEDLSTM_INLINE { return Start<T>{projection(first, panel), columns}; },
-              to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
-        });
-      }
+              total, I, whole_rows(I, input_row), weights.input, PanelOrder{panels}, partial,
+              [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
+              [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+          Pass::add_products(p, [&](Index K, const T* of_product, const auto& row) {
+            const T** left = reinterpret_cast<const T**>(partial + most_rows * columns);
+            for (Index i = 0; i < chunk; ++i) {
+              for (Index r = first_of[i]; r < first_of[i + 1]; ++r)
+                left[r] = row(rows[r - first_of[i]], s0 + i);
+            }
+            const auto left_row = [&](Index r) FUSEDLSTM_INLINE { return left[r]; };
+            multiply(
+                total, K, whole_rows(K, left_row), of_product, PanelOrder{panels}, partial,
+                [&](Index first, Index panel)
+                    FUSEDLSTM_INLINE { return Start<T>{projection(first, panel), columns}; },
+                to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+          });
+        }
+      };
 
       for (Index i = 0; i < chunk; ++i) {
         const Index s = s0 + i;
         // Without an initial state the first step has no recurrent part at all.
         const Index recurrent = s == 0 && p.h0 == nullptr ? 0 : R;
-        const Index active_now = first_of[i + 1] - first_of[i];
-        const auto hidden_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
+        const Index first_now = first_of[i];
+        const Index active_now = first_of[i + 1] - first_now;
+        const auto hidden_row = [=, &p](Index r) FUSEDLSTM_INLINE -> const T* {
           if (s > 0) return p.recurrent(rows[r], s - 1);
           const T* first = p.recurrent_mask != nullptr ? p.dropped_h0 : p.h0;
           return first != nullptr ? first + rows[r] * R : p.cells;
         };
-        const auto product = [&](Index r, Index panel)
+        const auto product = [=](Index r, Index panel)
                                  FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
-        const auto addend = [&](Index first, Index panel) FUSEDLSTM_INLINE {
-          if (normal) return zeros<T>();
-          Pass::begin(p, rows + first, smaller(Tile<T>::rows, active_now - first), s, panel);
-          if (joined) return Start<T>{bias(panel), 0};
-          return Start<T>{projection(first_of[i] + first, panel), columns};
-        };
-        const auto to_finished = [&](Index first, Index panel, Index tile) FUSEDLSTM_INLINE {
-          return normal ? product(first, panel) : finished + tile * columns;
-        };
-        const auto finish = [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-          if (normal) return;
-          if ((panel + 1) * V::width <= H) {
-            Pass::finish(p, sums, rows + first, count, s, panel, AllLanes{});
+        // By value what the loops over tiles read: they would find it behind two pointers otherwise.
+        const auto run_step = [=, &p, &weights, &share, &project_inputs](int part) {
+          const PanelOrder order{share.part_of(share.panels, part), s % 2 != 0};
+          if (i == 0 && !joined) project_inputs(order.range);
+          alignas(64) T finished[Tile<T>::rows * columns];
+          const auto addend = [=, &p](Index first, Index panel) FUSEDLSTM_INLINE {
+            if (normal) return zeros<T>();
+            Pass::begin(p, rows + first, smaller(Tile<T>::rows, active_now - first), s, panel);
+            if (joined) return Start<T>{bias(panel), 0};
+            return Start<T>{projection(first_now + first, panel), columns};
+          };
+          T* const sums_of_tile = finished;
+          const auto to_finished = [=](Index first, Index panel, Index tile) FUSEDLSTM_INLINE {
+            return normal ? product(first, panel) : sums_of_tile + tile * columns;
+          };
+          const auto finish = [=, &p](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+            if (normal) return;
+            if ((panel + 1) * V::width <= H) {
+              Pass::finish(p, sums, rows + first, count, s, panel, AllLanes{});
+            } else {
+              Pass::finish(p, sums, rows + first, count, s, panel, H - panel * V::width);
+            }
+          };
+          if constexpr (integers) {
+            round_rows(active_now, recurrent, hidden_row, rounded_states);
+            multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
+                     [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                       const Start<T> from = addend(first, panel);
+                       scale_and_add(sums, count, rounded_states.scales + first,
+                                     weights.recurrent_scale + panel * columns, from.rows, from.stride);
+                       finish(first, panel, count, sums);
+                     });
+          } else if (joined) {
+            const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
+            const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
+            multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);
           } else {
-            Pass::finish(p, sums, rows + first, count, s, panel, H - panel * V::width);
+            multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
+                     partial, addend, to_finished, finish);
           }
         };
-        const PanelOrder order{share.panels, s % 2 != 0};
-        if constexpr (integers) {
-          round_rows(active_now, recurrent, hidden_row, rounded_states);
-          multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
-                   [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-                     const Start<T> from = addend(first, panel);
-                     scale_and_add(sums, count, rounded_states.scales + first,
-                                   weights.recurrent_scale + panel * columns, from.rows, from.stride);
-                     finish(first, panel, count, sums);
-                   });
-        } else if (joined) {
-          const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
-          const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
-          multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);
-        } else {
-          multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
-                   partial, addend, to_finished, finish);
-        }
-        if (normal) {
-          if (share.together) worker.wait();
-          const Range own = own_rows(active_now, share, worker);
+        const auto run_norm_rows = [&](int part) {
+          const Range own = share.part_of(active_now, part);
           for (Index r = own.begin; r < own.end; ++r) {
-            const PanelRow<T> input{projection(first_of[i] + r, 0), projected_rows * columns};
+            const PanelRow<T> input{projection(first_now + r, 0), projected_rows * columns};
             const PanelRow<T> state{product(r, 0), product_rows * columns};
             if (p.options == nullptr) {
               run_norm_cells<false>(p, weights.bias, input, state, rows[r], s);
@@ -309,12 +315,15 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
               run_norm_cells<true>(p, weights.bias, input, state, rows[r], s);
             }
           }
-        }
-        if (share.together) worker.wait();
-        if (p.m) {
-          project(p, weights, share, rows, active_now, s, partial, rounded_states);
-          if (share.together) worker.wait();
-        }
+        };
+        const auto run_projection = [&](int part) {
+          const PanelOrder order{share.part_of(share.projection_panels, part), s % 2 != 0};
+          project(p, weights, order, rows, active_now, s, partial, rounded_states);
+        };
+        if (worker.stopped(active_now * (I + R) * H * 8)) return;
+        if (!worker.phase(share.parts, run_step)) return;
+        if (normal && !worker.phase(share.parts, run_norm_rows)) return;
+        if (p.m && !worker.phase(share.parts, run_projection)) return;
       }
     }
   }

@@ -74,7 +74,8 @@ inline constexpr Index gradient_group = Tile<T>::block < 384 ? 4 : 2;
 // lie far apart (often by a power of two, which would crowd them into a few sets of the cache); so is the
 // right one, a panel at a time, unless it is a tape without padding, whose panels can be used where they are.
 template <class T>
-void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch) {
+void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch,
+                      Worker& worker) {
   using V = Vec<T>;
   constexpr int R = Tile<T>::rows;
   constexpr Index columns = Tile<T>::columns;
@@ -198,7 +199,9 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
     for (Index b = 0; b < p.batch; b += size.rows) {
       pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
-      if (++blocks == group) add_blocks();
+      if (++blocks < group) continue;
+      add_blocks();
+      if (worker.stopped(group * block * tiles.size() * R * p.columns * 2)) return;
     }
   }
   if (blocks == 0 && first) {

@@ -7,27 +7,29 @@
 
 namespace fusedlstm {
 
-// A thread's part of a sequence kernel. Threads either split the rows, and then never wait for each other,
-// or share all rows and split the units, and then meet once per step (`together`).
+// One of `count` even parts of [0, total).
+FUSEDLSTM_INLINE inline Range share_of(Index total, int part, int count) {
+  return {total * part / count, total * (part + 1) / count};
+}
+
+// What a sequence kernel works on: some rows, through the whole sequence, with their units in `parts` that
+// are the shares of each step's phases. Where threads split the rows there is one part, and nobody to wait
+// for; where they split the units, all of them are in the kernel, with the same rows.
 struct SequenceShare {
   const Index* rows;  // batch rows, longest first
   Index row_count;
-  Range panels;             // forward: gate panels; backward: panels of dh
-  Range input_panels;       // backward: panels of dx
-  Range projection_panels;  // with a projection, forward: panels of h; backward: panels of dm
+  int parts;
+  Index panels;             // forward: gate panels; backward: panels of dh
+  Index input_panels;       // backward: panels of dx
+  Index projection_panels;  // with a projection, forward: panels of h; backward: panels of dm
   Index row_block;          // rows that run through the whole sequence together
   Index chunk;              // steps, at most max_chunk, whose input projection (backward: dx) is one product
-  bool together;
-  bool joined;  // forward: W x and U h of a step are one product; its chunk is 1
+  bool joined;              // forward: W x and U h of a step are one product; its chunk is 1
+
+  FUSEDLSTM_INLINE Range part_of(Index total, int part) const { return share_of(total, part, parts); }
 };
 
 inline constexpr Index max_chunk = 32;
-
-// The rows of `count` that a thread takes where threads that split the units have work on whole rows.
-FUSEDLSTM_INLINE inline Range own_rows(Index count, const SequenceShare& share, const Worker& worker) {
-  if (!share.together) return {0, count};
-  return {count * worker.id / worker.count, count * (worker.id + 1) / worker.count};
-}
 
 // One left operand of a weight gradient: `count` features for every row and step, `lag` steps late, with
 // `before` (B, count), or zeros where it is null, taking the place of the steps before the first.
@@ -125,26 +127,26 @@ struct Kernels {
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
 
-  // Scratch, in elements: forward chunk row_block ((panels + 1) 4 width + 2) + 16, and for int8 weights
+  // Scratch of a thread, in elements: forward chunk row_block (4 width + 2) + 16, and for int8 weights
   // row_block ((max(units, outputs) + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block
   // (4 width + 4) + 16, with layer normalization gate panels norm_scratch width more; weight gradients (tiles
   // tile_rows group + 4 width) block; dense rows 4 width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
-                           T* scratch, const Worker&);
+                           T* scratch, Worker&);
   Forward<T> forward;
   Forward<BFloat16> forward_bfloat16 = nullptr;  // float only
   Forward<std::int8_t> forward_int8 = nullptr;   // float only
-  void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
-  void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch);
+  void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, Worker&);
+  void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch,
+                           Worker&);
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
 
   // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
-  void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch,
-                   const Worker&);
-  void (*second_backward)(const SecondProblem<T>&, const SequenceShare&, T* scratch, const Worker&);
+  void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch, Worker&);
+  void (*second_backward)(const SecondProblem<T>&, const SequenceShare&, T* scratch, Worker&);
   void (*gate_product)(const GateProduct<T>&, const SequenceShare&, Range panels, T* scratch);
 
   void (*layer_norm)(const LayerNormProblem<T>&, Range rows);

@@ -12,7 +12,7 @@ template <class T>
 KernelRun run_layer_norm(LayerNormProblem<T> problem) {
   const KernelSet& set = kernels();
   const int threads = parallel(problem.rows, rows_per_thread(problem.features),
-                               [&](Range rows, const Worker&) { set.of<T>().layer_norm(problem, rows); });
+                               [&](Range rows) { set.of<T>().layer_norm(problem, rows); });
   return {"layer_norm_forward", set.name, sizeof(T) == sizeof(double), threads, false};
 }
 
@@ -27,14 +27,10 @@ KernelRun run_layer_norm_gradients(LayerNormProblem<T> problem, T* dgamma, T* db
   const Index blocks = (problem.rows + problem.block - 1) / problem.block;
   const Buffer<T> partial(blocks * 2 * N);
   problem.partial = partial.data();
-  const int threads =
-      parallel(blocks, rows_per_thread(N) / problem.block + 1, [&](Range own, const Worker& worker) {
-        set.of<T>().layer_norm_gradients(problem, own);
-        worker.wait();
-        const Range columns = share_of(N, worker.id, worker.count);
-        set.of<T>().add_rows(columns, blocks, 2 * N, partial.data(), dgamma);
-        set.of<T>().add_rows(columns, blocks, 2 * N, partial.data() + N, dbeta);
-      });
+  const int threads = parallel(blocks, rows_per_thread(N) / problem.block + 1,
+                               [&](Range own) { set.of<T>().layer_norm_gradients(problem, own); });
+  set.of<T>().add_rows({0, N}, blocks, 2 * N, partial.data(), dgamma);
+  set.of<T>().add_rows({0, N}, blocks, 2 * N, partial.data() + N, dbeta);
   return {"layer_norm_backward", set.name, sizeof(T) == sizeof(double), threads, false};
 }
 

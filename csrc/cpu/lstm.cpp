@@ -12,7 +12,6 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
   const Index gate_panels = panels_of(n.units, kernels.width);
-  const Index hidden_panels = panels_of(n.outputs, 4 * kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
   SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
@@ -22,8 +21,8 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
     plan.chunk = 1;
   }
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
-  const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
-  Index scratch_size = plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16;
+  const Index columns = 4 * kernels.width;
+  Index scratch_size = plan.chunk * plan.row_block * (columns + 2) + 16;
   if (panels.storage() == Storage::int8) {
     const Index widest = std::max(n.units, n.outputs);
     scratch_size += plan.row_block * ((widest + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
@@ -31,14 +30,19 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Scratch<T> scratch(team.count(), scratch_size);
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
   problem.dropped_h0 = dropped_h0.data();
-  const Index product_rows = norm_panel_rows(plan.row_block) + norm_panel_rows(plan.chunk * plan.row_block);
-  const NormProducts<T> products(problem.layer_norm != nullptr, plan, team.count(),
-                                 gate_panels * product_rows * 4 * kernels.width);
-  team.run([&](const Worker& worker) {
-    const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0, hidden_panels);
-    ForwardProblem<T> own = problem;
-    own.products = products.of(worker);
-    panels.forward(own, share, scratch.of(worker), worker);
+  const Index chunk_rows = plan.chunk * plan.row_block;
+  const Index product_rows = problem.layer_norm != nullptr
+                                 ? norm_panel_rows(plan.row_block) + norm_panel_rows(chunk_rows)
+                                 : chunk_rows;
+  const Products<T> products(plan, team.count(), gate_panels * product_rows * columns);
+  const SplitPanels split{gate_panels, 0, panels_of(n.outputs, columns)};
+  team.run([&](Worker& worker) {
+    const auto run = [&](const SequenceShare& share, Worker& own) {
+      ForwardProblem<T> part = problem;
+      part.products = products.of(own);
+      panels.forward(part, share, scratch.of(own), own);
+    };
+    run_sequence(plan, rows, split, team.count(), worker, run);
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
@@ -103,30 +107,36 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
                                  (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
-  const NormProducts<T> products(normal, plan, team.count(),
-                                 split_panels * norm_panel_rows(plan.row_block) * columns);
-  team.run([&](const Worker& worker) {
-    const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels, unit_panels);
-    BackwardProblem<T> own = problem;
-    own.products = products.of(worker);
-    kernels.backward(own, share, scratch.of(worker), worker);
-    if (problem.dkernel == nullptr) return;
-    worker.wait();
-    const auto add_gradients = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
-      kernels.weight_gradients(p, share_of(count, worker.id, worker.count),
-                               share_of(bias_count, worker.id, worker.count), scratch.of(worker));
+  const Products<T> products(plan, team.count(),
+                             normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0);
+  const SplitPanels split{hidden_panels, input_panels, unit_panels};
+  team.run([&](Worker& worker) {
+    const auto run = [&](const SequenceShare& share, Worker& own) {
+      BackwardProblem<T> part = problem;
+      part.products = products.of(own);
+      kernels.backward(part, share, scratch.of(own), own);
     };
-    if (panels.projects()) add_gradients(of_projection, projection_tiles, 0);
-    if (normal) {
-      add_gradients(gradients, panels_of(n.inputs, kernels.tile_rows), 0);
-      add_gradients(of_recurrent, panels_of(n.outputs, kernels.tile_rows), 0);
-      if (norm.complete()) norm.add(worker);
-      return;
-    }
-    add_gradients(gradients, tiles, bias_panels);
-    if (problem.dpeepholes != nullptr) {
-      kernels.peephole_gradients(problem, share_of(panels.gate_panels(), worker.id, worker.count));
-    }
+    run_sequence(plan, rows, split, team.count(), worker, run);
+    if (problem.dkernel == nullptr) return;
+    const auto add_gradients = [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const auto add = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
+        kernels.weight_gradients(p, share_of(count, share, team.count()),
+                                 share_of(bias_count, share, team.count()), scratch.of(worker), alone);
+      };
+      if (panels.projects()) add(of_projection, projection_tiles, 0);
+      if (normal) {
+        add(gradients, panels_of(n.inputs, kernels.tile_rows), 0);
+        add(of_recurrent, panels_of(n.outputs, kernels.tile_rows), 0);
+        if (norm.complete()) norm.add(share, team.count());
+        return;
+      }
+      add(gradients, tiles, bias_panels);
+      if (problem.dpeepholes != nullptr) {
+        kernels.peephole_gradients(problem, share_of(panels.gate_panels(), share, team.count()));
+      }
+    };
+    worker.phase(team.count(), add_gradients);
   });
   if (normal && problem.dkernel != nullptr && norm.complete()) norm.unpack();
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);

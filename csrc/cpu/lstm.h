@@ -59,7 +59,7 @@ class LstmPanels {
 
   // The forward kernel for weights as they are stored here.
   void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
-               const Worker& worker) const;
+               Worker& worker) const;
 
   // The panels of full storage.
   GatePanels<T> gates() const;

@@ -30,15 +30,13 @@ class NormTapeMemory {
   Index size_ = 0;
 };
 
-// Products of the rows of each thread, or of all threads together where they split the units.
+// Products of each thread's rows, or of all rows where threads split the units.
 template <class T>
-class NormProducts {
+class Products {
  public:
-  NormProducts(bool wanted, const SequencePlan& plan, int threads, Index size)
-      : each_(plan.units_split ? 0 : size) {
-    if (wanted) buffer_ = Buffer<T>(plan.units_split ? size : threads * size);
-  }
-  T* of(const Worker& worker) const { return buffer_ ? buffer_.data() + worker.id * each_ : nullptr; }
+  Products(const SequencePlan& plan, int threads, Index size)
+      : each_(plan.units_split ? 0 : size), buffer_(plan.units_split ? size : threads * size) {}
+  T* of(const Worker& worker) const { return buffer_.data() + worker.id() * each_; }
 
  private:
   Index each_;
@@ -70,10 +68,9 @@ class NormGradients {
   // After this window there is none to come.
   bool complete() const { return p_.timeline.offset == 0; }
 
-  // A thread's share of the sum over rows.
-  void add(const Worker& worker) const {
-    kernels_.add_rows(share_of(size_, worker.id, worker.count), p_.sizes.batch, size_, row_sums(),
-                      total_.data());
+  // A part of the sum over rows.
+  void add(int part, int parts) const {
+    kernels_.add_rows(share_of(size_, part, parts), p_.sizes.batch, size_, row_sums(), total_.data());
   }
 
   void unpack() const {

@@ -5,7 +5,10 @@
 #include <strings.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
+
+#include "pause.h"
 
 namespace fusedlstm {
 namespace {
@@ -57,5 +60,42 @@ bool join_openmp(const std::string& library) {
 void leave_openmp() { joined.store(nullptr, std::memory_order_release); }
 
 const OpenMP* joined_openmp() { return joined.load(std::memory_order_acquire); }
+
+void OpenMPThreads::expect(int count) {
+  if (threads_.size() < static_cast<std::size_t>(count)) threads_.resize(static_cast<std::size_t>(count));
+}
+
+// A thread that has a core uses up processor time between two looks at its clock; one that sleeps or waits
+// for a core does not.
+#if defined(__linux__)
+void OpenMPThreads::note(int id) {
+  Thread& own = threads_[static_cast<std::size_t>(id)];
+  own.known = pthread_getcpuclockid(pthread_self(), &own.processor_time) == 0;
+}
+
+bool OpenMPThreads::have_cores(int count) const {
+  using Clock = std::chrono::steady_clock;
+  constexpr Clock::duration long_enough = std::chrono::microseconds(2);
+  const auto nanoseconds = [](const Thread& thread) -> long long {
+    timespec time{};
+    if (clock_gettime(thread.processor_time, &time) != 0) return -1;  // It has ended.
+    return time.tv_sec * 1'000'000'000LL + time.tv_nsec;
+  };
+  const int known = static_cast<int>(threads_.size());
+  for (int id = 1; id < count && id < known; ++id) {
+    const Thread& thread = threads_[static_cast<std::size_t>(id)];
+    if (!thread.known) continue;
+    const long long before = nanoseconds(thread);
+    if (before < 0) return false;
+    const Clock::time_point start = Clock::now();
+    while (Clock::now() - start < long_enough) pause_briefly();
+    if (nanoseconds(thread) <= before) return false;
+  }
+  return true;
+}
+#else
+void OpenMPThreads::note(int) {}
+bool OpenMPThreads::have_cores(int) const { return true; }
+#endif
 
 }  // namespace fusedlstm

@@ -4,7 +4,9 @@
 // KMP_BLOCKTIME). A second set of threads would wait for them; the spinning ones begin a loop at once.
 #pragma once
 
+#include <ctime>
 #include <string>
+#include <vector>
 
 namespace fusedlstm {
 
@@ -21,6 +23,24 @@ struct OpenMP {
   bool has(int count) const {
     return count <= max_threads() && max_threads() <= thread_limit() && in_parallel() == 0 && dynamic() == 0;
   }
+};
+
+// The threads of the loops that one thread has begun. A loop ends when all of them have come, so that one on
+// threads that sleep, or whose cores other processes have, would wait for them.
+class OpenMPThreads {
+ public:
+  // Before a loop of so many threads, and then by each of them but the first.
+  void expect(int count);
+  void note(int id);
+  // Whether threads 1 to count - 1 of the last loop are running right now. Unknown ones are taken to be.
+  bool have_cores(int count) const;
+
+ private:
+  struct Thread {
+    bool known = false;
+    clockid_t processor_time = 0;
+  };
+  std::vector<Thread> threads_;
 };
 
 // From now on, teams run on the threads of the OpenMP runtime that this loaded library uses. Returns false,

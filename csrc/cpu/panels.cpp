@@ -22,12 +22,11 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
   const Index gate_size = row * (inputs + outputs);
   const Index size = gate_size + projection_row * units;
   Buffer<T> full(size);
-  parallel(all.end, elementwise_grain / (columns() * (inputs + outputs)) + 1,
-           [&](Range range, const Worker&) {
-             kernels().pack_gates(source.kernel, source.kernel_stride, inputs, units, range, full.data());
-             kernels().pack_gates(source.recurrent_kernel, source.recurrent_stride, outputs, units, range,
-                                  full.data() + input_size);
-           });
+  parallel(all.end, elementwise_grain / (columns() * (inputs + outputs)) + 1, [&](Range range) {
+    kernels().pack_gates(source.kernel, source.kernel_stride, inputs, units, range, full.data());
+    kernels().pack_gates(source.recurrent_kernel, source.recurrent_stride, outputs, units, range,
+                         full.data() + input_size);
+  });
   if (projects_) {
     kernels().pack_matrix(source.projection, source.projection_stride, 1, units, outputs,
                           full.data() + gate_size);
@@ -87,7 +86,7 @@ GatePanels<T> LstmPanels<T>::gates() const {
 
 template <class T>
 void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
-                            const Worker& worker) const {
+                            Worker& worker) const {
   switch (storage_) {
     case Storage::full:
       return kernels().forward(problem, view<T>(), share, scratch, worker);
@@ -111,13 +110,11 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
     const Index size = gate_size + unit_panels * outputs_ * columns();
     T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
     const GatePanels<T> gates = view<T>();
-    team.run([&](const Worker& worker) {
-      kernels().transpose_gates(gates.recurrent, outputs_, units_,
-                                share_of(recurrent_panels, worker.id, worker.count), fresh);
-      kernels().transpose_gates(gates.input, inputs_, units_, share_of(input_panels, worker.id, worker.count),
-                                fresh + recurrent_size);
-      kernels().transpose_panels(gates.projection, units_, outputs_,
-                                 share_of(unit_panels, worker.id, worker.count), fresh + gate_size);
+    team.share([&](int share) {
+      const auto own = [&](Index panels) { return share_of(panels, share, team.count()); };
+      kernels().transpose_gates(gates.recurrent, outputs_, units_, own(recurrent_panels), fresh);
+      kernels().transpose_gates(gates.input, inputs_, units_, own(input_panels), fresh + recurrent_size);
+      kernels().transpose_panels(gates.projection, units_, outputs_, own(unit_panels), fresh + gate_size);
     });
     // Two threads may come here at once; both copies are the same, and one is kept.
     if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {

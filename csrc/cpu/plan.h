@@ -7,18 +7,12 @@
 
 namespace fusedlstm {
 
-inline Range share_of(Index total, int id, int count) {
-  return {total * id / count, total * (id + 1) / count};
-}
-
 // A second thread that is awake takes about a quarter of a microsecond to join a call and to leave it, and a
 // tenth to meet at a barrier: less work than this per thread, in a call and in a step, it does not repay.
 inline constexpr Index operations_per_thread = 80'000;
 inline constexpr Index step_operations_per_thread = 20'000;
 // Calls of fewer operations are over before a sleeping thread is awake.
 inline constexpr Index small_operations = 2'000'000;
-// Steps of fewer are much shorter than the time that other processes hold a core for.
-inline constexpr Index short_step_operations = 8'000'000;
 
 inline Index panels_of(Index columns, Index columns_per_panel) {
   return (columns + columns_per_panel - 1) / columns_per_panel;
@@ -60,11 +54,10 @@ inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index t
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
   const bool small = operations < small_operations;
   if (!splits_units(n, element, tile_rows, panels, count)) {
-    return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), small, false};
+    return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), small};
   }
   const Index by_step = step_operations / step_operations_per_thread;
-  return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), small,
-          step_operations < short_step_operations};
+  return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), small};
 }
 
 inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows, Index panels, int threads) {

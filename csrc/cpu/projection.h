@@ -11,13 +11,12 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 // Forward, once all of the step's m is there.
 template <class T, class W>
 [[gnu::noinline]] void project(const ForwardProblem<T>& p, const GatePanels<T, W>& weights,
-                               const SequenceShare& share, const Index* rows, Index count, Index s,
-                               T* partial, [[maybe_unused]] const IntegerRows& rounded) {
+                               const PanelOrder& order, const Index* rows, Index count, Index s, T* partial,
+                               [[maybe_unused]] const IntegerRows& rounded) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const Index H = p.sizes.units;
   alignas(64) T finished[Tile<T>::rows * columns];
-  const PanelOrder order{share.projection_panels, s % 2 != 0};
   const auto m_row = [&](Index r) FUSEDLSTM_INLINE -> const T* { return p.m.at(p.timeline, rows[r], s); };
   const auto to_finished = [&](Index, Index, Index tile)
                                FUSEDLSTM_INLINE { return finished + tile * columns; };

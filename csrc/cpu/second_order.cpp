@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "norm_memory.h"
 #include "shares.h"
 
 namespace fusedlstm {
@@ -46,9 +47,10 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
   TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
   const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
-  const Index own_panels = plan.units_split ? panels_of(gate_panels, team.count()) : gate_panels;
-  const Scratch<T> scratch(team.count(),
-                           plan.chunk * plan.row_block * ((own_panels + 1) * 4 * kernels.width + 2) + 16);
+  const Index columns = 4 * kernels.width;
+  const Index chunk_rows = plan.chunk * plan.row_block;
+  const Scratch<T> scratch(team.count(), chunk_rows * (columns + 4) + 16);
+  const Products<T> products(plan, team.count(), gate_panels * chunk_rows * columns);
   const Index states = n.batch * n.units;
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, states);
   const Buffer<T> dropped_primal = drop(problem.primal.h0, problem.recurrent_mask, states);
@@ -66,9 +68,13 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
   }
   GatePanels<T> weights = panels.gates();
   weights.bias = moving.bias;
-  team.run([&](const Worker& worker) {
-    const SequenceShare share = sequence_share(plan, rows, worker, gate_panels, 0, 0);
-    kernels.tangents(problem, weights, share, scratch.of(worker), worker);
+  team.run([&](Worker& worker) {
+    const auto run = [&](const SequenceShare& share, Worker& own) {
+      TangentProblem<T> part = problem;
+      part.products = products.of(own);
+      kernels.tangents(part, weights, share, scratch.of(own), own);
+    };
+    run_sequence(plan, rows, {gate_panels}, team.count(), worker, run);
   });
   KernelRun run = describe<T>("lstm_jvp", panels.set(), team.count(), plan.units_split);
   run.options = problem.options != nullptr;
@@ -144,23 +150,36 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 6) + 32;
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
-  team.run([&](const Worker& worker) {
-    T* own = scratch.of(worker);
-    const SequenceShare share = sequence_share(plan, rows, worker, hidden_panels, input_panels, 0);
-    const Range gate_share = share_of(panels.gate_panels(), worker.id, worker.count);
-    if (recurrent_moves) kernels.gate_product(to_hidden, share, share.panels, own);
-    kernels.second_backward(problem, share, own, worker);
-    if (problem.dx && moving.input != nullptr) {
-      kernels.gate_product(to_inputs, share, share.input_panels, own);
-    }
-    worker.wait();
-    kernels.weight_gradients(gradients, share_of(tiles, worker.id, worker.count), gate_share, own);
-    worker.wait();
-    kernels.weight_gradients(others, share_of(other_tiles, worker.id, worker.count), gate_share, own);
-    if (problem.dpeepholes != nullptr) {
-      kernels.peephole_gradients(problem, gate_share);
-      kernels.peephole_gradients(other_peepholes, gate_share);
-    }
+  const int count = team.count();
+  team.run([&](Worker& worker) {
+    const auto run = [&](const SequenceShare& share, Worker& thread) {
+      T* own = scratch.of(thread);
+      const auto multiply = [&](const GateProduct<T>& product, Index columns_panels) {
+        thread.phase(share.parts, [&](int part) {
+          kernels.gate_product(product, share, share.part_of(columns_panels, part), own);
+        });
+      };
+      if (recurrent_moves) multiply(to_hidden, share.panels);
+      kernels.second_backward(problem, share, own, thread);
+      if (problem.dx && moving.input != nullptr) multiply(to_inputs, share.input_panels);
+    };
+    run_sequence(plan, rows, {hidden_panels, input_panels}, count, worker, run);
+    worker.phase(count, [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const Range of_gates = share_of(panels.gate_panels(), share, count);
+      kernels.weight_gradients(gradients, share_of(tiles, share, count), of_gates, scratch.of(worker), alone);
+      if (problem.dpeepholes != nullptr) {
+        kernels.peephole_gradients(problem, of_gates);
+        kernels.peephole_gradients(other_peepholes, of_gates);
+      }
+    });
+    // Its parts are of other features where x does not move.
+    worker.phase(count, [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const Range of_gates = share_of(panels.gate_panels(), share, count);
+      kernels.weight_gradients(others, share_of(other_tiles, share, count), of_gates, scratch.of(worker),
+                               alone);
+    });
   });
   for (Index i = 0; recurrent_moves && i < states; ++i) problem.dh0[i] += through_first.data()[i];
   KernelRun run = describe<T>("lstm_second_backward", panels.set(), team.count(), plan.units_split);

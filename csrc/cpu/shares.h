@@ -11,12 +11,12 @@
 
 namespace fusedlstm {
 
-// One piece of scratch memory per thread, from one allocation.
+// A piece of scratch memory for each thread, from one allocation.
 template <class T>
 class Scratch {
  public:
   Scratch(int threads, Index each) : each_((each + 15) / 16 * 16), buffer_(threads * each_) {}
-  T* of(const Worker& worker) const { return buffer_.data() + worker.id * each_; }
+  T* of(const Worker& worker) const { return buffer_.data() + worker.id() * each_; }
 
  private:
   Index each_;
@@ -67,20 +67,30 @@ class RowShares {
   Buffer<Index> rows_;
 };
 
-inline SequenceShare sequence_share(const SequencePlan& plan, const RowShares& rows, const Worker& worker,
-                                    Index panels, Index input_panels, Index projection_panels) {
-  const int rows_of = plan.units_split ? 0 : worker.id;
-  const int parts = plan.units_split ? worker.count : 1;
-  const int part = plan.units_split ? worker.id : 0;
-  return {rows.begin(rows_of),
-          rows.count(rows_of),
-          share_of(panels, part, parts),
-          share_of(input_panels, part, parts),
-          share_of(projection_panels, part, parts),
-          plan.row_block,
-          plan.chunk,
-          plan.units_split,
-          plan.joined};
+// What a sequence kernel's panels are split into, by direction and number.
+struct SplitPanels {
+  Index panels;
+  Index input_panels = 0;
+  Index projection_panels = 0;
+};
+
+// Runs a sequence kernel: kernel(share, worker), once for each share of the rows, or, where threads split
+// the units, on each thread with all rows. What a kernel calls its scratch is the thread's.
+template <class Kernel>
+void run_sequence(const SequencePlan& plan, const RowShares& rows, const SplitPanels& split, int count,
+                  Worker& worker, const Kernel& kernel) {
+  const auto share_of_rows = [&](int share, int parts) -> SequenceShare {
+    return {rows.begin(share),       rows.count(share), parts,      split.panels, split.input_panels,
+            split.projection_panels, plan.row_block,    plan.chunk, plan.joined};
+  };
+  if (plan.units_split) {
+    kernel(share_of_rows(0, count), worker);
+    return;
+  }
+  worker.phase(count, [&](int share) {
+    Worker alone = Worker::alone(worker);
+    kernel(share_of_rows(share, 1), alone);
+  });
 }
 
 // h0 as the first step's recurrent product reads it.

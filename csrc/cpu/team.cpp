@@ -12,73 +12,33 @@
 #include <thread>
 #include <vector>
 
+#include "interrupt.h"
 #include "openmp.h"
+#include "pause.h"
+#include "phases.h"
+#include "placement.h"
 
 namespace fusedlstm {
 namespace {
 
-inline void pause_briefly() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 using Clock = std::chrono::steady_clock;
 
-// Spinning covers gaps of microseconds, inside a call or between two calls of a loop. A waiter then lets
-// other processes have the core, and an idle worker sleeps.
-template <class Done>
-bool spin(const Done& done) {
-  constexpr int spins = 2000;
-  for (int i = 0; i < spins; ++i) {
-    if (done()) return true;
-    pause_briefly();
-  }
-  return false;
-}
+thread_local OpenMPThreads openmp_threads;
 
-// Returns for how long it yielded.
-template <class Done>
-Clock::duration spin_then_yield(const Done& done) {
-  if (spin(done)) return {};
-  const Clock::time_point start = Clock::now();
-  while (!done()) sched_yield();
-  return Clock::now() - start;
-}
-
-// Longer than a sleeping thread takes to wake: who has waited so long at a barrier waits for a core.
-constexpr Clock::duration long_wait = std::chrono::microseconds(500);
-
-struct Barrier {
-  alignas(64) std::atomic<int> arrived{0};
-  alignas(64) std::atomic<std::uint32_t> phase{0};
-  std::atomic<bool> waited_long{false};  // in this job
-
-  void wait(int count) {
-    const std::uint32_t now = phase.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-      arrived.store(0, std::memory_order_relaxed);
-      phase.store(now + 1, std::memory_order_release);
-    } else if (spin_then_yield([&] { return phase.load(std::memory_order_acquire) != now; }) > long_wait) {
-      waited_long.store(true, std::memory_order_relaxed);
-    }
-  }
-};
-
-class Team {
+class Team final : Phases::Owners {
  public:
-  using Function = void (*)(const void*, const Worker&);
+  using Function = void (*)(const void*, Worker&);
 
   bool try_acquire() { return !busy_.exchange(true, std::memory_order_acquire); }
   void release() { busy_.store(false, std::memory_order_release); }
 
-  // Finds the threads for a job, starting the workers that are missing; returns how many can run, the caller
+  // Finds the threads for a job, starting the workers that are missing; returns how many may come, the caller
   // included.
-  int find_threads(int wanted) {
+  int find_threads(int wanted, bool small) {
     openmp_ = joined_openmp();
-    if (openmp_ != nullptr && openmp_->has(wanted)) return wanted;
+    if (openmp_ != nullptr && openmp_->has(wanted)) {
+      if (small || Clock::now() - last_loop_ < spinning || openmp_threads.have_cores(wanted)) return wanted;
+    }
     openmp_ = nullptr;
     while (size() < wanted) {
       seats_.push_back(std::make_unique<Seat>());
@@ -99,50 +59,47 @@ class Team {
     int ready = 1;
     while (ready < count && seat(ready).awake.load(std::memory_order_relaxed)) ++ready;
     if (ready < count && Clock::now() - last_small_ < often) {
-      for (int id = ready; id < count; ++id) seat(id).wake();
+      for (int id = ready; id < count; ++id) seat(id).call();
     }
     return ready;
   }
+  bool on_openmp() const { return openmp_ != nullptr; }
   void end_small() { last_small_ = Clock::now(); }
 
-  // Threads that waited long at a barrier lack a core that another process holds. Jobs that meet often then
-  // run alone for a while, which doubles each time that it was too short.
-  bool crowded() const { return crowded_for_ > Clock::duration::zero() && Clock::now() < crowded_until_; }
-  void look_at_barrier() {
-    if (!barrier_.waited_long.load(std::memory_order_relaxed)) return;
-    const Clock::time_point now = Clock::now();
-    const bool again = now < crowded_until_ + crowded_for_;
-    crowded_for_ = again ? std::min(2 * crowded_for_, longest_crowded) : shortest_crowded;
-    crowded_until_ = now + crowded_for_;
-  }
-
-  void run(int count, Function function, const void* context) {
+  void run(int count, Function function, const void* context, Interruptible* interruptible) {
     function_ = function;
     context_ = context;
-    count_ = count;
-    barrier_.waited_long.store(false, std::memory_order_relaxed);
+    phases_.begin(count, interruptible);
     if (openmp_ != nullptr) {
       // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
-      openmp_->parallel(&Team::take_part, this, static_cast<unsigned>(openmp_->max_threads()), 0);
+      const int all = openmp_->max_threads();
+      Loop loop{*this, openmp_threads, count};
+      openmp_threads.expect(all);
+      openmp_->parallel(&Team::take_part, &loop, static_cast<unsigned>(all), 0);
+      last_loop_ = Clock::now();
       return;
     }
-    running_.store(count - 1, std::memory_order_relaxed);
+    Worker caller = phases_.join(0);
+    caller_core_ = current_core();
+    const std::uint64_t job = (++jobs_ << id_bits) + static_cast<std::uint64_t>(count);
+    open_.store(job, std::memory_order_seq_cst);
+    call_next(0, count);
+    function(context, caller);
+    open_.store(0, std::memory_order_seq_cst);
     for (int id = 1; id < count; ++id) {
-      seat(id).has_job.store(true, std::memory_order_release);
-      seat(id).wake();
+      phases_.await([&] { return !seat(id).inside.load(std::memory_order_seq_cst); });
     }
-    function(context, Worker{0, count, &barrier_});
-    spin_then_yield([&] { return running_.load(std::memory_order_acquire) == 0; });
+    phases_.leave(caller);
   }
 
  private:
-  // Each worker waits at a seat of its own, so that a small job wakes only the workers it needs.
-  struct alignas(64) Seat {
+  // Each worker waits at a seat of its own, so that a job calls only those it needs.
+  struct alignas(128) Seat {
     std::atomic<std::uint32_t> calls{0};
-    std::atomic<bool> has_job{false};
     std::atomic<bool> awake{false};
+    alignas(128) std::atomic<bool> inside{false};
 
-    void wake() {
+    void call() {
       calls.fetch_add(1, std::memory_order_release);
       calls.notify_one();
     }
@@ -154,54 +111,115 @@ class Team {
   static constexpr Clock::duration soon = std::chrono::milliseconds(1);
   static constexpr Clock::duration others = std::chrono::microseconds(50);
   static constexpr Clock::duration often = std::chrono::microseconds(30);
-  static constexpr Clock::duration shortest_crowded = std::chrono::milliseconds(5);
-  static constexpr Clock::duration longest_crowded = std::chrono::milliseconds(200);
+  // For so long at least do OpenMP's threads spin after a loop.
+  static constexpr Clock::duration spinning = std::chrono::microseconds(200);
+  static constexpr int id_bits = 16;  // of a job's number, for its count of threads
+  static_assert(max_threads < 1 << id_bits);
+
+  struct Loop {
+    Team& team;
+    OpenMPThreads& threads;
+    int count;
+  };
 
   static void take_part(void* context) {
-    Team& team = *static_cast<Team*>(context);
+    Loop& loop = *static_cast<Loop*>(context);
+    Team& team = loop.team;
     const int id = team.openmp_->thread_num();
-    if (id < team.count_) team.function_(team.context_, Worker{id, team.count_, &team.barrier_});
+    if (id > 0) loop.threads.note(id);
+    if (id >= loop.count) return;
+    Worker worker = team.phases_.join(id);
+    team.function_(team.context_, worker);
+    team.phases_.leave(worker);
   }
 
   int size() const { return static_cast<int>(seats_.size()) + 1; }
   Seat& seat(int id) { return *seats_[static_cast<std::size_t>(id - 1)]; }
 
+  void call(int id) override {
+    const Clock::time_point now = Clock::now();
+    if (now - last_call_ < soon || seat(id).awake.load(std::memory_order_relaxed)) return;
+    last_call_ = now;
+    seat(id).call();
+  }
+
+  // Whoever is there calls two others, so that nobody calls many.
+  void call_next(int id, int count) {
+    for (int next = std::max(2 * id, 1); next <= 2 * id + 1 && next < count; ++next) {
+      if (!seat(next).awake.load(std::memory_order_seq_cst)) seat(next).call();
+    }
+  }
+
+  void take_part_in(std::uint64_t job, int id, Seat& seat) {
+    seat.inside.store(true, std::memory_order_seq_cst);
+    // The caller closes the job before it looks whether somebody is inside.
+    if (open_.load(std::memory_order_seq_cst) == job) {
+      if (const int core = current_core(); core >= 0 && core == caller_core_) {
+        leave_core(core);
+      }
+      call_next(id, count_of(job));
+      Worker worker = phases_.join(id);
+      function_(context_, worker);
+      phases_.leave(worker);
+    }
+    seat.inside.store(false, std::memory_order_seq_cst);
+    phases_.look_up();
+  }
+
+  static int count_of(std::uint64_t job) { return static_cast<int>(job & ((1 << id_bits) - 1)); }
+
   void work(int id, Seat* seat) {
     Clock::time_point idle_since = Clock::now();
-    bool patient = false;  // the last call came soon after the one before
-    for (std::uint32_t seen = 0;; ++seen) {
-      const auto called = [&] { return seat->calls.load(std::memory_order_acquire) != seen; };
+    bool patient = false;  // the last job came soon after the one before
+    std::uint64_t last = 0;
+    std::uint32_t heard = 0;
+    for (;;) {
+      std::uint64_t job = 0;
+      // A job that it has left is taken up again only when it is called.
+      const auto wanted = [&] {
+        job = open_.load(std::memory_order_seq_cst);
+        return id < count_of(job) && (job != last || seat->calls.load(std::memory_order_relaxed) != heard);
+      };
       seat->awake.store(true, std::memory_order_relaxed);
-      spin(called);
-      for (Clock::time_point now = Clock::now(); patient && !called() && now - idle_since < soon;) {
+      bool found = false;
+      constexpr int spins = 2000;
+      for (int i = 0; i < spins && !(found = wanted()); ++i) pause_briefly();
+      for (Clock::time_point now = Clock::now(); !found && patient && now - idle_since < soon;) {
         const Clock::time_point before = now;
         sched_yield();
         now = Clock::now();
         patient = now - before < others;
+        found = wanted();
       }
-      if (!called()) {
-        seat->awake.store(false, std::memory_order_relaxed);
-        seat->calls.wait(seen, std::memory_order_acquire);
+      if (!found) {
+        // The caller opens the job before it looks who is awake.
+        seat->awake.store(false, std::memory_order_seq_cst);
+        if (!wanted()) seat->calls.wait(heard, std::memory_order_acquire);
+        found = wanted();
       }
-      patient = Clock::now() - idle_since < soon;
-      if (!seat->has_job.exchange(false, std::memory_order_acquire)) continue;
-      function_(context_, Worker{id, count_, &barrier_});
-      running_.fetch_sub(1, std::memory_order_release);
+      heard = seat->calls.load(std::memory_order_relaxed);
+      patient = found && Clock::now() - idle_since < soon;
+      if (!found) continue;
+      seat->awake.store(true, std::memory_order_relaxed);
+      last = job;
+      take_part_in(job, id, *seat);
       idle_since = Clock::now();
     }
   }
 
   std::atomic<bool> busy_{false};
-  std::atomic<int> running_{0};
-  Barrier barrier_;
+  // The job that may be joined: its number and count of threads; 0 when there is none.
+  alignas(128) std::atomic<std::uint64_t> open_{0};
+  alignas(128) Phases phases_{*this};
   const OpenMP* openmp_ = nullptr;  // for this job
   std::vector<std::unique_ptr<Seat>> seats_;
+  std::uint64_t jobs_ = 0;
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  int count_ = 1;
+  int caller_core_ = -1;
   Clock::time_point last_small_{};
-  Clock::time_point crowded_until_{};
-  Clock::duration crowded_for_{};
+  Clock::time_point last_call_{};
+  Clock::time_point last_loop_{};
 };
 
 // Never destroyed: its workers sleep until the process ends. After a fork the child has no workers, so it
@@ -221,38 +239,39 @@ Team& team() {
 }
 
 std::atomic<int> thread_limit{0};
+thread_local bool last_on_openmp = false;
 
 }  // namespace
 
-void Worker::wait() const {
-  if (count > 1) static_cast<Barrier*>(barrier)->wait(count);
-}
-
-TeamLease::TeamLease(const Job& job) : small_(job.small), meets_often_(job.meets_often) {
+TeamLease::TeamLease(const Job& job) : small_(job.small) {
+  last_on_openmp = false;
   if (job.threads <= 1) return;
   Team& shared = team();
   if (!shared.try_acquire()) return;
   team_ = &shared;
-  if (job.meets_often && shared.crowded()) return;
-  count_ = shared.find_threads(job.threads);
+  count_ = shared.find_threads(job.threads, job.small);
   if (job.small) count_ = shared.awake(count_);
+  last_on_openmp = count_ > 1 && shared.on_openmp();
 }
 
 TeamLease::~TeamLease() {
   if (team_ == nullptr) return;
   Team& shared = *static_cast<Team*>(team_);
-  if (meets_often_ && count_ > 1) shared.look_at_barrier();
   if (small_) shared.end_small();
   shared.release();
 }
 
-void TeamLease::run_erased(Function function, const void* context) {
+void TeamLease::run_erased(Function function, const void* context, bool interruptible) {
+  Interruptible* scope = interruptible ? Interruptible::current() : nullptr;
   if (count_ > 1) {
-    static_cast<Team*>(team_)->run(count_, function, context);
+    static_cast<Team*>(team_)->run(count_, function, context, scope);
   } else {
-    function(context, Worker{0, 1, nullptr});
+    Worker alone(scope);
+    function(context, alone);
   }
 }
+
+bool last_job_on_openmp() { return last_on_openmp; }
 
 int num_threads() {
   static const int usable = static_cast<int>(std::thread::hardware_concurrency());

@@ -1,25 +1,72 @@
 // The thread team: kernels run on the calling thread and on workers that are kept between calls, or on the
 // threads of an OpenMP runtime that the process has anyway (openmp.h).
+//
+// A job is a sequence of phases, and each phase a number of shares, which have to be done before the next one
+// begins. Whoever is there does them: the caller begins alone, workers join at the phase that they find, and
+// a share is done by the thread that claims it. So a call never waits for a thread that has not come, and who
+// does a share never changes its bits.
 #pragma once
+
+#include <cstdint>
+
+#include "../inline.h"
+#include "../lstm.h"
 
 namespace fusedlstm {
 
-// One thread's place in a running team.
-struct Worker {
-  int id;
-  int count;
-  void* barrier;
+class Phases;
+class Interruptible;
 
-  // Waits until every thread of the team has come here: spins, then yields.
-  void wait() const;
+// A thread in a job.
+class Worker {
+ public:
+  // Alone: it does all shares of every phase itself.
+  explicit Worker(Interruptible* interruptible) : interruptible_(interruptible) {}
+  // The same within a share of a job.
+  static Worker alone(const Worker& outer) {
+    Worker worker(outer.interruptible_);
+    worker.id_ = outer.id_;
+    worker.is_caller_ = outer.is_caller_;
+    return worker;
+  }
+
+  // Below the lease's count(): that of this thread's scratch memory.
+  int id() const { return id_; }
+
+  // Calls work(share) for the shares of [0, count) that no other thread does, and returns when all are done.
+  // Everything before in the job's body must be the same for all of its threads, and cheap, since a thread
+  // that joins late goes through all phases that are done already. False, also for all phases after: the
+  // thread has left, as others go on without it or the call was interrupted, and should return soon.
+  template <class Work>
+  FUSEDLSTM_INLINE bool phase(int count, const Work& work) {
+    return run([](const void* context, int share) { (*static_cast<const Work*>(context))(share); }, &work,
+               count);
+  }
+
+  // Whether the work is to be left as it is, since its caller was interrupted; asked about every so many
+  // operations.
+  bool stopped(Index operations);
+
+ private:
+  friend class Phases;
+  using Function = void (*)(const void* context, int share);
+  Worker(Phases* phases, int id, std::uint64_t done, Interruptible* interruptible)
+      : id_(id), is_caller_(id == 0), done_(done), phases_(phases), interruptible_(interruptible) {}
+  bool run(Function work, const void* context, int count);
+
+  int id_ = 0;
+  bool is_caller_ = true;
+  bool left_ = false;
+  bool owns_ = false;       // Share id_ is this thread's in the phases to come.
+  std::uint64_t done_ = 0;  // phases
+  Phases* phases_ = nullptr;
+  Interruptible* interruptible_;
 };
 
-// What a call is worth. A sleeping worker takes longer to wake than a small job takes to do; and a job whose
-// threads meet every few microseconds needs all their cores at once.
+// What a call is worth.
 struct Job {
-  int threads = 1;           // at most
-  bool small = false;        // use only workers that are awake
-  bool meets_often = false;  // one thread while other processes hold the cores
+  int threads = 1;     // at most
+  bool small = false;  // over before a sleeping worker is awake
 };
 
 // Borrows the team for the duration of a call. When another thread has it, the lease is the caller alone:
@@ -31,26 +78,37 @@ class TeamLease {
   TeamLease(const TeamLease&) = delete;
   TeamLease& operator=(const TeamLease&) = delete;
 
+  // Threads that may take part: the shares that a phase is best cut into.
   int count() const { return count_; }
 
-  // Calls body(worker) once on each of count() threads and returns when all have finished. The body must not
-  // throw.
+  // Calls body(worker) on the calling thread, and on those that join, and returns when all have left. The
+  // body must not throw.
   template <class Body>
   void run(const Body& body) {
+    run_erased([](const void* context, Worker& worker) { (*static_cast<const Body*>(context))(worker); },
+               &body, true);
+  }
+
+  // A job of one phase, which is never interrupted: calls work(share) for each of count() shares.
+  template <class Work>
+  void share(const Work& work) {
+    const auto body = [&](Worker& worker) { worker.phase(count_, work); };
     run_erased(
-        [](const void* context, const Worker& worker) { (*static_cast<const Body*>(context))(worker); },
-        &body);
+        [](const void* context, Worker& worker) { (*static_cast<const decltype(body)*>(context))(worker); },
+        &body, false);
   }
 
  private:
-  using Function = void (*)(const void*, const Worker&);
-  void run_erased(Function function, const void* context);
+  using Function = void (*)(const void*, Worker&);
+  void run_erased(Function function, const void* context, bool interruptible);
 
   void* team_ = nullptr;
   int count_ = 1;
   bool small_ = false;
-  bool meets_often_ = false;
 };
+
+// Whether the last job of the calling thread ran on the threads of an OpenMP runtime.
+bool last_job_on_openmp();
 
 // The most threads a call may use; by default the processor cores this process may run on.
 inline constexpr int max_threads = 1024;

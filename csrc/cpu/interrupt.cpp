@@ -1,0 +1,33 @@
+#include "interrupt.h"
+
+namespace fusedlstm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr Clock::duration interval = std::chrono::milliseconds(50);
+
+thread_local Interruptible* innermost = nullptr;
+
+}  // namespace
+
+Interruptible::Interruptible(bool (*goes_on)())
+    : goes_on_(goes_on), outer_(innermost), next_(Clock::now() + interval) {
+  innermost = this;
+}
+
+Interruptible::~Interruptible() { innermost = outer_; }
+
+Interruptible* Interruptible::current() { return innermost; }
+
+bool Interruptible::look_at_clock() {
+  operations_ = 0;
+  const Clock::time_point now = Clock::now();
+  if (now >= next_ && !stopped()) {
+    if (!goes_on_()) stopped_.store(true, std::memory_order_relaxed);
+    next_ = Clock::now() + interval;
+  }
+  return stopped();
+}
+
+}  // namespace fusedlstm

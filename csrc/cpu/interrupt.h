@@ -1,0 +1,44 @@
+// Calls that take long ask now and then whether to go on, so that Ctrl-C need not wait for them.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+#include "../lstm.h"
+
+namespace fusedlstm {
+
+// While one lives, the kernels that its thread calls may be stopped: after every 50 milliseconds they call
+// `goes_on`, and once it answers false they return early, with results that are of no use. Kernels outside of
+// any are never stopped.
+class Interruptible {
+ public:
+  explicit Interruptible(bool (*goes_on)());
+  ~Interruptible();
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+  // That of the calling thread, or null.
+  static Interruptible* current();
+
+  bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
+
+  // By the thread that made it, after so many operations more; returns stopped().
+  bool ask(Index operations) {
+    operations_ += operations;
+    return operations_ < operations_before_clock ? stopped() : look_at_clock();
+  }
+  bool look_at_clock();
+
+ private:
+  // A clock takes some 20 nanoseconds to read, these operations at least 20 microseconds.
+  static constexpr Index operations_before_clock = 4'000'000;
+
+  bool (*goes_on_)();
+  Interruptible* outer_;
+  std::atomic<bool> stopped_{false};
+  Index operations_ = 0;
+  std::chrono::steady_clock::time_point next_;
+};
+
+}  // namespace fusedlstm

@@ -1,0 +1,144 @@
+#include "phases.h"
+
+#include <algorithm>
+
+#include "interrupt.h"
+#include "pause.h"
+
+namespace fusedlstm {
+
+bool Phases::Patience::lasts() {
+  constexpr int spins_before_clock = 64;
+  constexpr Clock::duration least = std::chrono::microseconds(50);
+  constexpr Clock::duration most = std::chrono::microseconds(200);
+  pause_briefly();
+  if (++spins_ % spins_before_clock != 0) return true;
+  const Clock::time_point now = Clock::now();
+  if (end_ == Clock::time_point{}) end_ = now + std::clamp<Clock::duration>((now - began_) / 16, least, most);
+  return now < end_;
+}
+
+void Phases::begin(int shares, Interruptible* interruptible) {
+  if (shares > place_count_) {
+    places_ = std::make_unique<Place[]>(static_cast<std::size_t>(shares));
+    place_count_ = shares;
+  }
+  interruptible_ = interruptible;
+  began_ = Clock::now();
+  strays_ = 0;
+}
+
+void Phases::leave(Worker& worker) {
+  if (worker.owns_) places_[static_cast<std::size_t>(worker.id_)].give_back();
+  if (!worker.is_caller_) return;
+  first_ = worker.done_;
+  // An interrupted caller may have left first.
+  if (interruptible_ == nullptr || !interruptible_->stopped()) return;
+  for (int i = 0; i < place_count_; ++i) first_ = std::max(first_, places_[i].done.load());
+}
+
+void Phases::wake_caller() {
+  {
+    const std::lock_guard lock(mutex_);
+  }
+  looks_up_.notify_one();
+}
+
+void Phases::set_done(Place& place, std::uint64_t phases) {
+  place.done.store(phases, std::memory_order_release);
+  // The flag may be read before the store is seen, and the caller go to sleep in between. It is asked again
+  // when this thread waits, and at the latest when it leaves.
+  if (caller_sleeps_.load(std::memory_order_relaxed)) wake_caller();
+}
+
+bool Phases::claim(Place& place, std::uint64_t phases, Worker::Function work, const void* context,
+                   int share) {
+  if (place.has(phases) || !place.take()) return false;
+  const bool due = !place.has(phases);
+  if (due) {
+    work(context, share);
+    set_done(place, phases);
+  }
+  place.give_back();
+  return due;
+}
+
+bool Phases::run(Worker& worker, Worker::Function work, const void* context, int count) {
+  const std::uint64_t phases = ++worker.done_;
+  Place* places = places_.get();
+  const int own = worker.id_;
+  bool complete = true;
+  if (own < count) {
+    Place& place = places[own];
+    if (!worker.owns_) worker.owns_ = place.take();
+    if (!place.has(phases)) {
+      complete = worker.owns_;  // or else somebody is doing it
+      if (worker.owns_) {
+        work(context, own);
+        set_done(place, phases);
+      }
+    }
+  }
+  for (int i = own < count ? 1 : 0, share = own; i < count; ++i) {
+    if (++share >= count) share = 0;
+    if (places[share].has(phases)) continue;
+    if (!claim(places[share], phases, work, context, share)) {
+      complete = complete && places[share].has(phases);
+    } else if (worker.is_caller_ && ++strays_ % 16 == 0) {
+      // To look at a clock for each would show where shares take a microsecond.
+      owners_.call(share);
+    }
+  }
+  return complete || wait(worker, work, context, count);
+}
+
+bool Phases::wait(Worker& worker, Worker::Function work, const void* context, int count) {
+  const std::uint64_t phases = worker.done_;
+  Place* places = places_.get();
+  int next = 0;  // Those before are done.
+  const auto all_done = [&] {
+    while (next < count && places[next].has(phases)) ++next;
+    return next == count;
+  };
+  // Their owners left after this thread had looked for such.
+  const auto claim_any = [&] {
+    bool any = false;
+    for (int share = next; share < count; ++share) {
+      any = claim(places[share], phases, work, context, share) || any;
+    }
+    return any;
+  };
+  for (Patience patience(began_); !all_done();) {
+    if (claim_any()) continue;
+    if (interruptible_ != nullptr && interruptible_->stopped()) return false;
+    if (!worker.is_caller_ && caller_sleeps_.load(std::memory_order_relaxed)) wake_caller();
+    if (patience.lasts()) continue;
+    if (!worker.is_caller_) return false;
+    // Others can then go on without the caller while it wakes.
+    if (worker.owns_) {
+      places[worker.id_].give_back();
+      worker.owns_ = false;
+    }
+    sleep([&] { return all_done() || !places[next].taken.load(std::memory_order_relaxed); });
+    if (interruptible_ != nullptr) interruptible_->look_at_clock();
+  }
+  return true;
+}
+
+bool Worker::run(Function work, const void* context, int count) {
+  left_ = left_ || (interruptible_ != nullptr && interruptible_->stopped());
+  if (left_) return false;
+  if (phases_ != nullptr) {
+    left_ = !phases_->run(*this, work, context, count);
+  } else {
+    for (int share = 0; share < count; ++share) work(context, share);
+  }
+  return !left_;
+}
+
+bool Worker::stopped(Index operations) {
+  if (interruptible_ == nullptr) return false;
+  return is_caller_ ? interruptible_->ask(operations) : interruptible_->stopped();
+}
+
+}  // namespace fusedlstm
