@@ -28,21 +28,28 @@ void Placement::begin() { thread_.store(static_cast<int>(syscall(SYS_gettid)), s
 
 void Placement::bar(int core) {
   const int thread = thread_.load(std::memory_order_acquire);
-  if (thread == 0 || core < 0 || barred_.load(std::memory_order_relaxed)) return;
+  State expected = State::free;
+  if (thread == 0 || core < 0 || !state_.compare_exchange_strong(expected, State::changing)) return;
   cpu_set_t* usual = Cores::set(cores_->usual);
   cpu_set_t* others = Cores::set(cores_->others);
-  if (sched_getaffinity(thread, Cores::size, usual) != 0) return;
-  CPU_ZERO_S(Cores::size, others);
-  CPU_OR_S(Cores::size, others, others, usual);
-  CPU_CLR_S(static_cast<std::size_t>(core), Cores::size, others);
-  // An empty set is refused.
-  if (sched_setaffinity(thread, Cores::size, others) == 0) barred_.store(true, std::memory_order_release);
+  bool barred = false;
+  if (sched_getaffinity(thread, Cores::size, usual) == 0) {
+    CPU_ZERO_S(Cores::size, others);
+    CPU_OR_S(Cores::size, others, others, usual);
+    CPU_CLR_S(static_cast<std::size_t>(core), Cores::size, others);
+    barred = sched_setaffinity(thread, Cores::size, others) == 0;  // An empty set is refused.
+  }
+  state_.store(barred ? State::barred : State::free, std::memory_order_release);
 }
 
 void Placement::settle() {
-  if (!barred_.load(std::memory_order_acquire)) return;
+  State expected = State::barred;
+  if (state_.load(std::memory_order_relaxed) != State::barred ||
+      !state_.compare_exchange_strong(expected, State::changing)) {
+    return;
+  }
   sched_setaffinity(0, Cores::size, Cores::set(cores_->usual));
-  barred_.store(false, std::memory_order_release);
+  state_.store(State::free, std::memory_order_release);
 }
 
 #else

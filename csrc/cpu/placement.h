@@ -25,7 +25,7 @@ class Placement {
   void begin();
   // By the one who is about to wake it: keeps it from a core, if there is another one that it may run on.
   void bar(int core);
-  // By the thread itself, after it was woken.
+  // By the thread itself, after it was woken and now and then.
   void settle();
   // By the thread itself: leaves a core for another one, where it stays until the system moves it.
   void leave(int core) {
@@ -37,7 +37,8 @@ class Placement {
   struct Cores;
   std::unique_ptr<Cores> cores_;
   std::atomic<int> thread_{0};
-  std::atomic<bool> barred_{false};
+  enum class State { free, changing, barred };
+  std::atomic<State> state_{State::free};
 };
 
 }  // namespace fusedlstm

@@ -76,9 +76,11 @@ class Team final : Phases::Owners {
     if (openmp_ != nullptr) {
       // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
       const int all = openmp_->max_threads();
-      Loop loop{*this, openmp_threads, count};
+      Worker caller = phases_.join(0);
+      Loop loop{*this, openmp_threads, count, caller};
       openmp_threads.expect(all);
       openmp_->parallel(&Team::take_part, &loop, static_cast<unsigned>(all), 0);
+      phases_.leave(caller);  // All others have.
       last_loop_ = Clock::now();
       return;
     }
@@ -90,7 +92,7 @@ class Team final : Phases::Owners {
     function(context, caller);
     open_.store(0, std::memory_order_seq_cst);
     for (int id = 1; id < count; ++id) {
-      phases_.await([&] { return !seat(id).inside.load(std::memory_order_acquire); });
+      phases_.await([&] { return !seat(id).inside.load(std::memory_order_seq_cst); });
     }
     phases_.leave(caller);
   }
@@ -126,13 +128,15 @@ class Team final : Phases::Owners {
     Team& team;
     OpenMPThreads& threads;
     int count;
+    Worker& caller;
   };
 
   static void take_part(void* context) {
     Loop& loop = *static_cast<Loop*>(context);
     Team& team = loop.team;
     const int id = team.openmp_->thread_num();
-    if (id > 0) loop.threads.note(id);
+    if (id == 0) return team.function_(team.context_, loop.caller);
+    loop.threads.note(id);
     if (id >= loop.count) return;
     Worker worker = team.phases_.join(id);
     team.function_(team.context_, worker);
@@ -169,6 +173,7 @@ class Team final : Phases::Owners {
       phases_.leave(worker);
     }
     seat.inside.store(false, std::memory_order_release);
+    seat.placement.settle();
   }
 
   static int count_of(std::uint64_t job) { return static_cast<int>(job & ((1 << id_bits) - 1)); }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["PAUSES", "PAUSED", "pause_workload", "print_pauses"]
+__all__ = ["PAUSED", "PAUSES", "pause_workload", "print_pauses"]
 
 PAUSED = (
     "forward-1x51x16x128",
@@ -42,7 +42,7 @@ PAUSED = (
 PAUSES = (0.0, 0.002, 0.02)  # seconds; the first is a tight loop
 CALLS = 200
 QUICK_CALLS = 40
-# A tight loop lasts this long at the least, in seconds; slow calls are not repeated for longer than the other.
+# Seconds: a tight loop lasts the first at the least, and slow calls end with the second.
 _LEAST, _MOST = 0.2, 8.0
 _SETTLE = 0.3  # until the scheduler has spread the busy processes
 
@@ -73,7 +73,7 @@ def pause_workload(
     folder
         For arrays on their way between processes.
     cores
-        The cores that contenders are restricted to, and the busy processes with them; empty for no restriction.
+        Cores that contenders are restricted to, and the busy processes with them; empty for no restriction.
     dtype, threads
         As for any workload.
     calls
@@ -84,8 +84,8 @@ def pause_workload(
     Returns
     -------
     dict
-        ``name``, ``failed``, and ``rows``: a list of ``contender``, ``threads``, ``busy`` (processes), ``pause``
-        (seconds), ``calls``, ``p50``, ``p90`` and ``p99`` (seconds).
+        ``name``, ``failed``, and ``rows``: a list of ``contender``, ``threads``, ``busy`` (processes),
+        ``pause`` (seconds), ``calls``, ``p50``, ``p90`` and ``p99`` (seconds).
 
     Raises
     ------

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from fusedlstm.benchmark.job import Contender
     from fusedlstm.benchmark.workloads import Workload
 
-__all__ = ["FACES", "OURS", "PEERS", "VARIANTS", "PeerInfo", "Variant", "installed", "make_contender", "offers"]
+__all__ = [
+    "FACES",
+    "OURS",
+    "PEERS",
+    "VARIANTS",
+    "PeerInfo",
+    "Variant",
+    "installed",
+    "make_contender",
+    "offers",
+]
 
 OURS = "fusedlstm"
 
