@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import read_weights, write_weights
-from fusedlstm.io.atomic import write_file
+from fusedlstm.io.atomic import check_target, write_file
 
 if TYPE_CHECKING:
     import os
@@ -100,6 +100,7 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         have, or the name ends in something else.
     """
     _check_name(path, ".keras")
+    check_target(path)
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
         _CONFIG: json.dumps(config_of(model)).encode(),
@@ -163,6 +164,7 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         something else.
     """
     _check_name(path, ".weights.h5")
+    check_target(path)
     write_file(path, [write_weights(model)])
 
 

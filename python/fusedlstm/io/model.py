@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import layers
+from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
 
@@ -59,6 +60,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
         keras_files.save_keras(model, path)
         return
     check_path(path)
+    check_target(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     for layer in model.layers:
