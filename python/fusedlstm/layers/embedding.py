@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import checks, initializers, ops
+from fusedlstm.filling import filling
 from fusedlstm.layers.base import Layer, taken
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Embedding(Layer):
         self.mask_zero = bool(mask_zero)
         self._ids: npt.NDArray[Any] | None = None
         if weights is not None:
-            self.build((None,))
+            with filling():
+                self.build((None,))
             self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build(self, input_shape: Shape) -> None:
