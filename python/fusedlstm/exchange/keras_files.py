@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.exchange.keras_weights import read_weights, write_weights
+from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
+from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +74,8 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     except (*_ZIP_ERRORS, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
     try:
-        model = model_from_config(description)
+        with filling(stored_numbers(weights)):
+            model = model_from_config(description)
         model.set_weights(read_weights(weights, model))
     except (MemoryError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
@@ -89,6 +92,11 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     path : path-like
         File to write, ending in ``.keras``; it appears only when complete.
 
+    Warns
+    -----
+    UserWarning
+        When stateful layers are not at zeros: their states are not in the file.
+
     Raises
     ------
     ImportError
@@ -101,6 +109,7 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """
     _check_name(path, ".keras")
     check_target(path)
+    warn_of_states(model, f"{path}, a file of Keras,")
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
         _CONFIG: json.dumps(config_of(model)).encode(),
