@@ -247,33 +247,6 @@ def test_datasets_without_bytes(tmp_path: Path, packed: bool) -> None:
         tracemalloc.stop()
 
 
-def test_packed_datasets(tmp_path: Path) -> None:
-    """Keras does not write them, but other programs pack files."""
-    h5py = pytest.importorskip("h5py")
-    path = tmp_path / "a.keras"
-    model = make(64)
-    model.set_weights([np.full(weight.shape, 0.5, np.float32) for weight in model.weights])
-    model.save(path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    memory = io.BytesIO(parts["model.weights.h5"])
-    packed = io.BytesIO()
-    with h5py.File(memory, "r") as source, h5py.File(packed, "w") as target:
-
-        def copy(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset):
-                target.create_dataset(name, data=item[()], compression="gzip", compression_opts=9)
-            else:
-                target.require_group(name)
-
-        source.visititems(copy)
-    parts["model.weights.h5"] = packed.getvalue()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    assert all((weight == 0.5).all() for weight in fusedlstm.load_model(path).get_weights())
-
-
 def test_loading_takes_less_than_drawing(tmp_path: Path) -> None:
     def seconds(work: Callable[[], object], times: int) -> float:
         best = np.inf

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["read_weights", "stored_numbers", "write_weights"]
 
-# Deflate makes content at most so many times smaller.
-_MOST_PACKED = 1032
-
 
 def read_weights(content: bytes, model: Sequential) -> list[Array]:
     """Read the arrays of a built model's weights from the bytes of an HDF5 file.
@@ -46,7 +43,7 @@ def read_weights(content: bytes, model: Sequential) -> list[Array]:
 
 
 def stored_numbers(content: bytes) -> int:
-    """Return how many numbers the weights in an HDF5 file can be at most, by the bytes that are there.
+    """Return how many numbers the weights in an HDF5 file can be at most, by the bytes that they have there.
 
     Raises
     ------
@@ -63,10 +60,8 @@ def stored_numbers(content: bytes) -> int:
         for name in names:
             stored = file[name]
             if isinstance(stored, library.Dataset):
-                # A dataset may have any shape and no bytes, or bytes that a filter has made smaller.
-                packed = stored.id.get_create_plist().get_nfilters() > 0
-                found = stored.id.get_storage_size() // max(1, stored.dtype.itemsize)
-                total += min(int(stored.size or 0), found * (_MOST_PACKED if packed else 1))
+                # A dataset may have any shape and no bytes.
+                total += int(stored.id.get_storage_size()) // max(1, stored.dtype.itemsize)
     return total
 
 

@@ -66,12 +66,19 @@ def get_flags(model: Sequential) -> dict[str, list[bool]]:
     }
 
 
-def set_flags(model: Sequential, flags: Mapping[str, list[bool]]) -> None:
-    """Freeze what `get_flags` said; `ValueError` if the model is another one."""
-    for layer, trainable in zip(_all_layers(model.layers), flags["layers"], strict=True):
-        layer._trainable = bool(trainable)
-    for variable, trainable in zip(model.weights, flags["weights"], strict=True):
-        variable.trainable = bool(trainable)
+def set_flags(model: Sequential, flags: object) -> None:
+    """Freeze what `get_flags` said; `ValueError` if that is another description, or one of another model."""
+    parts, weights = _all_layers(model.layers), model.weights
+    found: dict[str, list[bool]] = {}
+    for key, count in (("layers", len(parts)), ("weights", len(weights))):
+        values = flags.get(key) if isinstance(flags, dict) else None
+        if not isinstance(values, list) or [type(value) for value in values] != [bool] * count:
+            raise ValueError(f"trainable: expected {count} times true or false for {key}, got {values!r:.80}")
+        found[key] = values
+    for layer, trainable in zip(parts, found["layers"], strict=True):
+        layer._trainable = trainable
+    for variable, trainable in zip(weights, found["weights"], strict=True):
+        variable.trainable = trainable
 
 
 def get_states(model: Sequential) -> dict[str, NDArray[Any]]:
@@ -93,13 +100,14 @@ def set_states(model: Sequential, states: Mapping[str, NDArray[Any]]) -> None:
     """
     left = dict(states)
     for number, layer in enumerate(_all_layers(model.layers)):
-        if isinstance(layer, LSTM) and layer.stateful and f"{number}/h" in left:
-            pair = left.pop(f"{number}/h"), left.pop(f"{number}/c")
-            if any(state.dtype != layer.dtype for state in pair):
-                raise ValueError(f"states: expected {layer.dtype} for {layer.name}, got {pair[0].dtype}")
-            layer.states = pair
+        names = f"{number}/h", f"{number}/c"
+        if isinstance(layer, LSTM) and layer.stateful and left.keys() >= set(names):
+            h, c = (left.pop(name) for name in names)
+            if not h.dtype == c.dtype == layer.dtype:
+                raise ValueError(f"states: expected {layer.dtype} for {layer.name}, got {h.dtype}, {c.dtype}")
+            layer.states = h, c
     if left:
-        raise ValueError(f"states: expected those of stateful layers only, got {list(left)}")
+        raise ValueError(f"states: expected h and c of stateful layers only, got {list(left)!r:.80}")
 
 
 def warn_of_states(model: Sequential, target: str) -> None:
