@@ -15,8 +15,6 @@ from typing import Any
 
 import click
 
-from fusedlstm.io.atomic import write_text
-
 ROOT = Path(__file__).parents[1]
 
 _KERNEL = re.compile(r"Compiling entry function '(?P<symbol>\w+)' for 'sm_(?P<architecture>\d+)'")
@@ -145,7 +143,7 @@ def main(file: Path, build: Path | None) -> None:
     """
     if build is not None:
         text = json.dumps({"kernels": collect(build)}, indent=1)
-        write_text(file, text + "\n")
+        file.write_text(text + "\n", encoding="utf-8")
         return
     kernels = json.loads(file.read_text(encoding="utf-8"))["kernels"]
     print(table([k for k in kernels if k["source"].startswith("csrc/")]))

@@ -144,6 +144,8 @@ def test_weights_that_a_layer_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(initializers.Initializer, "__call__", lambda *_: pytest.fail("an initializer ran"))
     table = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(layers.Embedding(2, 3, weights=table).get_weights()[0], table)
+    with pytest.raises(ValueError, match="weights: expected"):
+        layers.Embedding(10**8, 10**8, weights=table)
 
 
 def test_new_layers_are_drawn_while_another_thread_loads() -> None:

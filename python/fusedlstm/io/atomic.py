@@ -23,7 +23,6 @@ import secrets
 import shutil
 import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,7 +52,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     path
-        The file. Nothing is made or changed.
+        The file, which is left as it is.
 
     Raises
     ------
@@ -67,10 +66,11 @@ def check_target(path: str | os.PathLike[str]) -> None:
     folder = target.path.parent
     try:
         # Only this tells for sure, on every file system, whether files can be made there.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        descriptor, temporary = _temporary_file(folder, 0o600)
     except OSError as error:
         raise _error(error.errno, "expected a folder where files can be made", folder) from error
+    os.unlink(temporary)  # noqa: PTH108
+    os.close(descriptor)
 
 
 def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
