@@ -85,6 +85,9 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
 def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
 
+    Optimizer, loss, metrics, states of stateful layers and the places of random streams are not in the file;
+    one of `fusedlstm.io.save_model` that ends in ``.safetensors`` holds them.
+
     Parameters
     ----------
     model : Sequential
@@ -154,6 +157,8 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
 
 def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write a built model's weights to a file that ``load_weights`` of Keras 3 reads.
+
+    The weights and nothing else: states of stateful layers, optimizer and random streams stay with the model.
 
     Parameters
     ----------
