@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-import tempfile
 from pathlib import Path
 
 import click
 
 from fusedlstm import devices, ops
+from fusedlstm.io.atomic import check_target
 
 __all__ = ["FILE", "FOLDER", "device", "finite", "instruction_set", "output_file", "output_folder"]
 
@@ -41,13 +40,11 @@ def _needs(module: str, extra: str) -> None:
         raise click.BadParameter(f'needs {module}: pip install "fusedlstm[{extra}]"')
 
 
-def _check_folder(folder: Path) -> None:
-    """Make a file in the folder: only that tells for sure, on every system, whether it can be written."""
+def _check_target(path: Path) -> None:
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        check_target(path)
     except OSError as error:
-        raise click.BadParameter(f"cannot write into {folder}: {error.strerror}") from error
+        raise click.BadParameter(f"cannot write {path}: {error.strerror} ({error.filename})") from error
 
 
 def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -58,9 +55,7 @@ def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None)
         _needs("safetensors", "io")
         if value.suffix != ".safetensors":
             raise click.BadParameter(f"expected a file name that ends in .safetensors, got {str(value)!r}")
-    if value.exists() and not os.access(value, os.W_OK):
-        raise click.BadParameter(f"{value} is there and cannot be written")
-    _check_folder(value.parent)
+    _check_target(value)
     return value
 
 
@@ -73,7 +68,8 @@ def output_folder(_ctx: click.Context, _param: click.Parameter, value: Path | No
         value.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
-    _check_folder(value)
+    for picture in (value / "new.png", *value.glob("*.png")):
+        _check_target(picture)
     return value
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import checks, config, ops
+from fusedlstm.filling import room
 from fusedlstm.utils import draw_seed
 
 if TYPE_CHECKING:
@@ -85,7 +86,16 @@ class _Random(Initializer):
 
     def __init__(self, seed: int | None = None) -> None:
         self._given_seed = checks.optional_seed(seed, "seed")
-        self.seed = draw_seed() if self._given_seed is None else self._given_seed
+        self._seed = self._given_seed
+        if room() is None:
+            self._seed = self.seed
+
+    @property
+    def seed(self) -> int:
+        """The seed that was given or drawn; an initializer of a loaded model draws one at the first use."""
+        if self._seed is None:
+            self._seed = draw_seed()
+        return self._seed
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)

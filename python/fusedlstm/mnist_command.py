@@ -15,6 +15,7 @@ import numpy as np
 import fusedlstm
 from fusedlstm import callbacks, cli_options, layers, ops, optimizers, utils
 from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -235,7 +236,7 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
             "train": len(data.train[1]),
             "test": len(data.test[1]),
         }
-        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
         written.append(options["json"])
     return written
 

@@ -23,7 +23,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     Returns
     -------
     Sequential
-        Built, with its weights; compile it before training it further.
+        Built, with its weights; compiled when it was saved so by this package. See `io.load_model`.
 
     Raises
     ------

@@ -6,10 +6,13 @@ a display and without touching pyplot's global state.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
     import os
@@ -77,7 +80,9 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    figure.savefig(path, format="png", facecolor="white")
+    picture = BytesIO()
+    figure.savefig(picture, format="png", facecolor="white")
+    write_file(path, [picture.getbuffer()])
     return Path(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from fusedlstm import devices, dispatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fusedlstm.constraints import Constraint
     from fusedlstm.cuda.runtime import Device
     from fusedlstm.regularizers import Regularizer
@@ -176,3 +179,16 @@ class Variable:
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"
+
+
+def unique_paths(variables: Iterable[Variable]) -> list[str]:
+    """Return each variable's path, with a number behind one that another variable before it has.
+
+    Names are unique among the layers of a model, but not among those inside of them.
+    """
+    seen: Counter[str] = Counter()
+    paths = []
+    for variable in variables:
+        paths.append(f"{variable.path}#{seen[variable.path]}" if seen[variable.path] else variable.path)
+        seen[variable.path] += 1
+    return paths

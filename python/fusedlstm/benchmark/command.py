@@ -17,6 +17,7 @@ from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -311,8 +312,7 @@ def _write(out: Console, content: dict[str, Any], options: dict[str, Any]) -> No
     written: list[Path] = []
     try:
         if options["json"]:
-            text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-            options["json"].write_text(text, encoding="utf-8")
+            write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
             written.append(options["json"])
         if options["plot"] and content["workloads"]:
             from fusedlstm.benchmark.plots import write_plots

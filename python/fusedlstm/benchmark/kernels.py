@@ -14,6 +14,7 @@ from fusedlstm.benchmark import counting
 from fusedlstm.benchmark.kernel_jobs import KERNELS, KernelJob
 from fusedlstm.benchmark.statistics import Spread, spread
 from fusedlstm.benchmark.tables import seconds_text
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +93,7 @@ def bench_kernel(out: Console, options: dict[str, Any]) -> bool:
             "peak_gflops": timing.peak._asdict(),
             "instructions": None if counted is None else counted._asdict(),
         }
-        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
         out.print(f"written  {options['json']}", soft_wrap=True)
     return True
 

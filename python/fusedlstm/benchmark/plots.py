@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm.benchmark.peers import OURS, PEERS
 from fusedlstm.benchmark.tables import digits, seconds_text
+from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +92,9 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, format="png", facecolor="white")
+    picture = BytesIO()
+    figure.savefig(picture, format="png", facecolor="white")
+    write_file(path, [picture.getbuffer()])
     return path
 
 

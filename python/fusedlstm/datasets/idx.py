@@ -6,15 +6,17 @@ dimensions, then each dimension as a 32-bit integer) followed by the values in C
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
+import io
 import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
     import os
@@ -120,7 +122,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     Parameters
     ----------
     path
-        The file; one that exists is overwritten.
+        The file; one that exists is replaced by a complete one.
     array
         uint8, of 1 to 255 dimensions, each below 2**32.
 
@@ -137,8 +139,10 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
         raise ValueError("array: expected at least one dimension, got a scalar")
     path = Path(path)
     header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
-    with contextlib.ExitStack() as stack:
-        file: Any = stack.enter_context(path.open("wb"))
-        if path.suffix == ".gz":
-            file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=9, fileobj=file, mtime=0))
-        file.write(header + array.tobytes())
+    content = header + array.tobytes()
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=packed, mtime=0) as file:
+            file.write(content)
+        content = packed.getvalue()
+    write_file(path, [content])

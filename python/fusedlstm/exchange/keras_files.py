@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.exchange.keras_weights import read_weights, write_weights
-from fusedlstm.io.atomic import write_file
+from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
+from fusedlstm.filling import filling
+from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +74,8 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     except (*_ZIP_ERRORS, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
     try:
-        model = model_from_config(description)
+        with filling(stored_numbers(weights)):
+            model = model_from_config(description)
         model.set_weights(read_weights(weights, model))
     except (MemoryError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
@@ -82,12 +85,20 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
 def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
 
+    Optimizer, loss, metrics, states of stateful layers and the places of random streams are not in the file;
+    one of `fusedlstm.io.save_model` that ends in ``.safetensors`` holds them.
+
     Parameters
     ----------
     model : Sequential
         A built model of this package's layers.
     path : path-like
         File to write, ending in ``.keras``; it appears only when complete.
+
+    Warns
+    -----
+    UserWarning
+        When stateful layers are not at zeros: their states are not in the file.
 
     Raises
     ------
@@ -100,6 +111,8 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         have, or the name ends in something else.
     """
     _check_name(path, ".keras")
+    check_target(path)
+    warn_of_states(model, f"{path}, a file of Keras,")
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
         _CONFIG: json.dumps(config_of(model)).encode(),
@@ -145,6 +158,8 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
 def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write a built model's weights to a file that ``load_weights`` of Keras 3 reads.
 
+    The weights and nothing else: states of stateful layers, optimizer and random streams stay with the model.
+
     Parameters
     ----------
     model : Sequential
@@ -163,6 +178,7 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         something else.
     """
     _check_name(path, ".weights.h5")
+    check_target(path)
     write_file(path, [write_weights(model)])
 
 

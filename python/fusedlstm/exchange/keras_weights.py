@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
 from fusedlstm.utils import snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fusedlstm.layers import Layer
     from fusedlstm.model import Sequential
     from fusedlstm.variable import Array, Variable
 
-__all__ = ["read_weights", "write_weights"]
+__all__ = ["read_weights", "stored_numbers", "write_weights"]
 
 
 def read_weights(content: bytes, model: Sequential) -> list[Array]:
@@ -37,13 +38,31 @@ def read_weights(content: bytes, model: Sequential) -> list[Array]:
     ValueError
         When the bytes are no complete HDF5 file, a dataset is missing, left over or of another shape or type.
     """
+    with _opened(content) as file:
+        return _read(_library(), file, model)
+
+
+def stored_numbers(content: bytes) -> int:
+    """Return how many numbers the weights in an HDF5 file can be at most, by the bytes that they have there.
+
+    Raises
+    ------
+    ImportError
+        When h5py is not installed.
+    ValueError
+        When the bytes are no complete HDF5 file.
+    """
     library = _library()
-    try:
-        with library.File(io.BytesIO(content), "r") as file:
-            return _read(library, file, model)
-    except (OSError, RuntimeError, KeyError) as error:
-        # What h5py raises for a damaged file depends on the damage.
-        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
+    total = 0
+    with _opened(content) as file:
+        names: list[str] = []
+        _list(library, file, ["layers"] if "layers" in file else [], "", names)
+        for name in names:
+            stored = file[name]
+            if isinstance(stored, library.Dataset):
+                # A dataset may have any shape and no bytes.
+                total += int(stored.id.get_storage_size()) // max(1, stored.dtype.itemsize)
+    return total
 
 
 def write_weights(model: Sequential) -> bytes:
@@ -70,6 +89,16 @@ def write_weights(model: Sequential) -> bytes:
         for place, variable in _places(model):
             file[place] = variable.numpy()
     return memory.getvalue()
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Any]:
+    try:
+        with _library().File(io.BytesIO(content), "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:
+        # What h5py raises for a damaged file depends on the damage.
+        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
 
 
 def _library() -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.filling import filling
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
 from fusedlstm.model import Sequential
@@ -69,19 +70,20 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
             raise ValueError(f"{name}: expected {wanted} inputs, got shape {kernel.T.shape}")
     rate = float(getattr(source, "dropout", 0.0)) if not isinstance(source, Mapping) else 0.0
     layers: list[Layer] = [InputLayer((None, inputs))]
-    for number, weight in enumerate(weights):
-        if number and rate:
-            layers.append(Dropout(rate, dtype=dtype))
-        layers.append(
-            LSTM(
-                weight["kernel"].shape[1] // 4,
-                use_bias="bias" in weight,
-                projection_units=weight["projection"].shape[1] if "projection" in weight else None,
-                return_sequences=return_sequences or number + 1 < len(weights),
-                dtype=dtype,
+    with filling():
+        for number, weight in enumerate(weights):
+            if number and rate:
+                layers.append(Dropout(rate, dtype=dtype))
+            layers.append(
+                LSTM(
+                    weight["kernel"].shape[1] // 4,
+                    use_bias="bias" in weight,
+                    projection_units=weight["projection"].shape[1] if "projection" in weight else None,
+                    return_sequences=return_sequences or number + 1 < len(weights),
+                    dtype=dtype,
+                )
             )
-        )
-    model = Sequential(layers)
+        model = Sequential(layers)
     model.set_weights([array for layer in weights for array in layer.values()])
     return model
 

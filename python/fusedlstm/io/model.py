@@ -1,7 +1,9 @@
 """Save and load whole models: layers, weights and, for compiled ones, all that training goes on from.
 
-A file holds the tensors ``weights/<path>`` and ``optimizer/<path>``, and as metadata two JSON texts:
-``model`` (`Sequential.get_config`) and ``training`` (optimizer, loss, metrics, states of the random streams).
+A file holds the tensors ``weights/<path>``, ``optimizer/<path>`` and, of stateful layers,
+``states/<number of the layer>/h`` and ``/c``. Its metadata are JSON texts: ``model``
+(`Sequential.get_config`), ``trainable`` (what is frozen, inside of layers too) and, of compiled models,
+``training`` (optimizer, loss, metrics, states of the random streams).
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import layers
+from fusedlstm.filling import filling
+from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
+from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
+from fusedlstm.variable import unique_paths
 
 if TYPE_CHECKING:
     import os
@@ -23,25 +28,34 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "save_model"]
 
-_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 _KERAS = ".keras"
 
 
 def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
     """Write a model to one file.
 
-    A compiled model is saved with optimizer, loss, metrics and random streams: loaded and trained on, it gets
-    the same weights, bit for bit, as one that was never interrupted between two epochs.
+    A compiled model is saved with optimizer, loss, metrics and random streams (shuffling, dropouts, zoneout,
+    noise): loaded and trained on, in whatever process, it gets the same weights, bit for bit, as one that was
+    never interrupted. That holds between two epochs of `fit`, or two calls of `train_on_batch`; a place
+    inside of an epoch is not saved. States of stateful layers are always saved.
 
     Parameters
     ----------
     model
         A built model of this package's layers.
     path
-        The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads, with layers and
-        weights only. One that exists is replaced only by a complete new one.
+        The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads. One that exists
+        is replaced only by a complete new one; `fusedlstm.io.atomic` says what becomes of its mode, of links
+        and of special files. A ``.keras`` file holds layers and weights only: what is loaded from it is not
+        compiled, its random streams are new ones, and stateful layers start from zeros.
     include_optimizer
         False leaves out what is only needed for training.
+
+    Warns
+    -----
+    UserWarning
+        When a ``.keras`` file is written of a model whose stateful layers are not at zeros.
 
     Raises
     ------
@@ -50,8 +64,9 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     OSError
         When the file cannot be written.
     ValueError
-        When the model is not built or holds classes of another origin, which a file cannot restore, or the
-        name ends in something else. Nothing is written then.
+        When the model is not built, holds classes of another origin, which a file cannot restore, or layers
+        inside of others that were changed afterwards, or the name ends in something else. Nothing is written
+        then.
     """
     if Path(path).suffix == _KERAS:
         from fusedlstm.exchange import keras_files
@@ -59,22 +74,27 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
         keras_files.save_keras(model, path)
         return
     check_path(path)
+    check_target(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     for layer in model.layers:
-        if getattr(layers, type(layer).__name__, None) is not type(layer):
-            raise ValueError(
-                f"model: expected layers of fusedlstm.layers, got {layer!r}; save its weights instead"
-            )
-    tensors: dict[str, NDArray[Any]] = {_WEIGHTS + weight.path: weight.numpy() for weight in model.weights}
-    metadata = {"model": json.dumps(model.get_config())}
+        check_described(layer)
+    names = unique_paths(model.weights)
+    tensors: dict[str, NDArray[Any]] = {
+        _WEIGHTS + name: weight.numpy() for name, weight in zip(names, model.weights, strict=True)
+    }
+    tensors.update({_STATES + name: state for name, state in get_states(model).items()})
+    metadata = {"model": json.dumps(model.get_config()), "trainable": json.dumps(get_flags(model))}
     if model.optimizer is not None and include_optimizer:
+        targets = {id(variable) for variable in model.optimizer.targets}
         training = {
             "optimizer": describe(model.optimizer),
             "loss": None if model.loss is None else describe(model.loss),
             "metrics": [describe(metric) for metric in model.metrics],
             "seeds": [seeds.state for seeds in model.seed_generators],
-            "targets": [variable.path for variable in model.optimizer.targets],
+            "targets": [
+                name for name, weight in zip(names, model.weights, strict=True) if id(weight) in targets
+            ],
         }
         metadata["training"] = json.dumps(training)
         for name, value in model.optimizer.get_state().items():
@@ -93,7 +113,9 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     Returns
     -------
     model
-        Built, with its weights; compiled, with optimizer and random streams, when it was saved so.
+        Built, with its weights and the states of stateful layers; compiled, with optimizer and random
+        streams, when it was saved so. Nothing is drawn for it: the generator of
+        `fusedlstm.utils.set_random_seed` stays where it is.
 
     Raises
     ------
@@ -113,7 +135,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
     tensors, metadata = read_tensors(path)
     try:
         return _make(tensors, metadata)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         # The checksum was right, so another version must have written the file.
         raise ValueError(
             f"{path}: expected a model that this version of fusedlstm can make, found {error!r}"
@@ -123,13 +145,18 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
     from fusedlstm.model import Sequential
 
-    model = Sequential.from_config(json.loads(metadata["model"]))
     weights = _part(tensors, _WEIGHTS)
-    wanted = {weight.path: (weight.shape, weight.dtype.name) for weight in model.weights}
+    with filling(sum(value.size for value in weights.values())):
+        model = Sequential.from_config(json.loads(metadata["model"]))
+    names = unique_paths(model.weights)
+    wanted = {name: (w.shape, w.dtype.name) for name, w in zip(names, model.weights, strict=True)}
     found = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
     if wanted != found:
         raise ValueError(f"weights: expected {wanted}, got {found}")
-    model.set_weights([weights[weight.path] for weight in model.weights])
+    model.set_weights([weights[name] for name in names])
+    set_states(model, _part(tensors, _STATES))
+    if "trainable" in metadata:  # Files of the first version lack it.
+        set_flags(model, json.loads(metadata["trainable"]))
     if "training" in metadata:
         training = json.loads(metadata["training"])
         optimizer = restore(training["optimizer"])
@@ -138,7 +165,7 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequent
             loss=None if training["loss"] is None else restore(training["loss"]),
             metrics=[restore(metric) for metric in training["metrics"]],
         )
-        targets = [weight for weight in model.weights if weight.path in training["targets"]]
+        targets = [w for name, w in zip(names, model.weights, strict=True) if name in training["targets"]]
         optimizer.set_state(_part(tensors, _OPTIMIZER), targets)
         for seeds, state in zip(model.seed_generators, training["seeds"], strict=True):
             seeds.state = (int(state[0]), int(state[1]))

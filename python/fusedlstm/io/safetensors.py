@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.io.atomic import write_file
+from fusedlstm.io.atomic import check_target, write_file
 
 if TYPE_CHECKING:
     import os
@@ -80,6 +80,7 @@ def write_tensors(
         When the name does not end in ``.safetensors`` or an array has another dtype.
     """
     target = check_path(path)
+    check_target(target)
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES.values():
             known = ", ".join(np.dtype(dtype).name for dtype in _DTYPES.values())

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import activations, checks, config, constraints, devices, initializers, regularizers
+from fusedlstm.filling import room
 from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
 from fusedlstm.variable import Array, Mask, Shape, Variable
@@ -211,7 +212,11 @@ class Layer(Placed):
         self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
     ) -> Variable:
         """Make a weight called ``<layer>/<name>`` of the layer's dtype, with the options of its arguments."""
-        value = initializers.get(initializer)(shape, self.dtype)
+        path, waits = f"{self.name}/{name}", room()
+        if waits is None:
+            value = initializers.get(initializer)(shape, self.dtype)
+        else:
+            value = waits.take(shape, self.dtype, path)
         options: dict[str, Any] = {}
         for option in _WEIGHT_OPTIONS if name in self.weight_arguments else ():
             key = f"{self.weight_arguments[name]}_{option}"
@@ -221,7 +226,7 @@ class Layer(Placed):
                     options[option](value)
                 except ValueError as error:
                     raise ValueError(f"{key}: expected one that fits shape {shape}: {error}") from error
-        variable = Variable(value, name, f"{self.name}/{name}", **options)
+        variable = Variable(value, name, path, **options)
         variable.move(self.place)
         self._variables[name] = variable
         return variable

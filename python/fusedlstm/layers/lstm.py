@@ -230,6 +230,31 @@ class LSTM(LSTMBase):
             return grads.dx
         return ops.dropout(grads.dx, self.dropout, seed, share_steps=True)
 
+    @property
+    def states(self) -> tuple[Array, Array] | None:
+        """What a stateful layer's next batch starts from: copies, on the CPU, of h (B, R) and c (B, H).
+
+        None stands for zeros. Assign such a pair to go on there; `TypeError` or `ValueError` if it does not
+        fit, or the layer is not stateful.
+        """
+        if self._last_states is None:
+            return None
+        h, c = (np.array(devices.to_host(state)) for state in self._last_states)
+        return h, c
+
+    @states.setter
+    def states(self, pair: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> None:
+        if not self.stateful:
+            raise ValueError(f"states: expected a stateful layer, {self.name} is none")
+        if pair is None:
+            self._last_states = None
+            return
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or np.ndim(pair[0]) != 2:
+            raise ValueError(f"states: expected a pair [h, c] of matrices, got {type(pair).__name__}")
+        checked = self.checked_states(pair, np.shape(pair[0])[0])
+        assert checked is not None
+        self._last_states = checked[0].copy(), checked[1].copy()
+
     def reset_state(self) -> None:
         """Let a stateful layer start from zeros again."""
         self._last_states = None

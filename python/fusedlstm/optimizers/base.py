@@ -9,7 +9,7 @@ import numpy as np
 
 from fusedlstm import checks, devices, ops
 from fusedlstm.optimizers.schedules import LearningRateSchedule
-from fusedlstm.variable import Array, Variable
+from fusedlstm.variable import Array, Variable, unique_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,12 +189,16 @@ class Optimizer:
         """The slots, variable by variable; empty before the first update."""
         return [slot for slots in self._slots for slot in slots.values()]
 
+    def _by_path(self) -> dict[str, Variable]:
+        slots = self.variables
+        return dict(zip(unique_paths(slots), slots, strict=True))
+
     def get_state(self) -> dict[str, Array]:
         """Return copies of all that a resumed training needs: ``iterations`` and the slots by path.
 
         A learning rate that was changed after the optimizer was made is not part of it.
         """
-        slots = {slot.path: slot.numpy() for slot in self.variables}
+        slots = {path: slot.numpy() for path, slot in self._by_path().items()}
         return {"iterations": np.asarray(self.iterations, np.int64), **slots}
 
     def set_state(self, state: dict[str, Array], variables: Sequence[Variable]) -> None:
@@ -213,7 +217,7 @@ class Optimizer:
             If names or shapes differ; nothing is changed then.
         """
         self.build(variables)
-        slots = {slot.path: slot for slot in self.variables}
+        slots = self._by_path()
         if set(state) - {"iterations"} != (set(slots) if len(state) > 1 else set()):
             raise ValueError(f"state: expected the keys {['iterations', *slots]}, got {list(state)}")
         for path, value in state.items():

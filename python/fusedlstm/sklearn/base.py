@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fusedlstm import checks, initializers, optimizers
 from fusedlstm.callbacks import EarlyStopping
+from fusedlstm.filling import filling
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Dropout, Input, Masking
 from fusedlstm.model import Sequential
@@ -207,7 +208,8 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         """Make the network again."""
         saved = state.get("model_")
         if saved is not None:
-            model = Sequential.from_config(saved["config"])
+            with filling(sum(array.size for array in saved["weights"])):
+                model = Sequential.from_config(saved["config"])
             model.set_weights(saved["weights"])
             optimizer = restore(saved["optimizer"])
             model.compile(optimizer=optimizer, loss=restore(saved["loss"]))

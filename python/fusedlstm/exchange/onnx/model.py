@@ -11,6 +11,7 @@ from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, read_file
 from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator
 from fusedlstm.exchange.onnx.shapes import SHAPES
+from fusedlstm.filling import filling
 
 if TYPE_CHECKING:
     import os
@@ -239,7 +240,8 @@ class OnnxModel:
         from fusedlstm.exchange.onnx.sequential import sequential
 
         try:
-            return sequential(self._steps, self._constants, self.inputs, self.outputs, self._opset)
+            with filling():
+                return sequential(self._steps, self._constants, self.inputs, self.outputs, self._opset)
         except ValueError as error:
             raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
 

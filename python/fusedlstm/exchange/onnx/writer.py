@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fusedlstm.exchange.onnx.cell import exact
 from fusedlstm.exchange.onnx.graph import Graph
 from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
-from fusedlstm.io.atomic import write_file
+from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
 from fusedlstm.layers.stacked import unstacked
 
@@ -78,6 +78,7 @@ def to_onnx(
     """
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    check_target(path)
     graph = Graph(model.dtype)
     writer = _Writer(graph, initial_states, final_states, right_padding)
     shape = model.input_shape
