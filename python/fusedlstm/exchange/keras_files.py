@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import read_weights, write_weights
 from fusedlstm.io.atomic import write_file
+from fusedlstm.io.endings import WEIGHTS, check_ending
 
 if TYPE_CHECKING:
     import os
@@ -99,7 +100,7 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, or holds layers of another origin or with options that Keras does not
         have, or the name ends in something else.
     """
-    _check_name(path, ".keras")
+    check_ending(path, (".keras",))
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
         _CONFIG: json.dumps(config_of(model)).encode(),
@@ -132,7 +133,7 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     ValueError
         When the model is not built, or the file is damaged or does not fit it; nothing is changed then.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     content = Path(path).read_bytes()
@@ -162,10 +163,5 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, a layer has options that Keras does not have, or the name ends in
         something else.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
     write_file(path, [write_weights(model)])
-
-
-def _check_name(path: str | os.PathLike[str], ending: str) -> None:
-    if not Path(path).name.endswith(ending):
-        raise ValueError(f"path: expected a file name that ends in {ending}, got {str(path)!r}")

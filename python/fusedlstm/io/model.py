@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm import layers
 from fusedlstm.io.describe import describe, restore
-from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
+from fusedlstm.io.endings import MODELS, check_ending
+from fusedlstm.io.safetensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import os
@@ -53,12 +54,11 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
         When the model is not built or holds classes of another origin, which a file cannot restore, or the
         name ends in something else. Nothing is written then.
     """
-    if Path(path).suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
         keras_files.save_keras(model, path)
         return
-    check_path(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     for layer in model.layers:
@@ -106,7 +106,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         describes what this version cannot make.
     """
     path = Path(path)
-    if path.suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
         return keras_files.load_keras(path)
