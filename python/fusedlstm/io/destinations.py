@@ -37,20 +37,19 @@ def check_destination(path: str | os.PathLike[str], argument: str, *, makes_fold
     """
     target = Path(os.path.realpath(path))
     folder = target.parent
-    while makes_folder and not folder.exists():
-        folder = folder.parent
-    if target.is_dir():
-        raise IsADirectoryError(f"{argument}: expected a file, got the folder {target}")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{argument}: expected a file in a folder that exists, got {target}")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise PermissionError(f"{argument}: expected a file that can be written, got {target}")
-    if target.exists() and not target.is_file():
-        return folder  # a pipe or a terminal, which nothing is put beside of
-    most = os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
-    for part in (target, *target.parents):
-        if len(os.fsencode(part.name)) > most:
-            raise OSError(f"{argument}: expected names of at most {most} bytes, got {part.name!r}")
+    try:
+        while makes_folder and not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if target.is_dir():
+            raise IsADirectoryError(f"{argument}: expected a file, got the folder {target}")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise PermissionError(f"{argument}: {target} is there and cannot be written")
+        if target.exists() and not target.is_file():
+            return folder  # a pipe or a terminal, beside which nothing is put
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(f"{argument}: cannot write {target}: {error.strerror}") from error
     try:
         # Only that tells for sure, on every system.
         with tempfile.TemporaryFile(dir=folder):
