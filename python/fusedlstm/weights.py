@@ -40,7 +40,10 @@ class LSTMWeights(_core.LSTMWeights):
         in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
         element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
         else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
-        projection, if there is one.
+        projection, if there is one; ``bias`` is a copy of the bias or None, and ``factors`` what the integers
+        of each column are multiplied by, for each of these matrices, or None.
+
+    Copies and pickles hold the weights in the bits in which they are stored.
 
     Raises
     ------

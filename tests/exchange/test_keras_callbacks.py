@@ -6,6 +6,7 @@ Without Keras the calls are compared with what it made of the same lines, in ``t
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -38,3 +39,36 @@ def test_calls_are_those_that_keras_makes(name: str) -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = pytest.importorskip("keras")
     assert plain(record(name, keras)) == json.loads(FIXTURE.read_text(encoding="utf-8"))[name]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["Callback", "CallbackList", "LambdaCallback"])
+def test_hooks_take_what_they_take_in_keras(name: str) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    ours, theirs = getattr(fusedlstm.callbacks, name), getattr(keras.callbacks, name)
+    hooks = [hook for hook in dir(theirs) if hook.startswith("on_") or hook in ("set_model", "set_params")]
+    assert len(hooks) == 18
+    for hook in hooks:
+        assert list(inspect.signature(getattr(ours, hook)).parameters) == list(
+            inspect.signature(getattr(theirs, hook)).parameters
+        )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name",
+    ["CallbackList", "CSVLogger", "EarlyStopping", "LambdaCallback", "ModelCheckpoint", "TerminateOnNaN"],
+)
+def test_arguments_have_the_places_that_they_have_in_keras(name: str) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    ours, theirs = (
+        [
+            parameter.name
+            for parameter in inspect.signature(getattr(package.callbacks, name)).parameters.values()
+            if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        ]
+        for package in (fusedlstm, keras)
+    )
+    assert ours == theirs

@@ -102,12 +102,23 @@ class LambdaCallback(Callback):
 
 
 class TerminateOnNaN(Callback):
-    """Ends the training when the loss is not finite any more."""
+    """Ends the training when the loss is not finite any more.
+
+    Parameters
+    ----------
+    raise_error : bool
+        Whether it ends with a RuntimeError.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = bool(raise_error)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Check the loss."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
+            if self.raise_error:
+                raise RuntimeError(f"batch {batch}: the loss is {loss}")
             print(f"Batch {batch}: the loss is {loss}, training ends")
             self.model.stop_training = True
 

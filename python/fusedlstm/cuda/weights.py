@@ -115,6 +115,15 @@ class DeviceWeights:
         return self.parts.bias is not None
 
     @property
+    def bias(self) -> Any:
+        """A copy of the bias, or None."""
+        return None if self.parts.bias is None else self.parts.bias.copy()
+
+    @property
+    def factors(self) -> None:
+        """None: there are no int8 weights here."""
+
+    @property
     def storage(self) -> str:
         """``"full"``."""
         return "full"
