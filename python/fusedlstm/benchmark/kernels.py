@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from fusedlstm import _core, ops
@@ -92,7 +93,11 @@ def bench_kernel(out: Console, options: dict[str, Any]) -> bool:
             "peak_gflops": timing.peak._asdict(),
             "instructions": None if counted is None else counted._asdict(),
         }
-        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        try:
+            options["json"].write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise click.ClickException(f"the results could not be written: {error}") from error
         out.print(f"written  {options['json']}", soft_wrap=True)
     return True
 
