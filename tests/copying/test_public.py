@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # What is not for users: tools that run in processes of their own, commands, the kernels' own classes for
 # devices (tests/cuda), and what a training hands to its callbacks.
-NOT_PUBLIC = {"benchmark", "cli", "cuda", "mnist_command"}
+NOT_PUBLIC = {"benchmark", "cli", "cli_options", "cuda", "mnist_command"}
 NAMESPACES = [
     "fusedlstm",
     *(
