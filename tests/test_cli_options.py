@@ -79,7 +79,10 @@ def test_bad_values(option: str, value: str) -> None:
         ("--save", "none/a.safetensors", r"cannot write .*: No such file or directory \(.*none\)"),
         ("--save", "file/a.safetensors", r"cannot write .*: Not a directory \(.*file"),
         ("--save", "folder.safetensors", "is a directory"),
-        ("--save", "a.h5", r"ends in \.safetensors"),
+        ("--save", "a.h5", r"ends in \.safetensors or \.keras"),
+        ("--save", "a.weights.h5", r"\.weights\.h5 is for Sequential\.save_weights"),
+        ("--json", "a" * 300, "File name too long"),
+        ("--report", "occupied", r"found a folder \(.*misclassified"),
         ("--json", "none/a.json", r"cannot write .*: No such file or directory \(.*none\)"),
         ("--json", "folder.safetensors", "is a directory"),
         ("--report", "file", "is a file"),
@@ -91,6 +94,7 @@ def test_bad_values(option: str, value: str) -> None:
 def test_bad_targets(tmp_path: Path, option: str, target: str, message: str) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "occupied" / "misclassified.png").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     result = run("mnist", option, tmp_path / target)
     assert result.exit_code == 2
@@ -128,7 +132,11 @@ def test_existing_file_that_cannot_be_replaced(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("option", "target", "module", "extra"),
-    [("--save", "a.safetensors", "safetensors", "io"), ("--report", "report", "matplotlib", "report")],
+    [
+        ("--save", "a.safetensors", "safetensors", "io"),
+        ("--save", "a.keras", "h5py", "keras"),
+        ("--report", "report", "matplotlib", "report"),
+    ],
 )
 def test_missing_extras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, target: str, module: str, extra: str

@@ -130,6 +130,30 @@ py::tuple Weights::unpack() const {
   });
 }
 
+template <class T>
+py::array Weights::per_column(typename LstmPanels<T>::PerColumn which, Index count) const {
+  py::array columns = new_array<T>({count});
+  panels<T>()->unpack(which, mutable_data<T>(columns));
+  return columns;
+}
+
+py::object Weights::bias() const {
+  if (!use_bias_) return py::none();
+  return with_number(number_, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    return per_column<T>(LstmPanels<T>::PerColumn::bias, 4 * units_);
+  });
+}
+
+py::object Weights::factors() const {
+  if (storage_ != Storage::int8) return py::none();
+  using Column = LstmPanels<float>::PerColumn;
+  const py::array kernel = per_column<float>(Column::input_scale, 4 * units_);
+  const py::array recurrent_kernel = per_column<float>(Column::recurrent_scale, 4 * units_);
+  if (!projects_) return py::make_tuple(kernel, recurrent_kernel);
+  return py::make_tuple(kernel, recurrent_kernel, per_column<float>(Column::projection_scale, outputs_));
+}
+
 void bind_weights(py::module_& module) {
   py::class_<Weights>(module, "LSTMWeights")
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
@@ -139,6 +163,8 @@ void bind_weights(py::module_& module) {
       .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
            py::arg("bias") = py::none(), py::kw_only(), py::arg("projection") = py::none())
       .def("unpack", &Weights::unpack)
+      .def_property_readonly("bias", &Weights::bias)
+      .def_property_readonly("factors", &Weights::factors)
       .def_property_readonly("inputs", &Weights::inputs)
       .def_property_readonly("units", &Weights::units)
       .def_property_readonly("outputs", &Weights::outputs)

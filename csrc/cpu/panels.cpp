@@ -172,6 +172,21 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
   }
 }
 
+template <class T>
+void LstmPanels<T>::unpack(PerColumn which, T* out) const {
+  const Index width = kernels().width;
+  const T* source = columns_.data() + static_cast<Index>(which) * gate_panels() * columns();
+  if (which == PerColumn::projection_scale) {
+    std::copy_n(source, outputs_, out);
+    return;
+  }
+  for (Index gate = 0; gate < 4; ++gate) {
+    for (Index unit = 0; unit < units_; ++unit) {
+      *out++ = source[unit / width * columns() + gate * width + unit % width];
+    }
+  }
+}
+
 template class LstmPanels<float>;
 template class LstmPanels<double>;
 

@@ -50,7 +50,7 @@ class BatchTrainer(Placed, ABC):
         self.loss: Loss | None = None
         self.metrics: list[metrics.Metric] = []
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.shuffle_seeds = SeedGenerator()
         self._loss_mean = metrics.Mean("loss")
 
@@ -74,6 +74,10 @@ class BatchTrainer(Placed, ABC):
     @abstractmethod
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights."""
+
+    @abstractmethod
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to one file."""
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -158,6 +158,10 @@ class CellOptions:
             raise TypeError(f"layer_norm: expected LayerNorm or None, got {type(self.layer_norm).__name__}")
         _ = self.given  # Bad activations are refused here, not at the first call.
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for copies and pickles, without what is made of them."""
+        return {name: value for name, value in vars(self).items() if name != "given"}
+
     @property
     def activations(self) -> tuple[tuple[int, float, float], ...]:
         """Those of the gates, of c~ and of c: the kernels' number, alpha and beta of each."""

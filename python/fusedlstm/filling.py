@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from fusedlstm.variable import Array
 
-__all__ = ["Room", "filling", "room"]
+__all__ = ["filling", "room"]
 
 
-class Room:
+class _Room:
     """Memory for values that are known to exist.
 
     Parameters
@@ -47,10 +47,10 @@ class Room:
         return np.broadcast_to(zero, shape)
 
 
-_room: ContextVar[Room | None] = ContextVar("room", default=None)
+_room: ContextVar[_Room | None] = ContextVar("room", default=None)
 
 
-def room() -> Room | None:
+def room() -> _Room | None:
     """Return what the layers of this thread are filled from; None where they draw their start values."""
     return _room.get()
 
@@ -70,7 +70,7 @@ def filling(numbers: float = math.inf) -> Iterator[None]:
     ValueError
         In the block, when a layer is built whose weights are more.
     """
-    token = _room.set(Room(numbers))
+    token = _room.set(_Room(numbers))
     try:
         yield
     finally:

@@ -54,6 +54,12 @@ class Sequential(Trainer):
             self._append(layer)
         self._build_if_known()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes over; callbacks leave it to their model to be known."""
+        super().__setstate__(state)
+        if self.history is not None and vars(self.history).get("model") is None:
+            self.history.set_model(self)
+
     # Structure.
 
     def add(self, layer: Layer) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from fusedlstm import checks, devices
 from fusedlstm.batching import BatchTrainer
-from fusedlstm.callbacks import Callback, CallbackList, History, ProgressBar
+from fusedlstm.callbacks import CallbackList, History
+from fusedlstm.callbacks.base import Callback, ExpectedLogs
 from fusedlstm.data import Samples
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class Trainer(BatchTrainer):
             If an argument is wrong; the weights are unchanged then.
         RuntimeError
             If the model is not compiled, or there is no such device.
+        OSError, ImportError
+            If a callback will not be able to write its files; the weights are unchanged then. At the end, and
+            with a complete training, if one could not on the way.
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
@@ -104,10 +108,10 @@ class Trainer(BatchTrainer):
         optimizer.build(self.trainable_weights)
 
         self.stop_training = False
-        self.history = History()
-        steps = -(-len(samples) // size)
-        params = {"epochs": last, "steps": steps, "samples": len(samples), "batch_size": size}
-        watchers = self._callbacks(callbacks, verbose, params, self.history)
+        watchers = self._callbacks(callbacks, verbose, samples, size, epochs=last)
+        watchers.check_before_training(self._expected_logs(held_out is not None))
+        self.history = next(one for one in watchers.callbacks if isinstance(one, History))
+        logs: Logs = {}
         with watchers:
             watchers.on_train_begin()
             for epoch in range(first, last):
@@ -119,7 +123,8 @@ class Trainer(BatchTrainer):
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
-            watchers.on_train_end()
+            watchers.on_train_end(logs)
+        watchers.raise_failure()
         return self.history
 
     def evaluate(
@@ -158,8 +163,7 @@ class Trainer(BatchTrainer):
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        with self._callbacks(callbacks, verbose, samples, size) as watchers:
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -198,18 +202,22 @@ class Trainer(BatchTrainer):
         shape: Any = self.compute_output_shape(samples.x.shape)
         output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
         goes_back = isinstance(output, np.ndarray)
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        self.stop_predicting = False
+        done = 0
+        with self._callbacks(callbacks, verbose, samples, size) as watchers:
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)
             ):
                 watchers.on_predict_batch_begin(number)
                 y = self._forward(batch)
-                output[number * size : number * size + len(batch)] = devices.to_host(y) if goes_back else y
-                watchers.on_predict_batch_end(number)
+                part, done = slice(done, done + len(batch)), done + len(batch)
+                output[part] = devices.to_host(y) if goes_back else y
+                watchers.on_predict_batch_end(number, {"outputs": output[part]})
+                if self.stop_predicting:
+                    break
             watchers.on_predict_end()
-        result: Array = output
+        result: Array = output if done == len(samples) else output[:done]
         return result
 
     def _train_epoch(self, samples: Samples, size: int, shuffle: bool, watchers: CallbackList) -> Logs:
@@ -227,11 +235,14 @@ class Trainer(BatchTrainer):
 
     def _test(self, samples: Samples, size: int, watchers: CallbackList) -> Logs:
         self._reset()
+        self.stop_evaluating = False
         watchers.on_test_begin()
         for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, device=self.place)):
             watchers.on_test_batch_begin(number)
             self._run_batch(x, y, weights, training=False)
             watchers.on_test_batch_end(number, self._logs())
+            if self.stop_evaluating:
+                break
         logs = self._logs()
         watchers.on_test_end(logs)
         return logs
@@ -241,13 +252,25 @@ class Trainer(BatchTrainer):
             self.to(device)
 
     def _callbacks(
-        self, given: Any, verbose: int | str, params: dict[str, Any], *extra: Callback
+        self, given: Any, verbose: int | str, samples: Samples, size: int, epochs: int | None = None
     ) -> CallbackList:
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
-        chosen = [] if given is None else [given] if isinstance(given, Callback) else list(given)
-        display = [ProgressBar(live=verbose in ("auto", 1))] if verbose else []
-        return CallbackList([*chosen, *display, *extra], self, {**params, "verbose": verbose})
+        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
+        return CallbackList(
+            given,
+            add_history=epochs is not None,
+            add_progbar=verbose != 0,
+            model=self,
+            epochs=1 if epochs is None else epochs,
+            verbose=verbose,
+            **params,
+        )
+
+    def _expected_logs(self, validated: bool) -> ExpectedLogs:
+        trained = tuple(self.metrics_names)
+        tested = tuple(f"val_{name}" for name in trained) if validated else ()
+        return ExpectedLogs(trained, trained + tested)
 
     def _validation(self, given: Any, samples: Samples) -> Samples:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):

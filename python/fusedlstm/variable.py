@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusedlstm import devices, dispatch
+from fusedlstm.copying import owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +64,8 @@ class Variable:
         "version",
     )
 
+    _copied = ("constraint", "name", "path", "regularizer", "trainable", "version")
+
     def __init__(
         self,
         value: npt.ArrayLike,
@@ -73,9 +76,7 @@ class Variable:
         regularizer: Regularizer | None = None,
         constraint: Constraint | None = None,
     ) -> None:
-        self._data: Array = np.array(value, order="C")
-        self._view = self._data.view()
-        self._view.flags.writeable = False
+        self._keep(np.array(value, order="C"))
         self._device: Device | None = None
         self.name = name
         self.path = name if path is None else path
@@ -100,11 +101,7 @@ class Variable:
         if device is self._device:
             return
         host = self.numpy()
-        self._data = host if device is None else device.put(host)
-        self._view = self._data
-        if device is None:
-            self._view = host.view()
-            self._view.flags.writeable = False
+        self._keep(host if device is None else device.put(host))
         self._device, self.grad = device, None
         self.version += 1
 
@@ -176,6 +173,35 @@ class Variable:
         if copy is False:
             raise ValueError("copy: a variable can only be converted to an array by copying")
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def _keep(self, data: Array) -> None:
+        """Take an array as this variable's own."""
+        self._data: Array = data
+        self._view = data
+        if isinstance(data, np.ndarray):
+            self._view = data.view()
+            self._view.flags.writeable = False
+
+    # Copies and pickles, shallow ones too, have an array of their own and no gradient.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, the array as one of NumPy."""
+        state = {name: getattr(self, name) for name in self._copied}
+        data = self._data if self._device is None else self.numpy()
+        return {**state, "value": data, "device": self._device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the variable where the other one was."""
+        for name in self._copied:
+            setattr(self, name, state[name])
+        self._device, self.grad = state["device"], None
+        data = owned(state["value"])
+        self._keep(data if self._device is None else self._device.put(data))
+
+    def __copy__(self) -> Variable:
+        made = type(self).__new__(type(self))
+        made.__setstate__({**self.__getstate__(), "value": self.numpy()})
+        return made
 
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"

@@ -309,18 +309,22 @@ def _print_steadiness(out: Console, results: list[dict[str, Any]]) -> None:
 
 
 def _write(out: Console, content: dict[str, Any], options: dict[str, Any]) -> None:
-    written: list[Path] = []
-    try:
-        if options["json"]:
-            write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
-            written.append(options["json"])
-        if options["plot"] and content["workloads"]:
-            from fusedlstm.benchmark.plots import write_plots
+    def numbers() -> list[Path]:
+        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        return [options["json"]]
 
-            written += write_plots(options["plot"], content)
-    except OSError as error:
-        raise click.ClickException(f"the results could not be written: {error}") from error
-    if written:
+    def plots() -> list[Path]:
+        from fusedlstm.benchmark.plots import write_plots
+
+        return write_plots(options["plot"], content)
+
+    outputs = cli_options.Outputs()
+    if options["json"]:
+        outputs.attempt(numbers)
+    if options["plot"] and content["workloads"]:
+        outputs.attempt(plots)
+    if outputs.written:
         out.print()
-    for path in written:
+    for path in outputs.written:
         out.print(f"written  {path}", soft_wrap=True)
+    outputs.finish()

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from fusedlstm import _core, ops
@@ -93,7 +94,10 @@ def bench_kernel(out: Console, options: dict[str, Any]) -> bool:
             "peak_gflops": timing.peak._asdict(),
             "instructions": None if counted is None else counted._asdict(),
         }
-        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        try:
+            write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise click.ClickException(f"the results could not be written: {error}") from error
         out.print(f"written  {options['json']}", soft_wrap=True)
     return True
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["write_plots"]
+__all__ = ["PLOTS", "write_plots"]
 
 # Okabe and Ito's palette, distinguishable for colour-blind readers; markers for those who print in grey.
 _LOOKS = {
@@ -45,6 +45,9 @@ _GROUPS = {
     "lengths": "Sequences of different lengths, forward and backward",
     "checkpoint": "Long sequences, forward and backward",
 }
+_ROOFLINE = "roofline.png"
+# The names of all pictures that `write_plots` may write.
+PLOTS = (*(f"{group}.png" for group in _GROUPS), _ROOFLINE)
 
 
 def write_plots(folder: Path, content: Mapping[str, Any]) -> list[Path]:
@@ -78,7 +81,7 @@ def write_plots(folder: Path, content: Mapping[str, Any]) -> list[Path]:
         for group in _GROUPS
         if group in groups
     ]
-    return [*paths, _roofline(folder / "roofline.png", subtitle, content)]
+    return [*paths, _roofline(folder / _ROOFLINE, subtitle, content)]
 
 
 def _figure(width: float, height: float) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import _core
+from fusedlstm.copying import TAPE
+from fusedlstm.copying import refuse as refuse_copies
 from fusedlstm.cuda.checks import Call, kind_of
 from fusedlstm.cuda.sequence import Cell, Gradients, Recurrence, Results
 from fusedlstm.cuda.steps import RealSteps, Window
@@ -74,6 +76,9 @@ class DeviceTape:
         """Raise `RuntimeError` if its memory is gone."""
         if self.used:
             raise RuntimeError("tape: expected one that no backward pass has used yet, got a used one")
+
+
+refuse_copies(DeviceTape, TAPE)
 
 
 def _tape_bytes(piece: Piece) -> int:

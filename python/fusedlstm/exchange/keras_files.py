@@ -16,6 +16,7 @@ from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
 from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.endings import WEIGHTS, check_ending
 from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, or holds layers of another origin or with options that Keras does not
         have, or the name ends in something else.
     """
-    _check_name(path, ".keras")
+    check_ending(path, (".keras",))
     check_target(path)
     warn_of_states(model, f"{path}, a file of Keras,")
     parts = {
@@ -145,7 +146,7 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     ValueError
         When the model is not built, or the file is damaged or does not fit it; nothing is changed then.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     content = Path(path).read_bytes()
@@ -177,11 +178,6 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, a layer has options that Keras does not have, or the name ends in
         something else.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
     check_target(path)
     write_file(path, [write_weights(model)])
-
-
-def _check_name(path: str | os.PathLike[str], ending: str) -> None:
-    if not Path(path).name.endswith(ending):
-        raise ValueError(f"path: expected a file name that ends in {ending}, got {str(path)!r}")

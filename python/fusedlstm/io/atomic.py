@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["check_target", "write_file", "write_text"]
+__all__ = ["check_folder", "check_target", "temporary_path", "write_file", "write_text"]
 
 # No other program makes such names. They are short, so that a target may have the longest name there is.
 _TEMPORARY = re.compile(r"\.fusedlstm-[0-9a-f]{32}\.part")
@@ -61,11 +61,14 @@ def check_target(path: str | os.PathLike[str]) -> None:
         block device.
     """
     target = _examined(_followed(path))
-    if target.direct:
-        return
-    folder = target.path.parent
+    if not target.direct:
+        check_folder(target.path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OSError when no files can be made in a folder, which is left as it is."""
     try:
-        # Only this tells for sure, on every file system, whether files can be made there.
+        # Only this tells for sure, on every file system.
         descriptor, temporary = _temporary_file(folder, 0o600)
     except OSError as error:
         raise _error(error.errno, "expected a folder where files can be made", folder) from error
@@ -187,10 +190,15 @@ def _opened(target: Path) -> int:
     return descriptor
 
 
+def temporary_path(folder: Path) -> Path:
+    """Return a new path in a folder; a file there that no process has locked goes with the next write."""
+    return folder / f".fusedlstm-{secrets.token_hex(16)}.part"
+
+
 def _temporary_file(folder: Path, mode: int) -> tuple[int, str]:
     """Make a file that is locked for this process; return its descriptor and its name."""
     while True:
-        path = os.path.join(folder, f".fusedlstm-{secrets.token_hex(16)}.part")  # noqa: PTH118
+        path = str(temporary_path(folder))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

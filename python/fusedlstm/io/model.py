@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
-from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
+from fusedlstm.io.endings import MODELS, check_ending
+from fusedlstm.io.safetensors import read_tensors, write_tensors
 from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
 from fusedlstm.variable import unique_paths
 
@@ -68,12 +69,11 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
         inside of others that were changed afterwards, or the name ends in something else. Nothing is written
         then.
     """
-    if Path(path).suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
         keras_files.save_keras(model, path)
         return
-    check_path(path)
     check_target(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
@@ -128,7 +128,7 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         describes what this version cannot make.
     """
     path = Path(path)
-    if path.suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
         return keras_files.load_keras(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.endings import check_ending
 
 if TYPE_CHECKING:
     import os
@@ -40,10 +41,8 @@ def _library() -> Any:
 
 def check_path(path: str | os.PathLike[str]) -> Path:
     """Return the path, or raise ValueError when its name does not end in ``.safetensors``."""
-    result = Path(path)
-    if result.suffix != SUFFIX:
-        raise ValueError(f"path: expected a file name that ends in {SUFFIX}, got {str(path)!r}")
-    return result
+    check_ending(path, (SUFFIX,))
+    return Path(path)
 
 
 def _checksum(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:

@@ -28,7 +28,8 @@ class Layer(Placed):
 
     There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
     `backward`, which uses it up. A layer of your own defines `build` (if it has weights), `forward`,
-    `backward` and, where the shape changes, `compute_output_shape`.
+    `backward` and, where the shape changes, `compute_output_shape`. What `forward` keeps for `backward` is
+    named in `fresh`, and is not part of copies and pickles.
 
     Parameters
     ----------
@@ -312,6 +313,8 @@ class ActivatedLayer(Layer):
 
     The last layer of a model can leave the activation to the loss, which computes both in one exact formula.
     """
+
+    fresh = ("_output",)
 
     def __init__(self, activation: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -48,6 +48,8 @@ class Bidirectional(Layer):
 
     takes_mask: ClassVar[bool] = True
 
+    fresh = ("_outputs",)
+
     def __init__(
         self,
         layer: LSTM,

@@ -75,6 +75,8 @@ class Dropout(Layer):
 
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "noise_shape": (None,)}
 
+    fresh = ("_seed_of_forward",)
+
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         self.rate = checks.rate(rate, "rate")
         super().__init__(**kwargs)
@@ -157,6 +159,8 @@ class Masking(Layer):
     TypeError
         If `mask_value` is not a number.
     """
+
+    fresh = ("_real",)
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.number):

@@ -54,6 +54,8 @@ class Embedding(Layer):
         "lora_rank": (None,),
     }
 
+    fresh = ("_ids",)
+
     def __init__(
         self,
         input_dim: int,

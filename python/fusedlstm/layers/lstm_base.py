@@ -56,6 +56,8 @@ class LSTMBase(Layer):
         "zoneout_c": (0.0,),
     }
 
+    fresh = ("_packed", "_packed_version", "_packing", "_kept", "options", "state_gradients")
+
     def __init__(
         self,
         units: int,
@@ -131,6 +133,13 @@ class LSTMBase(Layer):
         self._last_states: tuple[Array, Array] | None = None
         self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
         self.state_gradients: tuple[Array, Array] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Do what `Copied` does; the options are views of this layer's own weights."""
+        super().__setstate__(state)
+        self._packed_version = -1
+        self._packing = threading.Lock()
+        self.options = self._cell_options()
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs (B, T, I); see `Layer.build`."""

@@ -37,6 +37,8 @@ class TimeDistributed(ActivatedLayer):
 
     takes_mask: ClassVar[bool] = True
 
+    fresh = ("_steps",)
+
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a layer, got {type(layer).__name__}")

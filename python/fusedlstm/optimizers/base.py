@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fusedlstm import checks, devices, ops
+from fusedlstm.copying import Copied
 from fusedlstm.optimizers.schedules import LearningRateSchedule
 from fusedlstm.variable import Array, Variable, unique_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Self
+
     from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule
 
 
-class Optimizer:
+class Optimizer(Copied):
     """Base of optimizers. A subclass names its slots and defines `update`.
 
     Parameters
@@ -136,6 +140,12 @@ class Optimizer:
         ]
         self._targets = list(variables)
         self.follow()
+
+    def __copy__(self) -> Self:
+        """Return an optimizer of the same variables with slots of its own."""
+        made = super().__copy__()
+        made._slots = [{name: copy.copy(slot) for name, slot in slots.items()} for slots in self._slots]
+        return made
 
     def follow(self) -> None:
         """Move the slots to where their variables are."""

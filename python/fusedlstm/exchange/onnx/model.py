@@ -107,6 +107,18 @@ class Step:
     outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Operator:
+    """An operator with its attributes, as a function of its inputs that can be pickled."""
+
+    name: str
+    attributes: dict[str, Any]
+    opset: int
+
+    def __call__(self, given: list[Array | None]) -> Sequence[Array | None]:
+        return _OPERATORS[self.name](given, self.attributes, self.opset)
+
+
 class OnnxModel:
     """A graph of an ONNX file; see `from_onnx`, which makes it.
 
@@ -275,15 +287,8 @@ class OnnxModel:
             kept = tuple("" if number in WEIGHTS else name for number, name in enumerate(inputs))
             self._steps.append(Step(label, "LSTM", attributes, operator, kept, outputs))
             return
-        function = _OPERATORS[node.op_type]
-        step = Step(
-            label,
-            node.op_type,
-            attributes,
-            lambda given: function(given, attributes, opset),
-            inputs,
-            outputs,
-        )
+        run = _Operator(node.op_type, attributes, opset)
+        step = Step(label, node.op_type, attributes, run, inputs, outputs)
         if all(name in self._constants for name in inputs if name):
             results = step.run([self._constants[name] if name else None for name in inputs])
             for name, result in zip(outputs, results, strict=False):

@@ -8,6 +8,7 @@ from fusedlstm.exchange.onnx.cell import exact
 from fusedlstm.exchange.onnx.graph import Graph
 from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
 from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.endings import ONNX, check_ending
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
 from fusedlstm.layers.stacked import unstacked
 
@@ -56,7 +57,7 @@ def to_onnx(
         A built model of LSTM, Bidirectional, StackedLSTM, Dense, Activation, Dropout, Flatten and Masking
         layers.
     path : path-like
-        File to write; it appears only when complete.
+        File to write, ending in ``.onnx``; it appears only when complete.
     initial_states : bool
         Give each LSTM two more inputs, ``<layer>.initial_h`` and ``<layer>.initial_c`` (B, H), which are
         zeros where they are left out. Needed for ``stateful`` layers.
@@ -76,6 +77,7 @@ def to_onnx(
         When the model is not built, or ONNX cannot say what a layer does; the message names layer and
         option.
     """
+    check_ending(path, ONNX)
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     check_target(path)
