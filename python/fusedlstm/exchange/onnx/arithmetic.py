@@ -89,6 +89,21 @@ def _log_softmax(x: Array) -> Array:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
+def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    x, exponent = required(inputs, 2)
+    if x.dtype.kind != "f":
+        raise ValueError(f"expected float32 or float64, got {x.dtype}")
+    with np.errstate(all="ignore"):
+        return [np.asarray(np.power(x, exponent)).astype(x.dtype)]
+
+
+def _square_root(x: Array, attributes: dict[str, Any]) -> Array:
+    del attributes
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
 def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del opset
     x, scale = required(inputs, 2)
@@ -191,6 +206,7 @@ ARITHMETIC: dict[str, Operator] = {
     "MatMul": _matmul,
     "Mul": _binary(np.multiply),
     "Not": _not,
+    "Pow": _power,
     "ReduceMax": _reduction(np.max, 18),
     "ReduceMean": _reduction(np.mean, 18),
     "ReduceSum": _reduction(np.sum, 13),
@@ -199,6 +215,7 @@ ARITHMETIC: dict[str, Operator] = {
     "Softmax": _normalized(activations.softmax),
     "Softplus": _pointwise(lambda x, _: activations.softplus(x)),
     "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
+    "Sqrt": _pointwise(_square_root),
     "Sub": _binary(np.subtract),
     "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
     "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),

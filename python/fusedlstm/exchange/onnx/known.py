@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,19 +19,10 @@ __all__ = ["Known"]
 
 # The longest vector of sizes that is computed with: graphs have one of a tensor's axes.
 _LONGEST = 64
-# Operators whose results are zeros where all that they take numbers from are, and which inputs these are.
-_MOVING = {
-    "Cast": 1,
-    "Concat": None,
-    "Expand": 1,
-    "Gather": 1,
-    "Identity": 1,
-    "Reshape": 1,
-    "Slice": 1,
-    "Squeeze": 1,
-    "Transpose": 1,
-    "Unsqueeze": 1,
-}
+# Operators whose results are zeros where what they take numbers from is, and make no array for it.
+_VIEWING = {"Expand", "Identity", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+# Those that would make an array, and how many of their inputs they take numbers from.
+_COPYING = {"Cast": 1, "Concat": None, "Gather": 1, "Reshape": 1}
 # Operators that make no more numbers than they are given.
 _ARRANGING = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 
@@ -49,7 +41,8 @@ class Known:
         self._constants = dict(constants)
         self._most = sum(array.size for array in constants.values())
         self._sizes: dict[str, Array] = {}
-        self._zeros: set[str] = set()
+        # As views of one number; None where the shape is not known.
+        self._zeros: dict[str, Array | None] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._constants or name in self._sizes
@@ -73,25 +66,42 @@ class Known:
     def read(self, step: Step) -> None:
         """Follow a node all of whose inputs are known; one of which nothing can be told is passed over."""
         names = [name for name in step.inputs if name]
-        if step.operator == "ConstantOfShape" and names and names[0] in self:
-            value = step.run([np.ones(1, np.int64)])[0]
-            if value is not None and value.dtype.kind == "f":
-                self._zeros |= set() if value.any() else {step.outputs[0]}
-                return
-            if np.prod(integers(self[names[0]], "shape"), dtype=float) > _LONGEST:
-                return
-        if step.operator in _MOVING and all(self.is_zero(name) for name in names[: _MOVING[step.operator]]):
-            self._zeros.add(step.outputs[0])
-        arrays = [self[name] if name else None for name in step.inputs if not name or name in self]
-        if step.operator in _ARRANGING and all(name in self._constants for name in names):
-            if sum(self._constants[name].size for name in names) > self._most:
+        known = all(name in self for name in names)
+        arrays = [self[name] if name else None for name in step.inputs] if known else []
+        if known and step.operator in _ARRANGING and any(name in self._constants for name in names):
+            if sum(self[name].size for name in names) > self._most:
                 raise ValueError(f"expected at most the {self._most} elements of all constants")
             result = step.run(arrays)[0]
             assert result is not None
             self._constants[step.outputs[0]] = result
+        elif self._read_zeros(step, names) or not known:
             return
-        small = all(array is None or (array.size <= _LONGEST and array.dtype.kind != "f") for array in arrays)
-        if small and len(arrays) == len(step.inputs):
+        elif all(array is None or (array.size <= _LONGEST and array.dtype.kind != "f") for array in arrays):
             for name, result in zip(step.outputs, step.run(arrays), strict=False):
                 if result is not None and result.size <= _LONGEST and result.dtype.kind != "f":
                     self._sizes[name] = result
+
+    def _read_zeros(self, step: Step, names: list[str]) -> bool:
+        """Follow a node that makes or moves zeros, or reads their shape; return whether it is one."""
+        output, operator = step.outputs[0], step.operator
+        first = self._zeros.get(names[0]) if names else None
+        if operator == "ConstantOfShape" and names[0] in self:
+            shape = integers(self[names[0]], "shape")
+            value = step.run([np.ones(1, np.int64)])[0]
+            assert value is not None
+            if value.dtype.kind == "f" and not value.any():
+                self._zeros[output] = np.broadcast_to(value.reshape(()), shape)
+                return True
+            return math.prod(shape) > _LONGEST
+        if operator == "Shape" and first is not None:
+            self.shape(step, first.shape)
+            return True
+        if operator in _VIEWING and self.is_zero(names[0]):
+            zeros = self._constants[names[0]] if first is None and names[0] in self._constants else first
+            known = zeros is not None and all(name in self for name in names[1:])
+            others = [self[name] if name else None for name in step.inputs[1:]] if known else []
+            self._zeros[output] = step.run([zeros, *others])[0] if known else None
+            return zeros is None or zeros.dtype.kind == "f"
+        if operator in _COPYING and all(self.is_zero(name) for name in names[: _COPYING[operator]]):
+            self._zeros[output] = None
+        return False
