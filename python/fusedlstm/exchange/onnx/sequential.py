@@ -69,12 +69,27 @@ def sequential(
     for axes in _AXES[key]:
         reader = _Reader(constants, opset, source, axes)
         try:
-            return reader.model(steps, outputs)
+            try:
+                return reader.model(steps, outputs)
+            except _FixedError as fixed:
+                lengths = tuple(
+                    fixed.size if letter == fixed.letter else size for letter, size in reader.sizes.items()
+                )
+                reader = _Reader(constants, opset, replace(source, shape=lengths), axes)
+                return reader.model(steps, outputs)
         except ValueError as error:
             if furthest is None or reader.number > furthest[0]:
                 furthest = (reader.number, error)
     assert furthest is not None
     raise furthest[1]
+
+
+class _FixedError(ValueError):
+    """A graph takes one length only of an axis that it says may have any, as PyTorch writes some."""
+
+    def __init__(self, letter: str, size: int) -> None:
+        super().__init__(f"expected any length of the axis {letter}, got {size}")
+        self.letter, self.size = letter, size
 
 
 class _Reader:
@@ -100,6 +115,8 @@ class _Reader:
         for self.number, step in enumerate(steps):
             try:
                 self._read(step)
+            except _FixedError:
+                raise
             except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{step.label}: {error}") from error
         self.number = len(steps)
@@ -312,6 +329,12 @@ def _unsqueezed(reader: _Reader, step: Step, value: Value) -> Value:
 
 def _reshaped(reader: _Reader, step: Step, value: Value) -> Value:
     shape = integers(reader.known[step.inputs[1]], "shape")
+    for letter, size in zip(value.axes, shape, strict=False):
+        if letter in ("B", "T") and size > 0 and reader.sizes.get(letter, size) is None:
+            if size != value.size(letter):
+                raise _FixedError(letter, size)
+        elif letter not in ("B", "T"):
+            break
     return value.reshaped(shape, bool(step.attributes.get("allowzero", 0)))
 
 
