@@ -95,7 +95,8 @@ def normalization(scale: Array, shift: Array | None, epsilon: float) -> Made:
 
 def recurrent(node: LSTMOperator, value: Value) -> Made:
     """Make the layer of an LSTM node whose output `value` is."""
-    if [direction for _, direction in value.parts] != list(range(len(node.backwards))):
+    order = [direction for _, direction in value.parts]
+    if sorted(order) != list(range(len(node.backwards))):
         raise ValueError(f"expected the outputs of all directions in their order, merged; got {value}")
     if value.step is not None:
         raise ValueError(
@@ -105,7 +106,11 @@ def recurrent(node: LSTMOperator, value: Value) -> Made:
     if value.what == "c":
         raise ValueError("expected outputs, got cell states")
     sequences = value.what == "y"
-    if value.turned != (sequences and node.backwards == (True,)):
+    if len(order) == 2 and value.merge is not None and value.turned:
+        order.reverse()
+    # A layer that reads backwards returns its steps so, and a `Bidirectional` all of them in its first
+    # layer's order.
+    if value.turned != (sequences and node.backwards[order[0]]):
         raise ValueError("expected steps in the order in which the layer reads them")
     made = [
         LSTM(
@@ -119,9 +124,12 @@ def recurrent(node: LSTMOperator, value: Value) -> Made:
         for backwards, options in zip(node.backwards, node.options, strict=True)
     ]
     layer: Layer = made[0]
+    weights = node.keras_weights()
     if len(made) == 2:
-        layer = Bidirectional(made[0], value.merge or "concat", backward_layer=made[1])
-    return Made(layer=layer, weights=node.keras_weights())
+        layer = Bidirectional(made[order[0]], value.merge or "concat", backward_layer=made[order[1]])
+        half = len(weights) // 2
+        weights = weights if order == [0, 1] else (*weights[half:], *weights[:half])
+    return Made(layer=layer, weights=weights)
 
 
 def _arguments(options: CellOptions) -> dict[str, Any]:

@@ -108,6 +108,7 @@ class _Reader:
         )
         self.values = {source.name: Value(tuple(axes), rows, count, features)}
         self.made: list[Made] = []
+        self.sequences = "T" in axes  # whether the last layer's output has steps
         self.number = 0  # of the node that is read
 
     def model(self, steps: Sequence[Step], outputs: Sequence[str]) -> Sequential:
@@ -208,9 +209,13 @@ class _Reader:
             features *= len(value.parts)
         if self.made and self.made[-1].node is not None:
             self.made[-1] = making.recurrent(self.made[-1].node, value)
+            self.sequences = value.what == "y"
         elif value.turned or value.step is not None:
             raise ValueError("expected all steps of a layer's input in their order")
         value = value.without("D")
+        if self.sequences and value.steps == 1 and not any("T" in axis for axis in value.axes):
+            self.made.append(Made(layer=Flatten(dtype=self.dtype)))
+            self.sequences = False
         return Value(value.axes, value.rows, value.steps, features, ((len(self.made), 0),))
 
     def _layer(self, step: Step, value: Value) -> Value:
@@ -274,6 +279,7 @@ class _Reader:
         elif letters == "T" and len(axes) == 1 and operator != "ReduceSum":
             value = self._finished(value)
             pooling = GlobalMaxPooling1D if operator == "ReduceMax" else GlobalAveragePooling1D
+            self.sequences = False
             value = self._added(value.without("T"), Made(layer=pooling(dtype=self.dtype)), value.features)
         else:
             raise ValueError(f"expected the mean or the maximum over the steps, got axes {given} of {value}")
@@ -287,7 +293,7 @@ class _Reader:
     def _flat(self, value: Value) -> Value:
         if value.axes not in (("B", "TF"), ("TF",)):
             raise ValueError(f"expected rows of all steps' features, got {value}")
-        size = value.size("TF")
+        size, self.sequences = value.size("TF"), False
         value = self._added(value, Made(layer=Flatten(dtype=self.dtype)), size)
         return replace(value, axes=(*value.axes[:-1], "F"), steps=1)
 
@@ -329,13 +335,14 @@ def _unsqueezed(reader: _Reader, step: Step, value: Value) -> Value:
 
 def _reshaped(reader: _Reader, step: Step, value: Value) -> Value:
     shape = integers(reader.known[step.inputs[1]], "shape")
-    for letter, size in zip(value.axes, shape, strict=False):
-        if letter in ("B", "T") and size > 0 and reader.sizes.get(letter, size) is None:
-            if size != value.size(letter):
-                raise _FixedError(letter, size)
-        elif letter not in ("B", "T"):
-            break
-    return value.reshaped(shape, bool(step.attributes.get("allowzero", 0)))
+    try:
+        return value.reshaped(shape, bool(step.attributes.get("allowzero", 0)))
+    except ValueError:
+        for letter, size in zip(value.axes, shape, strict=False):
+            anything = letter in ("B", "T") and reader.sizes.get(letter, size) is None
+            if anything and size > 0 and size != value.size(letter):
+                raise _FixedError(letter, size) from None
+        raise
 
 
 def _flattened(reader: _Reader, step: Step, value: Value) -> Value:

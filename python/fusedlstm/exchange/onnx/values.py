@@ -119,10 +119,17 @@ class Value:
                 axis += letters.pop(0)
             if self.size(axis) != size:
                 raise ValueError(f"expected whole axes to be joined or split, got {list(shape)} of {self}")
-            axes.append(axis if len(axis) == 1 else "".join(one for one in axis if self.size(one) != 1))
-        if any(self.size(letter) != 1 for letter in letters):
+            axes.append(axis)
+        if any(self.size(letter) != 1 for letter in letters) or (letters and not axes):
             raise ValueError(f"expected a shape of {total} elements, got {list(shape)} of {self}")
-        return replace(self, axes=tuple(axes))
+        if letters:
+            axes[-1] += "".join(letters)
+        return replace(self, axes=tuple(self._telling(axis) for axis in axes))
+
+    def _telling(self, axis: str) -> str:
+        """Return the letters of an axis that are not of length 1, or one if all are."""
+        telling = "".join(letter for letter in axis if self.size(letter) != 1)
+        return telling or ("F" if "F" in axis else axis[:1])
 
     def taken(self, axis: int, indices: range | Sequence[int], keep: bool) -> Value:
         """Follow what takes some indices of one axis, and keeps the axis if there is one index or not."""
