@@ -9,7 +9,7 @@ import numpy as np
 
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, read_file
-from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator
+from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.shapes import SHAPES
 from fusedlstm.filling import filling
 
@@ -52,8 +52,8 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     OSError
         When a file cannot be read.
     ValueError
-        When the file is damaged or has an operator, an attribute or a type that is not known here, or an
-        LSTM's weights are not constants; the message names file and node.
+        When the file is damaged or has an operator, an attribute or a type that is not known here; the
+        message names file and node.
     """
     name = str(path)
     try:
@@ -238,11 +238,17 @@ class OnnxModel:
     def sequential(self) -> Sequential:
         """Make a model of layers, which can be trained, of a graph that is a stack of them.
 
+        It takes batch rows first, where the graph has steps first too: an input (T, B, I) of the graph is
+        (B, T, I) of the model, and one of a single sequence (T, I) gets an axis for batch rows, and so do
+        outputs. Outputs after the first must be the last states of LSTMs, and are left out. Inputs with
+        defaults, as some exporters make of all weights, have these for good.
+
         Returns
         -------
         Sequential
-            Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Activation and
-            Flatten layers from (B, T, I), or (B, I).
+            Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Dropout, Activation,
+            LayerNormalization, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or (B, T), or
+            from ids (B, T) on an Embedding.
 
         Raises
         ------
@@ -252,9 +258,12 @@ class OnnxModel:
         from fusedlstm.exchange.onnx.sequential import sequential
 
         try:
+            # An input with a default is a constant here, as no call gives it.
+            constants = {**self._constants, **self._defaults}
+            inputs = [one for one in self.inputs if one.required]
             with filling():
-                return sequential(self._steps, self._constants, self.inputs, self.outputs, self._opset)
-        except ValueError as error:
+                return sequential(self._steps, constants, inputs, self.outputs, self._opset)
+        except _ERRORS as error:
             raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
 
     def __repr__(self) -> str:
@@ -273,19 +282,17 @@ class OnnxModel:
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
         inputs, outputs = tuple(node.input), tuple(node.output)
         if node.op_type == "LSTM":
-            weights = {}
-            for number, name in WEIGHTS.items():
-                source = inputs[number] if number < len(inputs) else ""
-                if source and source not in self._constants:
-                    raise ValueError(
-                        f"{name}: expected a constant, got {source!r}, which is computed or given"
-                    )
-                if source:
-                    weights[name] = self._constants[source]
-            operator = LSTMOperator(attributes, weights, [bool(outputs[0]) and outputs[0] in used])
-            # The weights are packed now; nothing else is read but by position.
-            kept = tuple("" if number in WEIGHTS else name for number, name in enumerate(inputs))
-            self._steps.append(Step(label, "LSTM", attributes, operator, kept, outputs))
+            sources = {place: inputs[place] for place in WEIGHTS if place < len(inputs) and inputs[place]}
+            wanted = [bool(outputs[0]) and outputs[0] in used]
+            operator: LSTMOperator | UnpackedLSTM
+            if all(source in self._constants for source in sources.values()):
+                weights = {WEIGHTS[place]: self._constants[source] for place, source in sources.items()}
+                operator = LSTMOperator(attributes, weights, wanted)
+                # The weights are packed now; nothing else is read but by position.
+                inputs = tuple("" if place in WEIGHTS else source for place, source in enumerate(inputs))
+            else:
+                operator = UnpackedLSTM(attributes, wanted)
+            self._steps.append(Step(label, "LSTM", attributes, operator, inputs, outputs))
             return
         run = _Operator(node.op_type, attributes, opset)
         step = Step(label, node.op_type, attributes, run, inputs, outputs)
