@@ -38,6 +38,7 @@ macro(require_compiler)
       ask_for_compiler("There is none on the PATH.")
     endif()
     unset(CMAKE_CXX_COMPILER CACHE) # The check forgets arguments, as in CXX="ccache g++".
+    unset(CMAKE_CXX_COMPILER)
   endif()
   enable_language(CXX)
 

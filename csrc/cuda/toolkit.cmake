@@ -187,18 +187,21 @@ endfunction()
 
 # CMake's own look, which is an error where it fails: tried in a project apart where that must not end the build.
 macro(enable_cuda)
-  if(cuda_host)
-    set(CMAKE_CUDA_HOST_COMPILER "${cuda_host}")
+  if(cuda_host AND NOT CMAKE_CUDA_HOST_COMPILER)
+    set(ENV{CUDAHOSTCXX} "${cuda_host}")
   endif()
   set(CMAKE_CUDA_ARCHITECTURES OFF) # For CMake's own trials; targets say theirs.
-  if(FUSEDLSTM_CUDA_CHOICE STREQUAL "AUTO" AND NOT CMAKE_CUDA_COMPILER)
+  if(FUSEDLSTM_CUDA_CHOICE STREQUAL "AUTO" AND NOT CMAKE_CUDA_COMPILER AND NOT CMAKE_CUDA_HOST_COMPILER)
     include(CheckLanguage)
     check_language(CUDA)
     if(NOT CMAKE_CUDA_COMPILER)
       set(cuda_missing "CMake ${CMAKE_VERSION} cannot use ${nvcc}, which works without it; a newer CMake may \
 (pip install cmake), and FUSEDLSTM_CUDA=ON shows why")
     endif()
-    unset(CMAKE_CUDA_COMPILER CACHE) # Without the arguments that CUDACXX may have.
+    foreach(noted CMAKE_CUDA_COMPILER CMAKE_CUDA_HOST_COMPILER) # Without the arguments that CUDACXX may have.
+      unset(${noted} CACHE)
+      unset(${noted})
+    endforeach()
   endif()
   if(NOT cuda_missing)
     enable_language(CUDA)

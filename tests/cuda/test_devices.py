@@ -45,13 +45,15 @@ def test_any_build_answers() -> None:
 
 
 def test_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setattr(_core, "why_without_cuda", lambda: "no nvcc was found (pip brings one)")
     assert not cuda.is_available()
     assert cuda.device_count() == 0
     assert cuda.architectures() == ()
     reason = str(cuda.why_unavailable())
-    assert reason.startswith("fusedlstm was built without CUDA: no nvcc was found (pip brings one). To have it")
+    assert reason.startswith(
+        "fusedlstm was built without CUDA: no nvcc was found (pip brings one). To have it"
+    )
     assert "--config-settings=cmake.define.FUSEDLSTM_CUDA=ON" in reason
     with pytest.raises(RuntimeError, match="built without CUDA"):
         cuda.device_properties()

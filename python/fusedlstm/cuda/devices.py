@@ -158,6 +158,6 @@ def not_built(reason: str | None) -> str:
     """
     reason = reason or "its module fusedlstm._cuda was compiled, but is not here"
     return (
-        f"fusedlstm was built without CUDA: {reason}. To have it, install again with "
-        "pip install . --config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for CuPy"
+        f"fusedlstm was built without CUDA: {reason}. To have it, install again with pip install . "
+        "--config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for CuPy"
     )
