@@ -86,11 +86,10 @@ $(VENV)/chosen-cuda-$(CUDA): | $(BIN)/python
 	@rm -f $(VENV)/chosen-cuda-*
 	@touch $@
 
-# The package is built once per change of its sources; an extra then only adds what it needs. In a folder of its own,
-# since pip's remembers what it was last asked for.
+# The package is built once per change of its sources; an extra then only adds what it needs.
 $(VENV)/installed: $(SOURCES) $(VENV)/chosen-cuda-$(CUDA) | $(BIN)/python
 	@echo "Compiling fusedlstm takes some 3 minutes of one core; with CUDA kernels 2 more, and 1 for each architecture."
-	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" SKBUILD_BUILD_DIR=build/make-{wheel_tag} $(PIP_INSTALL) .
+	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" $(PIP_INSTALL) .
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

@@ -116,7 +116,7 @@ def test_auto_goes_without_on_a_machine_without_a_gpu(again: Configure, tmp_path
     code, text = again("AUTO", compiler)
     assert code == 0, text
     assert f"nvcc 13.0 is here, {compiler}, but no GPU that its programs can run on" in text
-    assert "FUSEDLSTM_CUDA=ON compiles for all" in text
+    assert "FUSEDLSTM_CUDA_ARCHITECTURES=all compiles for every GPU" in text
     assert "called for nothing" not in text
 
 
