@@ -7,6 +7,7 @@
 
 namespace fusedlstm::bindings {
 
+void bind_build(pybind11::module_& module);
 void bind_weights(pybind11::module_& module);
 void bind_lstm(pybind11::module_& module);
 void bind_second_order(pybind11::module_& module);
