@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, config, constraints, devices, initializers, regularizers
+import numpy as np
+
+from fusedlstm import activations, checks, config, constraints, devices, initializers, limits, regularizers
 from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
 from fusedlstm.variable import Array, Mask, Shape, Variable
@@ -81,6 +84,7 @@ class Layer(Placed):
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
+        limits.claim(limits.OBJECT, kind)
         for argument in self.weight_arguments.values():
             for option, module in _WEIGHT_OPTIONS.items():
                 key = f"{argument}_{option}"
@@ -211,6 +215,12 @@ class Layer(Placed):
         self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
     ) -> Variable:
         """Make a weight called ``<layer>/<name>`` of the layer's dtype, with the options of its arguments."""
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        if size > sys.maxsize:
+            raise ValueError(
+                f"{self.name}/{name}: expected a weight that fits into memory, got shape {shape}"
+            )
+        limits.claim(size, f"{self.name}/{name}")
         value = initializers.get(initializer)(shape, self.dtype)
         options: dict[str, Any] = {}
         for option in _WEIGHT_OPTIONS if name in self.weight_arguments else ():
