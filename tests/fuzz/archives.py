@@ -95,7 +95,7 @@ def _empty(random: np.random.Generator, members: Members) -> None:
 def _zeros(random: np.random.Generator, members: Members) -> None:
     """Add bytes that compress to nothing."""
     number = int(random.integers(len(members)))
-    members[number] = members[number][0], members[number][1] + bytes(int(random.integers(1, 64)) << 20)
+    members[number] = members[number][0], members[number][1] + bytes(1 << int(random.integers(10, 27)))
 
 
 _KINDS: tuple[Callable[[np.random.Generator, Members], None], ...] = (

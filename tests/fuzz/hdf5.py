@@ -61,7 +61,7 @@ def _retype(random: np.random.Generator, library: Any, file: Any, name: str) -> 
 
 def _reshape(random: np.random.Generator, library: Any, file: Any, name: str) -> None:
     item = file[name]
-    shape = list(getattr(item, "shape", (2, 2)))
+    shape = list(getattr(item, "shape", None) or (2, 2))
     if shape and random.random() < 0.7:
         axis = int(random.integers(len(shape)))
         shape[axis] = int(

@@ -44,7 +44,7 @@ def compressed_anew(random: np.random.Generator, content: bytes, corpus: Sequenc
         return _compressed(random, inner) + bytes(int(random.integers(1, 100)))
     if kind == 3:
         return _compressed(random, inner) + _compressed(random, b"") * int(random.integers(1, 2000))
-    return _compressed(random, inner + bytes(int(random.integers(1, 300)) << 20))
+    return _compressed(random, inner + bytes(1 << int(random.integers(10, 29))))
 
 
 def _inner(content: bytes) -> bytes:

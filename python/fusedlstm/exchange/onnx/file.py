@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusedlstm import limits
+from fusedlstm.exchange.onnx.wire import claim_messages
 
 if TYPE_CHECKING:
     import os
@@ -74,6 +75,7 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
     from google.protobuf.message import DecodeError
 
     limits.claim(3 * len(content), "graph")  # the messages, and what the checker makes of them
+    claim_messages(content, onnx.ModelProto.DESCRIPTOR)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
