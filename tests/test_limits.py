@@ -464,3 +464,13 @@ def test_a_file_of_zeros_is_no_model(tmp_path: Path) -> None:
 
 def _loaded_weights(path: Path) -> None:
     fusedlstm.Sequential([layers.Input((2,)), layers.Dense(1)]).load_weights(path)
+
+
+def test_names_in_hdf5_that_are_no_text(tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    path = tmp_path / "a.weights.h5"
+    model = fusedlstm.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False)])
+    model.save_weights(path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"dense\0", b"den\xffe\0"))
+    refused(model.load_weights, r"a\.weights\.h5: expected names in UTF-8, found b'den\\xffe'", path)

@@ -45,10 +45,7 @@ def read_weights(content: bytes, model: Sequential) -> list[Array]:
     library = _library()
     limits.claim(2 * len(content), "weights")  # HDF5 has a copy
     try:
-        image = library.h5f.open_file_image(content)
-        if not image.valid:
-            raise ValueError("expected a complete HDF5 file of weights, found a damaged one")
-        with library.File(image) as file:
+        with _opened(library, content) as file:
             return _read(library, file, model)
     except _HDF5_ERRORS as error:
         raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
@@ -78,6 +75,13 @@ def write_weights(model: Sequential) -> bytes:
         for place, variable in _places(model):
             file[place] = variable.numpy()
     return memory.getvalue()
+
+
+def _opened(library: Any, content: bytes) -> Any:
+    try:
+        return library.File(library.h5f.open_file_image(content))
+    except ValueError as error:
+        raise ValueError(f"expected a complete HDF5 file of weights, found a damaged one: {error}") from error
 
 
 def _library() -> Any:
@@ -142,6 +146,8 @@ def _list(
     Everything has one name: groups with several could be listed without end.
     """
     for key in keys:
+        if not isinstance(key, str):  # bytes that are no UTF-8
+            raise ValueError(f"expected names in UTF-8, found {key!r} in {prefix or 'the file'}")
         name = prefix + key
         limits.claim(limits.OBJECT, "weights")
         # A link could lead to another file of this machine, or in a circle.
