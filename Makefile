@@ -3,6 +3,7 @@
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
 #   make test-simt [ARGS="-x"]                              CUDA kernels on a simulated GPU; a part of make test
+#   make fuzz  [SECONDS=600] [ARGS="onnx --first 1000000"]  change files at random and load them; a part of make test
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
 #              ONNX Runtime, Keras on JAX and, since they are large, only when named, PyTorch and TensorFlow
@@ -34,6 +35,12 @@ test: $(VENV)/installed-test build/simt/built
 
 test-simt: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
+
+# Cases are numbered: FIRST is another part of them each day.
+SECONDS ?= 600
+FIRST ?= $(shell date +%Y%m%d)000000
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --first $(FIRST) $(ARGS)
 
 # The extension modules of the simulated GPU: tests find them in build/simt.
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
@@ -97,5 +104,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test test-simt cuda lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-simt fuzz cuda lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

@@ -27,13 +27,22 @@ def positive_int(value: object, name: str) -> int:
     return int(value)
 
 
+def real(value: object, name: str) -> float:
+    """Return ``value``, infinite or NaN too, as a ``float``; `TypeError` or `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {value!r:.80}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected a number that float64 holds, got a larger integer") from error
+
+
 def number(value: object, name: str) -> float:
     """Return ``value`` as a finite ``float``; `TypeError` or `ValueError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not math.isfinite(value):
+    result = real(value, name)
+    if not math.isfinite(result):
         raise ValueError(f"{name}: expected a finite number, got {value}")
-    return float(value)
+    return result
 
 
 def non_negative(value: object, name: str) -> float:
@@ -77,6 +86,16 @@ def choice(value: object, name: str, known: Iterable[str]) -> str:
 def lookup(value: object, name: str, table: Mapping[str, T]) -> T:
     """Return ``table[value]``; `ValueError` with the list of names otherwise."""
     return table[choice(value, name, table)]
+
+
+def member(description: object, key: str, kind: type[T], where: str) -> T:
+    """Return a member of a description, such as a file has; `ValueError` if there is none of that type."""
+    if not isinstance(description, dict):
+        raise ValueError(f"{where}: expected a dict, got {type(description).__name__}")
+    value = description.get(key)
+    if not isinstance(value, kind):
+        raise ValueError(f"{where}: {key}: expected a {kind.__name__}, got {type(value).__name__}")
+    return value
 
 
 def numeric(value: object, name: str) -> npt.NDArray[Any]:

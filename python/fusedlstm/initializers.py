@@ -135,6 +135,8 @@ class RandomUniform(_Random):
         self.minval, self.maxval = checks.number(minval, "minval"), checks.number(maxval, "maxval")
         if self.minval > self.maxval:
             raise ValueError(f"minval: expected at most maxval ({maxval}), got {minval}")
+        if not math.isfinite(self.maxval - self.minval):
+            raise ValueError(f"maxval: expected a finite distance from minval ({minval}), got {maxval}")
 
     def _values(self, shape: tuple[int, ...]) -> Array:
         return self._generator().uniform(self.minval, self.maxval, shape)
@@ -352,7 +354,8 @@ def get(identifier: Any, name: str = "identifier") -> Initializer:
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        return checks.lookup(identifier["class_name"], name, _BY_CLASS_NAME).from_config(identifier["config"])
+        cls = checks.lookup(identifier["class_name"], name, _BY_CLASS_NAME)
+        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
     if isinstance(identifier, str) and identifier in _BY_CLASS_NAME:
         return _BY_CLASS_NAME[identifier]()
     return checks.lookup(identifier, name, _CLASSES)()

@@ -281,11 +281,22 @@ class Sequential(Trainer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """Make a model, with new weights, from `get_config`'s result."""
-        model = cls([layers_module.deserialize(item) for item in config["layers"]], config["name"])
+        """Make a model, with new weights, from `get_config`'s result.
+
+        Raises
+        ------
+        ValueError
+            If it is no such description, or layers, names or shapes in it do not fit each other.
+        """
+        items = checks.member(config, "layers", list, "model")
+        layers = [layers_module.deserialize(item) for item in items]
+        model = cls(layers, checks.member(config, "name", str, "model"))
         if config.get("build_shape") is not None:
-            model.build(config["build_shape"])
-        model._trainable = bool(config["trainable"])
+            shape = checks.member(config, "build_shape", list, "model")
+            if not all(size is None or type(size) is int for size in shape):
+                raise ValueError(f"model: build_shape: expected integers and None, got {shape!r:.80}")
+            model.build(shape)
+        model._trainable = checks.member(config, "trainable", bool, "model")
         return model
 
     def stream(self, batch: int = 1, *, storage: str | None = None) -> Stream:
@@ -326,11 +337,11 @@ class Sequential(Trainer):
 
         exchange.save_keras_weights(self, path)
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    def load_weights(self, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
         """Read the weights from a ``.weights.h5`` file; see `exchange.load_keras_weights`."""
         from fusedlstm import exchange
 
-        exchange.load_keras_weights(self, path)
+        exchange.load_keras_weights(self, path, max_bytes=max_bytes)
 
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, layers={len(self.layers)}, built={self.built}>"

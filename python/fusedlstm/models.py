@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 __all__ = ["Sequential", "load_model"]
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Load a model that `Sequential.save` or, ending in ``.keras``, Keras 3 wrote.
 
     Parameters
     ----------
     path : path-like
         The file.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -27,9 +29,11 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
 
     Raises
     ------
+    OSError
+        If the file is not there or cannot be read.
     ValueError
-        If the file is corrupt, truncated or not one of this package's.
+        If the file is corrupt, truncated or not one of this package's, or asks for more memory.
     """
     from fusedlstm import io
 
-    return io.load_model(path)
+    return io.load_model(path, max_bytes=max_bytes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from fusedlstm import limits
 from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
@@ -50,7 +51,12 @@ def _read_up_to(file: BinaryIO, count: int) -> bytearray:
 
 
 def read_idx(
-    path: str | os.PathLike[str], *, ndim: int, sha256: str | None = None, shown_as: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    ndim: int,
+    sha256: str | None = None,
+    shown_as: str | None = None,
+    max_bytes: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes; a name ending in ``.gz`` means gzip.
 
@@ -64,6 +70,8 @@ def read_idx(
         Hexadecimal SHA-256 that the decompressed file must have; not checked when None.
     shown_as
         What errors call the file; the path when None.
+    max_bytes
+        Memory that the array may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -73,8 +81,9 @@ def read_idx(
     Raises
     ------
     ValueError
-        When the file is damaged, truncated, of another type or dimension, followed by other bytes, or
-        of another hash. The message names the file, what was expected and what was found.
+        When the file is damaged, truncated, of another type or dimension, followed by other bytes, of
+        another hash, or asks for more memory. The message names the file, what was expected and what was
+        found.
     OSError
         When the file cannot be opened or read.
     """
@@ -82,9 +91,11 @@ def read_idx(
     name = str(path) if shown_as is None else shown_as
     digest = hashlib.sha256()
     try:
-        with _open(path) as file:
+        with limits.reading(limits.size_of(path), max_bytes), _open(path) as file:
             shape = _read_header(file, ndim, name, digest)
             size = math.prod(shape)
+            if path.suffix == ".gz":
+                limits.claim(size, name)
             # One byte more than wanted shows trailing bytes, and makes gzip check its own checksum.
             payload = _read_up_to(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

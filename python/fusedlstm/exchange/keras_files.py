@@ -9,14 +9,15 @@ import io
 import json
 import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusedlstm import limits
 from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
 from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
+from fusedlstm.io.json_text import parse
 from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
@@ -37,11 +38,12 @@ _ZIP_ERRORS = (
     zipfile.LargeZipFile,
     zlib.error,
 )
+_PIECE = 1 << 16
 # The oldest version whose files are laid out like this.
 _KERAS_VERSION = "3.0.0"
 
 
-def load_keras(path: str | os.PathLike[str]) -> Sequential:
+def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Make the model that a ``.keras`` file holds.
 
     Nothing in the file is ever executed. Optimizer, loss and metrics are passed over: compile the model
@@ -51,6 +53,8 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     ----------
     path : path-like
         A file that Keras 3 or `save_keras` wrote, of a Sequential model of layers that this package has.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -64,22 +68,21 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     OSError
         When the file is not there or cannot be read.
     ValueError
-        When it is damaged, or describes what this package does not have; the message names the layer and its
-        class.
+        When it is damaged, describes what this package does not have, or asks for more memory than it may;
+        the message names the layer and its class.
     """
-    content = Path(path).read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            config, weights = archive.read(_CONFIG), archive.read(_WEIGHTS)
-        description = json.loads(config)
-    except (*_ZIP_ERRORS, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
-    try:
-        with filling(stored_numbers(weights)):
-            model = model_from_config(description)
-        model.set_weights(read_weights(weights, model))
-    except (MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with limits.content(path, max_bytes) as content:
+        try:
+            config, weights = _members(content)
+            description = parse(config, _CONFIG)
+        except (*_ZIP_ERRORS, ValueError) as error:
+            raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
+        try:
+            with filling(stored_numbers(weights)):
+                model = model_from_config(description)
+            model.set_weights(read_weights(weights, model))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return model
 
 
@@ -127,7 +130,9 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     write_file(path, [memory.getvalue()])
 
 
-def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
+def load_keras_weights(
+    model: Sequential, path: str | os.PathLike[str], *, max_bytes: int | None = None
+) -> None:
     """Replace a built model's weights by those of a ``.weights.h5`` file.
 
     Parameters
@@ -136,6 +141,8 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         A built model of the same layers.
     path : path-like
         A file that Keras 3 or `save_keras_weights` wrote.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Raises
     ------
@@ -144,16 +151,17 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     OSError
         When the file is not there or cannot be read.
     ValueError
-        When the model is not built, or the file is damaged or does not fit it; nothing is changed then.
+        When the model is not built, or the file is damaged, does not fit it or asks for more memory than it
+        may; nothing is changed then.
     """
     check_ending(path, WEIGHTS)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
-    content = Path(path).read_bytes()
-    try:
-        model.set_weights(read_weights(content, model))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with limits.content(path, max_bytes) as content:
+        try:
+            model.set_weights(read_weights(content, model))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -181,3 +189,33 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     check_ending(path, WEIGHTS)
     check_target(path)
     write_file(path, [write_weights(model)])
+
+
+def _members(content: bytes) -> tuple[bytes, bytes]:
+    """Return the description and the weights in an archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        for name in (_CONFIG, _WEIGHTS):
+            if names.count(name) != 1:
+                raise ValueError(f"{names.count(name)} members {name}")
+        return _member(archive, _CONFIG), _member(archive, _WEIGHTS)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member, after its size: a small one can become any number of bytes.
+
+    In pieces, since `zipfile` unpacks as much as it is asked for, whatever the size that was declared; other
+    methods than these two it would unpack in one go.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} packed by method {info.compress_type}")
+    limits.claim(info.file_size, name)
+    parts = []
+    with archive.open(info) as member:
+        while part := member.read(_PIECE):
+            parts.append(part)
+    content = b"".join(parts)
+    if len(content) != info.file_size:
+        raise ValueError(f"{len(content)} bytes of {name}, not the {info.file_size} that are declared")
+    return content

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d*)")
+_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]*)")
 
 
 def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
@@ -57,6 +57,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     tensors = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(tensors, Mapping):
         raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
+    for key in tensors:
+        if not isinstance(key, str):
+            raise TypeError(f"source: expected names of tensors, got the key {key!r:.80}")
     arrays = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
     dtype, inputs = weights[0]["kernel"].dtype, weights[0]["kernel"].shape[0]

@@ -12,11 +12,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusedlstm import checks, limits
 from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.endings import MODELS, check_ending
-from fusedlstm.io.safetensors import read_tensors, write_tensors
+from fusedlstm.io.json_text import parse
+from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
 from fusedlstm.variable import unique_paths
 
@@ -102,13 +104,15 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     write_tensors(path, tensors, metadata)
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Make the model that a file holds.
 
     Parameters
     ----------
     path
         A file that `save_model` wrote, or a ``.keras`` file of Keras 3.
+    max_bytes
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -125,21 +129,22 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         When the file is not there or cannot be read.
     ValueError
         When the file is damaged, truncated, of another program or of an unknown version of the format, or
-        describes what this version cannot make.
+        describes what this version cannot make, or asks for more memory than it may.
     """
     path = Path(path)
     if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
-        return keras_files.load_keras(path)
-    tensors, metadata = read_tensors(path)
-    try:
-        return _make(tensors, metadata)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # The checksum was right, so another version must have written the file.
-        raise ValueError(
-            f"{path}: expected a model that this version of fusedlstm can make, found {error!r}"
-        ) from error
+        return keras_files.load_keras(path, max_bytes=max_bytes)
+    with limits.content(path, max_bytes) as content:
+        tensors, metadata = parse_tensors(content, path)
+        try:
+            return _make(tensors, metadata)
+        except ValueError as error:
+            # The checksum was right, so another version must have written the file.
+            raise ValueError(
+                f"{path}: expected a model that this version of fusedlstm can make, found {error}"
+            ) from error
 
 
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
@@ -147,7 +152,7 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequent
 
     weights = _part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):
-        model = Sequential.from_config(json.loads(metadata["model"]))
+        model = Sequential.from_config(parse(checks.member(metadata, "model", str, "metadata"), "model"))
     names = unique_paths(model.weights)
     wanted = {name: (w.shape, w.dtype.name) for name, w in zip(names, model.weights, strict=True)}
     found = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
@@ -156,20 +161,45 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequent
     model.set_weights([weights[name] for name in names])
     set_states(model, _part(tensors, _STATES))
     if "trainable" in metadata:  # Files of the first version lack it.
-        set_flags(model, json.loads(metadata["trainable"]))
+        set_flags(model, parse(metadata["trainable"], "trainable"))
     if "training" in metadata:
-        training = json.loads(metadata["training"])
-        optimizer = restore(training["optimizer"])
-        model.compile(
-            optimizer=optimizer,
-            loss=None if training["loss"] is None else restore(training["loss"]),
-            metrics=[restore(metric) for metric in training["metrics"]],
-        )
-        targets = [w for name, w in zip(names, model.weights, strict=True) if name in training["targets"]]
-        optimizer.set_state(_part(tensors, _OPTIMIZER), targets)
-        for seeds, state in zip(model.seed_generators, training["seeds"], strict=True):
-            seeds.state = (int(state[0]), int(state[1]))
+        _go_on(model, names, parse(metadata["training"], "training"), _part(tensors, _OPTIMIZER))
     return model
+
+
+def _go_on(model: Sequential, names: list[str], training: Any, state: dict[str, NDArray[Any]]) -> None:
+    """Compile a model as it was, and put its optimizer and its random streams where they were.
+
+    The weights have these names in the file.
+    """
+    optimizer = restore(checks.member(training, "optimizer", dict, "training"))
+    loss = training.get("loss")
+    metrics = checks.member(training, "metrics", list, "training")
+    targets = checks.member(training, "targets", list, "training")
+    seeds = checks.member(training, "seeds", list, "training")
+    streams = model.seed_generators
+    if len(seeds) != len(streams):
+        raise ValueError(f"training: seeds: expected {len(streams)} random streams, got {len(seeds)}")
+    pairs = [_seed(pair) for pair in seeds]
+    model.compile(
+        optimizer=optimizer,
+        loss=None if loss is None else restore(loss),
+        metrics=[restore(metric) for metric in metrics],
+    )
+    trained = [weight for name, weight in zip(names, model.weights, strict=True) if name in targets]
+    optimizer.set_state(state, trained)
+    for stream, pair in zip(streams, pairs, strict=True):
+        stream.state = pair
+
+
+def _seed(pair: Any) -> tuple[int, int]:
+    if (
+        not isinstance(pair, list)
+        or len(pair) != 2
+        or any(type(item) is not int or item < 0 for item in pair)
+    ):
+        raise ValueError(f"training: seeds: expected pairs of integers >= 0, got {pair!r:.80}")
+    return pair[0], pair[1]
 
 
 def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, config, constraints, devices, initializers, regularizers
+import numpy as np
+
+from fusedlstm import activations, checks, config, constraints, devices, initializers, limits, regularizers
 from fusedlstm.filling import room
 from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
@@ -83,6 +86,7 @@ class Layer(Placed):
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
+        limits.claim(limits.OBJECT, kind)
         for argument in self.weight_arguments.values():
             for option, module in _WEIGHT_OPTIONS.items():
                 key = f"{argument}_{option}"
@@ -214,10 +218,14 @@ class Layer(Placed):
     ) -> Variable:
         """Make a weight called ``<layer>/<name>`` of the layer's dtype, with the options of its arguments."""
         path, waits = f"{self.name}/{name}", room()
-        if waits is None:
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        if size > sys.maxsize:
+            raise ValueError(f"{path}: expected a weight that fits into memory, got shape {shape}")
+        # Without memory of its own until the variable is made.
+        value = None if waits is None else waits.take(shape, self.dtype, path)
+        limits.claim(size, path)
+        if value is None:
             value = initializers.get(initializer)(shape, self.dtype)
-        else:
-            value = waits.take(shape, self.dtype, path)
         options: dict[str, Any] = {}
         for option in _WEIGHT_OPTIONS if name in self.weight_arguments else ():
             key = f"{self.weight_arguments[name]}_{option}"

@@ -46,8 +46,10 @@ class InputLayer(Layer):
     ) -> None:
         if (shape is None) == (batch_shape is None):
             raise ValueError(f"shape: expected either shape or batch_shape, got {shape} and {batch_shape}")
-        if dtype is not None and np.dtype(dtype).kind not in "biuf":
-            raise ValueError(f"dtype: expected a real number type, got {dtype!r}")
+        # NumPy makes types of whole expressions; a name is a word.
+        word = not isinstance(dtype, str) or (dtype.isalnum() and dtype[0].isalpha())
+        if dtype is not None and (not word or np.dtype(dtype).kind not in "biuf"):
+            raise ValueError(f"dtype: expected a real number type, got {dtype!r:.80}")
         if batch_size is not None:
             checks.positive_int(batch_size, "batch_size")
         sample = shape if batch_shape is None else checks.shape(batch_shape, "batch_shape")[1:]
@@ -166,7 +168,7 @@ class Masking(Layer):
         if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.number):
             raise TypeError(f"mask_value: expected a number, got {type(mask_value).__name__}")
         super().__init__(**kwargs)
-        self.mask_value = float(mask_value)
+        self.mask_value = checks.real(mask_value, "mask_value")
         self._real: Mask | None = None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

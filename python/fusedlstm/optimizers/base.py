@@ -226,6 +226,11 @@ class Optimizer(Copied):
         ValueError
             If names or shapes differ; nothing is changed then.
         """
+        iterations = np.asarray(state.get("iterations"))
+        if iterations.shape != () or iterations.dtype.kind not in "iu" or iterations < 0:
+            raise ValueError(
+                f"state: expected 'iterations', an integer >= 0, got {state.get('iterations')!r:.80}"
+            )
         self.build(variables)
         slots = self._by_path()
         if set(state) - {"iterations"} != (set(slots) if len(state) > 1 else set()):
@@ -237,7 +242,7 @@ class Optimizer(Copied):
                 )
         for path, slot in slots.items():
             slot.assign(state[path] if path in state else np.zeros(slot.shape))
-        self.iterations = int(state["iterations"])
+        self.iterations = int(iterations)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer, with the learning rate of now."""

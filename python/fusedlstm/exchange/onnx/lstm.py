@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import ops
+from fusedlstm import limits, ops
 from fusedlstm.exchange.onnx.cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class LSTMOperator:
     def __init__(
         self, attributes: dict[str, Any], weights: Mapping[str, Array], wanted: Sequence[bool]
     ) -> None:
+        for name, array in weights.items():
+            limits.claim(2 * array.nbytes, name)  # reordered, and packed
         direction = attributes.get("direction", "forward")
         if direction not in _DIRECTIONS:
             raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")

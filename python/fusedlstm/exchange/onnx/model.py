@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm import limits
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
-from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, read_file
+from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, import_onnx, read_file
 from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.shapes import SHAPES
+from fusedlstm.exchange.onnx.sizes import needed_bytes
 from fusedlstm.filling import filling
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
+# A node's objects; there are many more of them than of layers.
+_NODE = 2048
 _OPERATORS = {**ARITHMETIC, **SHAPES}
 # What operators raise for inputs that do not fit.
 _ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
 
 
-def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
+def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> OnnxModel:
     """Make a model of an ONNX file, for inference.
 
     LSTM nodes run on this package's kernels, with every attribute that the operator has, and so do matrix
@@ -38,6 +42,9 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     ----------
     path : path-like
         The file. Tensors may lie in other files of its folder.
+    max_bytes : int, optional
+        Memory that its content may take, results of operators on constants included; see
+        `fusedlstm.limits`. What a graph computes when it is called is not limited.
 
     Returns
     -------
@@ -56,11 +63,13 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
         message names file and node.
     """
     name = str(path)
-    try:
-        model, opset = read_file(path, {*_OPERATORS, "LSTM"})
-        return OnnxModel(model, opset, name)
-    except _ERRORS as error:
-        raise ValueError(f"{name}: {error}") from error
+    import_onnx("from_onnx")
+    with limits.content(path, max_bytes) as content:
+        try:
+            model, opset, size = read_file(content, path, {*_OPERATORS, "LSTM"})
+            return OnnxModel(model, opset, name, (size, max_bytes))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class _Operator:
     opset: int
 
     def __call__(self, given: list[Array | None]) -> Sequence[Array | None]:
+        limits.claim(needed_bytes(self.name, given, self.attributes), "results")
         return _OPERATORS[self.name](given, self.attributes, self.opset)
 
 
@@ -130,9 +140,10 @@ class OnnxModel:
         The names of its outputs.
     """
 
-    def __init__(self, model: Any, opset: int, name: str) -> None:
+    def __init__(self, model: Any, opset: int, name: str, limit: tuple[int, int | None] = (0, None)) -> None:
         graph = model.graph
         self._name = name
+        self._limit = limit  # what `limits.reading` takes
         self._opset = opset
         self._constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
         fixed = {
@@ -261,7 +272,7 @@ class OnnxModel:
             # An input with a default is a constant here, as no call gives it.
             constants = {**self._constants, **self._defaults}
             inputs = [one for one in self.inputs if one.required]
-            with filling():
+            with limits.reading(*self._limit), filling():
                 return sequential(self._steps, constants, inputs, self.outputs, self._opset)
         except _ERRORS as error:
             raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
@@ -279,6 +290,7 @@ class OnnxModel:
             values[name] = result
 
     def _add(self, node: Any, label: str, opset: int, used: set[str]) -> None:
+        limits.claim(_NODE, "nodes")
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
         inputs, outputs = tuple(node.input), tuple(node.output)
         if node.op_type == "LSTM":
