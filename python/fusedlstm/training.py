@@ -10,6 +10,7 @@ from fusedlstm import checks, devices
 from fusedlstm.batching import BatchTrainer
 from fusedlstm.callbacks import Callback, CallbackList, History, ProgressBar
 from fusedlstm.data import Samples
+from fusedlstm.prechecks import Batches, check_stateful, may_reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,9 @@ class Trainer(BatchTrainer):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; the weights are unchanged then.
+            If an argument is wrong, or a batch of a ``stateful`` layer is not as large as the one before it:
+            one of the epoch's end, or of the validation, unless callbacks of your own may reset the states
+            between them. Nothing is changed then: weights, optimizer, seeds and states are as they were.
         RuntimeError
             If the model is not compiled, or there is no such device.
         """
@@ -89,6 +92,8 @@ class Trainer(BatchTrainer):
         last = checks.positive_int(epochs, "epochs")
         first = checks.non_negative_int(initial_epoch, "initial_epoch")
         share = checks.rate(validation_split, "validation_split")
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         samples = self._samples(x, y, sample_weight)
         held_out = None
         if validation_data is not None:
@@ -100,14 +105,19 @@ class Trainer(BatchTrainer):
             if validation_batch_size is None
             else checks.positive_int(validation_batch_size, "validation_batch_size")
         )
-        optimizer = self._compiled()[0]
-        optimizer.build(self.trainable_weights)
-
-        self.stop_training = False
-        self.history = History()
+        history = History()
         steps = -(-len(samples) // size)
         params = {"epochs": last, "steps": steps, "samples": len(samples), "batch_size": size}
-        watchers = self._callbacks(callbacks, verbose, params, self.history)
+        watchers = self._callbacks(callbacks, verbose, params, history)
+        passes = [Batches("x", len(samples), size)]
+        if held_out is not None:
+            passes.append(Batches("validation_data", len(held_out), held_out_size))
+        check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
+        self._build_for(samples.x)
+        self._compiled()[0].build(self.trainable_weights)
+
+        self.stop_training = False
+        self.history = history
         with watchers:
             watchers.on_train_begin()
             for epoch in range(first, last):
@@ -159,7 +169,10 @@ class Trainer(BatchTrainer):
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        watchers = self._callbacks(callbacks, verbose, params)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
+        with watchers:
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -194,12 +207,15 @@ class Trainer(BatchTrainer):
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
-        samples = Samples(self._inputs(x, "x"))
+        samples = Samples(self._checked(x, "x"))
         shape: Any = self.compute_output_shape(samples.x.shape)
+        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
+        watchers = self._callbacks(callbacks, verbose, params)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
         output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
         goes_back = isinstance(output, np.ndarray)
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        with watchers:
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)
@@ -236,6 +252,9 @@ class Trainer(BatchTrainer):
         watchers.on_test_end(logs)
         return logs
 
+    def _check_batches(self, samples: int, size: int, watchers: CallbackList) -> None:
+        check_stateful(self.layers, [Batches("x", samples, size)], resets=may_reset(watchers.callbacks))
+
     def _move_if(self, device: str | None) -> None:
         if device is not None:
             self.to(device)
@@ -245,6 +264,8 @@ class Trainer(BatchTrainer):
     ) -> CallbackList:
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
+        if given is not None and not isinstance(given, Callback | list | tuple):
+            raise TypeError(f"callbacks: expected a list of Callback objects, got {given!r}")
         chosen = [] if given is None else [given] if isinstance(given, Callback) else list(given)
         display = [ProgressBar(live=verbose in ("auto", 1))] if verbose else []
         return CallbackList([*chosen, *display, *extra], self, {**params, "verbose": verbose})
@@ -255,6 +276,6 @@ class Trainer(BatchTrainer):
                 f"validation_data: expected (x, y) or (x, y, sample_weight), got {type(given).__name__}"
             )
         x, y, weights = (*given, None)[:3]
-        held_out = self._samples(x, y, weights, "validation_data ")
+        held_out = self._samples(x, y, weights, "validation_data ", samples.x)
         checks.same_scale(samples.x, held_out.x, "validation_data x")
         return held_out
