@@ -1,6 +1,7 @@
 // The cell's options as Python gives them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "checks.h"
@@ -22,6 +23,15 @@ class GivenOptions {
   bool keeps_h() const { return given_ && values_.zoneout.h > 0; }
   bool has_zoneout() const { return keeps_h() || (given_ && values_.zoneout.c > 0); }
   bool has_layer_norm() const { return !norm_[0].is_none(); }
+
+  // Whether `is` holds for the peepholes or a parameter of layer normalization.
+  template <class Is>
+  bool any_array(const Is& is) const {
+    const auto there = [&](const py::object& array) {
+      return !array.is_none() && is(py::reinterpret_borrow<py::array>(array));
+    };
+    return there(peepholes_) || std::any_of(norm_.begin(), norm_.end(), there);
+  }
 
   // For a tape, which must not see later changes of arrays.
   GivenOptions copied() const;

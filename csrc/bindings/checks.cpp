@@ -35,6 +35,11 @@ py::array c_order_copy(const char* name, const py::array& array, const char* exp
 
 }  // namespace
 
+void raise_memory(const std::string& got) {
+  PyErr_SetString(PyExc_MemoryError, ("x: expected sizes that there is memory for, got " + got).c_str());
+  throw py::error_already_set();
+}
+
 std::string type_name(const py::handle& object) {
   const py::type type = py::type::of(object);
   const auto name = py::cast<std::string>(type.attr("__name__"));
@@ -45,18 +50,27 @@ std::string type_name(const py::handle& object) {
   return name;
 }
 
-std::string shape_text(const py::array& array) {
+std::string shape_text(const std::vector<py::ssize_t>& shape) {
   std::string text = "(";
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
-    text += std::to_string(array.shape(i));
-    text += array.ndim() == 1 ? "," : i + 1 < array.ndim() ? ", " : "";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += std::to_string(shape[i]);
+    text += shape.size() == 1 ? "," : i + 1 < shape.size() ? ", " : "";
   }
   return text + ")";
+}
+
+std::string shape_text(const py::array& array) {
+  return shape_text({array.shape(), array.shape() + array.ndim()});
 }
 
 Number number_type(const char* name, const py::handle& object) {
   const char* expected = "a NumPy array of float32 or float64";
   if (!py::isinstance<py::array>(object)) raise_type(name, expected, type_name(object));
+  // A subclass may mean more than its numbers; one that does has masks.
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ &&
+      py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
+    raise_type(name, expected, type_name(object) + ", whose mask kernels would not see");
+  }
   const py::dtype dtype = py::reinterpret_borrow<py::array>(object).dtype();
   if (dtype.is(py::dtype::of<float>())) return Number::f32;
   if (dtype.is(py::dtype::of<double>())) return Number::f64;
@@ -137,12 +151,6 @@ py::array direct_like(const char* name, const py::handle& object, Number number,
   }
   check_direct(name, array, written);
   return array;
-}
-
-bool overlap(const py::array& a, const py::array& b) {
-  const char* first = static_cast<const char*>(a.data());
-  const char* second = static_cast<const char*>(b.data());
-  return first < second + b.nbytes() && second < first + a.nbytes();
 }
 
 }  // namespace fusedlstm::bindings

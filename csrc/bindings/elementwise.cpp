@@ -1,10 +1,15 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <limits>
+#include <tuple>
 
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
+#include "overlap.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -14,12 +19,18 @@ KernelRun run_of(const char* operation, Number number, int threads) {
   return {operation, kernels().name, number == Number::f64, threads, false};
 }
 
+void check_cell_sizes(Index B, Index H) { check_sequence_sizes("c_prev", {B, 1, 0, H, H}, "H"); }
+
+// Rows without units are none.
+Index cell_rows(Index B, Index H) { return H > 0 ? B : 0; }
+
 py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
   check_kernels();
   const Number number = number_type("z", z);
   const py::array state = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = state.shape(0);
   const Index H = state.shape(1);
+  check_cell_sizes(B, H);
   const py::array input = contiguous("z", z, number, {{"B", B}, {"4H", 4 * H}});
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
@@ -32,9 +43,9 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
     const auto run = kernels().of<T>().cell_forward;
     {
       const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
-        run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
-      });
+      const int threads = parallel(
+          cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1,
+          [&](Range rows) { run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out); });
       note_run(run_of("cell_forward", number, threads));
     }
     return py::make_tuple(h, c, gates);
@@ -48,6 +59,7 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
   const py::array previous = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = previous.shape(0);
   const Index H = previous.shape(1);
+  check_cell_sizes(B, H);
   const py::array activated = contiguous("gates", gates, number, {{"B", B}, {"4H", 4 * H}});
   const py::array state = contiguous("c", c, number, {{"B", B}, {"H", H}});
   const py::array dh_in = contiguous("dh", dh, number, {{"B", B}, {"H", H}});
@@ -63,10 +75,11 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
     const auto run = kernels().of<T>().cell_backward;
     {
       const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
-        run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
-            dc_data, dz_out, dc_out);
-      });
+      const int threads =
+          parallel(cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
+            run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
+                dc_data, dz_out, dc_out);
+          });
       note_run(run_of("cell_backward", number, threads));
     }
     return py::make_tuple(dz, dc_prev);
@@ -90,9 +103,11 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
           : with_number(number, [&](auto zero) {
               return new_array<decltype(zero)>({given.shape(), given.shape() + given.ndim()});
             });
-  if (overlap(target, input) && target.data() != input.data()) {
+  if (target.data() != input.data() &&
+      overlap(piece_of(target, bytes_of(number)), piece_of(input, bytes_of(number)))) {
     raise_value("out", "x itself or an array apart from it", "one that overlaps x");
   }
+  if (given.size() == 0) return target;  // Its other sizes may be of any magnitude.
   const Index features = given.shape(given.ndim() - 1);
   const Index steps = share_steps ? given.shape(1) : 1;
   const Index per_row = std::max<Index>(steps * features, 1);
@@ -169,7 +184,7 @@ class Update {
   template <class Make, class... Slots>
   void run(const Make& make, const Slots&... slots) {
     std::vector<Part> parts;
-    std::vector<py::array> used;
+    Arrays used;
     Number number = Number::f32;
     for (std::size_t i = 0; i < count_; ++i) {
       const std::string name = params_.name(i);
@@ -177,24 +192,33 @@ class Update {
       number = number_type(name.c_str(), object);
       const auto param = py::reinterpret_borrow<py::array>(object);
       const auto like_param = [&](const PerParam& argument, bool written) {
-        return direct_like(argument.name(i).c_str(), argument.at(i), number, param, written);
+        const std::string own_name = argument.name(i);
+        used.add(own_name, direct_like(own_name.c_str(), argument.at(i), number, param, written), number,
+                 written);
+        return used.last();
       };
       like_param(params_, true);
-      used.push_back(param);
-      used.push_back(like_param(grads_, false));
       UpdateSettings own = settings_;
       own.scale = PyFloat_AsDouble(scales_.at(i).ptr());
-      if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+      if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        raise_type(scales_.name(i), "a number", type_name(scales_.at(i)));
+      }
       with_number(number, [&](auto zero) {
         using T = decltype(zero);
         const auto slot = [&](const PerParam& argument) -> T* {
           return argument.at(i).is_none() ? nullptr : mutable_data<T>(like_param(argument, true));
         };
-        const T* grad_data = data_of<T>(used.back());
-        parts.push_back({param.size(), make(zero, own, mutable_data<T>(param), grad_data, slot(slots)...)});
+        const T* grad_data = data_of<T>(like_param(grads_, false));
+        const std::array<T*, sizeof...(slots)> slot_data{slot(slots)...};
+        parts.push_back(
+            {param.size(),
+             std::apply(
+                 [&](auto... data) { return make(zero, own, mutable_data<T>(param), grad_data, data...); },
+                 slot_data)});
       });
     }
-    check_apart(used);
+    used.check_apart();
     const py::gil_scoped_release nogil;
     const int threads = run_parts(parts);
     note_run(run_of(operation_, number, threads));
@@ -225,19 +249,31 @@ class Update {
     });
   }
 
-  // Every second one is a parameter; one that came twice would be written by two threads at once.
-  static void check_apart(const std::vector<py::array>& used) {
-    std::vector<const py::array*> params;
-    for (std::size_t i = 0; i < used.size(); i += 2) params.push_back(&used[i]);
-    std::sort(params.begin(), params.end(), [](const py::array* a, const py::array* b) {
-      return std::less<const void*>()(a->data(), b->data());
-    });
-    for (std::size_t i = 1; i < params.size(); ++i) {
-      if (overlap(*params[i - 1], *params[i])) {
-        raise_value("param", "arrays apart from each other", "two that share memory");
-      }
+  // The arrays of an update with their names, held while it runs without the interpreter's lock: a list that
+  // they came in may be changed meanwhile.
+  class Arrays {
+   public:
+    void add(const std::string& name, const py::array& array, Number number, bool written) {
+      names_.push_back(name);
+      arrays_.push_back(array);
+      pieces_.push_back({piece_of(array, bytes_of(number)), written});
     }
-  }
+    const py::array& last() const { return arrays_.back(); }
+
+    // An array that is written twice, or read and written, would hold what neither update means, and by two
+    // threads at once. Gradients may share memory among themselves.
+    void check_apart() const {
+      const auto [before, after] = first_conflict(pieces_);
+      if (before == pieces_.size()) return;
+      raise_value(names_[after], "memory apart from the other arrays'",
+                  "an array that shares memory with " + names_[before]);
+    }
+
+   private:
+    std::vector<std::string> names_;
+    std::vector<py::array> arrays_;
+    std::vector<UsedPiece> pieces_;
+  };
 
   const char* operation_;
   bool listed_;

@@ -5,6 +5,7 @@
 
 #include "checks.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -65,11 +66,13 @@ py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
                 "shape " + shape_text(gradient));
   }
   if (rows < 1) raise_value("rows", "a positive number", std::to_string(rows));
+  check_matrix_sizes("rows", {"V", rows}, {"E", E}, {"E", E});
   check_ids("ids", ids, rows);
   check_kernels();
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array dtable = new_array<T>({rows, E});
+    if (E == 0) return dtable;  // However many rows it has.
     T* out = mutable_data<T>(dtable);
     {
       const py::gil_scoped_release nogil;

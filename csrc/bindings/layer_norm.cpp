@@ -4,6 +4,7 @@
 #include "../cpu/dense.h"
 #include "checks.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -22,6 +23,7 @@ struct LayerNormCall {
         gamma(optional_row("gamma", given_gamma)),
         epsilon(given_epsilon) {
     check_kernels();
+    check_matrix_sizes("x", {"M", x.shape(0)}, {"N", x.shape(1)}, {"N", x.shape(1)});
     if (!(epsilon > 0.0 && std::isfinite(epsilon))) {
       raise_value("epsilon", "a positive number", std::to_string(epsilon));
     }
@@ -37,7 +39,7 @@ struct LayerNormCall {
   template <class T>
   LayerNormProblem<T> problem() const {
     LayerNormProblem<T> p{};
-    p.rows = rows();
+    p.rows = features() > 0 ? rows() : 0;
     p.features = features();
     p.x = data_of<T>(x);
     p.x_stride = stride_of<T>(x, 0);

@@ -5,6 +5,8 @@
 
 #include "checks.h"
 #include "module.h"
+#include "overlap.h"
+#include "sizes.h"
 #include "strict.h"
 #include "tape.h"
 
@@ -132,6 +134,8 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
   const Index B = input.shape(0);
   const Index H = weights.units();
   const Dim R{weights.outputs_letter(), weights.outputs()};
+  const Sizes sizes{B, input.shape(1), weights.inputs(), H, R.length};
+  check_sequence_sizes("x", sizes, R.letter);
   const py::object h = optional_state("h0", h0, number, B, R);
   const py::object c = optional_state("c0", c0, number, B, {"H", H});
   const RealSteps real(lengths, mask, zero_output_for_mask, go_backwards, B, input.shape(1));
@@ -142,7 +146,9 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
   const GivenOptions given(options, number, H, zoneout_seed);
   const ForwardCall call{
       real, h, c, given, dropping, training, return_sequences, go_backwards, checkpoint_every};
-  return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
+  return naming_sizes(sizes, R.letter, [&] {
+    return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
+  });
 }
 
 template <class T>
@@ -189,6 +195,11 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const bool in_place = !keep && memory.use_count() == 2;
   const Index gates_size = in_place ? 0 : gate_tape_size(*memory->panels, n);
   const auto gradients = std::make_shared<GradientMemory<T>>();
+  const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
+  // Outputs that repeat a state hand their gradients on to it.
+  const bool repeats = tape.real.repeats() && !dy.is_none();
+  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * outputs) : Buffer<T>();
+  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(outputs) : Buffer<T>();
   if (!in_place) gradients->gates = Buffer<T>(gates_size);
   std::unique_ptr<GradientTape> kept;
   if (keep) {
@@ -208,7 +219,6 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
   p.dropped = {{memory->dropped.data(), n.steps * R, R}, Slots::steps};
   p.m = {{memory->m.data(), H, states}, Slots::steps};
-  const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
   p.dh_kept = dh_kept.data();
   if (!tape.y.is_none()) {
     p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
@@ -228,11 +238,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
     p.dx = {const_cast<T*>(view.data), view.row, view.step};
   }
   const T* last_dc = data_or_null<T>(dc);
-  // Outputs that repeat a state hand their gradients on to it.
-  const bool repeats = tape.real.repeats() && p.dy;
-  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * outputs) : Buffer<T>();
-  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(outputs) : Buffer<T>();
-  {
+  try {
     const py::gil_scoped_release nogil;
     if (repeats) {
       std::fill_n(repeated_h0.data(), outputs, T(0));
@@ -250,6 +256,11 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
     for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
+  } catch (const std::bad_alloc&) {
+    // Memory for the pass is taken before anything on the tape is overwritten.
+    std::get<TapeShare<T>>(tape.memory) = memory;
+    tape.used = false;
+    throw;
   }
   const py::object gradient_tape = keep ? py::cast(std::move(kept)) : py::none();
   return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm,
@@ -267,8 +278,10 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
   if (!dy.is_none()) dy_view = readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, R});
   const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, R);
   const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, {"H", n.units});
-  return with_number(tape.number, [&](auto zero) {
-    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
+  return naming_sizes(n, tape.outputs_letter, [&] {
+    return with_number(tape.number, [&](auto zero) {
+      return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
+    });
   });
 }
 
@@ -285,7 +298,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   p.cells = mutable_data<T>(c_out);
   T* h_target = mutable_data<T>(h_out);
   // Units still read the old state while others write the new one.
-  const bool in_place = overlap(h_out, h);
+  const bool in_place = h_out.data() == h.data();
   const Buffer<T> fresh = in_place ? Buffer<T>(outputs) : Buffer<T>();
   p.h = {{in_place ? fresh.data() : h_target, p.sizes.outputs, 0}, Slots::steps};
   const Buffer<T> m = panels->projects() ? Buffer<T>(states) : Buffer<T>();
@@ -304,6 +317,27 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   if (in_place) std::copy_n(fresh.data(), outputs, h_target);
 }
 
+// An array that a step writes may be the state that it replaces, and shares memory with nothing else that the
+// step reads or writes. Arguments that had to be copied are read from the copies.
+void check_out(const char* name, const py::array& out, const char* state_name, const py::array& state,
+               std::initializer_list<std::pair<const char*, const py::array*>> others, const py::array& x,
+               const GivenOptions& options, Number number) {
+  const Index element = bytes_of(number);
+  const Piece piece = piece_of(out, element);
+  const auto refuse = [&](const std::string& other) {
+    raise_value(name, std::string(state_name) + " itself or memory that no other argument has",
+                "some that it shares with " + other);
+  };
+  if (overlap(piece, rows_of(x, element))) refuse("x");
+  if (out.data() != state.data() && overlap(piece, piece_of(state, element))) refuse(state_name);
+  for (const auto& [other, array] : others) {
+    if (overlap(piece, piece_of(*array, element))) refuse(other);
+  }
+  if (options.any_array([&](const py::array& array) { return overlap(piece, piece_of(array, element)); })) {
+    refuse("options");
+  }
+}
+
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
                     const py::object& options, const py::object& out) {
   check_kernels();
@@ -312,29 +346,29 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
   const Index B = input.shape(0);
   const Index H = weights.units();
   const Dim R{weights.outputs_letter(), weights.outputs()};
+  const Sizes sizes{B, 1, weights.inputs(), H, R.length};
+  check_sequence_sizes("x", sizes, R.letter);
   const py::array h_in = contiguous("h", h, number, {{"B", B}, R});
   const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
   const GivenOptions given(options, number, H, py::none());
-  return with_number(number, [&](auto zero) {
-    using T = decltype(zero);
-    if (out.is_none()) {
-      const py::tuple fresh = py::make_tuple(new_array<T>({B, R.length}), new_array<T>({B, H}));
-      step<T>(weights, input, h_in, c_in, given, fresh[0], fresh[1]);
-      return fresh;
-    }
+  py::tuple pair;
+  if (!out.is_none()) {
     if (!py::isinstance<py::tuple>(out) || py::len(out) != 2) {
       raise_type("out", "a tuple of two arrays", type_name(out));
     }
-    const auto pair = py::reinterpret_borrow<py::tuple>(out);
+    pair = py::reinterpret_borrow<py::tuple>(out);
     const py::array h_new = writable("out[0]", pair[0], number, {{"B", B}, R});
     const py::array c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
-    if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
-        overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
-      raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
-                  "overlapping ones");
-    }
-    step<T>(weights, input, h_in, c_in, given, h_new, c_new);
-    return pair;
+    check_out("out[0]", h_new, "h", h_in, {{"c", &c_in}}, input, given, number);
+    check_out("out[1]", c_new, "c", c_in, {{"h", &h_in}, {"out[0]", &h_new}}, input, given, number);
+  }
+  return naming_sizes(sizes, R.letter, [&] {
+    return with_number(number, [&](auto zero) {
+      using T = decltype(zero);
+      if (out.is_none()) pair = py::make_tuple(new_array<T>({B, R.length}), new_array<T>({B, H}));
+      step<T>(weights, input, h_in, c_in, given, pair[0], pair[1]);
+      return pair;
+    });
   });
 }
 

@@ -8,6 +8,8 @@ PYBIND11_MODULE(_core, module) {
   fusedlstm::bindings::bind_build(module);
   fusedlstm::bindings::bind_strict(module);
   fusedlstm::bindings::bind_machine(module);
+  fusedlstm::bindings::bind_overlap(module);
+  fusedlstm::bindings::bind_sizes(module);
   fusedlstm::bindings::bind_weights(module);
   fusedlstm::bindings::bind_lstm(module);
   fusedlstm::bindings::bind_second_order(module);

@@ -3,6 +3,7 @@
 
 #include "checks.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 #include "tape.h"
 
@@ -167,7 +168,9 @@ py::tuple lstm_jvp(const Tape& tape, const py::object& x, const py::object& kern
   const Tape own = tape;  // A share: a backward pass may come meanwhile.
   const GivenDirection given =
       checked_direction("", {x, kernel, recurrent_kernel, bias, h0, c0, peepholes}, own);
-  return with_number(own.number, [&](auto zero) { return jvp<decltype(zero)>(own, given); });
+  return naming_sizes(own.sizes, own.outputs_letter, [&] {
+    return with_number(own.number, [&](auto zero) { return jvp<decltype(zero)>(own, given); });
+  });
 }
 
 template <class T>
@@ -251,8 +254,10 @@ py::tuple lstm_second_backward(const GradientTape& tape, const py::object& ddx, 
   check_kernels();
   const GivenDirection given = checked_direction(
       "dd", {ddx, ddkernel, ddrecurrent_kernel, ddbias, ddh0, ddc0, ddpeepholes}, tape.forward);
-  return with_number(tape.forward.number,
-                     [&](auto zero) { return second_backward<decltype(zero)>(tape, given, need_dx); });
+  return naming_sizes(tape.forward.sizes, tape.forward.outputs_letter, [&] {
+    return with_number(tape.forward.number,
+                       [&](auto zero) { return second_backward<decltype(zero)>(tape, given, need_dx); });
+  });
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
   T* data = transposed_.load(std::memory_order_acquire);
   if (data == nullptr) {
     const Index size = gate_size + unit_panels * outputs_ * columns();
-    T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
+    T* fresh = take_elements<T>(size);
     const GatePanels<T> gates = view<T>();
     team.share([&](int share) {
       const auto own = [&](Index panels) { return share_of(panels, share, team.count()); };

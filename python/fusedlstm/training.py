@@ -11,6 +11,7 @@ from fusedlstm.batching import BatchTrainer
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
 from fusedlstm.data import Samples
+from fusedlstm.prechecks import Batches, check_stateful, may_reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +82,9 @@ class Trainer(BatchTrainer):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; the weights are unchanged then.
+            If an argument is wrong, or a batch of a ``stateful`` layer is not as large as the one before it:
+            one of the epoch's end, or of the validation, unless callbacks of your own may reset the states
+            between them. Nothing is changed then: weights, optimizer, seeds and states are as they were.
         RuntimeError
             If the model is not compiled, or there is no such device.
         OSError, ImportError
@@ -93,6 +96,8 @@ class Trainer(BatchTrainer):
         last = checks.positive_int(epochs, "epochs")
         first = checks.non_negative_int(initial_epoch, "initial_epoch")
         share = checks.rate(validation_split, "validation_split")
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         samples = self._samples(x, y, sample_weight)
         held_out = None
         if validation_data is not None:
@@ -104,12 +109,16 @@ class Trainer(BatchTrainer):
             if validation_batch_size is None
             else checks.positive_int(validation_batch_size, "validation_batch_size")
         )
-        optimizer = self._compiled()[0]
-        optimizer.build(self.trainable_weights)
+        watchers = self._callbacks(callbacks, verbose, samples, size, epochs=last)
+        passes = [Batches("x", len(samples), size)]
+        if held_out is not None:
+            passes.append(Batches("validation_data", len(held_out), held_out_size))
+        check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
+        self._build_for(samples.x)
+        self._compiled()[0].build(self.trainable_weights)
+        watchers.check_before_training(self._expected_logs(held_out is not None))
 
         self.stop_training = False
-        watchers = self._callbacks(callbacks, verbose, samples, size, epochs=last)
-        watchers.check_before_training(self._expected_logs(held_out is not None))
         self.history = next(one for one in watchers.callbacks if isinstance(one, History))
         logs: Logs = {}
         with watchers:
@@ -163,7 +172,10 @@ class Trainer(BatchTrainer):
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
-        with self._callbacks(callbacks, verbose, samples, size) as watchers:
+        watchers = self._callbacks(callbacks, verbose, samples, size)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
+        with watchers:
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -198,13 +210,16 @@ class Trainer(BatchTrainer):
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
-        samples = Samples(self._inputs(x, "x"))
+        samples = Samples(self._checked(x, "x"))
         shape: Any = self.compute_output_shape(samples.x.shape)
+        watchers = self._callbacks(callbacks, verbose, samples, size)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
         output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
         goes_back = isinstance(output, np.ndarray)
         self.stop_predicting = False
         done = 0
-        with self._callbacks(callbacks, verbose, samples, size) as watchers:
+        with watchers:
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)
@@ -247,6 +262,9 @@ class Trainer(BatchTrainer):
         watchers.on_test_end(logs)
         return logs
 
+    def _check_batches(self, samples: int, size: int, watchers: CallbackList) -> None:
+        check_stateful(self.layers, [Batches("x", samples, size)], resets=may_reset(watchers.callbacks))
+
     def _move_if(self, device: str | None) -> None:
         if device is not None:
             self.to(device)
@@ -278,6 +296,6 @@ class Trainer(BatchTrainer):
                 f"validation_data: expected (x, y) or (x, y, sample_weight), got {type(given).__name__}"
             )
         x, y, weights = (*given, None)[:3]
-        held_out = self._samples(x, y, weights, "validation_data ")
+        held_out = self._samples(x, y, weights, "validation_data ", samples.x)
         checks.same_scale(samples.x, held_out.x, "validation_data x")
         return held_out

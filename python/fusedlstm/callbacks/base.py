@@ -36,13 +36,13 @@ class ExpectedLogs:
             self,
             epoch=(*self.epoch, *callback.adds_logs),
             batch_open=self.batch_open
-            or _is_foreign(callback, "on_train_batch_end")
-            or _is_foreign(callback, "on_batch_end"),
-            epoch_open=self.epoch_open or _is_foreign(callback, "on_epoch_end"),
+            or is_foreign(callback, "on_train_batch_end")
+            or is_foreign(callback, "on_batch_end"),
+            epoch_open=self.epoch_open or is_foreign(callback, "on_epoch_end"),
         )
 
 
-def _is_foreign(callback: Callback, hook: str) -> bool:
+def is_foreign(callback: Callback, hook: str) -> bool:
     """Tell whether a hook was written outside of this package, so that it may do anything to its logs."""
     package = __name__.rpartition(".")[0]
     return not str(getattr(getattr(callback, hook), "__module__", None)).startswith(f"{package}.")
@@ -137,6 +137,10 @@ class Callback(Copied):
 
     def raise_failure(self) -> None:
         """Raise the first error that the training outlived, if there was one; called when it is complete."""
+
+
+# The names of all methods that are called on the way.
+HOOKS = tuple(name for name in dir(Callback) if name.startswith("on_"))
 
 
 class History(Callback):

@@ -196,5 +196,5 @@ def _flat(given: Any) -> list[Callback]:
     if type(given) is CallbackList:
         return list(given.callbacks)
     if not isinstance(given, Callback):
-        raise TypeError(f"callbacks: expected Callback objects, got {given!r}")
+        raise TypeError(f"callbacks: expected Callback objects or lists of them, got {given!r}")
     return [given]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fusedlstm import checks
-from fusedlstm.callbacks.base import Callback, ExpectedLogs, Logs
+from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, Logs
 from fusedlstm.callbacks.writer import Writer
 from fusedlstm.io.destinations import check_destination
 
@@ -92,9 +92,8 @@ class LambdaCallback(Callback):
             on_train_batch_begin=on_train_batch_begin,
             on_train_batch_end=on_train_batch_end,
         )
-        known = [name for name in dir(Callback) if name.startswith("on_")]
         for name, function in hooks.items():
-            checks.choice(name, "hooks", known)
+            checks.choice(name, "hooks", HOOKS)
             if function is not None:
                 if not callable(function):
                     raise TypeError(f"{name}: expected a function, got {function!r}")

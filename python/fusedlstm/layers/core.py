@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -146,6 +147,9 @@ class Activation(ActivatedLayer):
 class Masking(Layer):
     """Masks the steps whose features all equal ``mask_value``, and sets them to zero.
 
+    With ``mask_value=nan`` those are the steps whose features are all NaN, though NaN equals nothing (Keras
+    masks none then). Such steps do no harm: zeros take their place.
+
     Input and output are (B, T, I). Layers after it that know masks leave those steps out, at no cost: an
     LSTM's states pass them unchanged.
 
@@ -165,7 +169,7 @@ class Masking(Layer):
     fresh = ("_real",)
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
-        if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.number):
+        if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.integer | np.floating):
             raise TypeError(f"mask_value: expected a number, got {type(mask_value).__name__}")
         super().__init__(**kwargs)
         self.mask_value = checks.real(mask_value, "mask_value")
@@ -179,7 +183,9 @@ class Masking(Layer):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return where any feature differs from `mask_value`; see `Layer.compute_mask`."""
         del mask
-        real: Mask = (x != x.dtype.type(self.mask_value)).any(axis=-1)
+        # NaN alone differs from itself.
+        differs = x == x if math.isnan(self.mask_value) else x != x.dtype.type(self.mask_value)
+        real: Mask = differs.any(axis=-1)
         return real
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -154,6 +154,8 @@ class LSTM(LSTMBase):
         mask: Mask | None = None,
     ) -> Any:
         """Compute the output; see `Layer.forward` and `__call__`."""
+        if self.stateful and initial_state is None:
+            initial_state = self._continued(len(x))
         seed = None
         if training and self.dropout:
             seed = self._seeds.next()
@@ -163,8 +165,6 @@ class LSTM(LSTMBase):
             ones: Array = np.ones_like(x, order="C", shape=(len(x), self.outputs))
             recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
         zoneout_seed = self._seeds.next() if training and (self.zoneout_h or self.zoneout_c) else None
-        if self.stateful and initial_state is None:
-            initial_state = self._continued(len(x))
         h0, c0 = initial_state or (None, None)
         result = ops.lstm_forward(
             x,
@@ -261,11 +261,16 @@ class LSTM(LSTMBase):
 
     reset_states = reset_state  # Keras 2's name
 
+    @property
+    def kept_batch(self) -> int | None:
+        """Samples whose states a stateful layer keeps; None where the next batch starts from zeros."""
+        return None if self._last_states is None else len(self._last_states[0])
+
     def _continued(self, batch: int) -> tuple[Array, Array] | None:
         """Return the last states of a stateful layer."""
-        if self._last_states is not None and len(self._last_states[0]) != batch:
+        if self.kept_batch not in (None, batch):
             raise ValueError(
-                f"x: expected {len(self._last_states[0])} samples like the batch before, as {self.name} is "
+                f"x: expected {self.kept_batch} samples like the batch before, as {self.name} is "
                 f"stateful, got {batch}; reset_state() starts anew"
             )
         return self._last_states

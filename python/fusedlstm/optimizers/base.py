@@ -62,9 +62,9 @@ class Optimizer(Copied):
         self.weight_decay = (
             None if weight_decay is None else checks.non_negative(weight_decay, "weight_decay")
         )
-        self.clipnorm = _positive(clipnorm, "clipnorm")
-        self.clipvalue = _positive(clipvalue, "clipvalue")
-        self.global_clipnorm = _positive(global_clipnorm, "global_clipnorm")
+        self.clipnorm = checks.optional_positive(clipnorm, "clipnorm")
+        self.clipvalue = checks.optional_positive(clipvalue, "clipvalue")
+        self.global_clipnorm = checks.optional_positive(global_clipnorm, "global_clipnorm")
         given = [
             key for key in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, key) is not None
         ]
@@ -267,15 +267,6 @@ def _shrink(limit: float, squared_norm: float) -> float:
     """Return the factor that brings a norm down to ``limit``; a NaN norm gives NaN, as in Keras."""
     norm = math.sqrt(squared_norm)
     return 1.0 if norm <= limit else limit / norm
-
-
-def _positive(value: object, name: str) -> float | None:
-    if value is None:
-        return None
-    result = checks.number(value, name)
-    if result <= 0:
-        raise ValueError(f"{name}: expected a positive number or None, got {value}")
-    return result
 
 
 def _check_grads(grads: Sequence[Array | None], variables: Sequence[Variable]) -> list[Array]:

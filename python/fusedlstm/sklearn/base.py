@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -19,8 +20,29 @@ from fusedlstm.model import Sequential
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusedlstm.layers import Layer
     from fusedlstm.variable import Array
+
+
+Fit = TypeVar("Fit", bound="Callable[..., Any]")
+
+
+def all_or_nothing(fit: Fit) -> Fit:
+    """Let an estimator keep the attributes of the fit before when one fails."""
+
+    @wraps(fit)
+    def run(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(self.__dict__)
+        try:
+            return fit(self, *args, **options)
+        except Exception:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return run  # type: ignore[return-value]
 
 
 class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
@@ -74,13 +96,33 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         axes = len(X.shape)
         if not reset and axes in (2, 3) and axes != self.input_ndim_:
             raise ValueError(f"X: expected {self.input_ndim_} axes as in fit, got shape {X.shape}")
+        # Padding may be NaN: what is left of it besides whole steps is refused below.
+        padded = isinstance(self.padding_value, float) and np.isnan(self.padding_value)
+        finite: Any = "allow-nan" if padded else True
         if axes != 3:
             # One feature per step: scikit-learn's own checks, which speak of features, count the steps.
-            table: Array = validate_data(self, X, reset=reset, dtype=self.dtype, order="C")
+            table: Array = validate_data(
+                self, X, reset=reset, dtype=self.dtype, order="C", ensure_all_finite=finite
+            )
             if reset:
                 self.input_ndim_ = 2
             return table[:, :, None]
-        x: Array = check_array(X, dtype=self.dtype, order="C", allow_nd=True, estimator=self, input_name="X")
+        x: Array = check_array(
+            X,
+            dtype=self.dtype,
+            order="C",
+            allow_nd=True,
+            ensure_all_finite=finite,
+            estimator=self,
+            input_name="X",
+        )
+        wrong: Any = np.isnan(x).any(axis=-1) & ~np.isnan(x).all(axis=-1)
+        if padded and wrong.any():
+            place = checks.first_place(wrong)
+            raise ValueError(
+                f"X: expected steps whose features are all NaN or none, as padding_value is NaN, "
+                f"got both at {place}"
+            )
         if x.shape[1] < 1:
             raise ValueError(f"X: expected at least one step, got shape {x.shape}")
         if reset:

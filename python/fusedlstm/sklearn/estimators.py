@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fusedlstm.activations import softmax
 from fusedlstm.losses import MeanSquaredError, SparseCategoricalCrossentropy
-from fusedlstm.sklearn.base import LSTMEstimator
+from fusedlstm.sklearn.base import LSTMEstimator, all_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,8 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
     recurrent_dropout : float
         Share of the hidden state's units that a step does not see in training, in [0, 1).
     padding_value : float, optional
-        Steps whose features all equal it are left out.
+        Steps whose features all equal it are left out. NaN stands for steps whose features are all NaN, and
+        allows them in X.
     epochs : int
         Passes over the samples.
     batch_size : int
@@ -141,6 +142,7 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
         )
         self.class_weight = class_weight
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on sequences X with labels y.
 
@@ -219,6 +221,7 @@ class LSTMRegressor(RegressorMixin, LSTMEstimator):  # type: ignore[misc]
         Mean and standard deviation of the targets of `fit`, the latter 1 where they are all equal.
     """
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on sequences X with targets y.
 

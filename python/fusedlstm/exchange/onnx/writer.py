@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.exchange.onnx.cell import exact
@@ -158,8 +159,12 @@ class _Writer(RecurrentWriter):
             raise ValueError("initial_states: expected False together with Masking, got True")
         graph = self.graph
         x = self.steps_first(value)
-        masked_value = graph.tensor(f"{layer.name}.mask_value", layer.mask_value)
-        differs = graph.add("Cast", [graph.add("Not", [graph.add("Equal", [x, masked_value])])], to=6)
+        if math.isnan(layer.mask_value):
+            kept = graph.add("Equal", [x, x])  # NaN alone differs from itself.
+        else:
+            masked_value = graph.tensor(f"{layer.name}.mask_value", layer.mask_value)
+            kept = graph.add("Not", [graph.add("Equal", [x, masked_value])])
+        differs = graph.add("Cast", [kept], to=6)
         counts = graph.add("ReduceMax", [differs], axes=[-1], keepdims=1)
         real = graph.add("Cast", [counts], to=9)
         lengths = graph.add("ReduceSum", [counts, graph.integers(0, 2)], keepdims=0)
