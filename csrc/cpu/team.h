@@ -52,7 +52,7 @@ class TeamLease {
   bool meets_often_ = false;
 };
 
-// The most threads a call may use; by default the processor cores this process may run on.
+// The most threads a call may use; set to 0, default_threads() of cores.h says it.
 inline constexpr int max_threads = 1024;
 int num_threads();
 void set_num_threads(int count);

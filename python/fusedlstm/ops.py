@@ -47,6 +47,7 @@ from fusedlstm._core import (
     last_kernel,
     set_instruction_set,
     set_num_threads,
+    why_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
 from fusedlstm.dispatch import kernels_for, kernels_for_tape
@@ -116,6 +117,7 @@ __all__ = [
     "set_num_threads",
     "sgd_update",
     "squared_norm",
+    "why_num_threads",
 ]
 
 
