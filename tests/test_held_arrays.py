@@ -1,4 +1,4 @@
-"""Other threads that take arrays away, resize or refill them while a kernel runs without the interpreter's lock."""
+"""Other threads that take arrays away, resize or refill them while a kernel runs without the lock."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fusedlstm import ops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What runs is `call`, again and again, beside a thread that runs `disturb`. An end of the process by a signal,
-# or an error that `call` does not expect, is a failed test.
+# Runs `call` again and again, beside a thread that runs `disturb`. An end of the process by a signal, or an
+# error that `call` does not expect, is a failed test.
 HARNESS = """
 import sys, threading
 import numpy as np
@@ -53,7 +53,10 @@ def call():
 
 UPDATES = {
     "sgd_update": ('"velocity"', "learning_rate=0.1, momentum=0.5"),
-    "rmsprop_update": ('"mean_square", "mean_grad", "velocity"', "learning_rate=0.1, rho=0.9, momentum=0.5, epsilon=1e-7"),
+    "rmsprop_update": (
+        '"mean_square", "mean_grad", "velocity"',
+        "learning_rate=0.1, rho=0.9, momentum=0.5, epsilon=1e-7",
+    ),
     "adam_update": (
         '"m", "v", "vhat"',
         "step=1, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7",

@@ -134,7 +134,8 @@ def test_openmp_lists(text: str, count: int | None) -> None:
 
 V2 = "30 24 0:26 {root} {at} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "33 31 0:29 {root} {at} rw,relatime shared:9 master:2 - cgroup cgroup rw,cpu,cpuacct"
-OTHER = "22 1 8:1 / / rw,relatime - ext4 /dev/root rw\n34 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+OTHER = """22 1 8:1 / / rw,relatime - ext4 /dev/root rw
+34 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"""
 
 
 class Tree:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, config
+from fusedlstm import checks, config, versions
 from fusedlstm import layers as layers_module
 from fusedlstm.data import fits
 from fusedlstm.layers.base import Layer, assign_all
@@ -217,7 +217,8 @@ class Sequential(Trainer):
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, in Keras's order."""
-        return [variable.numpy() for variable in self.weights]
+        with versions.reading():
+            return [variable.numpy() for variable in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights.

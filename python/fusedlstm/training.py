@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm import checks, devices, versions
 from fusedlstm.batching import BatchTrainer
 from fusedlstm.callbacks import Callback, CallbackList, History, ProgressBar
 from fusedlstm.data import Samples
@@ -114,7 +114,8 @@ class Trainer(BatchTrainer):
                 watchers.on_epoch_begin(epoch)
                 logs = self._train_epoch(samples, size, shuffle, watchers)
                 if held_out is not None:
-                    tested = self._test(held_out, held_out_size, watchers)
+                    with versions.reading():
+                        tested = self._test(held_out, held_out_size, watchers)
                     logs.update({f"val_{key}": value for key, value in tested.items()})
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
@@ -159,7 +160,7 @@ class Trainer(BatchTrainer):
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        with self._callbacks(callbacks, verbose, params) as watchers, versions.reading():
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -199,7 +200,7 @@ class Trainer(BatchTrainer):
         output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
         goes_back = isinstance(output, np.ndarray)
         params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        with self._callbacks(callbacks, verbose, params) as watchers, versions.reading():
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import read_weights, write_weights
 from fusedlstm.io.atomic import write_file
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -79,6 +80,7 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     return model
 
 
+@of_one_version
 def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
 

@@ -16,6 +16,7 @@ import numpy as np
 from fusedlstm.exchange.keras_config import check_in_keras
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
 from fusedlstm.utils import snake_case
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +47,7 @@ def read_weights(content: bytes, model: Sequential) -> list[Array]:
         raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
 
 
+@of_one_version
 def write_weights(model: Sequential) -> bytes:
     """Return the bytes of an HDF5 file with a built model's weights.
 

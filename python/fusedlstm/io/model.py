@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fusedlstm import layers
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -27,6 +28,7 @@ _WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
 _KERAS = ".keras"
 
 
+@of_one_version
 def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
     """Write a model to one file.
 

@@ -10,6 +10,7 @@ from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
 from fusedlstm.io.atomic import write_file
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
 from fusedlstm.layers.stacked import unstacked
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
+@of_one_version
 def to_onnx(
     model: Sequential,
     path: str | os.PathLike[str],
