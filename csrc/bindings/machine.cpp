@@ -88,8 +88,11 @@ void bind_machine(py::module_& module) {
   module.def("get_instruction_set", [] { return kernels().name; });
   module.def(
       "set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
-  module.def("get_num_threads", &num_threads);
-  module.def("why_num_threads", &why_num_threads);
+  module.def("get_num_threads", &num_threads, "Return how many threads a call may use.");
+  module.def(
+      "why_num_threads", &why_num_threads,
+      "Return what decided `get_num_threads`: \"set_num_threads\", a variable of the environment, or what\n"
+      "limits the cores, such as \"affinity mask: 1 of 2 cores\" or \"cgroup quota 1.5\".");
   module.def("openmp_threads", &openmp_threads, py::arg("text"));
   module.def("cgroup_quota", &cgroup_quota, py::arg("root"));
   module.def(
@@ -111,7 +114,10 @@ void bind_machine(py::module_& module) {
         set_num_threads(static_cast<int>(value));
         threads_were_set = true;
       },
-      py::arg("count"));
+      py::arg("count"),
+      "Let calls use up to `count` threads, 1 to 1024, or with None as many as the environment and the "
+      "cores\n"
+      "of the process say now. Raises ValueError for other numbers, TypeError for what is none.");
   module.def("join_openmp", &join_openmp, py::arg("library"));
   module.def("leave_openmp", &leave_openmp);
   module.def("last_kernel", &last_kernel);

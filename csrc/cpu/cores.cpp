@@ -126,13 +126,13 @@ int cores_in_mask() {
   }
   return 0;
 }
-#endif
 
 std::string text_of(double value) {
   std::ostringstream text;
   text << value;
   return text.str();
 }
+#endif
 
 std::atomic<int> threads_of_environment{0};
 
