@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 class Sequential(Trainer):
     """Layers one after the other.
 
-    Several threads may use a model at once. Each call that computes outputs, or returns or saves weights, sees
-    all weights as they were when it began, or as its own thread has changed them since. In other threads,
-    `set_weights`, `load_weights` and each training step replace all weights at once, and a loop over
-    ``variable.assign`` one after the other. Neither waits for the other to end. Not kept apart in this way are
-    metrics, the states of optimizers and of stateful layers, and what a training step leaves for its backward
-    pass: `fit`, `evaluate` and calls with ``training=True`` are for one thread at a time, and so is a `Stream`.
-    `to`, `add` and `pop` are for times when nothing else runs.
+    Several threads may use a model at once. Each call that computes outputs, or returns or saves weights,
+    sees all weights as they were when it began, or as its own thread has changed them since. In other
+    threads, `set_weights`, `load_weights` and each training step replace all weights at once, and a
+    loop over ``variable.assign`` one after the other. Neither waits for the other to end. Not kept
+    apart in this way are metrics, the states of optimizers and of stateful layers, and what a training
+    step leaves for its backward pass: `fit`, `evaluate` and calls with ``training=True`` are for one
+    thread at a time, and so is a `Stream`. `to`, `add` and `pop` are for times when nothing else runs.
 
     Parameters
     ----------

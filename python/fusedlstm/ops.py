@@ -14,11 +14,11 @@ and infinity propagate as in NumPy. The interpreter's lock is released while a k
 do anything with a call's arrays then, but resizing them in place: that is a ValueError of NumPy's, also with
 ``refcheck=False``. What they write into them may be seen or not, number by number.
 
-`get_num_threads` says how many threads a call may use, `why_num_threads` what decided it, the first of these:
-``set_num_threads(count)``; in the environment FUSEDLSTM_NUM_THREADS, then OMP_NUM_THREADS (the first number of
-a list; what is no list of positive numbers is ignored, as OpenMP does); the cores in the process's affinity
-mask, or fewer where cgroups' quotas allow less time (rounded up). Masks and quotas are read at import, once
-more in a forked child and by ``set_num_threads(None)``, and not whenever they change.
+`get_num_threads` says how many threads a call may use, `why_num_threads` what decided it, the first of
+these: ``set_num_threads(count)``; in the environment FUSEDLSTM_NUM_THREADS, then OMP_NUM_THREADS (the first
+number of a list; what is no list of positive numbers is ignored, as OpenMP does); the cores in the
+process's affinity mask, or fewer where cgroups' quotas allow less time (rounded up). Masks and quotas are
+read at import, once more in a forked child and by ``set_num_threads(None)``, and not whenever they change.
 
 On a GPU
 --------
