@@ -116,41 +116,43 @@ py::array checked(const char* name, const py::handle& object, Number number,
   return array;
 }
 
-py::array readable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape) {
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
   const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1 || array.size() == 0;
-  if (rows && aligned_elements(array)) return array;
-  return c_order_copy(name, array, "an aligned array whose last dimension is contiguous");
+  if (rows && aligned_elements(array)) return Held(array);
+  return Held(c_order_copy(name, array, "an aligned array whose last dimension is contiguous"));
 }
 
-py::array contiguous(const char* name, const py::handle& object, Number number,
-                     std::initializer_list<Dim> shape) {
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
-  return direct(array) ? array : c_order_copy(name, array, direct_layout);
+  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
 }
 
-py::array writable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape) {
+Held optional_contiguous(const char* name, const py::handle& object, Number number,
+                         std::initializer_list<Dim> shape) {
+  return object.is_none() ? Held() : contiguous(name, object, number, shape);
+}
+
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   check_direct(name, array, true);
-  return array;
+  return Held(array);
 }
 
-py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
+Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
   py::array array = of_number(name, object, number);
-  return direct(array) ? array : c_order_copy(name, array, direct_layout);
+  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
 }
 
-py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                      bool written) {
+Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                 bool written) {
   py::array array = of_number(name, object, number);
   if (!std::equal(array.shape(), array.shape() + array.ndim(), like.shape(), like.shape() + like.ndim())) {
     raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
   }
   check_direct(name, array, written);
-  return array;
+  return Held(array);
 }
 
 }  // namespace fusedlstm::bindings

@@ -11,6 +11,7 @@
 
 #include "../cpu/buffer.h"
 #include "../lstm.h"
+#include "held.h"
 
 namespace fusedlstm::bindings {
 
@@ -57,35 +58,26 @@ py::array checked(const char* name, const py::handle& object, Number number,
 
 // As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements,
 // the last dimension contiguous. An array that is not so is copied, or an error in strict mode.
-py::array readable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape);
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
 
 // As `readable`, in C order throughout.
-py::array contiguous(const char* name, const py::handle& object, Number number,
-                     std::initializer_list<Dim> shape);
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+// As `contiguous`, or none for None.
+Held optional_contiguous(const char* name, const py::handle& object, Number number,
+                         std::initializer_list<Dim> shape);
 
 // An array that will be written: C order and writable, never copied.
-py::array writable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape);
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
 
 // As `contiguous` for an array of any shape.
-py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number);
+Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number);
 
 // An array of the number type and of this shape, in C order and never copied; `written`: one that can be.
-py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                      bool written);
+Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                 bool written);
 
-template <class T>
-const T* data_of(const py::array& array) {
-  return static_cast<const T*>(array.data());
-}
-
-// None as a null pointer, with the array, if any, kept alive by the caller.
-template <class T>
-const T* data_or_null(const py::object& array) {
-  return array.is_none() ? nullptr : data_of<T>(py::reinterpret_borrow<py::array>(array));
-}
-
+// Of an array that nobody else has yet; that of an argument is Held's.
 template <class T>
 T* mutable_data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
@@ -112,12 +104,6 @@ py::array new_array(std::vector<py::ssize_t> shape) {
   const py::capsule owner(memory.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
   static_cast<void>(memory.release());
   return py::array_t<T>(std::move(shape), data, owner);
-}
-
-// Elements between neighbours of a dimension.
-template <class T>
-Index stride_of(const py::array& array, int dimension) {
-  return array.strides(dimension) / static_cast<Index>(sizeof(T));
 }
 
 // Calls body with a value-initialised T of the number type.

@@ -9,14 +9,14 @@
 namespace fusedlstm::bindings {
 namespace {
 
-std::uintptr_t address_of(const py::array& array) { return reinterpret_cast<std::uintptr_t>(array.data()); }
+std::uintptr_t address_of(const Held& array) { return reinterpret_cast<std::uintptr_t>(array.data()); }
 
 }  // namespace
 
-Piece piece_of(const py::array& array, Index element) { return {address_of(array), element * array.size()}; }
+Piece piece_of(const Held& array, Index element) { return {address_of(array), element * array.size()}; }
 
-Rows rows_of(const py::array& array, Index element) {
-  const py::ssize_t last = array.ndim() - 1;
+Rows rows_of(const Held& array, Index element) {
+  const int last = static_cast<int>(array.array().ndim()) - 1;
   Rows rows{address_of(array), element * array.shape(last)};
   if (last == 0) return rows;
   rows.count = array.shape(0);

@@ -1,16 +1,13 @@
 // Whether arrays share memory, exactly: strides included.
 #pragma once
 
-#include <pybind11/numpy.h>
-
 #include <string>
 #include <vector>
 
 #include "../lstm.h"
+#include "held.h"
 
 namespace fusedlstm::bindings {
-
-namespace py = pybind11;
 
 // An array in C order: its bytes are one piece.
 struct Piece {
@@ -28,8 +25,8 @@ struct Rows {
 };
 
 // `element`: bytes of one. To ask an array for it takes longer than all else here.
-Piece piece_of(const py::array& array, Index element);
-Rows rows_of(const py::array& array, Index element);
+Piece piece_of(const Held& array, Index element);
+Rows rows_of(const Held& array, Index element);
 
 // Whether a byte belongs to both. Empty arrays share nothing.
 bool overlap(const Piece& piece, const Rows& rows);

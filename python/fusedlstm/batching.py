@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import checks, devices, losses, metrics, optimizers
+from fusedlstm import checks, devices, losses, metrics, optimizers, versions
 from fusedlstm.data import Samples, check_inputs, check_length
 from fusedlstm.dispatch import is_array
 from fusedlstm.layers.base import ActivatedLayer, Layer
@@ -154,7 +154,8 @@ class BatchTrainer(Placed, ABC):
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
         given = self._inputs(x, "x")
         batch = devices.bring(given.astype(self._input_type, copy=False), self.place, "x", "the model")
-        output: Array = self._forward(batch, training)
+        with versions.reading():
+            output: Array = self._forward(batch, training)
         return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
 
     def _forward(self, x: Array, training: bool = False) -> Array:
@@ -196,6 +197,11 @@ class BatchTrainer(Placed, ABC):
 
     def _run_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
         """Take one batch into loss and metrics, and with ``training`` make an update."""
+        with versions.reading():
+            self._run_seen_batch(x, y, weights, training)
+
+    def _run_seen_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
+        """Do what `_run_batch` does, with the weights that it began with."""
         optimizer, loss = self._compiled()
         link = self._link(loss)
         logits = link is not None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fusedlstm import versions
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
@@ -47,6 +49,14 @@ class Copied:
         """Take attributes over."""
         vars(self).update(dict.fromkeys(self.fresh))
         vars(self).update(state)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a deep copy, of weights of one version while other threads change them."""
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        with versions.reading():
+            made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return made
 
     def __copy__(self) -> Self:
         """Return a shallow copy."""

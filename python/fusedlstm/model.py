@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, config
+from fusedlstm import checks, config, versions
 from fusedlstm import layers as layers_module
 from fusedlstm.data import fits
 from fusedlstm.layers.base import Layer, assign_all
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 class Sequential(Trainer):
     """Layers one after the other.
+
+    Several threads may use a model at once. Each call that computes outputs, or returns or saves weights,
+    sees all weights as they were when it began, or as its own thread has changed them since. In other
+    threads, `set_weights`, `load_weights` and each training step replace all weights at once, and a
+    loop over ``variable.assign`` one after the other. Neither waits for the other to end. Not kept
+    apart in this way are metrics, the states of optimizers and of stateful layers, and what a training
+    step leaves for its backward pass: `fit`, `evaluate` and calls with ``training=True`` are for one
+    thread at a time, and so is a `Stream`. `to`, `add` and `pop` are for times when nothing else runs.
 
     Parameters
     ----------
@@ -223,10 +231,11 @@ class Sequential(Trainer):
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, in Keras's order."""
-        return [variable.numpy() for variable in self.weights]
+        with versions.reading():
+            return [variable.numpy() for variable in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Replace all weights.
+        """Replace all weights, for other threads at once: calls that run go on with the old ones.
 
         Parameters
         ----------

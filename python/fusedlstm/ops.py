@@ -10,7 +10,15 @@ Arrays may have any strides as long as the last dimension is contiguous; others 
 mode (`fusedlstm.set_strict`) refused. Results are
 new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
 gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN
-and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
+and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs. Other threads may
+do anything with a call's arrays then, but resizing them in place: that is a ValueError of NumPy's, also with
+``refcheck=False``. What they write into them may be seen or not, number by number.
+
+`get_num_threads` says how many threads a call may use, `why_num_threads` what decided it, the first of
+these: ``set_num_threads(count)``; in the environment FUSEDLSTM_NUM_THREADS, then OMP_NUM_THREADS (the first
+number of a list; what is no list of positive numbers is ignored, as OpenMP does); the cores in the
+process's affinity mask, or fewer where cgroups' quotas allow less time (rounded up). Masks and quotas are
+read at import, once more in a forked child and by ``set_num_threads(None)``, and not whenever they change.
 
 On a GPU
 --------
@@ -47,6 +55,7 @@ from fusedlstm._core import (
     last_kernel,
     set_instruction_set,
     set_num_threads,
+    why_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
 from fusedlstm.dispatch import kernels_for, kernels_for_tape
@@ -116,6 +125,7 @@ __all__ = [
     "set_num_threads",
     "sgd_update",
     "squared_norm",
+    "why_num_threads",
 ]
 
 

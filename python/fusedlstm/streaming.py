@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
 from fusedlstm.copying import Copied, owned
 from fusedlstm.data import fits
 from fusedlstm.layers.core import Activation, Dropout, Masking
@@ -102,8 +102,9 @@ class Stream(Copied):
             array = checks.ids(given, "x", self._ids)
         array = devices.put(array, self._place)
         mask: Mask | None = None
-        for part in self._parts:
-            array, mask = part.step(array, mask)
+        with versions.reading():
+            for part in self._parts:
+                array, mask = part.step(array, mask)
         output: Array = devices.to_host(array) if isinstance(given, np.ndarray) else array
         return output
 

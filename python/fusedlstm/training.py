@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm import checks, devices, versions
 from fusedlstm.batching import BatchTrainer
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
@@ -127,7 +127,8 @@ class Trainer(BatchTrainer):
                 watchers.on_epoch_begin(epoch)
                 logs = self._train_epoch(samples, size, shuffle, watchers)
                 if held_out is not None:
-                    tested = self._test(held_out, held_out_size, watchers)
+                    with versions.reading():
+                        tested = self._test(held_out, held_out_size, watchers)
                     logs.update({f"val_{key}": value for key, value in tested.items()})
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
@@ -175,7 +176,7 @@ class Trainer(BatchTrainer):
         watchers = self._callbacks(callbacks, verbose, samples, size)
         self._check_batches(len(samples), size, watchers)
         self._build_for(samples.x)
-        with watchers:
+        with watchers, versions.reading():
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -219,7 +220,7 @@ class Trainer(BatchTrainer):
         goes_back = isinstance(output, np.ndarray)
         self.stop_predicting = False
         done = 0
-        with watchers:
+        with watchers, versions.reading():
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)

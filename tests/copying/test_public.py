@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What is not for users: tools that run in processes of their own, commands, the kernels' own classes for
-# devices (tests/cuda), and what a training hands to its callbacks.
-NOT_PUBLIC = {"benchmark", "cli", "cli_options", "cuda", "mnist_command"}
+# devices (tests/cuda), and what tells threads apart.
+NOT_PUBLIC = {"benchmark", "cli", "cli_options", "cuda", "mnist_command", "versions"}
 # Values without anything of their own to keep.
 PLAIN = {"datasets.SubsetWarning", "prechecks.Batches", "training.ExpectedLogs"}
 NAMESPACES = [

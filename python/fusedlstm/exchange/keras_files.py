@@ -19,6 +19,7 @@ from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.state import warn_of_states
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -86,6 +87,7 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     return model
 
 
+@of_one_version
 def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
 

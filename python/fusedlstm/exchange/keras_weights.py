@@ -19,6 +19,7 @@ from fusedlstm import limits
 from fusedlstm.exchange.keras_config import check_in_keras
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
 from fusedlstm.utils import snake_case
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -70,6 +71,7 @@ def stored_numbers(content: bytes) -> int:
     return total
 
 
+@of_one_version
 def write_weights(model: Sequential) -> bytes:
     """Return the bytes of an HDF5 file with a built model's weights.
 

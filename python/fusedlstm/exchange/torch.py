@@ -16,6 +16,7 @@ from fusedlstm.filling import filling
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
 from fusedlstm.model import Sequential
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +92,7 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     return model
 
 
+@of_one_version
 def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[str, Any]:
     """Return the weights of LSTM layers as the state_dict of a ``torch.nn.LSTM``.
 

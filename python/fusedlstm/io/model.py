@@ -21,6 +21,7 @@ from fusedlstm.io.json_text import parse
 from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
 from fusedlstm.variable import unique_paths
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -35,6 +36,7 @@ _WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 _KERAS = ".keras"
 
 
+@of_one_version
 def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
     """Write a model to one file.
 

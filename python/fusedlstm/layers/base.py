@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import activations, checks, config, constraints, devices, initializers, limits, regularizers
+from fusedlstm import (
+    activations,
+    checks,
+    config,
+    constraints,
+    devices,
+    initializers,
+    limits,
+    regularizers,
+    versions,
+)
 from fusedlstm.filling import room
 from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
@@ -178,12 +188,13 @@ class Layer(Placed):
             If dtype or shape is wrong.
         """
         array = self.prepare(x)
-        if mask is None:
-            return self.forward(array, training)
-        if not self.takes_mask:
-            raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
-        given: dict[str, Any] = {"mask": self.real_steps(mask)}
-        return self.forward(array, training, **given)
+        given: dict[str, Any] = {}
+        if mask is not None:
+            if not self.takes_mask:
+                raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
+            given["mask"] = self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, **given)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -284,7 +295,8 @@ class Layer(Placed):
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights, in Keras's order."""
-        return [v.numpy() for v in self.weights]
+        with versions.reading():
+            return [v.numpy() for v in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights; parameters as `assign_all`'s."""
@@ -353,6 +365,8 @@ class ActivatedLayer(Layer):
 def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -> None:
     """Assign to several variables; nothing is changed if one value does not fit.
 
+    Calls of other threads see all of the old values or all of the new ones (`versions`).
+
     Parameters
     ----------
     variables : sequence of Variable
@@ -373,8 +387,9 @@ def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -
             raise ValueError(
                 f"weights: expected shape {variable.shape} for {variable.path}, got {array.shape}"
             )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    with versions.writing(variables):
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
 
 
 def taken(kept: Array | None, layer: Layer) -> Array:

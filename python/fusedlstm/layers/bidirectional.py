@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm import checks, devices, versions
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
 
@@ -136,7 +136,9 @@ class Bidirectional(Layer):
         """
         array = self.prepare(x)
         states = self.checked_states(initial_state, len(array))
-        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
+        real = None if mask is None else self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
 from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
 
@@ -144,7 +144,9 @@ class LSTM(LSTMBase):
         """
         array = self.prepare(x)
         real = None if mask is None else self.real_steps(mask)
-        return self.forward(array, training, self.checked_states(initial_state, array.shape[0]), real)
+        states = self.checked_states(initial_state, array.shape[0])
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,

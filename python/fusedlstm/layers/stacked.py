@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import checks
+from fusedlstm import checks, versions
 from fusedlstm.filling import room
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
@@ -158,7 +158,9 @@ class StackedLSTM(Layer):
                 layer.checked_states(group, len(array))
                 for layer, group in zip(self.layers, groups, strict=True)
             ]
-        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
+        real = None if mask is None else self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,

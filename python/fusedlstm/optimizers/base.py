@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
 from fusedlstm.copying import Copied
 from fusedlstm.optimizers.schedules import LearningRateSchedule
 from fusedlstm.variable import Array, Variable, unique_paths
@@ -184,10 +184,11 @@ class Optimizer(Copied):
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         chosen = [of_variable[id(variable)] for variable in trainable_variables]
         slots = {name: [own[name].writable() for own in chosen] for name in self.slot_names()}
-        self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
-        for variable in trainable_variables:
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable.value))
+        with versions.writing(trainable_variables):
+            self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
+            for variable in trainable_variables:
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable.value))
 
     @property
     def targets(self) -> list[Variable]:

@@ -38,8 +38,10 @@ def all_or_nothing(fit: Fit) -> Fit:
         try:
             return fit(self, *args, **options)
         except Exception:
-            self.__dict__.clear()
+            # Never without the old ones, as other threads may predict.
             self.__dict__.update(before)
+            for name in set(self.__dict__) - set(before):
+                del self.__dict__[name]
             raise
 
     return run  # type: ignore[return-value]
@@ -174,8 +176,19 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         model.shuffle_seeds = SeedGenerator(seeds.next())
         return model
 
-    def _train(self, x: Array, y: Any, weights: Array | None, outputs: int, loss: Any, strata: Any) -> None:
-        """Fit the network; `strata`: labels whose shares both parts of an early stopping keep, or None."""
+    def _train(
+        self, x: Array, y: Any, weights: Array | None, outputs: int, loss: Any, strata: Any
+    ) -> dict[str, Any]:
+        """Fit the network and return the attributes that go with it.
+
+        `fit` sets them together with its own, in one step: a prediction by another thread meanwhile uses all
+        of the old ones or all of the new ones.
+
+        Parameters
+        ----------
+        strata : array or None
+            Labels whose shares both parts of an early stopping keep.
+        """
         random = check_random_state(self.random_state)
         seeds = SeedGenerator(int(random.randint(np.iinfo(np.int32).max)))
         goes_on = self.warm_start and hasattr(self, "model_")
@@ -213,17 +226,16 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             sample_weight=weights,
             **arguments,
         ).history
-        self.model_ = model
-        self.history_ = history
-        self.n_iter_ = len(history["loss"])
+        return {"model_": model, "history_": history, "n_iter_": len(history["loss"])}
 
-    def _outputs(self, X: Any) -> Array:
-        """Return the dense layer's outputs (n_samples, outputs)."""
+    def _outputs(self, X: Any) -> tuple[Array, dict[str, Any]]:
+        """Return the dense layer's outputs (n_samples, outputs) and the attributes of the fit they are of."""
         check_is_fitted(self)
-        result: Array = self.model_.predict(
+        fitted = dict(vars(self))
+        result: Array = fitted["model_"].predict(
             self._sequences(X, reset=False), batch_size=self.batch_size, verbose=0
         )
-        return result
+        return result, fitted
 
     def _weights(self, sample_weight: Any, X: Array) -> Array | None:
         return None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=self.dtype)

@@ -12,6 +12,7 @@ from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import ONNX, check_ending
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
 from fusedlstm.layers.stacked import unstacked
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +39,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
+@of_one_version
 def to_onnx(
     model: Sequential,
     path: str | os.PathLike[str],
