@@ -1,6 +1,7 @@
 #include "phases.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "interrupt.h"
 #include "pause.h"
@@ -10,11 +11,16 @@ namespace fusedlstm {
 bool Phases::Patience::lasts() {
   constexpr int spins_before_clock = 64;
   constexpr Clock::duration least = std::chrono::microseconds(50);
-  constexpr Clock::duration most = std::chrono::microseconds(200);
+  constexpr Clock::duration most = std::chrono::milliseconds(1);
   pause_briefly();
   if (++spins_ % spins_before_clock != 0) return true;
   const Clock::time_point now = Clock::now();
-  if (end_ == Clock::time_point{}) end_ = now + std::clamp<Clock::duration>((now - began_) / 16, least, most);
+  if (end_ == Clock::time_point{}) {
+    const Clock::duration elapsed = now - began_;
+    const Clock::duration usual =
+        phases_ == 1 ? elapsed / 2 : 2 * elapsed / static_cast<std::int64_t>(phases_);
+    end_ = now + std::clamp(usual, least, most);
+  }
   return now < end_;
 }
 
@@ -37,19 +43,7 @@ void Phases::leave(Worker& worker) {
   for (int i = 0; i < place_count_; ++i) first_ = std::max(first_, places_[i].done.load());
 }
 
-void Phases::wake_caller() {
-  {
-    const std::lock_guard lock(mutex_);
-  }
-  looks_up_.notify_one();
-}
-
-void Phases::set_done(Place& place, std::uint64_t phases) {
-  place.done.store(phases, std::memory_order_release);
-  // The flag may be read before the store is seen, and the caller go to sleep in between. It is asked again
-  // when this thread waits, and at the latest when it leaves.
-  if (caller_sleeps_.load(std::memory_order_relaxed)) wake_caller();
-}
+void Phases::rest() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
 
 bool Phases::claim(Place& place, std::uint64_t phases, Worker::Function work, const void* context,
                    int share) {
@@ -57,7 +51,7 @@ bool Phases::claim(Place& place, std::uint64_t phases, Worker::Function work, co
   const bool due = !place.has(phases);
   if (due) {
     work(context, share);
-    set_done(place, phases);
+    place.done.store(phases, std::memory_order_release);
   }
   place.give_back();
   return due;
@@ -75,7 +69,7 @@ bool Phases::run(Worker& worker, Worker::Function work, const void* context, int
       complete = worker.owns_;  // or else somebody is doing it
       if (worker.owns_) {
         work(context, own);
-        set_done(place, phases);
+        place.done.store(phases, std::memory_order_release);
       }
     }
   }
@@ -108,10 +102,9 @@ bool Phases::wait(Worker& worker, Worker::Function work, const void* context, in
     }
     return any;
   };
-  for (Patience patience(began_); !all_done();) {
+  for (Patience patience(began_, phases - first_); !all_done();) {
     if (claim_any()) continue;
     if (interruptible_ != nullptr && interruptible_->stopped()) return false;
-    if (!worker.is_caller_ && caller_sleeps_.load(std::memory_order_relaxed)) wake_caller();
     if (patience.lasts()) continue;
     if (!worker.is_caller_) return false;
     // Others can then go on without the caller while it wakes.
@@ -119,7 +112,7 @@ bool Phases::wait(Worker& worker, Worker::Function work, const void* context, in
       places[worker.id_].give_back();
       worker.owns_ = false;
     }
-    sleep([&] { return all_done() || !places[next].taken.load(std::memory_order_relaxed); });
+    rest();
     if (interruptible_ != nullptr) interruptible_->look_at_clock();
   }
   return true;

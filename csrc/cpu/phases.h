@@ -5,16 +5,15 @@
 // at the other places, and no atomic operation that other cores take part in. Shares without an owner are
 // claimed, phase by phase, by whoever has done its own.
 //
-// Only a share that some thread has is waited for: first awake; then the caller sleeps, which leaves its core
-// to a thread that lost another one, and a worker leaves the job, which is finished without it.
+// Only a share that some thread has is waited for: first awake; then the caller sleeps for moments, which
+// leaves its core to a thread that lost another one, and a worker leaves the job, which is finished without
+// it.
 #pragma once
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 
 #include "team.h"
 
@@ -44,15 +43,12 @@ class Phases {
   // As Worker::phase.
   bool run(Worker& worker, Worker::Function work, const void* context, int count);
 
-  // For the caller: returns once done() holds, which the others bring about before they call look_up().
+  // For the caller: returns once done() holds, which the others bring about.
   template <class Done>
   void await(const Done& done) {
-    for (Patience patience(began_); !done();) {
-      if (!patience.lasts()) sleep(done);
+    for (Patience patience(began_, 1); !done();) {
+      if (!patience.lasts()) rest();
     }
-  }
-  void look_up() {
-    if (caller_sleeps_.load(std::memory_order_seq_cst)) wake_caller();
   }
 
  private:
@@ -67,30 +63,23 @@ class Phases {
     bool has(std::uint64_t phases) const { return done.load(std::memory_order_acquire) >= phases; }
   };
 
-  // How long to wait awake: 50 microseconds, which is what sleeping costs, or a sixteenth of what the job has
-  // taken, since shares of long phases differ by more; but no longer than others would have to wait for the
-  // core.
+  // How long to wait awake: as long as others may be at work on two phases, or on what is left of the first
+  // one; no less than sleeping costs, and no longer than others would wait for this core.
   class Patience {
    public:
-    explicit Patience(Clock::time_point began) : began_(began) {}
+    Patience(Clock::time_point began, std::uint64_t phases) : began_(began), phases_(phases) {}
     bool lasts();
 
    private:
     Clock::time_point began_;
+    std::uint64_t phases_;
     Clock::time_point end_{};
     int spins_ = 0;
   };
 
-  template <class Done>
-  void sleep(const Done& done) {
-    std::unique_lock lock(mutex_);
-    caller_sleeps_.store(true, std::memory_order_seq_cst);
-    // The time limit is that of Interruptible.
-    if (!done()) looks_up_.wait_for(lock, std::chrono::milliseconds(50));
-    caller_sleeps_.store(false, std::memory_order_relaxed);
-  }
-  void wake_caller();
-  void set_done(Place& place, std::uint64_t phases);
+  // Leaves the core to others for a moment. No thread wakes the caller: it would come to lie behind that
+  // thread, on its core (placement.h), where the caller's own clock wakes it on this one.
+  static void rest();
   // Does a share that no thread has, if it is not done: whether it did.
   bool claim(Place& place, std::uint64_t phases, Worker::Function work, const void* context, int share);
   bool wait(Worker& worker, Worker::Function work, const void* context, int count);
@@ -102,10 +91,6 @@ class Phases {
   Interruptible* interruptible_ = nullptr;
   Clock::time_point began_{};
   unsigned strays_ = 0;  // shares that the caller did for others
-
-  alignas(128) std::atomic<bool> caller_sleeps_{false};
-  std::mutex mutex_;
-  std::condition_variable looks_up_;
 };
 
 }  // namespace fusedlstm

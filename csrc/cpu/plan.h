@@ -11,8 +11,16 @@ namespace fusedlstm {
 // tenth to meet at a barrier: less work than this per thread, in a call and in a step, it does not repay.
 inline constexpr Index operations_per_thread = 80'000;
 inline constexpr Index step_operations_per_thread = 20'000;
-// Calls of fewer operations are over before a sleeping thread is awake.
-inline constexpr Index small_operations = 2'000'000;
+// Calls of fewer operations are over before a sleeping thread is awake; or a while after, so that one that is
+// woken for this call alone makes up for what it costs to wake it at best.
+inline constexpr Index tiny_operations = 2'000'000;
+inline constexpr Index brief_operations = 16'000'000;
+
+inline Length length_of(Index operations) {
+  return operations < tiny_operations    ? Length::tiny
+         : operations < brief_operations ? Length::brief
+                                         : Length::ample;
+}
 
 inline Index panels_of(Index columns, Index columns_per_panel) {
   return (columns + columns_per_panel - 1) / columns_per_panel;
@@ -52,12 +60,12 @@ inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index t
   const Index operations = 8 * n.units * (n.inputs + n.outputs) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
-  const bool small = operations < small_operations;
+  const Length length = length_of(operations);
   if (!splits_units(n, element, tile_rows, panels, count)) {
-    return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), small};
+    return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), length};
   }
   const Index by_step = step_operations / step_operations_per_thread;
-  return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), small};
+  return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), length};
 }
 
 inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows, Index panels, int threads) {

@@ -35,10 +35,11 @@ class Team final : Phases::Owners {
 
   // Finds the threads for a job, starting the workers that are missing; returns how many may come, the caller
   // included.
-  int find_threads(int wanted, bool small) {
+  int find_threads(int wanted, Length length) {
     openmp_ = joined_openmp();
     if (openmp_ != nullptr && openmp_->has(wanted)) {
-      if (small || Clock::now() - last_loop_ < spinning || openmp_threads.have_cores(wanted)) return wanted;
+      if (length == Length::tiny || Clock::now() - last_loop_ < spinning || openmp_threads.have_cores(wanted))
+        return wanted;
     }
     openmp_ = nullptr;
     while (size() < wanted) {
@@ -53,19 +54,21 @@ class Team final : Phases::Owners {
     return size() < wanted ? size() : wanted;
   }
 
-  // How many of `count` threads are awake, the caller included. A small job that comes soon after another one
-  // wakes the others, which is too late for itself, but not for the next.
-  int awake(int count) {
-    if (openmp_ != nullptr) return Clock::now() - last_small_ < often ? count : 1;
+  // How many of `count` threads a short job should use, the caller included: those that are awake, and the
+  // others where a job has just been. A tiny one wakes them for the next, since they come too late for
+  // itself, and does not ask whether OpenMP's are awake.
+  int worth_using(int count, Length length) {
+    if (length == Length::ample) return count;
+    const bool again = Clock::now() - last_end_ < (length == Length::tiny ? often : soon);
+    if (openmp_ != nullptr) return again || length == Length::brief ? count : 1;
+    if (again && length == Length::brief) return count;
     int ready = 1;
     while (ready < count && seat(ready).awake.load(std::memory_order_relaxed)) ++ready;
-    if (ready < count && Clock::now() - last_small_ < often) {
-      for (int id = ready; id < count; ++id) seat(id).call();
-    }
+    for (int id = ready; again && id < count; ++id) seat(id).call(current_core());
     return ready;
   }
   bool on_openmp() const { return openmp_ != nullptr; }
-  void end_small() { last_small_ = Clock::now(); }
+  void end() { last_end_ = Clock::now(); }
 
   void run(int count, Function function, const void* context, Interruptible* interruptible) {
     function_ = function;
@@ -74,9 +77,11 @@ class Team final : Phases::Owners {
     if (openmp_ != nullptr) {
       // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
       const int all = openmp_->max_threads();
-      Loop loop{*this, openmp_threads, count};
+      Worker caller = phases_.join(0);
+      Loop loop{*this, openmp_threads, count, caller};
       openmp_threads.expect(all);
       openmp_->parallel(&Team::take_part, &loop, static_cast<unsigned>(all), 0);
+      phases_.leave(caller);  // All others have.
       last_loop_ = Clock::now();
       return;
     }
@@ -99,8 +104,11 @@ class Team final : Phases::Owners {
     std::atomic<std::uint32_t> calls{0};
     std::atomic<bool> awake{false};
     alignas(128) std::atomic<bool> inside{false};
+    Placement placement;
 
-    void call() {
+    // Of a sleeping worker, by a thread that needs this core itself.
+    void call(int core) {
+      placement.bar(core);
       calls.fetch_add(1, std::memory_order_release);
       calls.notify_one();
     }
@@ -121,13 +129,15 @@ class Team final : Phases::Owners {
     Team& team;
     OpenMPThreads& threads;
     int count;
+    Worker& caller;
   };
 
   static void take_part(void* context) {
     Loop& loop = *static_cast<Loop*>(context);
     Team& team = loop.team;
     const int id = team.openmp_->thread_num();
-    if (id > 0) loop.threads.note(id);
+    if (id == 0) return team.function_(team.context_, loop.caller);
+    loop.threads.note(id);
     if (id >= loop.count) return;
     Worker worker = team.phases_.join(id);
     team.function_(team.context_, worker);
@@ -138,16 +148,18 @@ class Team final : Phases::Owners {
   Seat& seat(int id) { return *seats_[static_cast<std::size_t>(id - 1)]; }
 
   void call(int id) override {
+    if (openmp_ != nullptr) return;  // They are all in the loop.
     const Clock::time_point now = Clock::now();
-    if (now - last_call_ < soon || seat(id).awake.load(std::memory_order_relaxed)) return;
+    if (now - last_call_ < soon) return;
     last_call_ = now;
-    seat(id).call();
+    Seat& own = seat(id);
+    own.call(own.awake.load(std::memory_order_relaxed) ? -1 : current_core());
   }
 
   // Whoever is there calls two others, so that nobody calls many.
   void call_next(int id, int count) {
     for (int next = std::max(2 * id, 1); next <= 2 * id + 1 && next < count; ++next) {
-      if (!seat(next).awake.load(std::memory_order_seq_cst)) seat(next).call();
+      if (!seat(next).awake.load(std::memory_order_seq_cst)) seat(next).call(caller_core_);
     }
   }
 
@@ -155,16 +167,14 @@ class Team final : Phases::Owners {
     seat.inside.store(true, std::memory_order_seq_cst);
     // The caller closes the job before it looks whether somebody is inside.
     if (open_.load(std::memory_order_seq_cst) == job) {
-      if (const int core = current_core(); core >= 0 && core == caller_core_) {
-        leave_core(core);
-      }
+      if (const int core = current_core(); core == caller_core_) seat.placement.leave(core);
       call_next(id, count_of(job));
       Worker worker = phases_.join(id);
       function_(context_, worker);
       phases_.leave(worker);
     }
-    seat.inside.store(false, std::memory_order_seq_cst);
-    phases_.look_up();
+    seat.inside.store(false, std::memory_order_release);
+    seat.placement.settle();
   }
 
   static int count_of(std::uint64_t job) { return static_cast<int>(job & ((1 << id_bits) - 1)); }
@@ -174,6 +184,7 @@ class Team final : Phases::Owners {
     bool patient = false;  // the last job came soon after the one before
     std::uint64_t last = 0;
     std::uint32_t heard = 0;
+    seat->placement.begin();
     for (;;) {
       std::uint64_t job = 0;
       // A job that it has left is taken up again only when it is called.
@@ -196,6 +207,7 @@ class Team final : Phases::Owners {
         // The caller opens the job before it looks who is awake.
         seat->awake.store(false, std::memory_order_seq_cst);
         if (!wanted()) seat->calls.wait(heard, std::memory_order_acquire);
+        seat->placement.settle();
         found = wanted();
       }
       heard = seat->calls.load(std::memory_order_relaxed);
@@ -218,7 +230,7 @@ class Team final : Phases::Owners {
   Function function_ = nullptr;
   const void* context_ = nullptr;
   int caller_core_ = -1;
-  Clock::time_point last_small_{};
+  Clock::time_point last_end_{};
   Clock::time_point last_call_{};
   Clock::time_point last_loop_{};
 };
@@ -244,21 +256,20 @@ thread_local bool last_on_openmp = false;
 
 }  // namespace
 
-TeamLease::TeamLease(const Job& job) : small_(job.small) {
+TeamLease::TeamLease(const Job& job) {
   last_on_openmp = false;
   if (job.threads <= 1) return;
   Team& shared = team();
   if (!shared.try_acquire()) return;
   team_ = &shared;
-  count_ = shared.find_threads(job.threads, job.small);
-  if (job.small) count_ = shared.awake(count_);
+  count_ = shared.worth_using(shared.find_threads(job.threads, job.length), job.length);
   last_on_openmp = count_ > 1 && shared.on_openmp();
 }
 
 TeamLease::~TeamLease() {
   if (team_ == nullptr) return;
   Team& shared = *static_cast<Team*>(team_);
-  if (small_) shared.end_small();
+  shared.end();
   shared.release();
 }
 

@@ -63,10 +63,17 @@ class Worker {
   Interruptible* interruptible_;
 };
 
+// How a call compares with the time that it takes to wake a worker.
+enum class Length {
+  tiny,   // over before
+  brief,  // gains nothing
+  ample,
+};
+
 // What a call is worth.
 struct Job {
-  int threads = 1;     // at most
-  bool small = false;  // over before a sleeping worker is awake
+  int threads = 1;  // at most
+  Length length = Length::ample;
 };
 
 // Borrows the team for the duration of a call. When another thread has it, the lease is the caller alone:
@@ -104,7 +111,6 @@ class TeamLease {
 
   void* team_ = nullptr;
   int count_ = 1;
-  bool small_ = false;
 };
 
 // Whether the last job of the calling thread ran on the threads of an OpenMP runtime.

@@ -13,7 +13,7 @@ import click
 from fusedlstm import cli_options, ops
 from fusedlstm.benchmark import kernels, tables
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
-from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS, installed, offers
+from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
@@ -132,6 +132,11 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     callback=_shape,
     help="Sizes for --kernel, separated by commas: B,T,I,H or so.",
 )
+@click.option(
+    "--pauses",
+    is_flag=True,
+    help="Time calls with pauses between them, alone and beside busy processes, instead of tight loops.",
+)
 @click.option("--count", is_flag=True, help="With --kernel: count instructions, by perf or callgrind.")
 def bench_command(**options: Any) -> None:
     """Verify, then time this library and its peers on this machine.
@@ -164,6 +169,8 @@ def bench_command(**options: Any) -> None:
         options["instruction_set"] = ops.get_instruction_set()
         if options["kernel"] is not None:
             complete = kernels.bench_kernel(out, options)
+        elif options["pauses"]:
+            complete = _run_pauses(out, options)
         else:
             options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
             complete = _run(out, options)
@@ -186,12 +193,16 @@ def _check_combination(options: dict[str, Any]) -> None:
     if options["dtype"] in ("float16", "bfloat16"):
         raise click.UsageError(f"--dtype {options['dtype']} needs --device cuda")
     given = _given(options)
+    if options["pauses"]:
+        for name in ("seconds", "plot", "kernel"):
+            if name in given:
+                raise click.UsageError(f"--{name} cannot go with --pauses")
     if options["kernel"] is None:
         for name in ("shape", "count"):
             if name in given:
                 raise click.UsageError(f"--{name} needs --kernel")
         return
-    for name in ("workloads", "peers", "quick", "plot"):
+    for name in ("workloads", "peers", "quick", "plot", "pauses"):
         if name in given:
             raise click.UsageError(
                 f"--{name.rstrip('s') if name == 'workloads' else name} cannot go with --kernel"
@@ -285,6 +296,58 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
     }
     _write(out, content, options)
     return not missing and not refused and not any(result["failed"] for result in results)
+
+
+def _run_pauses(out: Console, options: dict[str, Any]) -> bool:
+    """Run workloads with pauses; tell whether every contender took part."""
+    from fusedlstm.benchmark.pauses import CALLS, PAUSED, QUICK_CALLS, pause_workload, print_pauses
+
+    dtype, threads = options["dtype"], options["threads"]
+    workloads = options["workloads"]
+    if not workloads:
+        workloads = [Workload.parse(name) for name in (PAUSED[:1] if options["quick"] else PAUSED)]
+    # Those of single steps beside whole calls of PyTorch would time the same thing twice.
+    peers = [name for name in options["peers"] if name not in ("torch-cell", "torch-padded")]
+    faces = [name for name in FACES if name != "fusedlstm-torch" or installed("torch")]
+    cores = pick_cores(threads)
+    ours = {"FUSEDLSTM_INSTRUCTION_SET": options["instruction_set"]}
+
+    def start(name: str, count: int) -> WorkerProcess:
+        return WorkerProcess(name, count, dtype, cores, PEERS[name].environment if name in PEERS else ours)
+
+    results: list[dict[str, Any]] = []
+    refused: dict[str, dict[str, str]] = {}
+    with tempfile.TemporaryDirectory(prefix="fusedlstm-bench-") as folder:
+        for workload in workloads:
+            try:
+                with out.status("starting", spinner="line") as status:
+                    result = pause_workload(
+                        workload,
+                        [*faces, *peers],
+                        start,
+                        Path(folder),
+                        cores=cores,
+                        dtype=dtype,
+                        threads=threads,
+                        calls=QUICK_CALLS if options["quick"] else CALLS,
+                        progress=status.update,
+                    )
+            except RefusedError as error:
+                refused[workload.name] = error.problems
+                _print_refusal(workload, error)
+                continue
+            results.append(result)
+            print_pauses(out, result)
+    content = {
+        "format": FORMAT,
+        "machine": describe_machine(),
+        "options": {"threads": threads, "dtype": dtype, "quick": options["quick"], "peers": peers},
+        "pauses": results,
+        "refused": refused,
+        "workloads": [],
+    }
+    _write(out, content, options)
+    return not refused and not any(result["failed"] for result in results)
 
 
 def _print_refusal(workload: Workload, error: RefusedError) -> None:

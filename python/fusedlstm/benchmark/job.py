@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["Contender", "Job", "Turn", "take_turn", "warm_up"]
+__all__ = ["Contender", "Job", "Turn", "take_pauses", "take_turn", "warm_up"]
 
 # Seconds. A sample is the mean over as many calls as last this long, far above the clock's resolution.
 SAMPLE_SECONDS = 1e-3
@@ -102,3 +102,35 @@ def take_turn(run: Callable[[], object], usual: float, seconds: float) -> Turn:
             run()
         samples.append((time.perf_counter() - start) / calls)
     return Turn(samples, (time.process_time() - busy) / (time.perf_counter() - begin))
+
+
+def take_pauses(
+    run: Callable[[], object], *, pause: float, calls: int, least: float, most: float
+) -> list[float]:
+    """Time calls one by one, with a pause before each.
+
+    Parameters
+    ----------
+    run
+        The call.
+    pause
+        Seconds of sleep before a call; 0 for a tight loop.
+    calls
+        How many to time. The first of them, a tenth but one at the least, are not kept.
+    least, most
+        Seconds. More calls are timed until the first are over, and no more once the second are.
+
+    Returns
+    -------
+    list of float
+        Seconds of each call.
+    """
+    samples: list[float] = []
+    begin = time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < most and (len(samples) < calls or elapsed < least):
+        if pause > 0:
+            time.sleep(pause)
+        start = time.perf_counter()
+        run()
+        samples.append(time.perf_counter() - start)
+    return samples[max(1, len(samples) // 10) :] or samples

@@ -106,6 +106,13 @@ class _Server:
         turn = take_turn(self.job.run, self.usual, request["seconds"])
         return {"samples": [sample / self.job.steps for sample in turn.samples], "cores": turn.cores}
 
+    def do_paused(self, request: dict[str, Any]) -> dict[str, Any]:
+        from fusedlstm.benchmark.job import take_pauses
+
+        assert self.job is not None
+        limits = {name: request[name] for name in ("pause", "calls", "least", "most")}
+        return {"samples": take_pauses(self.job.run, **limits)}
+
     def do_release(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         self.job = None
         return {}

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from fusedlstm.benchmark.job import Contender
     from fusedlstm.benchmark.workloads import Workload
 
-__all__ = ["OURS", "PEERS", "VARIANTS", "PeerInfo", "Variant", "installed", "make_contender", "offers"]
+__all__ = [
+    "FACES",
+    "OURS",
+    "PEERS",
+    "VARIANTS",
+    "PeerInfo",
+    "Variant",
+    "installed",
+    "make_contender",
+    "offers",
+]
 
 OURS = "fusedlstm"
 
@@ -93,6 +103,13 @@ VARIANTS: dict[str, Variant] = {
     "fusedlstm-checkpoints": Variant(("checkpoint",), checkpoint_every=100),
 }
 
+# This library through other faces, which take part where calls have pauses.
+FACES: dict[str, Variant] = {
+    "fusedlstm-predict": Variant(("forward",)),
+    "fusedlstm-stream": Variant(("step",), dtypes=("float32",)),
+    "fusedlstm-torch": Variant(("forward",)),
+}
+
 _KERAS_KINDS = ("forward", "training", "mnist")
 _BENCH_EXTRA = 'pip install "fusedlstm[bench]"'
 # Processors only: a graphics card that a framework may find is another benchmark.
@@ -146,7 +163,7 @@ def installed(name: str) -> bool:
 
 def offers(name: str, workload: Workload, dtype: str) -> bool:
     """Tell whether a contender takes part in a workload. `OURS` always does."""
-    contender = VARIANTS.get(name) or PEERS.get(name)
+    contender = VARIANTS.get(name) or FACES.get(name) or PEERS.get(name)
     return name == OURS if contender is None else contender.offers(workload, dtype)
 
 
@@ -162,6 +179,10 @@ def make_contender(name: str, threads: int, dtype: str) -> Contender:
         from fusedlstm.benchmark.peers.ours import Ours
 
         return Ours(threads, dtype, VARIANTS.get(name, Variant()))
+    if name in FACES:
+        from fusedlstm.benchmark.peers.faces import Faces
+
+        return Faces(name.removeprefix(f"{OURS}-"), threads, dtype)
     if name in ("torch", "torch-cell", "torch-padded"):
         from fusedlstm.benchmark.peers.torch import Torch
 
