@@ -3,6 +3,7 @@
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
 #   make test-simt [ARGS="-x"]                              CUDA kernels on a simulated GPU; a part of make test
+#   make fuzz  [SECONDS=600] [ARGS="onnx --first 1000000"]  change files at random and load them; a part of make test
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
 #              ONNX Runtime, Keras on JAX and, since they are large, only when named, PyTorch and TensorFlow
@@ -10,14 +11,14 @@
 #              as errors, and a table of their resources, which make test then checks; needs nvcc
 #   make warnings | sanitize | test-neon | clean       what CI runs besides
 #
-# CUDA=AUTO compiles the CUDA kernels into .venv's package where there is an nvcc, CUDA=ON insists, CUDA=OFF saves the
-# minutes. It is AUTO where there is an NVIDIA GPU, and OFF elsewhere.
+# CUDA=AUTO, the default, compiles the CUDA kernels into .venv's package for the GPUs that are here, where there is an nvcc
+# too; CUDA=ON insists, and without a GPU takes all architectures; CUDA=OFF saves the minutes.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CUDA ?= $(if $(wildcard /dev/nvidiactl /dev/dxg),AUTO,OFF)
+CUDA ?= AUTO
 # What `make warnings` compiles with. CMAKE_ARGS in the environment reaches every other build, pip's included.
 COMPILERS ?= g++ clang++
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
@@ -35,6 +36,12 @@ test: $(VENV)/installed-test build/simt/built
 test-simt: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
 
+# Cases are numbered: FIRST is another part of them each day.
+SECONDS ?= 600
+FIRST ?= $(shell date +%Y%m%d)000000
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) --first $(FIRST) $(ARGS)
+
 # The extension modules of the simulated GPU: tests find them in build/simt.
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
 	$(BIN)/cmake -S . -B build/simt $(CMAKE_BUILD) -DFUSEDLSTM_SIMT=ON -DFUSEDLSTM_CUDA=OFF $(CMAKE_ARGS) >/dev/null
@@ -46,7 +53,10 @@ cuda: build/cuda/resources.json
 
 # The compiler's report of every kernel's resources; beside it, the module.
 build/cuda/resources.json: bench/cuda_resources.py $(SIMT_SOURCES) | $(VENV)/installed-dev $(VENV)/installed-cuda-tools
-	$(BIN)/cmake -S . -B build/cuda $(CMAKE_BUILD) -DFUSEDLSTM_CUDA=ON -DFUSEDLSTM_CUDA_REPORT=ON -DFUSEDLSTM_WERROR=ON >/dev/null
+	@mkdir -p build
+	$(BIN)/cmake -S . -B build/cuda $(CMAKE_BUILD) -DFUSEDLSTM_CUDA=ON -DFUSEDLSTM_CUDA_ARCHITECTURES=all \
+	  -DFUSEDLSTM_CUDA_REPORT=ON -DFUSEDLSTM_WERROR=ON >build/cuda.log
+	@grep "CUDA kernels: compiled" build/cuda.log
 	$(BIN)/cmake --build build/cuda --target cuda
 	$(BIN)/python bench/cuda_resources.py --collect build/cuda $@
 
@@ -83,10 +93,10 @@ $(VENV)/chosen-cuda-$(CUDA): | $(BIN)/python
 	@rm -f $(VENV)/chosen-cuda-*
 	@touch $@
 
-# The package is built once per change of its sources; an extra then only adds what it needs. In a folder of its own,
-# since pip's remembers what it was last asked for.
+# The package is built once per change of its sources; an extra then only adds what it needs.
 $(VENV)/installed: $(SOURCES) $(VENV)/chosen-cuda-$(CUDA) | $(BIN)/python
-	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" SKBUILD_BUILD_DIR=build/make-{wheel_tag} $(PIP_INSTALL) .
+	@echo "Compiling fusedlstm takes some 3 minutes of one core; with CUDA kernels 2 more, and 1 for each architecture."
+	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" $(PIP_INSTALL) .
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed
@@ -94,5 +104,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test test-simt cuda lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-simt fuzz cuda lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ import click
 import numpy as np
 
 from fusedlstm import _core, ops
+from fusedlstm.io.atomic import write_file, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +106,9 @@ def draw(points: list[dict[str, Any]], path: Path, title: str) -> None:
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panels[0].set_ylabel("% of multiply-add peak, forward + backward")
     figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix[1:] or "png", dpi=130)
+    write_file(path, [picture.getbuffer()])
 
 
 @click.command(help=__doc__)
@@ -137,7 +141,7 @@ def main(threads: int | None, seconds: float, json_path: Path | None, plot_path:
     for cliff in cliffs(points):
         click.echo(f"cliff: {cliff}")
     if json_path is not None:
-        json_path.write_text(json.dumps(points, indent=1) + "\n", encoding="utf-8")
+        write_text(json_path, json.dumps(points, indent=1) + "\n")
     if plot_path is not None:
         title = f"{ops.get_instruction_set()}, {threads} thread{'s' if threads > 1 else ''}, float32, I = H"
         draw(points, plot_path, title)

@@ -202,6 +202,9 @@ def test_terminate_on_nan(capsys: pytest.CaptureFixture[str]) -> None:
         )
     assert history.epoch == [0]
     assert capsys.readouterr().out == "Batch 3: the loss is nan, training ends\n"
+    hook = callbacks.TerminateOnNaN(raise_error=True)
+    with np.errstate(invalid="ignore"), pytest.raises(RuntimeError, match="batch 0: the loss is nan"):
+        model.fit(x, Y, 2, verbose=0, shuffle=False, callbacks=hook)
 
 
 def test_csv_logger(tmp_path: Path) -> None:

@@ -246,6 +246,28 @@ def test_failed_write_at_the_end(data: Path, tmp_path: Path, monkeypatch: pytest
     assert "the results could not be written: disk full" in result.stderr
 
 
+def test_a_failed_write_leaves_the_other_files(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(fusedlstm.Sequential, "save", fail)
+    targets = ("--save", tmp_path / "a.safetensors", "--json", tmp_path / "a.json")
+    result = run("mnist", "--data", data, *SMALL, *targets)
+    assert result.exit_code == 1
+    assert "WARNING: not written: disk full" in result.stderr
+    assert "test accuracy" in result.stdout
+    assert results(tmp_path / "a.json")["epochs"] == 2
+
+
+def test_model_for_keras(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("h5py")
+    result = run("mnist", "--data", data, *SMALL, "--save", tmp_path / "a.keras")
+    assert result.exit_code == 0, result.output
+    assert fusedlstm.load_model(tmp_path / "a.keras").built
+
+
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False

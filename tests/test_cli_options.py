@@ -76,11 +76,14 @@ def test_bad_values(option: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("option", "target", "message"),
     [
-        ("--save", "none/a.safetensors", "cannot write into .*none: No such file"),
-        ("--save", "file/a.safetensors", "cannot write into .*file: Not a directory"),
+        ("--save", "none/a.safetensors", r"cannot write .*: No such file or directory \(.*none\)"),
+        ("--save", "file/a.safetensors", r"cannot write .*: Not a directory \(.*file"),
         ("--save", "folder.safetensors", "is a directory"),
-        ("--save", "a.h5", r"ends in \.safetensors"),
-        ("--json", "none/a.json", "cannot write into .*none: No such file"),
+        ("--save", "a.h5", r"ends in \.safetensors or \.keras"),
+        ("--save", "a.weights.h5", r"\.weights\.h5 is for Sequential\.save_weights"),
+        ("--json", "a" * 300, "File name too long"),
+        ("--report", "occupied", r"found a folder \(.*misclassified"),
+        ("--json", "none/a.json", r"cannot write .*: No such file or directory \(.*none\)"),
         ("--json", "folder.safetensors", "is a directory"),
         ("--report", "file", "is a file"),
         ("--report", "file/below", "cannot make the folder .*below: Not a directory"),
@@ -91,6 +94,7 @@ def test_bad_values(option: str, value: str) -> None:
 def test_bad_targets(tmp_path: Path, option: str, target: str, message: str) -> None:
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "occupied" / "misclassified.png").mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     result = run("mnist", option, tmp_path / target)
     assert result.exit_code == 2
@@ -118,17 +122,21 @@ def test_read_only_targets(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_work")
 def test_existing_file_that_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.json").write_text("old")
-    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)  # root may write everything
+    monkeypatch.setattr(os, "access", lambda _path, mode, **_: mode != os.W_OK)  # root may write everything
     result = run("mnist", "--json", tmp_path / "a.json")
     assert result.exit_code == 2
-    assert "is there and cannot be written" in " ".join(result.stderr.split())
+    assert "expected a file that can be written" in " ".join(result.stderr.split())
     assert (tmp_path / "a.json").read_text() == "old"
 
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("option", "target", "module", "extra"),
-    [("--save", "a.safetensors", "safetensors", "io"), ("--report", "report", "matplotlib", "report")],
+    [
+        ("--save", "a.safetensors", "safetensors", "io"),
+        ("--save", "a.keras", "h5py", "keras"),
+        ("--report", "report", "matplotlib", "report"),
+    ],
 )
 def test_missing_extras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, target: str, module: str, extra: str

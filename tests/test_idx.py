@@ -85,6 +85,8 @@ def test_write_refuses_other_arrays(tmp_path: Path) -> None:
 )
 def test_damaged_content(store: Callable[[bytes], Path], content: bytes, expected: str, found: str) -> None:
     path = store(content)
+    if path.suffix == ".gz" and content[4:8] == b"\xff" * 4:
+        expected, found = "content that takes at most", "max_bytes raises the limit"
     with pytest.raises(ValueError, match=rf"{path.name}: expected .*{expected}.*{found}"):
         read_idx(path, ndim=3)
 

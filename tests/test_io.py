@@ -217,7 +217,7 @@ def _edit(path: Path, change: Callable[[dict[str, Any], dict[str, Any], dict[str
         (lambda _t, _m, r: r["optimizer"].update(class_name="checks"), "got 'checks'"),
         (lambda _t, _m, r: r["loss"].update(module="os", class_name="system"), "os"),
         (lambda _t, _m, r: r["optimizer"]["config"].update(beta_1=2), "beta_1"),
-        (lambda _t, _m, r: r["seeds"].pop(), "zip"),
+        (lambda _t, _m, r: r["seeds"].pop(), "seeds: expected 4 random streams, got 3"),
         (lambda _t, _m, r: r.pop("metrics"), "metrics"),
     ],
 )

@@ -207,3 +207,54 @@ def test_bad_input(call: Any, error: type[Exception], message: str) -> None:
     model = LSTMClassifier(units=2, epochs=1).fit(X, Y)
     with pytest.raises(error, match=message):
         call(model)
+
+
+@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"batch_size": 0},
+        {"epochs": 2.5},
+        {"dropout": 1.0},
+        {"learning_rate": -1.0},
+        {"optimizer": "none"},
+        {"units": []},
+        {"early_stopping": True, "validation_fraction": 2.0},
+        {"early_stopping": True, "n_iter_no_change": 0},
+        {"verbose": 7},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_fit_that_fails_leaves_the_one_before(
+    estimator: Any, wrong: dict[str, Any], warm_start: bool
+) -> None:
+    model = estimator(units=4, epochs=1, random_state=0, warm_start=warm_start).fit(X, Y)
+    before, expected = dict(model.__dict__), model.predict(X)
+    model.set_params(**wrong)
+    try:
+        model.fit(2 * X[:, :, :2], 3 * Y + 1)
+    except (TypeError, ValueError):
+        model.set_params(**{name: before[name] for name in wrong})
+        assert model.__dict__ == before
+        np.testing.assert_array_equal(model.predict(X), expected)
+    else:
+        # Scikit-learn takes numbers that are not used, as those of a network that is there already.
+        assert warm_start
+
+
+def test_padding_of_nan() -> None:
+    """Whole steps of NaN are left out; a step with some NaN, and NaN without such padding, are refused."""
+    padded, zeros = X.copy(), X.copy()
+    padded[::2, 6:], zeros[::2, 6:] = np.nan, 0.0
+    options: dict[str, Any] = {"units": 4, "epochs": 2, "random_state": 0}
+    model = LSTMClassifier(padding_value=np.nan, **options).fit(padded, Y)
+    same = LSTMClassifier(padding_value=0.0, **options).fit(zeros, Y)
+    np.testing.assert_array_equal(model.predict_proba(padded), same.predict_proba(zeros))
+    padded[1, 2, 0] = np.nan
+    with pytest.raises(
+        ValueError, match=r"^X: expected steps whose features are all NaN or none, .* \(1, 2\)$"
+    ):
+        model.predict(padded)
+    with pytest.raises(ValueError, match="NaN"):
+        same.fit(padded, Y)

@@ -246,7 +246,7 @@ calls = [
     lambda: ops.dense_forward(c, b),
     lambda: ops.dense_backward(c, b, z),
     lambda: ops.dropout(c, 0.5, 1),
-    lambda: ops.sgd_update(b, b, None, learning_rate=0.0),
+    lambda: ops.sgd_update(b, b.copy(), None, learning_rate=0.0),
     lambda: ops.squared_norm(b),
     lambda: ops.layer_norm_forward(c),
     lambda: ops.embedding_forward([0, 1], c),

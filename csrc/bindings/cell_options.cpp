@@ -56,11 +56,11 @@ GivenOptions::GivenOptions(const py::object& options, Number number, Index units
 
 GivenOptions GivenOptions::copied() const {
   GivenOptions copy = *this;
-  const auto copy_array = [](py::object& array) {
-    if (!array.is_none()) array = array.attr("copy")();
+  const auto copy_array = [](Held& held) {
+    if (held) held = Held(held.array().attr("copy")());
   };
   copy_array(copy.peepholes_);
-  for (py::object& array : copy.norm_) copy_array(array);
+  for (Held& held : copy.norm_) copy_array(held);
   return copy;
 }
 

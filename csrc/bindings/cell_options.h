@@ -1,6 +1,7 @@
 // The cell's options as Python gives them.
 #pragma once
 
+#include <algorithm>
 #include <array>
 
 #include "checks.h"
@@ -18,10 +19,17 @@ class GivenOptions {
 
   // Whether there are options besides layer normalization.
   explicit operator bool() const { return given_; }
-  bool has_peepholes() const { return !peepholes_.is_none(); }
+  bool has_peepholes() const { return static_cast<bool>(peepholes_); }
   bool keeps_h() const { return given_ && values_.zoneout.h > 0; }
   bool has_zoneout() const { return keeps_h() || (given_ && values_.zoneout.c > 0); }
-  bool has_layer_norm() const { return !norm_[0].is_none(); }
+  bool has_layer_norm() const { return static_cast<bool>(norm_[0]); }
+
+  // Whether `is` holds for the peepholes or a parameter of layer normalization.
+  template <class Is>
+  bool any_array(const Is& is) const {
+    const auto there = [&](const Held& array) { return array && is(array); };
+    return there(peepholes_) || std::any_of(norm_.begin(), norm_.end(), there);
+  }
 
   // For a tape, which must not see later changes of arrays.
   GivenOptions copied() const;
@@ -31,27 +39,22 @@ class GivenOptions {
     const auto activation = [](const Activation<double>& f) {
       return Activation<T>{f.kind, static_cast<T>(f.alpha), static_cast<T>(f.beta)};
     };
-    return {activation(values_.gate),
-            activation(values_.candidate),
-            activation(values_.output),
-            data_or_null<T>(peepholes_),
-            static_cast<T>(values_.cell_clip),
-            values_.coupled,
-            values_.zoneout,
-            static_cast<T>(values_.gate_clip)};
+    return {activation(values_.gate), activation(values_.candidate),     activation(values_.output),
+            data_of<T>(peepholes_),   static_cast<T>(values_.cell_clip), values_.coupled,
+            values_.zoneout,          static_cast<T>(values_.gate_clip)};
   }
 
   template <class T>
   LayerNorm<T> layer_norm() const {
-    return {data_or_null<T>(norm_[0]), data_or_null<T>(norm_[1]), data_or_null<T>(norm_[2]),
-            data_or_null<T>(norm_[3]), static_cast<T>(epsilon_)};
+    return {data_of<T>(norm_[0]), data_of<T>(norm_[1]), data_of<T>(norm_[2]), data_of<T>(norm_[3]),
+            static_cast<T>(epsilon_)};
   }
 
  private:
   bool given_ = false;
   CellOptions<double> values_{};
-  py::object peepholes_ = py::none();
-  std::array<py::object, 4> norm_{py::none(), py::none(), py::none(), py::none()};
+  Held peepholes_;
+  std::array<Held, 4> norm_;
   double epsilon_ = 0.0;
 };
 

@@ -35,6 +35,11 @@ py::array c_order_copy(const char* name, const py::array& array, const char* exp
 
 }  // namespace
 
+void raise_memory(const std::string& got) {
+  PyErr_SetString(PyExc_MemoryError, ("x: expected sizes that there is memory for, got " + got).c_str());
+  throw py::error_already_set();
+}
+
 std::string type_name(const py::handle& object) {
   const py::type type = py::type::of(object);
   const auto name = py::cast<std::string>(type.attr("__name__"));
@@ -45,18 +50,27 @@ std::string type_name(const py::handle& object) {
   return name;
 }
 
-std::string shape_text(const py::array& array) {
+std::string shape_text(const std::vector<py::ssize_t>& shape) {
   std::string text = "(";
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
-    text += std::to_string(array.shape(i));
-    text += array.ndim() == 1 ? "," : i + 1 < array.ndim() ? ", " : "";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += std::to_string(shape[i]);
+    text += shape.size() == 1 ? "," : i + 1 < shape.size() ? ", " : "";
   }
   return text + ")";
+}
+
+std::string shape_text(const py::array& array) {
+  return shape_text({array.shape(), array.shape() + array.ndim()});
 }
 
 Number number_type(const char* name, const py::handle& object) {
   const char* expected = "a NumPy array of float32 or float64";
   if (!py::isinstance<py::array>(object)) raise_type(name, expected, type_name(object));
+  // A subclass may mean more than its numbers; one that does has masks.
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ &&
+      py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
+    raise_type(name, expected, type_name(object) + ", whose mask kernels would not see");
+  }
   const py::dtype dtype = py::reinterpret_borrow<py::array>(object).dtype();
   if (dtype.is(py::dtype::of<float>())) return Number::f32;
   if (dtype.is(py::dtype::of<double>())) return Number::f64;
@@ -102,47 +116,43 @@ py::array checked(const char* name, const py::handle& object, Number number,
   return array;
 }
 
-py::array readable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape) {
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
   const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1 || array.size() == 0;
-  if (rows && aligned_elements(array)) return array;
-  return c_order_copy(name, array, "an aligned array whose last dimension is contiguous");
+  if (rows && aligned_elements(array)) return Held(array);
+  return Held(c_order_copy(name, array, "an aligned array whose last dimension is contiguous"));
 }
 
-py::array contiguous(const char* name, const py::handle& object, Number number,
-                     std::initializer_list<Dim> shape) {
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
-  return direct(array) ? array : c_order_copy(name, array, direct_layout);
+  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
 }
 
-py::array writable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape) {
+Held optional_contiguous(const char* name, const py::handle& object, Number number,
+                         std::initializer_list<Dim> shape) {
+  return object.is_none() ? Held() : contiguous(name, object, number, shape);
+}
+
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
   py::array array = checked(name, object, number, shape);
   check_direct(name, array, true);
-  return array;
+  return Held(array);
 }
 
-py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
+Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
   py::array array = of_number(name, object, number);
-  return direct(array) ? array : c_order_copy(name, array, direct_layout);
+  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
 }
 
-py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                      bool written) {
+Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                 bool written) {
   py::array array = of_number(name, object, number);
   if (!std::equal(array.shape(), array.shape() + array.ndim(), like.shape(), like.shape() + like.ndim())) {
     raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
   }
   check_direct(name, array, written);
-  return array;
-}
-
-bool overlap(const py::array& a, const py::array& b) {
-  const char* first = static_cast<const char*>(a.data());
-  const char* second = static_cast<const char*>(b.data());
-  return first < second + b.nbytes() && second < first + a.nbytes();
+  return Held(array);
 }
 
 }  // namespace fusedlstm::bindings

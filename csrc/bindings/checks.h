@@ -4,7 +4,6 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
-#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,6 +11,7 @@
 
 #include "../cpu/buffer.h"
 #include "../lstm.h"
+#include "held.h"
 
 namespace fusedlstm::bindings {
 
@@ -21,6 +21,8 @@ enum class Number { f32, f64 };
 
 template <class T>
 inline constexpr Number number_of = sizeof(T) == sizeof(double) ? Number::f64 : Number::f32;
+
+inline Index bytes_of(Number number) { return number == Number::f64 ? 8 : 4; }
 
 inline const char* name_of(Number number) { return number == Number::f64 ? "float64" : "float32"; }
 
@@ -34,12 +36,16 @@ inline const char* name_of(Number number) { return number == Number::f64 ? "floa
   throw py::value_error(name + ": expected " + expected + ", got " + got);
 }
 
+// MemoryError; `got` names the sizes.
+[[noreturn]] void raise_memory(const std::string& got);
+
 // One dimension of an expected shape: its letter, and its length once it is known.
 struct Dim {
   const char* letter;
   Index length = -1;
 };
 
+std::string shape_text(const std::vector<py::ssize_t>& shape);
 std::string shape_text(const py::array& array);
 std::string type_name(const py::handle& object);
 
@@ -52,38 +58,26 @@ py::array checked(const char* name, const py::handle& object, Number number,
 
 // As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements,
 // the last dimension contiguous. An array that is not so is copied, or an error in strict mode.
-py::array readable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape);
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
 
 // As `readable`, in C order throughout.
-py::array contiguous(const char* name, const py::handle& object, Number number,
-                     std::initializer_list<Dim> shape);
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+
+// As `contiguous`, or none for None.
+Held optional_contiguous(const char* name, const py::handle& object, Number number,
+                         std::initializer_list<Dim> shape);
 
 // An array that will be written: C order and writable, never copied.
-py::array writable(const char* name, const py::handle& object, Number number,
-                   std::initializer_list<Dim> shape);
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
 
 // As `contiguous` for an array of any shape.
-py::array contiguous_of_any_shape(const char* name, const py::handle& object, Number number);
+Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number);
 
 // An array of the number type and of this shape, in C order and never copied; `written`: one that can be.
-py::array direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                      bool written);
+Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
+                 bool written);
 
-// Whether two C-contiguous arrays share memory.
-bool overlap(const py::array& a, const py::array& b);
-
-template <class T>
-const T* data_of(const py::array& array) {
-  return static_cast<const T*>(array.data());
-}
-
-// None as a null pointer, with the array, if any, kept alive by the caller.
-template <class T>
-const T* data_or_null(const py::object& array) {
-  return array.is_none() ? nullptr : data_of<T>(py::reinterpret_borrow<py::array>(array));
-}
-
+// Of an array that nobody else has yet; that of an argument is Held's.
 template <class T>
 T* mutable_data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));
@@ -95,25 +89,21 @@ inline constexpr Index large_array_bytes = Index{1} << 16;
 
 template <class T>
 py::array new_array(std::vector<py::ssize_t> shape) {
-  Index count = 1;
-  bool overflow = false;
-  for (const py::ssize_t length : shape) overflow = __builtin_mul_overflow(count, length, &count) || overflow;
-  // What is too large is NumPy's to refuse.
-  constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(T)};
-  if (overflow || count > most || count < large_array_bytes / Index{sizeof(T)}) {
-    return py::array_t<T>(std::move(shape));
+  CheckedSize bytes = Index{sizeof(T)};
+  for (const py::ssize_t length : shape) bytes = bytes * length;
+  if (!bytes.fits()) raise_value("x", "sizes of a result that fits 64 bits", "those of " + shape_text(shape));
+  // NumPy names the shape where it has no memory for it.
+  if (bytes.value() < large_array_bytes) return py::array_t<T>(std::move(shape));
+  std::unique_ptr<Buffer<T>> memory;
+  try {
+    memory = std::make_unique<Buffer<T>>(bytes.value() / Index{sizeof(T)});
+  } catch (const std::bad_alloc&) {
+    raise_memory("a result of shape " + shape_text(shape));
   }
-  auto memory = std::make_unique<Buffer<T>>(count);
   T* data = memory->data();
   const py::capsule owner(memory.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
   static_cast<void>(memory.release());
   return py::array_t<T>(std::move(shape), data, owner);
-}
-
-// Elements between neighbours of a dimension.
-template <class T>
-Index stride_of(const py::array& array, int dimension) {
-  return array.strides(dimension) / static_cast<Index>(sizeof(T));
 }
 
 // Calls body with a value-initialised T of the number type.

@@ -2,7 +2,9 @@
 #include "../cpu/dense.h"
 
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -11,22 +13,25 @@ namespace {
 py::array dense_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
   check_kernels();
   const Number number = number_type("x", x);
-  const py::array input = readable("x", x, number, {{"M"}, {"K"}});
+  const Held input = readable("x", x, number, {{"M"}, {"K"}});
   const Index K = input.shape(1);
-  const py::array weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
+  const Held weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
+  const Index M = input.shape(0);
   const Index N = weights.shape(1);
-  py::object b = bias;
-  if (!bias.is_none()) b = contiguous("bias", bias, number, {{"N", N}});
-  return with_number(number, [&](auto zero) {
-    using T = decltype(zero);
-    py::array y = new_array<T>({input.shape(0), N});
-    T* out = mutable_data<T>(y);
-    {
-      const py::gil_scoped_release nogil;
-      note_run(run_dense("dense_forward", input.shape(0), K, N, data_of<T>(input), stride_of<T>(input, 0),
-                         data_of<T>(weights), stride_of<T>(weights, 0), Index{1}, data_or_null<T>(b), out));
-    }
-    return y;
+  check_matrix_sizes("x", {"M", M}, {"K", K}, {"N", N});
+  const Held b = optional_contiguous("bias", bias, number, {{"N", N}});
+  return naming_sizes({{"M", M}, {"K", K}, {"N", N}}, [&] {
+    return with_number(number, [&](auto zero) {
+      using T = decltype(zero);
+      py::array y = new_array<T>({M, N});
+      T* out = mutable_data<T>(y);
+      {
+        const WithoutLock unlocked;
+        note_run(run_dense("dense_forward", M, K, N, data_of<T>(input), stride_of<T>(input, 0),
+                           data_of<T>(weights), stride_of<T>(weights, 0), Index{1}, data_of<T>(b), out));
+      }
+      return y;
+    });
   });
 }
 
@@ -34,32 +39,33 @@ py::tuple dense_backward(const py::object& x, const py::object& kernel, const py
                          bool use_bias) {
   check_kernels();
   const Number number = number_type("x", x);
-  const py::array input = readable("x", x, number, {{"M"}, {"K"}});
+  const Held input = readable("x", x, number, {{"M"}, {"K"}});
   const Index M = input.shape(0);
   const Index K = input.shape(1);
-  const py::array weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
+  const Held weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
   const Index N = weights.shape(1);
-  const py::array gradient = contiguous("dy", dy, number, {{"M", M}, {"N", N}});
-  return with_number(number, [&](auto zero) {
-    using T = decltype(zero);
-    py::object dx = py::none();
-    py::object dbias = py::none();
-    py::array dkernel = new_array<T>({K, N});
-    if (need_dx) dx = new_array<T>({M, K});
-    if (use_bias) dbias = new_array<T>({N});
-    T* dx_out = need_dx ? mutable_data<T>(py::reinterpret_borrow<py::array>(dx)) : nullptr;
-    T* dbias_out = use_bias ? mutable_data<T>(py::reinterpret_borrow<py::array>(dbias)) : nullptr;
-    T* dkernel_out = mutable_data<T>(dkernel);
-    {
-      const py::gil_scoped_release nogil;
-      if (need_dx) {
-        run_dense<T>("dense_backward", M, N, K, data_of<T>(gradient), N, data_of<T>(weights), Index{1},
-                     stride_of<T>(weights, 0), nullptr, dx_out);
+  check_matrix_sizes("x", {"M", M}, {"K", K}, {"N", N});
+  const Held gradient = contiguous("dy", dy, number, {{"M", M}, {"N", N}});
+  return naming_sizes({{"M", M}, {"K", K}, {"N", N}}, [&] {
+    return with_number(number, [&](auto zero) {
+      using T = decltype(zero);
+      py::array dkernel = new_array<T>({K, N});
+      const Held dx = need_dx ? Held(new_array<T>({M, K})) : Held();
+      const Held dbias = use_bias ? Held(new_array<T>({N})) : Held();
+      T* dx_out = mutable_data<T>(dx);
+      T* dbias_out = mutable_data<T>(dbias);
+      T* dkernel_out = mutable_data<T>(dkernel);
+      {
+        const WithoutLock unlocked;
+        if (need_dx) {
+          run_dense<T>("dense_backward", M, N, K, data_of<T>(gradient), N, data_of<T>(weights), Index{1},
+                       stride_of<T>(weights, 0), nullptr, dx_out);
+        }
+        note_run(run_dense_gradients(M, K, N, data_of<T>(input), stride_of<T>(input, 0), data_of<T>(gradient),
+                                     dkernel_out, dbias_out));
       }
-      note_run(run_dense_gradients(M, K, N, data_of<T>(input), stride_of<T>(input, 0), data_of<T>(gradient),
-                                   dkernel_out, dbias_out));
-    }
-    return py::make_tuple(dx, dkernel, dbias);
+      return py::make_tuple(dx.object(), dkernel, dbias.object());
+    });
   });
 }
 

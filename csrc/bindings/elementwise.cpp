@@ -1,10 +1,16 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
 #include <algorithm>
+#include <array>
 #include <functional>
+#include <limits>
+#include <tuple>
 
 #include "../cpu/dense.h"
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "overlap.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -14,13 +20,19 @@ KernelRun run_of(const char* operation, Number number, int threads) {
   return {operation, kernels().name, number == Number::f64, threads, false};
 }
 
+void check_cell_sizes(Index B, Index H) { check_sequence_sizes("c_prev", {B, 1, 0, H, H}, "H"); }
+
+// Rows without units are none.
+Index cell_rows(Index B, Index H) { return H > 0 ? B : 0; }
+
 py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
   check_kernels();
   const Number number = number_type("z", z);
-  const py::array state = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
+  const Held state = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = state.shape(0);
   const Index H = state.shape(1);
-  const py::array input = contiguous("z", z, number, {{"B", B}, {"4H", 4 * H}});
+  check_cell_sizes(B, H);
+  const Held input = contiguous("z", z, number, {{"B", B}, {"4H", 4 * H}});
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array h = new_array<T>({B, H});
@@ -31,10 +43,10 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
     T* gates_out = mutable_data<T>(gates);
     const auto run = kernels().of<T>().cell_forward;
     {
-      const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
-        run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out);
-      });
+      const WithoutLock unlocked;
+      const int threads = parallel(
+          cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1,
+          [&](Range rows) { run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out); });
       note_run(run_of("cell_forward", number, threads));
     }
     return py::make_tuple(h, c, gates);
@@ -45,28 +57,29 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
                         const py::object& dh, const py::object& dc) {
   check_kernels();
   const Number number = number_type("gates", gates);
-  const py::array previous = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
+  const Held previous = contiguous("c_prev", c_prev, number, {{"B"}, {"H"}});
   const Index B = previous.shape(0);
   const Index H = previous.shape(1);
-  const py::array activated = contiguous("gates", gates, number, {{"B", B}, {"4H", 4 * H}});
-  const py::array state = contiguous("c", c, number, {{"B", B}, {"H", H}});
-  const py::array dh_in = contiguous("dh", dh, number, {{"B", B}, {"H", H}});
-  py::object dc_in = dc;
-  if (!dc.is_none()) dc_in = contiguous("dc", dc, number, {{"B", B}, {"H", H}});
+  check_cell_sizes(B, H);
+  const Held activated = contiguous("gates", gates, number, {{"B", B}, {"4H", 4 * H}});
+  const Held state = contiguous("c", c, number, {{"B", B}, {"H", H}});
+  const Held dh_in = contiguous("dh", dh, number, {{"B", B}, {"H", H}});
+  const Held dc_in = optional_contiguous("dc", dc, number, {{"B", B}, {"H", H}});
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array dz = new_array<T>({B, 4 * H});
     py::array dc_prev = new_array<T>({B, H});
     T* dz_out = mutable_data<T>(dz);
     T* dc_out = mutable_data<T>(dc_prev);
-    const T* dc_data = data_or_null<T>(dc_in);
+    const T* dc_data = data_of<T>(dc_in);
     const auto run = kernels().of<T>().cell_backward;
     {
-      const py::gil_scoped_release nogil;
-      const int threads = parallel(B, elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
-        run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
-            dc_data, dz_out, dc_out);
-      });
+      const WithoutLock unlocked;
+      const int threads =
+          parallel(cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
+            run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
+                dc_data, dz_out, dc_out);
+          });
       note_run(run_of("cell_backward", number, threads));
     }
     return py::make_tuple(dz, dc_prev);
@@ -78,25 +91,27 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
                   const py::object& out_or_none) {
   check_kernels();
   const Number number = number_type("x", x);
-  const auto given = py::reinterpret_borrow<py::array>(x);
   if (!(rate >= 0.0 && rate < 1.0)) raise_value("rate", "a number in [0, 1)", std::to_string(rate));
+  const Held input = contiguous_of_any_shape("x", x, number);
+  const py::array given = input.array();
   if (given.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
   if (share_steps && given.ndim() != 3)
     raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
-  const py::array input = contiguous_of_any_shape("x", x, number);
-  const py::array target =
+  const Held target =
       !out_or_none.is_none()
           ? direct_like("out", out_or_none, number, given, true)
           : with_number(number, [&](auto zero) {
-              return new_array<decltype(zero)>({given.shape(), given.shape() + given.ndim()});
+              return Held(new_array<decltype(zero)>({given.shape(), given.shape() + given.ndim()}));
             });
-  if (overlap(target, input) && target.data() != input.data()) {
+  if (target.data() != input.data() &&
+      overlap(piece_of(target, bytes_of(number)), piece_of(input, bytes_of(number)))) {
     raise_value("out", "x itself or an array apart from it", "one that overlaps x");
   }
+  if (input.size() == 0) return target.array();  // Its other sizes may be of any magnitude.
   const Index features = given.shape(given.ndim() - 1);
   const Index steps = share_steps ? given.shape(1) : 1;
   const Index per_row = std::max<Index>(steps * features, 1);
-  const Index rows = given.size() / per_row;
+  const Index rows = input.size() / per_row;
   if (features > std::numeric_limits<std::uint32_t>::max())
     raise_value("x", "fewer than 2^32 features", "more");
   with_number(number, [&](auto zero) {
@@ -106,17 +121,18 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
     const Sequence<const T> source{data_of<T>(input), steps * features, features};
     T* out = mutable_data<T>(target);
     const auto run = kernels().of<T>().dropout;
-    const py::gil_scoped_release nogil;
+    const WithoutLock unlocked;
     const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range) {
       run(range, steps, features, share_steps, seed, threshold, scale, source, out);
     });
     note_run(run_of("dropout", number, threads));
   });
-  return target;
+  return target.array();
 }
 
 // An argument of an optimizer update: an array for each of `count` parameters, in a list, or the one itself
-// where the parameter is no list; or None for all.
+// where the parameter is no list; or None for all. What a list holds is taken out of it once, since other
+// threads may put in something else.
 class PerParam {
  public:
   PerParam(const char* name, const py::object& given, bool listed, std::size_t count)
@@ -124,7 +140,8 @@ class PerParam {
     if (given.is_none() || !listed) return;
     const std::string expected = "a list of " + std::to_string(count) + ", like param";
     if (!is_list(given)) raise_type(name, expected, type_name(given));
-    if (py::len(given) != count) raise_value(name, expected, "one of " + std::to_string(py::len(given)));
+    items_ = py::tuple(given);
+    if (items_.size() != count) raise_value(name, expected, "one of " + std::to_string(items_.size()));
   }
 
   static bool is_list(const py::object& object) {
@@ -133,7 +150,7 @@ class PerParam {
 
   py::object at(std::size_t i) const {
     if (given_.is_none() || !listed_) return given_;
-    return py::reinterpret_borrow<py::sequence>(given_)[i];
+    return items_[i];
   }
   std::string name(std::size_t i) const {
     return listed_ ? std::string(name_) + "[" + std::to_string(i) + "]" : std::string(name_);
@@ -141,8 +158,9 @@ class PerParam {
 
  private:
   const char* name_;
-  const py::object& given_;
+  py::object given_;
   bool listed_;
+  py::tuple items_;
 };
 
 // What an optimizer update is told of its arrays: of one parameter, those of one dtype and shape, all but the
@@ -165,37 +183,43 @@ class Update {
   PerParam slots(const char* name, const py::object& given) const { return {name, given, listed_, count_}; }
 
   // Calls make(zero of the number type, settings, param, grad, slot...), with null pointers for slots that
-  // are None, for each parameter. It returns what updates a range of it.
+  // are None, for each parameter. It returns what updates a range of it. Nothing but checks happens between
+  // the first check and the update: numbers that are objects with code of their own are asked before.
   template <class Make, class... Slots>
   void run(const Make& make, const Slots&... slots) {
+    const std::vector<double> scales = numbers(scales_);
     std::vector<Part> parts;
-    std::vector<py::array> used;
+    Arrays used;
     Number number = Number::f32;
     for (std::size_t i = 0; i < count_; ++i) {
       const std::string name = params_.name(i);
       const py::object object = params_.at(i);
       number = number_type(name.c_str(), object);
       const auto param = py::reinterpret_borrow<py::array>(object);
-      const auto like_param = [&](const PerParam& argument, bool written) {
-        return direct_like(argument.name(i).c_str(), argument.at(i), number, param, written);
+      const auto hold = [&](const PerParam& argument, bool written) -> const Held& {
+        const std::string own_name = argument.name(i);
+        return used.add(own_name, direct_like(own_name.c_str(), argument.at(i), number, param, written),
+                        number, written);
       };
-      like_param(params_, true);
-      used.push_back(param);
-      used.push_back(like_param(grads_, false));
       UpdateSettings own = settings_;
-      own.scale = PyFloat_AsDouble(scales_.at(i).ptr());
-      if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+      own.scale = scales[i];
       with_number(number, [&](auto zero) {
         using T = decltype(zero);
         const auto slot = [&](const PerParam& argument) -> T* {
-          return argument.at(i).is_none() ? nullptr : mutable_data<T>(like_param(argument, true));
+          return argument.at(i).is_none() ? nullptr : mutable_data<T>(hold(argument, true));
         };
-        const T* grad_data = data_of<T>(used.back());
-        parts.push_back({param.size(), make(zero, own, mutable_data<T>(param), grad_data, slot(slots)...)});
+        T* param_data = mutable_data<T>(hold(params_, true));
+        const T* grad_data = data_of<T>(hold(grads_, false));
+        // In braces, which keep the order of the slots.
+        const std::array<T*, sizeof...(slots)> slot_data{slot(slots)...};
+        parts.push_back(
+            {param.size(),
+             std::apply([&](auto... data) { return make(zero, own, param_data, grad_data, data...); },
+                        slot_data)});
       });
     }
-    check_apart(used);
-    const py::gil_scoped_release nogil;
+    used.check_apart();
+    const WithoutLock unlocked;
     const int threads = run_parts(parts);
     note_run(run_of(operation_, number, threads));
   }
@@ -205,6 +229,18 @@ class Update {
     Index size;
     std::function<void(Range)> run;
   };
+
+  std::vector<double> numbers(const PerParam& argument) const {
+    std::vector<double> result(count_);
+    for (std::size_t i = 0; i < count_; ++i) {
+      result[i] = PyFloat_AsDouble(argument.at(i).ptr());
+      if (PyErr_Occurred() == nullptr) continue;
+      if (PyErr_ExceptionMatches(PyExc_Exception) == 0) throw py::error_already_set();
+      PyErr_Clear();
+      raise_type(argument.name(i), "a number", type_name(argument.at(i)));
+    }
+    return result;
+  }
 
   // Threads share all parameters' elements as if they were one array, so that many small ones cost one call.
   // They meet at whole vectors.
@@ -225,19 +261,30 @@ class Update {
     });
   }
 
-  // Every second one is a parameter; one that came twice would be written by two threads at once.
-  static void check_apart(const std::vector<py::array>& used) {
-    std::vector<const py::array*> params;
-    for (std::size_t i = 0; i < used.size(); i += 2) params.push_back(&used[i]);
-    std::sort(params.begin(), params.end(), [](const py::array* a, const py::array* b) {
-      return std::less<const void*>()(a->data(), b->data());
-    });
-    for (std::size_t i = 1; i < params.size(); ++i) {
-      if (overlap(*params[i - 1], *params[i])) {
-        raise_value("param", "arrays apart from each other", "two that share memory");
-      }
+  // The arrays of an update with their names, held until it is done.
+  class Arrays {
+   public:
+    const Held& add(const std::string& name, Held array, Number number, bool written) {
+      names_.push_back(name);
+      pieces_.push_back({piece_of(array, bytes_of(number)), written});
+      arrays_.push_back(std::move(array));
+      return arrays_.back();
     }
-  }
+
+    // An array that is written twice, or read and written, would hold what neither update means, and by two
+    // threads at once. Gradients may share memory among themselves.
+    void check_apart() const {
+      const auto [before, after] = first_conflict(pieces_);
+      if (before == pieces_.size()) return;
+      raise_value(names_[after], "memory apart from the other arrays'",
+                  "an array that shares memory with " + names_[before]);
+    }
+
+   private:
+    std::vector<std::string> names_;
+    std::vector<Held> arrays_;
+    std::vector<UsedPiece> pieces_;
+  };
 
   const char* operation_;
   bool listed_;
@@ -302,10 +349,10 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
 double squared_norm(const py::object& a) {
   check_kernels();
   const Number number = number_type("a", a);
-  const py::array values = contiguous_of_any_shape("a", a, number);
+  const Held values = contiguous_of_any_shape("a", a, number);
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
-    const py::gil_scoped_release nogil;
+    const WithoutLock unlocked;
     return kernels().of<T>().squared_norm({0, values.size()}, data_of<T>(values));
   });
 }

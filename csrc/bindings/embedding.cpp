@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -22,13 +24,18 @@ std::string index_text(const py::array& array, Index flat) {
   return "(" + text + (array.ndim() == 1 ? ",)" : ")");
 }
 
-void check_ids(const std::string& name, const Ids& ids, Index rows) {
-  const Index* data = ids.data();
+// The numbers, all of them in [0, rows). A copy: another thread may write others into the array while a
+// kernel goes by these to rows of the table.
+Buffer<Index> checked_ids(const std::string& name, const Ids& ids, Index rows) {
+  Buffer<Index> copy(ids.size());
+  std::copy_n(ids.data(), ids.size(), copy.data());
   for (Index n = 0; n < ids.size(); ++n) {
-    if (data[n] >= 0 && data[n] < rows) continue;
+    const Index id = copy.data()[n];
+    if (id >= 0 && id < rows) continue;
     raise_value(name, "whole numbers in [0, " + std::to_string(rows) + ")",
-                std::to_string(data[n]) + " at index " + index_text(ids, n));
+                std::to_string(id) + " at index " + index_text(ids, n));
   }
+  return copy;
 }
 
 std::vector<py::ssize_t> with_features(const Ids& ids, Index features) {
@@ -39,17 +46,18 @@ std::vector<py::ssize_t> with_features(const Ids& ids, Index features) {
 
 py::array embedding_forward(const Ids& ids, const py::object& table) {
   const Number number = number_type("table", table);
-  const py::array rows = contiguous("table", table, number, {{"V"}, {"E"}});
+  const Held rows = contiguous("table", table, number, {{"V"}, {"E"}});
   const Index E = rows.shape(1);
-  check_ids("ids", ids, rows.shape(0));
+  const Buffer<Index> numbers = checked_ids("ids", ids, rows.shape(0));
+  const Index count = ids.size();
   check_kernels();
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array y = new_array<T>(with_features(ids, E));
     T* out = mutable_data<T>(y);
     {
-      const py::gil_scoped_release nogil;
-      note_run(run_gather(ids.data(), ids.size(), E, data_of<T>(rows), out));
+      const WithoutLock unlocked;
+      note_run(run_gather(numbers.data(), count, E, data_of<T>(rows), out));
     }
     return y;
   });
@@ -57,23 +65,27 @@ py::array embedding_forward(const Ids& ids, const py::object& table) {
 
 py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
   const Number number = number_type("dy", dy);
-  const py::array gradient = contiguous_of_any_shape("dy", dy, number);
-  const py::ssize_t last = gradient.ndim() - 1;
-  const Index E = last >= 0 ? gradient.shape(last) : 0;
-  if (last != ids.ndim() || !std::equal(ids.shape(), ids.shape() + last, gradient.shape())) {
+  const Held gradient = contiguous_of_any_shape("dy", dy, number);
+  const py::array given = gradient.array();
+  const py::ssize_t last = given.ndim() - 1;
+  const Index E = last >= 0 ? given.shape(last) : 0;
+  if (last != ids.ndim() || !std::equal(ids.shape(), ids.shape() + last, given.shape())) {
     raise_value("dy", "the shape of ids, " + shape_text(ids) + ", and one axis more",
-                "shape " + shape_text(gradient));
+                "shape " + shape_text(given));
   }
   if (rows < 1) raise_value("rows", "a positive number", std::to_string(rows));
-  check_ids("ids", ids, rows);
+  check_matrix_sizes("rows", {"V", rows}, {"E", E}, {"E", E});
+  const Buffer<Index> numbers = checked_ids("ids", ids, rows);
+  const Index count = ids.size();
   check_kernels();
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array dtable = new_array<T>({rows, E});
+    if (E == 0) return dtable;  // However many rows it has.
     T* out = mutable_data<T>(dtable);
     {
-      const py::gil_scoped_release nogil;
-      note_run(run_scatter(ids.data(), ids.size(), E, rows, data_of<T>(gradient), out));
+      const WithoutLock unlocked;
+      note_run(run_scatter(numbers.data(), count, E, rows, data_of<T>(gradient), out));
     }
     return dtable;
   });
@@ -82,7 +94,8 @@ py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
 }  // namespace
 
 void bind_embedding(py::module_& module) {
-  module.def("check_ids", &check_ids);
+  module.def("check_ids",
+             [](const std::string& name, const Ids& ids, Index rows) { checked_ids(name, ids, rows); });
   module.def("embedding_forward", &embedding_forward);
   module.def("embedding_backward", &embedding_backward);
 }

@@ -3,7 +3,9 @@
 
 #include "../cpu/dense.h"
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -12,8 +14,8 @@ namespace {
 // What both directions take, checked.
 struct LayerNormCall {
   Number number;
-  py::array x;
-  py::object gamma;  // (N) or None
+  Held x;
+  Held gamma;  // (N) or none
   double epsilon;
 
   LayerNormCall(const py::object& given_x, const py::object& given_gamma, double given_epsilon)
@@ -22,6 +24,7 @@ struct LayerNormCall {
         gamma(optional_row("gamma", given_gamma)),
         epsilon(given_epsilon) {
     check_kernels();
+    check_matrix_sizes("x", {"M", x.shape(0)}, {"N", x.shape(1)}, {"N", x.shape(1)});
     if (!(epsilon > 0.0 && std::isfinite(epsilon))) {
       raise_value("epsilon", "a positive number", std::to_string(epsilon));
     }
@@ -29,19 +32,18 @@ struct LayerNormCall {
 
   Index rows() const { return x.shape(0); }
   Index features() const { return x.shape(1); }
-  py::object optional_row(const char* name, const py::object& row) const {
-    if (row.is_none()) return row;
-    return contiguous(name, row, number, {{"N", features()}});
+  Held optional_row(const char* name, const py::object& row) const {
+    return optional_contiguous(name, row, number, {{"N", features()}});
   }
 
   template <class T>
   LayerNormProblem<T> problem() const {
     LayerNormProblem<T> p{};
-    p.rows = rows();
+    p.rows = features() > 0 ? rows() : 0;
     p.features = features();
     p.x = data_of<T>(x);
     p.x_stride = stride_of<T>(x, 0);
-    p.gamma = data_or_null<T>(gamma);
+    p.gamma = data_of<T>(gamma);
     p.epsilon = static_cast<T>(epsilon);
     return p;
   }
@@ -50,15 +52,15 @@ struct LayerNormCall {
 py::array layer_norm_forward(const py::object& x, const py::object& gamma, const py::object& beta,
                              double epsilon) {
   const LayerNormCall call(x, gamma, epsilon);
-  const py::object offset = call.optional_row("beta", beta);
+  const Held offset = call.optional_row("beta", beta);
   return with_number(call.number, [&](auto zero) {
     using T = decltype(zero);
     py::array y = new_array<T>({call.rows(), call.features()});
     LayerNormProblem<T> p = call.problem<T>();
-    p.beta = data_or_null<T>(offset);
+    p.beta = data_of<T>(offset);
     p.y = mutable_data<T>(y);
     {
-      const py::gil_scoped_release nogil;
+      const WithoutLock unlocked;
       note_run(run_layer_norm(p));
     }
     return y;
@@ -68,23 +70,22 @@ py::array layer_norm_forward(const py::object& x, const py::object& gamma, const
 py::tuple layer_norm_backward(const py::object& x, const py::object& gamma, const py::object& dy,
                               double epsilon, bool need_dx) {
   const LayerNormCall call(x, gamma, epsilon);
-  const py::array gradient = contiguous("dy", dy, call.number, {{"M", call.rows()}, {"N", call.features()}});
+  const Held gradient = contiguous("dy", dy, call.number, {{"M", call.rows()}, {"N", call.features()}});
   return with_number(call.number, [&](auto zero) {
     using T = decltype(zero);
-    py::object dx = py::none();
-    if (need_dx) dx = new_array<T>({call.rows(), call.features()});
+    const Held dx = need_dx ? Held(new_array<T>({call.rows(), call.features()})) : Held();
     py::array dgamma = new_array<T>({call.features()});
     py::array dbeta = new_array<T>({call.features()});
     LayerNormProblem<T> p = call.problem<T>();
     p.dy = data_of<T>(gradient);
-    if (need_dx) p.dx = mutable_data<T>(py::reinterpret_borrow<py::array>(dx));
+    p.dx = mutable_data<T>(dx);
     T* dgamma_out = mutable_data<T>(dgamma);
     T* dbeta_out = mutable_data<T>(dbeta);
     {
-      const py::gil_scoped_release nogil;
+      const WithoutLock unlocked;
       note_run(run_layer_norm_gradients(p, dgamma_out, dbeta_out));
     }
-    return py::make_tuple(dx, dgamma, dbeta);
+    return py::make_tuple(dx.object(), dgamma, dbeta);
   });
 }
 

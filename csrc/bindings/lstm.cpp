@@ -4,7 +4,10 @@
 #include <algorithm>
 
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "overlap.h"
+#include "sizes.h"
 #include "strict.h"
 #include "tape.h"
 
@@ -14,10 +17,10 @@ namespace {
 // The arguments of forward besides x and the weights, checked.
 struct ForwardCall {
   RealSteps real;
-  py::object h0;
-  py::object c0;
+  Held h0;
+  Held c0;
   GivenOptions options;
-  py::object recurrent_mask;
+  Held recurrent_mask;
   bool training;
   bool return_sequences;
   bool go_backwards;
@@ -25,7 +28,7 @@ struct ForwardCall {
 };
 
 template <class T>
-py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall& call) {
+py::tuple forward(const Weights& weights, const Held& x, const ForwardCall& call) {
   const Panels<T> panels = weights.panels<T>();
   const Sizes n{x.shape(0), x.shape(1), weights.inputs(), weights.units(), weights.outputs()};
   const Index B = n.batch;
@@ -38,13 +41,12 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
 
   py::array h_last = new_array<T>({B, R});
   py::array c_last = new_array<T>({B, H});
-  py::object y = py::none();
-  if (whole_y) y = new_array<T>({B, n.steps, R});
+  const Held y = whole_y ? Held(new_array<T>({B, n.steps, R})) : Held();
   const Buffer<T> hidden = whole_y ? Buffer<T>() : Buffer<T>(2 * outputs);
   const auto kept = std::make_shared<TapeMemory<T>>();
   TapeMemory<T>& memory = *kept;
   memory.panels = panels;
-  const bool dropping = !call.recurrent_mask.is_none();
+  const bool dropping = static_cast<bool>(call.recurrent_mask);
   Index tape_bytes = 0;
   if (whole_tape) {
     const Index gates = gate_tape_size(*panels, n);
@@ -67,13 +69,13 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   p.sizes = n;
   p.timeline = call.real.timeline(n.steps);
   p.x = sequence_of<T>(x, call.go_backwards);
-  p.h0 = data_or_null<T>(call.h0);
+  p.h0 = data_of<T>(call.h0);
   const CellOptions<T> options = call.options.template typed<T>();
   p.options = call.options ? &options : nullptr;
   const LayerNorm<T> layer_norm = call.options.template layer_norm<T>();
   p.layer_norm = call.options.has_layer_norm() ? &layer_norm : nullptr;
   p.norm = memory.norm.tape();
-  p.recurrent_mask = data_or_null<T>(call.recurrent_mask);
+  p.recurrent_mask = data_of<T>(call.recurrent_mask);
   const Buffer<T> one_m = panels->projects() && !whole_tape ? Buffer<T>(states) : Buffer<T>();
   p.m = whole_tape ? HiddenStates<T>{{memory.m.data(), H, states}, Slots::steps}
                    : HiddenStates<T>{{one_m.data(), H, 0}, Slots::steps};
@@ -81,18 +83,18 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   p.dropped = whole_tape ? HiddenStates<T>{{memory.dropped.data(), n.steps * R, R}, Slots::steps}
                          : HiddenStates<T>{{two_dropped.data(), R, outputs}, Slots::two};
   if (whole_y) {
-    p.h = {{mutable_data<T>(py::reinterpret_borrow<py::array>(y)), n.steps * R, R}, Slots::times};
+    p.h = {{mutable_data<T>(y), n.steps * R, R}, Slots::times};
   } else {
     p.h = {{hidden.data(), R, outputs}, Slots::two};
   }
-  const T* first_c = data_or_null<T>(call.c0);
+  const T* first_c = data_of<T>(call.c0);
   T* h_out = mutable_data<T>(h_last);
   T* c_out = mutable_data<T>(c_last);
   p.cells = whole_tape ? memory.cells.data() : c_out;
   p.cells_step = whole_tape ? states : 0;
   p.gates = memory.gates.data();
   {
-    const py::gil_scoped_release nogil;
+    const WithoutLock unlocked;
     if (first_c != nullptr) {
       std::copy_n(first_c, states, p.cells);
     } else {
@@ -112,10 +114,10 @@ py::tuple forward(const Weights& weights, const py::array& x, const ForwardCall&
   if (call.training) {
     tape = py::cast(
         std::make_unique<Tape>(Tape{number_of<T>, n, weights.outputs_letter(), call.go_backwards,
-                                    weights.use_bias(), x, whole_tape ? y : py::none(), call.h0, call.real,
+                                    weights.use_bias(), x, whole_tape ? y : Held(), call.h0, call.real,
                                     call.options.copied(), call.recurrent_mask, kept, tape_bytes}));
   }
-  return py::make_tuple(call.return_sequences ? y : py::none(), h_last, c_last, tape);
+  return py::make_tuple(call.return_sequences ? y.object() : py::none(), h_last, c_last, tape);
 }
 
 py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::object& lengths,
@@ -125,29 +127,34 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
                        bool go_backwards, Index checkpoint_every) {
   check_kernels();
   const Number number = weights.number();
-  const py::array input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
+  const Held input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   if (training && weights.storage() != Storage::full) {
     raise_value("weights", "full storage for training", std::string(name_of(weights.storage())));
   }
   const Index B = input.shape(0);
   const Index H = weights.units();
   const Dim R{weights.outputs_letter(), weights.outputs()};
-  const py::object h = optional_state("h0", h0, number, B, R);
-  const py::object c = optional_state("c0", c0, number, B, {"H", H});
+  const Sizes sizes{B, input.shape(1), weights.inputs(), H, R.length};
+  check_sequence_sizes("x", sizes, R.letter);
+  const Held h = optional_contiguous("h0", h0, number, {{"B", B}, R});
+  const Held c = optional_contiguous("c0", c0, number, {{"B", B}, {"H", H}});
   const RealSteps real(lengths, mask, zero_output_for_mask, go_backwards, B, input.shape(1));
-  const py::object dropping = optional_state("recurrent_mask", recurrent_mask, number, B, R);
+  const Held dropping = optional_contiguous("recurrent_mask", recurrent_mask, number, {{"B", B}, R});
   if (checkpoint_every < 0) {
     raise_value("checkpoint_every", "0 or a positive number of steps", std::to_string(checkpoint_every));
   }
   const GivenOptions given(options, number, H, zoneout_seed);
   const ForwardCall call{
       real, h, c, given, dropping, training, return_sequences, go_backwards, checkpoint_every};
-  return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
+  return naming_sizes(sizes, R.letter, [&] {
+    return with_number(number, [&](auto zero) { return forward<decltype(zero)>(weights, input, call); });
+  });
 }
 
 template <class T>
-py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc, bool need_dx,
+py::tuple backward(Tape& tape, const Held& dy, const Held& dh, const Held& dc, bool need_dx,
                    bool need_dweights, bool keep) {
+  tape.check_unused();  // Another thread may have used it while arguments were copied.
   const Sizes& n = tape.sizes;
   const Index B = n.batch;
   const Index H = n.units;
@@ -156,8 +163,7 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const Index outputs = B * R;
   py::array dh0 = new_array<T>({B, R});
   py::array dc0 = new_array<T>({B, H});
-  py::object dx = py::none();
-  if (need_dx) dx = new_array<T>({B, n.steps, n.inputs});
+  const Held dx = need_dx ? Held(new_array<T>({B, n.steps, n.inputs})) : Held();
 
   const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   BackwardProblem<T> p{};
@@ -183,12 +189,17 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   p.sizes = n;
   p.timeline = tape.real.timeline(n.steps);
   p.x = sequence_of<T>(tape.x, tape.go_backwards);
-  p.h0 = data_or_null<T>(tape.h0);
+  p.h0 = data_of<T>(tape.h0);
   // Gates that a gradients' tape or another pass still reads stay as they are: two shares are the tape's and
   // this one.
   const bool in_place = !keep && memory.use_count() == 2;
   const Index gates_size = in_place ? 0 : gate_tape_size(*memory->panels, n);
   const auto gradients = std::make_shared<GradientMemory<T>>();
+  const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
+  // Outputs that repeat a state hand their gradients on to it.
+  const bool repeats = tape.real.repeats() && static_cast<bool>(dy);
+  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * outputs) : Buffer<T>();
+  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(outputs) : Buffer<T>();
   if (!in_place) gradients->gates = Buffer<T>(gates_size);
   std::unique_ptr<GradientTape> kept;
   if (keep) {
@@ -205,35 +216,28 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
   const LayerNorm<T> layer_norm = tape.options.layer_norm<T>();
   p.layer_norm = tape.options.has_layer_norm() ? &layer_norm : nullptr;
   p.norm = memory->norm.tape();
-  p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
+  p.recurrent_mask = data_of<T>(tape.recurrent_mask);
   p.dropped = {{memory->dropped.data(), n.steps * R, R}, Slots::steps};
   p.m = {{memory->m.data(), H, states}, Slots::steps};
-  const Buffer<T> dh_kept = tape.options.keeps_h() ? Buffer<T>(outputs) : Buffer<T>();
   p.dh_kept = dh_kept.data();
-  if (!tape.y.is_none()) {
-    p.h = {sequence_of<T>(py::reinterpret_borrow<py::array>(tape.y), false), Slots::times};
-  }
+  if (tape.y) p.h = {sequence_of<T>(tape.y, false), Slots::times};
   p.cells = memory->cells.data();
   p.activated = memory->gates.data();
   p.gates = in_place ? memory->gates.data() : gradients->gates.data();
   p.dh_steps = gradients->dh.data();
   p.dc_steps = gradients->dc.data();
-  if (!dy.is_none()) p.dy = sequence_of<T>(py::reinterpret_borrow<py::array>(dy), false);
-  p.dh = data_or_null<T>(dh);
+  if (dy) p.dy = sequence_of<T>(dy, false);
+  p.dh = data_of<T>(dh);
   p.dc = mutable_data<T>(dc0);
   p.dh0 = mutable_data<T>(dh0);
-  T* dx_data = need_dx ? mutable_data<T>(py::reinterpret_borrow<py::array>(dx)) : nullptr;
+  T* dx_data = mutable_data<T>(dx);
   if (need_dx) {
-    const Sequence<const T> view = sequence_of<T>(py::reinterpret_borrow<py::array>(dx), tape.go_backwards);
+    const Sequence<const T> view = sequence_of<T>(dx, tape.go_backwards);
     p.dx = {const_cast<T*>(view.data), view.row, view.step};
   }
-  const T* last_dc = data_or_null<T>(dc);
-  // Outputs that repeat a state hand their gradients on to it.
-  const bool repeats = tape.real.repeats() && p.dy;
-  const Buffer<T> gathered = repeats ? Buffer<T>(n.steps * outputs) : Buffer<T>();
-  const Buffer<T> repeated_h0 = repeats ? Buffer<T>(outputs) : Buffer<T>();
-  {
-    const py::gil_scoped_release nogil;
+  const T* last_dc = data_of<T>(dc);
+  try {
+    const WithoutLock unlocked;
     if (repeats) {
       std::fill_n(repeated_h0.data(), outputs, T(0));
       tape.real.gather_gradients(p.dy, gathered.data(), repeated_h0.data(), B, n.steps, R);
@@ -250,10 +254,15 @@ py::tuple backward(Tape& tape, const py::object& dy, const py::object& dh, const
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
     for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
+  } catch (const std::bad_alloc&) {
+    // Memory for the pass is taken before anything on the tape is overwritten.
+    std::get<TapeShare<T>>(tape.memory) = memory;
+    tape.used = false;
+    throw;
   }
   const py::object gradient_tape = keep ? py::cast(std::move(kept)) : py::none();
-  return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection, dlayer_norm,
-                        gradient_tape);
+  return py::make_tuple(dx.object(), dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection,
+                        dlayer_norm, gradient_tape);
 }
 
 py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, const py::object& dc,
@@ -263,18 +272,20 @@ py::tuple lstm_backward(Tape& tape, const py::object& dy, const py::object& dh, 
   if (keep) tape.check_differentiable();
   const Sizes& n = tape.sizes;
   const Dim R{tape.outputs_letter, n.outputs};
-  py::object dy_view = dy;
-  if (!dy.is_none()) dy_view = readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, R});
-  const py::object dh_view = optional_state("dh", dh, tape.number, n.batch, R);
-  const py::object dc_view = optional_state("dc", dc, tape.number, n.batch, {"H", n.units});
-  return with_number(tape.number, [&](auto zero) {
-    return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
+  const Held dy_view =
+      dy.is_none() ? Held() : readable("dy", dy, tape.number, {{"B", n.batch}, {"T", n.steps}, R});
+  const Held dh_view = optional_contiguous("dh", dh, tape.number, {{"B", n.batch}, R});
+  const Held dc_view = optional_contiguous("dc", dc, tape.number, {{"B", n.batch}, {"H", n.units}});
+  return naming_sizes(n, tape.outputs_letter, [&] {
+    return with_number(tape.number, [&](auto zero) {
+      return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
+    });
   });
 }
 
 template <class T>
-void step(const Weights& weights, const py::array& x, const py::array& h, const py::array& c,
-          const GivenOptions& given, const py::array& h_out, const py::array& c_out) {
+void step(const Weights& weights, const Held& x, const Held& h, const Held& c, const GivenOptions& given,
+          const Held& h_out, const Held& c_out) {
   const Panels<T> panels = weights.panels<T>();  // A share: update() may come meanwhile.
   ForwardProblem<T> p{};
   p.sizes = {x.shape(0), 1, weights.inputs(), weights.units(), weights.outputs()};
@@ -285,7 +296,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   p.cells = mutable_data<T>(c_out);
   T* h_target = mutable_data<T>(h_out);
   // Units still read the old state while others write the new one.
-  const bool in_place = overlap(h_out, h);
+  const bool in_place = h_out.data() == h.data();
   const Buffer<T> fresh = in_place ? Buffer<T>(outputs) : Buffer<T>();
   p.h = {{in_place ? fresh.data() : h_target, p.sizes.outputs, 0}, Slots::steps};
   const Buffer<T> m = panels->projects() ? Buffer<T>(states) : Buffer<T>();
@@ -296,7 +307,7 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   const LayerNorm<T> layer_norm = given.layer_norm<T>();
   p.layer_norm = given.has_layer_norm() ? &layer_norm : nullptr;
   const T* c_prev = data_of<T>(c);
-  const py::gil_scoped_release nogil;
+  const WithoutLock unlocked;
   if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
   KernelRun run = run_forward(*panels, p);
   run.operation = "lstm_step";
@@ -304,37 +315,64 @@ void step(const Weights& weights, const py::array& x, const py::array& h, const 
   if (in_place) std::copy_n(fresh.data(), outputs, h_target);
 }
 
+// An array that a step writes may be the state that it replaces, and shares memory with nothing else that the
+// step reads or writes. Arguments that had to be copied are read from the copies.
+void check_out(const char* name, const Held& out, const char* state_name, const Held& state,
+               std::initializer_list<std::pair<const char*, const Held*>> others, const Held& x,
+               const GivenOptions& options, Number number) {
+  const Index element = bytes_of(number);
+  const Piece piece = piece_of(out, element);
+  const auto refuse = [&](const std::string& other) {
+    raise_value(name, std::string(state_name) + " itself or memory that no other argument has",
+                "some that it shares with " + other);
+  };
+  if (overlap(piece, rows_of(x, element))) refuse("x");
+  if (out.data() != state.data() && overlap(piece, piece_of(state, element))) refuse(state_name);
+  for (const auto& [other, array] : others) {
+    if (overlap(piece, piece_of(*array, element))) refuse(other);
+  }
+  if (options.any_array([&](const Held& array) { return overlap(piece, piece_of(array, element)); })) {
+    refuse("options");
+  }
+}
+
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
                     const py::object& options, const py::object& out) {
   check_kernels();
   const Number number = weights.number();
-  const py::array input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
+  const Held input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
   const Index B = input.shape(0);
   const Index H = weights.units();
   const Dim R{weights.outputs_letter(), weights.outputs()};
-  const py::array h_in = contiguous("h", h, number, {{"B", B}, R});
-  const py::array c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
+  const Sizes sizes{B, 1, weights.inputs(), H, R.length};
+  check_sequence_sizes("x", sizes, R.letter);
+  const Held h_in = contiguous("h", h, number, {{"B", B}, R});
+  const Held c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
   const GivenOptions given(options, number, H, py::none());
-  return with_number(number, [&](auto zero) {
-    using T = decltype(zero);
-    if (out.is_none()) {
-      const py::tuple fresh = py::make_tuple(new_array<T>({B, R.length}), new_array<T>({B, H}));
-      step<T>(weights, input, h_in, c_in, given, fresh[0], fresh[1]);
-      return fresh;
-    }
+  py::tuple pair;
+  Held h_new;
+  Held c_new;
+  if (!out.is_none()) {
     if (!py::isinstance<py::tuple>(out) || py::len(out) != 2) {
       raise_type("out", "a tuple of two arrays", type_name(out));
     }
-    const auto pair = py::reinterpret_borrow<py::tuple>(out);
-    const py::array h_new = writable("out[0]", pair[0], number, {{"B", B}, R});
-    const py::array c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
-    if (overlap(h_new, c_new) || overlap(h_new, input) || overlap(c_new, input) || overlap(h_new, c_in) ||
-        overlap(c_new, h_in) || (overlap(c_new, c_in) && c_new.data() != c_in.data())) {
-      raise_value("out", "arrays apart from each other and from x (each may be h or c itself)",
-                  "overlapping ones");
-    }
-    step<T>(weights, input, h_in, c_in, given, h_new, c_new);
-    return pair;
+    pair = py::reinterpret_borrow<py::tuple>(out);
+    h_new = writable("out[0]", pair[0], number, {{"B", B}, R});
+    c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
+    check_out("out[0]", h_new, "h", h_in, {{"c", &c_in}}, input, given, number);
+    check_out("out[1]", c_new, "c", c_in, {{"h", &h_in}, {"out[0]", &h_new}}, input, given, number);
+  }
+  return naming_sizes(sizes, R.letter, [&] {
+    return with_number(number, [&](auto zero) {
+      using T = decltype(zero);
+      if (!h_new) {
+        h_new = Held(new_array<T>({B, R.length}));
+        c_new = Held(new_array<T>({B, H}));
+        pair = py::make_tuple(h_new.object(), c_new.object());
+      }
+      step<T>(weights, input, h_in, c_in, given, h_new, c_new);
+      return pair;
+    });
   });
 }
 

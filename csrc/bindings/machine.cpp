@@ -1,12 +1,16 @@
 // Instruction sets, threads, what ran last, and the machine's multiply-add peak.
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <chrono>
+#include <optional>
 
+#include "../cpu/cores.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/openmp.h"
 #include "../cpu/team.h"
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
 #include "weights.h"
 
@@ -33,6 +37,10 @@ std::string last_kernel() {
   return text;
 }
 
+std::atomic<bool> threads_were_set{false};
+
+std::string why_num_threads() { return threads_were_set ? "set_num_threads" : default_threads().why; }
+
 double measure_peak(const std::string& dtype, int threads, double seconds) {
   if (dtype != "float32" && dtype != "float64")
     raise_value("dtype", "'float32' or 'float64'", "'" + dtype + "'");
@@ -43,7 +51,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
     raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
   const KernelSet& set = kernels();
   const auto run = dtype == "float64" ? set.f64.multiply_adds : set.f32.multiply_adds;
-  const py::gil_scoped_release nogil;
+  const WithoutLock unlocked;
   using Clock = std::chrono::steady_clock;
   constexpr Index rounds = 20'000;
   TeamLease team({.threads = threads});
@@ -75,10 +83,23 @@ void bind_machine(py::module_& module) {
   module.def("get_instruction_set", [] { return kernels().name; });
   module.def(
       "set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
-  module.def("get_num_threads", &num_threads);
+  module.def("get_num_threads", &num_threads, "Return how many threads a call may use.");
+  module.def(
+      "why_num_threads", &why_num_threads,
+      "Return what decided `get_num_threads`: \"set_num_threads\", a variable of the environment, or what\n"
+      "limits the cores, such as \"affinity mask: 1 of 2 cores\" or \"cgroup quota 1.5\".");
+  module.def("openmp_threads", &openmp_threads, py::arg("text"));
+  module.def("cgroup_quota", &cgroup_quota, py::arg("root"));
   module.def(
       "set_num_threads",
-      [](const py::int_& count) {
+      [](const std::optional<py::int_>& given) {
+        if (!given) {
+          forget_default_threads();
+          set_num_threads(0);
+          threads_were_set = false;
+          return;
+        }
+        const py::int_& count = *given;
         int overflow = 0;
         const long value = PyLong_AsLongAndOverflow(count.ptr(), &overflow);
         if (overflow != 0 || value < 1 || value > max_threads) {
@@ -86,8 +107,12 @@ void bind_machine(py::module_& module) {
                       py::cast<std::string>(py::str(count)));
         }
         set_num_threads(static_cast<int>(value));
+        threads_were_set = true;
       },
-      py::arg("count"));
+      py::arg("count"),
+      "Let calls use up to `count` threads, 1 to 1024, or with None as many as the environment and the "
+      "cores\n"
+      "of the process say now. Raises ValueError for other numbers, TypeError for what is none.");
   module.def("join_openmp", &join_openmp, py::arg("library"));
   module.def("leave_openmp", &leave_openmp);
   module.def("last_kernel", &last_kernel);

@@ -5,8 +5,11 @@
 PYBIND11_MODULE(_core, module) {
   module.doc() = "Compiled kernels of fusedlstm; use them through fusedlstm.ops.";
   fusedlstm::configure_from_environment();
+  fusedlstm::bindings::bind_build(module);
   fusedlstm::bindings::bind_strict(module);
   fusedlstm::bindings::bind_machine(module);
+  fusedlstm::bindings::bind_overlap(module);
+  fusedlstm::bindings::bind_sizes(module);
   fusedlstm::bindings::bind_weights(module);
   fusedlstm::bindings::bind_lstm(module);
   fusedlstm::bindings::bind_second_order(module);

@@ -7,6 +7,7 @@
 
 namespace fusedlstm::bindings {
 
+void bind_build(pybind11::module_& module);
 void bind_weights(pybind11::module_& module);
 void bind_lstm(pybind11::module_& module);
 void bind_second_order(pybind11::module_& module);
@@ -14,6 +15,8 @@ void bind_dense(pybind11::module_& module);
 void bind_layer_norm(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
+void bind_overlap(pybind11::module_& module);
+void bind_sizes(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);
 void bind_strict(pybind11::module_& module);
 

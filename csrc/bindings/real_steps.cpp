@@ -1,6 +1,7 @@
 #include "real_steps.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace fusedlstm::bindings {
 namespace {

@@ -2,7 +2,9 @@
 #include "../cpu/second_order.h"
 
 #include "checks.h"
+#include "gil.h"
 #include "module.h"
+#include "sizes.h"
 #include "strict.h"
 #include "tape.h"
 
@@ -10,41 +12,41 @@ namespace fusedlstm::bindings {
 namespace {
 
 // A direction as Python gives it: arrays like the arguments of forward, or None for what does not move.
-struct GivenDirection {
-  py::object x;
-  py::object kernel;
-  py::object recurrent_kernel;
-  py::object bias;
-  py::object h0;
-  py::object c0;
-  py::object peepholes;
+// `Array` is py::object, or Held once it is checked.
+template <class Array>
+struct DirectionOf {
+  Array x;
+  Array kernel;
+  Array recurrent_kernel;
+  Array bias;
+  Array h0;
+  Array c0;
+  Array peepholes;
 
   template <class T>
   Direction<T> typed(bool go_backwards) const {
     Direction<T> direction{};
-    if (!x.is_none()) direction.x = sequence_of<T>(py::reinterpret_borrow<py::array>(x), go_backwards);
-    const auto rows = [](const py::object& matrix, const T** data, Index* stride) {
-      if (matrix.is_none()) return;
-      const auto array = py::reinterpret_borrow<py::array>(matrix);
-      *data = data_of<T>(array);
-      *stride = stride_of<T>(array, 0);
-    };
-    rows(kernel, &direction.kernel, &direction.kernel_stride);
-    rows(recurrent_kernel, &direction.recurrent_kernel, &direction.recurrent_stride);
-    direction.bias = data_or_null<T>(bias);
-    direction.h0 = data_or_null<T>(h0);
-    direction.c0 = data_or_null<T>(c0);
-    direction.peepholes = data_or_null<T>(peepholes);
+    if (x) direction.x = sequence_of<T>(x, go_backwards);
+    direction.kernel = data_of<T>(kernel);
+    direction.kernel_stride = stride_of<T>(kernel, 0);
+    direction.recurrent_kernel = data_of<T>(recurrent_kernel);
+    direction.recurrent_stride = stride_of<T>(recurrent_kernel, 0);
+    direction.bias = data_of<T>(bias);
+    direction.h0 = data_of<T>(h0);
+    direction.c0 = data_of<T>(c0);
+    direction.peepholes = data_of<T>(peepholes);
     return direction;
   }
 };
 
 // `prefix` comes before the arguments' names in errors.
-GivenDirection checked_direction(const std::string& prefix, const GivenDirection& given, const Tape& tape) {
+using GivenDirection = DirectionOf<Held>;
+GivenDirection checked_direction(const std::string& prefix, const DirectionOf<py::object>& given,
+                                 const Tape& tape) {
   const Sizes& n = tape.sizes;
   const auto check = [&](const char* name, const py::object& array, std::initializer_list<Dim> shape,
-                         auto& how) -> py::object {
-    return array.is_none() ? array : how((prefix + name).c_str(), array, tape.number, shape);
+                         auto& how) {
+    return array.is_none() ? Held() : how((prefix + name).c_str(), array, tape.number, shape);
   };
   const auto refuse = [&](const char* name, const py::object& array, bool there, const char* why) {
     if (!there && !array.is_none()) raise_value(prefix + name, std::string("None ") + why, "an array");
@@ -85,7 +87,7 @@ class TangentRun {
     p.h0 = direction_.h0;
     p.h = {{mutable_data<T>(y), n.steps * n.units, n.units}, Slots::times};
     p.options = tape.options ? &options_ : nullptr;
-    p.recurrent_mask = data_or_null<T>(tape.recurrent_mask);
+    p.recurrent_mask = data_of<T>(tape.recurrent_mask);
     p.peepholes_dot = direction_.peepholes;
     const bool dropping = p.recurrent_mask != nullptr;
     if (steps) {
@@ -105,9 +107,8 @@ class TangentRun {
     primal.sizes = n;
     primal.timeline = p.timeline;
     primal.x = sequence_of<T>(tape.x, tape.go_backwards);
-    primal.h0 = data_or_null<T>(tape.h0);
-    T* hidden = mutable_data<T>(py::reinterpret_borrow<py::array>(tape.y));
-    primal.h = {{hidden, n.steps * n.units, n.units}, Slots::times};
+    primal.h0 = data_of<T>(tape.h0);
+    primal.h = {{mutable_data<T>(tape.y), n.steps * n.units, n.units}, Slots::times};
     primal.cells = memory.cells.data();
     primal.cells_step = states;
     primal.gates = memory.gates.data();
@@ -152,7 +153,7 @@ py::tuple jvp(const Tape& tape, const GivenDirection& given) {
   const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   TangentRun<T> tangents(tape, *memory, given, false);
   {
-    const py::gil_scoped_release nogil;
+    const WithoutLock unlocked;
     tangents.run();
   }
   return py::make_tuple(tangents.y, tangents.h, tangents.c);
@@ -167,7 +168,9 @@ py::tuple lstm_jvp(const Tape& tape, const py::object& x, const py::object& kern
   const Tape own = tape;  // A share: a backward pass may come meanwhile.
   const GivenDirection given =
       checked_direction("", {x, kernel, recurrent_kernel, bias, h0, c0, peepholes}, own);
-  return with_number(own.number, [&](auto zero) { return jvp<decltype(zero)>(own, given); });
+  return naming_sizes(own.sizes, own.outputs_letter, [&] {
+    return with_number(own.number, [&](auto zero) { return jvp<decltype(zero)>(own, given); });
+  });
 }
 
 template <class T>
@@ -183,9 +186,9 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
   py::array drecurrent = new_array<T>({H, 4 * H});
   py::array dh0 = new_array<T>({n.batch, H});
   py::array dc0 = new_array<T>({n.batch, H});
-  py::object dx = py::none();
-  py::object dbias = py::none();
-  py::object dpeepholes = py::none();
+  const Held dx = need_dx ? Held(new_array<T>({n.batch, n.steps, n.inputs})) : Held();
+  const Held dbias = tape.use_bias ? Held(new_array<T>({4 * H})) : Held();
+  const Held dpeepholes = tape.options.has_peepholes() ? Held(new_array<T>({3, H})) : Held();
 
   const TangentProblem<T>& along = tangents.p;
   const ForwardProblem<T>& primal = along.primal;
@@ -208,21 +211,11 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
   p.dkernel = mutable_data<T>(dkernel);
   p.drecurrent_kernel = mutable_data<T>(drecurrent);
   if (need_dx) {
-    const py::array array = new_array<T>({n.batch, n.steps, n.inputs});
-    const Sequence<const T> view = sequence_of<T>(array, tape.go_backwards);
+    const Sequence<const T> view = sequence_of<T>(dx, tape.go_backwards);
     p.dx = {const_cast<T*>(view.data), view.row, view.step};
-    dx = array;
   }
-  if (tape.use_bias) {
-    const py::array array = new_array<T>({4 * H});
-    p.dbias = mutable_data<T>(array);
-    dbias = array;
-  }
-  if (tape.options.has_peepholes()) {
-    const py::array array = new_array<T>({3, H});
-    p.dpeepholes = mutable_data<T>(array);
-    dpeepholes = array;
-  }
+  p.dbias = mutable_data<T>(dbias);
+  p.dpeepholes = mutable_data<T>(dpeepholes);
   p.gate_gradients = first.gates.data();
   p.cells_dot = along.cells;
   p.x_dot = along.x;
@@ -230,9 +223,9 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
   p.h_dot = {{along.h.states.data, n.steps * H, H}, Slots::times};
   p.dropped_dot = {{along.dropped.states.data, n.steps * H, H}, Slots::steps};
   p.peepholes_dot = along.peepholes_dot;
-  T* dx_data = need_dx ? mutable_data<T>(py::reinterpret_borrow<py::array>(dx)) : nullptr;
+  T* dx_data = mutable_data<T>(dx);
   {
-    const py::gil_scoped_release nogil;
+    const WithoutLock unlocked;
     std::fill_n(p.dc, states, T(0));
     tangents.run();
     note_run(run_second_backward(*memory.panels, tangents.packed(), p));
@@ -240,8 +233,8 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
       tape.real.clear_others(dx_data, n.batch, n.steps, n.inputs, tape.go_backwards);
     }
   }
-  return py::make_tuple(tangents.y, tangents.h, tangents.c, dx, dkernel, drecurrent, dbias, dh0, dc0,
-                        dpeepholes);
+  return py::make_tuple(tangents.y, tangents.h, tangents.c, dx.object(), dkernel, drecurrent, dbias.object(),
+                        dh0, dc0, dpeepholes.object());
 }
 
 py::tuple lstm_second_backward(const GradientTape& tape, const py::object& ddx, const py::object& ddkernel,
@@ -251,8 +244,10 @@ py::tuple lstm_second_backward(const GradientTape& tape, const py::object& ddx, 
   check_kernels();
   const GivenDirection given = checked_direction(
       "dd", {ddx, ddkernel, ddrecurrent_kernel, ddbias, ddh0, ddc0, ddpeepholes}, tape.forward);
-  return with_number(tape.forward.number,
-                     [&](auto zero) { return second_backward<decltype(zero)>(tape, given, need_dx); });
+  return naming_sizes(tape.forward.sizes, tape.forward.outputs_letter, [&] {
+    return with_number(tape.forward.number,
+                       [&](auto zero) { return second_backward<decltype(zero)>(tape, given, need_dx); });
+  });
 }
 
 }  // namespace

@@ -34,12 +34,12 @@ struct Tape {
   const char* outputs_letter;
   bool go_backwards;
   bool use_bias;
-  py::array x;
-  py::object y;   // None with checkpoints
-  py::object h0;  // None for zeros
+  Held x;
+  Held y;   // none with checkpoints
+  Held h0;  // none for zeros
   RealSteps real;
   GivenOptions options;
-  py::object recurrent_mask;  // (B,R) or None
+  Held recurrent_mask;  // (B,R) or none
   std::variant<TapeShare<float>, TapeShare<double>> memory;
   Index bytes;
   bool used = false;
@@ -54,7 +54,7 @@ struct Tape {
     const auto refuse = [](bool there, const std::string& what) {
       if (there) raise_value("tape", "one without " + what + " for second derivatives", "one with " + what);
     };
-    refuse(y.is_none(), "checkpoints");
+    refuse(!y, "checkpoints");
     refuse(std::visit([](const auto& own) { return own->panels->projects(); }, memory), "a projection");
     refuse(options.has_zoneout(), "zoneout");
     refuse(options.has_layer_norm(), "layer normalization");
@@ -101,19 +101,13 @@ void copy_last_states(const ForwardProblem<T>& p, T* h, T* c) {
 }
 
 template <class T>
-Sequence<const T> sequence_of(const py::array& array, bool backwards) {
+Sequence<const T> sequence_of(const Held& array, bool backwards) {
   Sequence<const T> view{data_of<T>(array), stride_of<T>(array, 0), stride_of<T>(array, 1)};
   if (backwards && array.shape(1) > 0) {
     view.data += (array.shape(1) - 1) * view.step;
     view.step = -view.step;
   }
   return view;
-}
-
-inline py::object optional_state(const char* name, const py::object& state, Number number, Index batch,
-                                 const Dim& size) {
-  if (state.is_none()) return state;
-  return contiguous(name, state, number, {{"B", batch}, size});
 }
 
 }  // namespace fusedlstm::bindings

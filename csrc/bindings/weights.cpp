@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gil.h"
 #include "module.h"
 
 namespace fusedlstm::bindings {
@@ -31,7 +32,7 @@ Storage storage_named(const py::object& name, Number number) {
   return storage;
 }
 
-void check_finite(const char* name, const py::array& array) {
+void check_finite(const char* name, const Held& array) {
   const float* data = data_of<float>(array);
   for (Index i = 0; i < array.shape(0); ++i) {
     const float* row = data + i * stride_of<float>(array, 0);
@@ -86,13 +87,13 @@ void Weights::update(const py::object& kernel, const py::object& recurrent_kerne
 void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
                    const py::object& projection) {
   check_sizes(inputs_, units_, outputs_);
-  const py::array r = readable("recurrent_kernel", recurrent_kernel, number_,
-                               {{outputs_letter(), outputs_}, {"4H", 4 * units_}});
-  const py::array k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
+  const Held r = readable("recurrent_kernel", recurrent_kernel, number_,
+                          {{outputs_letter(), outputs_}, {"4H", 4 * units_}});
+  const Held k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
   const bool has_bias = !bias.is_none();
-  const py::array b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : py::array();
-  const py::array p =
-      projects_ ? readable("projection", projection, number_, {{"H", units_}, {"R", outputs_}}) : py::array();
+  const Held b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : Held();
+  const Held p =
+      projects_ ? readable("projection", projection, number_, {{"H", units_}, {"R", outputs_}}) : Held();
   if (storage_ == Storage::int8) {
     if (projects_) check_finite("projection", p);
     check_finite("recurrent_kernel", r);
@@ -102,14 +103,10 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
     using T = decltype(zero);
     Panels<T> fresh;
     {
-      const py::gil_scoped_release nogil;
-      const typename LstmPanels<T>::Source source{data_of<T>(k),
-                                                  stride_of<T>(k, 0),
-                                                  data_of<T>(r),
-                                                  stride_of<T>(r, 0),
-                                                  has_bias ? data_of<T>(b) : nullptr,
-                                                  projects_ ? data_of<T>(p) : nullptr,
-                                                  projects_ ? stride_of<T>(p, 0) : 0};
+      const WithoutLock unlocked;
+      const typename LstmPanels<T>::Source source{data_of<T>(k),      stride_of<T>(k, 0), data_of<T>(r),
+                                                  stride_of<T>(r, 0), data_of<T>(b),      data_of<T>(p),
+                                                  stride_of<T>(p, 0)};
       fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, outputs_, source, storage_);
     }
     panels_ = std::move(fresh);
@@ -130,6 +127,30 @@ py::tuple Weights::unpack() const {
   });
 }
 
+template <class T>
+py::array Weights::per_column(typename LstmPanels<T>::PerColumn which, Index count) const {
+  py::array columns = new_array<T>({count});
+  panels<T>()->unpack(which, mutable_data<T>(columns));
+  return columns;
+}
+
+py::object Weights::bias() const {
+  if (!use_bias_) return py::none();
+  return with_number(number_, [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    return per_column<T>(LstmPanels<T>::PerColumn::bias, 4 * units_);
+  });
+}
+
+py::object Weights::factors() const {
+  if (storage_ != Storage::int8) return py::none();
+  using Column = LstmPanels<float>::PerColumn;
+  const py::array kernel = per_column<float>(Column::input_scale, 4 * units_);
+  const py::array recurrent_kernel = per_column<float>(Column::recurrent_scale, 4 * units_);
+  if (!projects_) return py::make_tuple(kernel, recurrent_kernel);
+  return py::make_tuple(kernel, recurrent_kernel, per_column<float>(Column::projection_scale, outputs_));
+}
+
 void bind_weights(py::module_& module) {
   py::class_<Weights>(module, "LSTMWeights")
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
@@ -139,6 +160,8 @@ void bind_weights(py::module_& module) {
       .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
            py::arg("bias") = py::none(), py::kw_only(), py::arg("projection") = py::none())
       .def("unpack", &Weights::unpack)
+      .def_property_readonly("bias", &Weights::bias)
+      .def_property_readonly("factors", &Weights::factors)
       .def_property_readonly("inputs", &Weights::inputs)
       .def_property_readonly("units", &Weights::units)
       .def_property_readonly("outputs", &Weights::outputs)

@@ -22,6 +22,8 @@ class Weights {
   void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
               const py::object& projection);
   py::tuple unpack() const;
+  py::object bias() const;     // a copy, or None
+  py::object factors() const;  // of int8 weights: those of each matrix's columns; else None
 
   Number number() const { return number_; }
   Storage storage() const { return storage_; }
@@ -43,6 +45,8 @@ class Weights {
  private:
   void pack(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
             const py::object& projection);
+  template <class T>
+  py::array per_column(typename LstmPanels<T>::PerColumn which, Index count) const;
 
   Number number_;
   Storage storage_ = Storage::full;

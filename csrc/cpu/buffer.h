@@ -3,9 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <new>
 #include <utility>
 
-#include "../lstm.h"
+#include "checked.h"
 
 namespace fusedlstm {
 
@@ -13,12 +14,20 @@ namespace fusedlstm {
 void* take_memory(std::size_t bytes);
 void give_memory(void* memory) noexcept;
 
+// Memory for `count` elements. Throws std::bad_alloc for a number of bytes that 64 bits do not hold, too.
+template <class T>
+T* take_elements(Index count) {
+  const CheckedSize bytes = CheckedSize(count) * Index{sizeof(T)};
+  // The allocator adds a header and fills up to whole lines.
+  if (!(bytes + 4096).fits()) throw std::bad_alloc();
+  return static_cast<T*>(take_memory(static_cast<std::size_t>(bytes.value())));
+}
+
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(Index count)
-      : data_(static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)))) {}
+  explicit Buffer(Index count) : data_(take_elements<T>(count)) {}
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)) {}
   Buffer& operator=(Buffer&& other) noexcept {
     std::swap(data_, other.data_);

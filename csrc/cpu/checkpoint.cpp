@@ -9,7 +9,10 @@ namespace fusedlstm {
 template <class T>
 Checkpoints<T>::Checkpoints(const LstmPanels<T>& panels, const Sizes& sizes, Index every) : sizes_(sizes) {
   const Index unit = GradientBlocks(sizes.batch, panels.set().template of<T>().block).steps;
-  every_ = (every + unit - 1) / unit * unit;
+  // A window beyond the sequence is the whole of it, and so is that of an empty batch, which has nothing to
+  // keep.
+  const Index whole = std::max<Index>(sizes.steps, 1);
+  every_ = ((sizes.batch > 0 ? std::min(every, whole) : whole) + unit - 1) / unit * unit;
   windows_ = std::max<Index>(1, (sizes.steps + every_ - 1) / every_);
   states_ = Buffer<T>(states_size());
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "cores.h"
 #include "team.h"
 
 namespace fusedlstm {
@@ -71,9 +72,10 @@ std::vector<const KernelSet*> usable_sets() {
   return sets;
 }
 
+// Never destroyed: daemon threads may still compute while the process ends.
 const std::vector<const KernelSet*>& usable() {
-  static const std::vector<const KernelSet*> sets = usable_sets();
-  return sets;
+  static const auto* sets = new std::vector<const KernelSet*>(usable_sets());
+  return *sets;
 }
 
 std::atomic<const KernelSet*> current{nullptr};
@@ -126,8 +128,9 @@ void configure_from_environment() {
       throw std::invalid_argument("FUSEDLSTM_NUM_THREADS: expected a number from 1 to " +
                                   std::to_string(max_threads) + ", got '" + std::string(value) + "'");
     }
-    set_num_threads(count);
+    set_threads_of_environment(count);
   }
+  default_threads();  // here, since other threads may have been given cores of their own
 }
 
 }  // namespace fusedlstm

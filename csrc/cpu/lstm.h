@@ -71,6 +71,10 @@ class LstmPanels {
   // where there is one, in C order.
   void unpack(T* kernel, T* recurrent_kernel, T* projection) const;
 
+  // The bias, or the factors of int8 weights, one number for each column of that matrix in C order.
+  enum class PerColumn { bias, input_scale, recurrent_scale, projection_scale };
+  void unpack(PerColumn which, T* columns) const;
+
  private:
   const Kernels<T>& kernels() const { return set_->of<T>(); }
   Index columns() const { return 4 * kernels().width; }

@@ -108,7 +108,7 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
   T* data = transposed_.load(std::memory_order_acquire);
   if (data == nullptr) {
     const Index size = gate_size + unit_panels * outputs_ * columns();
-    T* fresh = static_cast<T*>(take_memory(static_cast<std::size_t>(size) * sizeof(T)));
+    T* fresh = take_elements<T>(size);
     const GatePanels<T> gates = view<T>();
     team.share([&](int share) {
       const auto own = [&](Index panels) { return share_of(panels, share, team.count()); };
@@ -169,6 +169,21 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
       });
     case Storage::int8:
       return unpack_all(view<std::int8_t>(), [](std::int8_t value) { return static_cast<T>(value); });
+  }
+}
+
+template <class T>
+void LstmPanels<T>::unpack(PerColumn which, T* out) const {
+  const Index width = kernels().width;
+  const T* source = columns_.data() + static_cast<Index>(which) * gate_panels() * columns();
+  if (which == PerColumn::projection_scale) {
+    std::copy_n(source, outputs_, out);
+    return;
+  }
+  for (Index gate = 0; gate < 4; ++gate) {
+    for (Index unit = 0; unit < units_; ++unit) {
+      *out++ = source[unit / width * columns() + gate * width + unit % width];
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "cores.h"
 #include "interrupt.h"
 #include "openmp.h"
 #include "pause.h"
@@ -285,10 +286,8 @@ void TeamLease::run_erased(Function function, const void* context, bool interrup
 bool last_job_on_openmp() { return last_on_openmp; }
 
 int num_threads() {
-  static const int usable = static_cast<int>(std::thread::hardware_concurrency());
   const int limit = thread_limit.load(std::memory_order_relaxed);
-  if (limit > 0) return limit;
-  return usable > 0 ? usable : 1;
+  return limit > 0 ? limit : default_threads().threads;
 }
 
 void set_num_threads(int count) { thread_limit.store(count, std::memory_order_relaxed); }

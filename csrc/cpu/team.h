@@ -116,7 +116,7 @@ class TeamLease {
 // Whether the last job of the calling thread ran on the threads of an OpenMP runtime.
 bool last_job_on_openmp();
 
-// The most threads a call may use; by default the processor cores this process may run on.
+// The most threads a call may use; set to 0, default_threads() of cores.h says it.
 inline constexpr int max_threads = 1024;
 int num_threads();
 void set_num_threads(int count);

@@ -1,68 +1,33 @@
 # The CUDA kernels as the extension module _cuda, where there is a CUDA compiler of version 12 or 13.
 #
-# FUSEDLSTM_CUDA: AUTO compiles them where such a compiler is found, ON stops where there is none, OFF never
-# looks. It is looked for in CMAKE_CUDA_COMPILER and CUDACXX, on the PATH, in /usr/local/cuda, and among the
-# running Python's packages, where pip install nvidia-cuda-nvcc nvidia-cuda-cccl puts it.
+# FUSEDLSTM_CUDA: AUTO compiles them where there are a GPU and a compiler that can, and otherwise goes on without and says why;
+# ON stops where there is no such compiler; OFF never looks. It is looked for in CMAKE_CUDA_COMPILER and CUDACXX, on the PATH,
+# in /usr/local/cuda, and among the running Python's packages, where pip install nvidia-cuda-nvcc nvidia-cuda-cccl puts it.
+# In the end cuda_missing says why there are no kernels, or is empty.
 
-set(FUSEDLSTM_CUDA AUTO CACHE STRING "Compile the CUDA kernels: AUTO, where a CUDA compiler is found; ON; OFF")
+set(FUSEDLSTM_CUDA AUTO CACHE STRING "Compile the CUDA kernels: AUTO, where a GPU and a CUDA compiler are found; ON; OFF")
 # Machine code runs on later devices of the same major version too: 80 on 86 to 89, 100 on 103, 120 on 121.
 # PTX is there besides, of the last one but at most of 90, from which drivers make code for devices that are
 # later still.
-set(FUSEDLSTM_CUDA_ARCHITECTURES "" CACHE STRING
-  "Architectures of the CUDA kernels, for example 80;90; by default those of 75;80;90;100;110;120 that the compiler has")
+set(FUSEDLSTM_CUDA_ARCHITECTURES "" CACHE STRING "Architectures of the CUDA kernels: some, for example 80;90; native, those of \
+this machine's GPUs; all, those of 75;80;90;100;110;120 that the compiler has. By default native, or with FUSEDLSTM_CUDA=ON and \
+without a GPU all")
 option(FUSEDLSTM_CUDA_REPORT "Log what the CUDA compiler says of each kernel's resources, and compile the tests' kernels too" OFF)
 
 string(TOUPPER "${FUSEDLSTM_CUDA}" FUSEDLSTM_CUDA_CHOICE)
 if(NOT FUSEDLSTM_CUDA_CHOICE MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "FUSEDLSTM_CUDA: expected AUTO, ON or OFF, got ${FUSEDLSTM_CUDA}")
 endif()
+if(NOT FUSEDLSTM_CUDA_ARCHITECTURES MATCHES "^(|native|all|[0-9]+([;,][0-9]+)*)$")
+  message(FATAL_ERROR "FUSEDLSTM_CUDA_ARCHITECTURES: expected native, all, or numbers as in 80;90, got ${FUSEDLSTM_CUDA_ARCHITECTURES}")
+endif()
 if(FUSEDLSTM_CUDA_CHOICE STREQUAL "OFF")
-  message(STATUS "CUDA kernels: not compiled, as FUSEDLSTM_CUDA is OFF")
-  return()
-endif()
-
-if(FUSEDLSTM_SIMT) # A source file has one language.
-  if(FUSEDLSTM_CUDA_CHOICE STREQUAL "ON")
-    message(FATAL_ERROR "FUSEDLSTM_CUDA is ON, and so is FUSEDLSTM_SIMT: each needs a build of its own")
-  endif()
-  message(STATUS "CUDA kernels: not compiled, as this build has them for the simulated GPU (FUSEDLSTM_SIMT)")
-  return()
-endif()
-
-if(NOT CMAKE_CUDA_COMPILER) # A look that found nothing is not the last word on a machine.
-  unset(CMAKE_CUDA_COMPILER CACHE)
-  if(NOT DEFINED ENV{CUDACXX})
-    find_program(FUSEDLSTM_NVCC nvcc
-      PATHS /usr/local/cuda/bin "${Python_SITELIB}/nvidia/cu13/bin" "${Python_SITEARCH}/nvidia/cu13/bin")
-    if(FUSEDLSTM_NVCC)
-      set(ENV{CUDACXX} "${FUSEDLSTM_NVCC}")
-    endif()
-  endif()
-endif()
-set(cuda_hint "(pip install nvidia-cuda-nvcc nvidia-cuda-cccl brings one, and CUDACXX names one that is elsewhere)")
-set(cuda_missing "")
-if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
-  set(cuda_missing "no CUDA compiler was found ${cuda_hint}")
+  set(cuda_missing "FUSEDLSTM_CUDA is OFF")
+elseif(FUSEDLSTM_SIMT)
+  set(cuda_missing "this build has them for the simulated GPU (FUSEDLSTM_SIMT), and a source file has one language")
 else()
-  set(CMAKE_CUDA_ARCHITECTURES OFF) # For CMake's own trials; targets say theirs.
-  if(FUSEDLSTM_CUDA_CHOICE STREQUAL "AUTO")
-    include(CheckLanguage)
-    check_language(CUDA)
-  endif()
-  if(FUSEDLSTM_CUDA_CHOICE STREQUAL "AUTO" AND NOT CMAKE_CUDA_COMPILER)
-    set(cuda_missing "$ENV{CUDACXX} could not compile CMake's trial program, and FUSEDLSTM_CUDA=ON shows why ${cuda_hint}")
-  else()
-    enable_language(CUDA)
-    find_path(FUSEDLSTM_CCCL nv/target
-      PATHS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} PATH_SUFFIXES cccl NO_DEFAULT_PATH)
-    set(cuda_found "${CMAKE_CUDA_COMPILER_ID} ${CMAKE_CUDA_COMPILER_VERSION}, ${CMAKE_CUDA_COMPILER}")
-    if(NOT CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA" OR CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12
-        OR CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 14)
-      set(cuda_missing "expected nvcc of CUDA 12 or 13, got ${cuda_found} ${cuda_hint}")
-    elseif(NOT FUSEDLSTM_CCCL)
-      set(cuda_missing "${cuda_found} lacks CCCL's headers (pip install nvidia-cuda-cccl brings them)")
-    endif()
-  endif()
+  include(${CMAKE_CURRENT_LIST_DIR}/toolkit.cmake)
+  find_cuda()
 endif()
 if(cuda_missing)
   if(FUSEDLSTM_CUDA_CHOICE STREQUAL "ON")
@@ -72,31 +37,18 @@ if(cuda_missing)
   return()
 endif()
 
-execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --list-gpu-code OUTPUT_VARIABLE cuda_known COMMAND_ERROR_IS_FATAL ANY)
-string(REGEX MATCHALL "[0-9]+" cuda_known "${cuda_known}")
-set(cuda_architectures "${FUSEDLSTM_CUDA_ARCHITECTURES}")
-if(NOT cuda_architectures)
-  set(cuda_architectures 75 80 90 100 110 120)
-  foreach(number ${cuda_architectures})
-    if(NOT number IN_LIST cuda_known)
-      list(REMOVE_ITEM cuda_architectures ${number})
-    endif()
-  endforeach()
-endif()
-foreach(number ${cuda_architectures})
-  if(NOT number IN_LIST cuda_known)
-    message(FATAL_ERROR "FUSEDLSTM_CUDA_ARCHITECTURES: expected some of ${cuda_known}, got ${number}")
-  endif()
-endforeach()
-list(SORT cuda_architectures COMPARE NATURAL)
-# Kernels whose products are those of tensor cores need 80 or later.
+# Kernels whose products are those of tensor cores need 80 or later. For 75 alone they are there too, and never run.
 set(cuda_tensor_architectures ${cuda_architectures})
 list(FILTER cuda_tensor_architectures EXCLUDE REGEX "^7")
 if(NOT cuda_tensor_architectures)
-  message(FATAL_ERROR "FUSEDLSTM_CUDA_ARCHITECTURES: expected one of 80 or later, got ${cuda_architectures}")
+  set(cuda_tensor_architectures 80)
 endif()
-message(STATUS "CUDA kernels: compiled by nvcc ${CMAKE_CUDA_COMPILER_VERSION}, ${CMAKE_CUDA_COMPILER}, "
-  "for ${cuda_architectures}")
+
+# nvcc has had C++20 since CUDA 12; CMake learned that in 3.25.2, after Debian 12 took it.
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
 
 # Object files of kernels: add_cuda_kernels(name architectures sources...). As number.cuh asks, nvcc does not make one
 # operation of a multiply and an add. Machine code is compressed, which leaves a fifth of it.
@@ -119,7 +71,7 @@ function(add_cuda_kernels name architectures)
     target_compile_options(${name} PRIVATE "-gencode=arch=compute_${virtual},code=[${codes}]")
   endforeach()
   set(compress "--compress-mode=size")
-  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 13)
+  if(nvcc_version VERSION_LESS 13)
     set(compress "-Xfatbin=-compress-all") # What every driver for CUDA 12 can read.
   endif()
   set_target_properties(${name} PROPERTIES CUDA_ARCHITECTURES OFF CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
@@ -137,7 +89,7 @@ function(add_cuda_kernels name architectures)
   endif()
 endfunction()
 
-add_cuda_kernels(cuda_kernels "${cuda_architectures}"
+set(cuda_sources
   csrc/cuda/cell.cu
   csrc/cuda/column_sums.cu
   csrc/cuda/current_device.cu
@@ -147,12 +99,36 @@ add_cuda_kernels(cuda_kernels "${cuda_architectures}"
   csrc/cuda/small_sequence.cu
   csrc/cuda/steps.cu
   csrc/cuda/updates.cu)
-add_cuda_kernels(cuda_tensor_kernels "${cuda_tensor_architectures}"
+set(cuda_tensor_sources
   csrc/cuda/grid_bfloat16.cu
   csrc/cuda/grid_float16.cu
   csrc/cuda/grid_tf32.cu
   csrc/cuda/small_bfloat16.cu
   csrc/cuda/small_float16.cu)
+
+# Said before it starts; pip shows it with --verbose. A file keeps one core busy.
+list(LENGTH cuda_architectures cuda_count)
+list(LENGTH cuda_sources cuda_files)
+list(LENGTH cuda_tensor_sources cuda_tensor_files)
+math(EXPR cuda_files "${cuda_files} + ${cuda_tensor_files}")
+set(cuda_cores "$ENV{CMAKE_BUILD_PARALLEL_LEVEL}")
+if(NOT cuda_cores MATCHES "^[1-9][0-9]*$")
+  execute_process(COMMAND "${Python_EXECUTABLE}" -c "import os; print(len(os.sched_getaffinity(0)))"
+    OUTPUT_VARIABLE cuda_cores OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+if(NOT cuda_cores MATCHES "^[1-9][0-9]*$")
+  cmake_host_system_information(RESULT cuda_cores QUERY NUMBER_OF_LOGICAL_CORES)
+endif()
+if(cuda_cores GREATER cuda_files)
+  set(cuda_cores ${cuda_files})
+endif()
+# Processor seconds, measured with nvcc 13.0 on a server: 110 for what is done once, and 70 for each architecture.
+math(EXPR cuda_minutes "(110 + 70 * ${cuda_count}) / (60 * ${cuda_cores}) + 1")
+list(JOIN cuda_architectures ", " cuda_numbers)
+message(STATUS "CUDA kernels: compiled by nvcc ${nvcc_version}, ${nvcc}: ${cuda_files} files for ${cuda_numbers}, about "
+  "${cuda_minutes} min on ${cuda_cores} cores; FUSEDLSTM_CUDA=OFF leaves them out, FUSEDLSTM_CUDA_ARCHITECTURES takes others")
+add_cuda_kernels(cuda_kernels "${cuda_architectures}" ${cuda_sources})
+add_cuda_kernels(cuda_tensor_kernels "${cuda_tensor_architectures}" ${cuda_tensor_sources})
 pybind11_add_module(_cuda MODULE
   csrc/cuda/array_bindings.cpp
   csrc/cuda/bindings.cpp

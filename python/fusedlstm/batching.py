@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import checks, devices, losses, metrics, optimizers
+from fusedlstm import checks, devices, losses, metrics, optimizers, versions
 from fusedlstm.data import Samples, check_inputs, check_length
 from fusedlstm.dispatch import is_array
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.losses.base import prepare_weights
 from fusedlstm.placed import Placed
+from fusedlstm.prechecks import Batches, check_stateful
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class BatchTrainer(Placed, ABC):
         self.loss: Loss | None = None
         self.metrics: list[metrics.Metric] = []
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.shuffle_seeds = SeedGenerator()
         self._loss_mean = metrics.Mean("loss")
 
@@ -74,6 +75,10 @@ class BatchTrainer(Placed, ABC):
     @abstractmethod
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights."""
+
+    @abstractmethod
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to one file."""
 
     @abstractmethod
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -121,7 +126,7 @@ class BatchTrainer(Placed, ABC):
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
     ) -> Any:
-        """Make one update with one batch, where the model is.
+        """Make one update with one batch, where the model is; wrong arguments change nothing.
 
         Parameters
         ----------
@@ -149,7 +154,8 @@ class BatchTrainer(Placed, ABC):
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
         given = self._inputs(x, "x")
         batch = devices.bring(given.astype(self._input_type, copy=False), self.place, "x", "the model")
-        output: Array = self._forward(batch, training)
+        with versions.reading():
+            output: Array = self._forward(batch, training)
         return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
 
     def _forward(self, x: Array, training: bool = False) -> Array:
@@ -191,6 +197,11 @@ class BatchTrainer(Placed, ABC):
 
     def _run_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
         """Take one batch into loss and metrics, and with ``training`` make an update."""
+        with versions.reading():
+            self._run_seen_batch(x, y, weights, training)
+
+    def _run_seen_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
+        """Do what `_run_batch` does, with the weights that it began with."""
         optimizer, loss = self._compiled()
         link = self._link(loss)
         logits = link is not None
@@ -224,6 +235,8 @@ class BatchTrainer(Placed, ABC):
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
         samples = self._samples(x, y, sample_weight)
+        check_stateful(self.layers, [Batches("x", len(samples), len(samples))])
+        self._build_for(samples.x)
         if training:
             self._compiled()[0].build(self.trainable_weights)
         self._reset()
@@ -261,30 +274,45 @@ class BatchTrainer(Placed, ABC):
         """Number type that inputs are converted to."""
         return self.dtype if self._ids is None else "int64"
 
-    def _checked(self, x: Any, name: str) -> npt.NDArray[Any]:
-        inputs = check_inputs(x, name, self.input_shape)
+    def _checked(self, x: Any, name: str, like: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Check inputs; those of a model that is not built yet are to be like others that it will be for."""
+        expected = self.input_shape
+        if expected is None and like is not None:
+            expected = (None, *like.shape[1:])
+        inputs = check_inputs(x, name, expected)
         devices.check(inputs, self.place, name, "the model")
         return inputs if self._ids is None else checks.ids(inputs, name, self._ids)
 
     def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
-        """Check inputs, and build the model for them if need be."""
+        """Check a batch, and build the model for it if need be."""
         inputs = self._checked(x, name)
         self.compute_output_shape(inputs.shape)
-        if not self.built:
-            self.build(inputs.shape)
+        check_stateful(self.layers, [Batches(name, len(inputs), len(inputs))])
+        self._build_for(inputs)
         return inputs
 
-    def _samples(self, x: Any, y: Any, sample_weight: Any, prefix: str = "") -> Samples:
+    def _build_for(self, inputs: npt.NDArray[Any]) -> None:
+        """Build the model for checked inputs, if it is not built yet."""
+        if not self.built:
+            self.build(inputs.shape)
+
+    def _samples(
+        self, x: Any, y: Any, sample_weight: Any, prefix: str = "", like: npt.NDArray[Any] | None = None
+    ) -> Samples:
+        """Check samples with their labels and weights, for loss and metrics; nothing is changed by it."""
         _, loss = self._compiled()
-        inputs = self._checked(x, f"{prefix}x")
+        inputs = self._checked(x, f"{prefix}x", like)
         shape: Any = self.compute_output_shape(inputs.shape)
         for name, given in (("y", y), ("sample_weight", sample_weight)):
             devices.check(given, self.place, f"{prefix}{name}", "the model")
         check_length(y, f"{prefix}y", len(inputs))
         labels = loss.prepare(y, shape, f"{prefix}y")
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
-        if not self.built:
-            self.build(inputs.shape)
+        for metric in self.metrics:
+            try:
+                metric.check(labels, shape)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"metrics: {metric.name} does not fit {prefix}y: {error}") from error
         return Samples(inputs, labels, weights)
 
 

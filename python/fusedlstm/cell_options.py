@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from fusedlstm import checks
 from fusedlstm.dispatch import is_array
 
 __all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
@@ -74,8 +75,7 @@ class LayerNorm:
         for name in ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell"):
             if not is_array(getattr(self, name)):
                 raise TypeError(f"{name}: expected an array, got {type(getattr(self, name)).__name__}")
-        if not 0 < float(self.epsilon) < math.inf:
-            raise ValueError(f"epsilon: expected a positive number, got {self.epsilon!r}")
+        checks.positive(self.epsilon, "epsilon")
 
     @property
     def given(self) -> tuple[Any, Any, Any, Any, float]:
@@ -146,17 +146,18 @@ class CellOptions:
 
     def __post_init__(self) -> None:
         for name in ("cell_clip", "gate_clip"):
-            limit = getattr(self, name)
-            if limit is not None and not (0 < float(limit) < math.inf):
-                raise ValueError(f"{name}: expected a positive number or None, got {limit!r}")
+            checks.optional_positive(getattr(self, name), name)
         if self.peepholes is not None and not is_array(self.peepholes):
             raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
         for name in ("zoneout_h", "zoneout_c"):
-            if not 0 <= float(getattr(self, name)) < 1:
-                raise ValueError(f"{name}: expected a number in [0, 1), got {getattr(self, name)!r}")
+            checks.rate(getattr(self, name), name)
         if self.layer_norm is not None and not isinstance(self.layer_norm, LayerNorm):
             raise TypeError(f"layer_norm: expected LayerNorm or None, got {type(self.layer_norm).__name__}")
         _ = self.given  # Bad activations are refused here, not at the first call.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields for copies and pickles, without what is made of them."""
+        return {name: value for name, value in vars(self).items() if name != "given"}
 
     @property
     def activations(self) -> tuple[tuple[int, float, float], ...]:

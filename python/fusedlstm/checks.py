@@ -19,21 +19,32 @@ T = TypeVar("T")
 
 
 def positive_int(value: object, name: str) -> int:
-    """Return ``value`` as an ``int`` of at least 1; `TypeError` or `ValueError` otherwise."""
+    """Return ``value``, a size, as an ``int`` from 1 to 2^63 - 1; `TypeError` or `ValueError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: expected a positive integer, got {value!r}")
     if value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value}")
+    if value >= 2**63:
+        raise ValueError(f"{name}: expected a positive integer below 2^63, got {value}")
     return int(value)
+
+
+def real(value: object, name: str) -> float:
+    """Return ``value``, infinite or NaN too, as a ``float``; `TypeError` or `ValueError` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: expected a number, got {value!r:.80}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected a number that float64 holds, got a larger integer") from error
 
 
 def number(value: object, name: str) -> float:
     """Return ``value`` as a finite ``float``; `TypeError` or `ValueError` otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not math.isfinite(value):
+    result = real(value, name)
+    if not math.isfinite(result):
         raise ValueError(f"{name}: expected a finite number, got {value}")
-    return float(value)
+    return result
 
 
 def non_negative(value: object, name: str) -> float:
@@ -41,6 +52,32 @@ def non_negative(value: object, name: str) -> float:
     result = number(value, name)
     if result < 0:
         raise ValueError(f"{name}: expected a number >= 0, got {value}")
+    return result
+
+
+def positive(value: object, name: str) -> float:
+    """Return ``value`` as a finite ``float`` above 0."""
+    result = number(value, name)
+    if result <= 0:
+        raise ValueError(f"{name}: expected a positive number, got {value}")
+    return result
+
+
+def optional_positive(value: object, name: str) -> float | None:
+    """Return ``value`` as a finite ``float`` above 0, or None."""
+    if value is None:
+        return None
+    result = number(value, name)
+    if result <= 0:
+        raise ValueError(f"{name}: expected a positive number or None, got {value}")
+    return result
+
+
+def share(value: object, name: str) -> float:
+    """Return ``value`` as a ``float`` in [0, 1]."""
+    result = number(value, name)
+    if not 0 <= result <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
     return result
 
 
@@ -79,18 +116,31 @@ def lookup(value: object, name: str, table: Mapping[str, T]) -> T:
     return table[choice(value, name, table)]
 
 
+def member(description: object, key: str, kind: type[T], where: str) -> T:
+    """Return a member of a description, such as a file has; `ValueError` if there is none of that type."""
+    if not isinstance(description, dict):
+        raise ValueError(f"{where}: expected a dict, got {type(description).__name__}")
+    value = description.get(key)
+    if not isinstance(value, kind):
+        raise ValueError(f"{where}: {key}: expected a {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
 def numeric(value: object, name: str) -> npt.NDArray[Any]:
     """Return ``value`` as an array of real numbers of its own dtype, not copied when it is one.
 
     Raises
     ------
     TypeError
-        If it holds complex numbers, strings or objects.
+        If it holds complex numbers, strings or objects, or has a mask of NumPy's.
     ValueError
         If it is a nested list whose rows differ in length.
     """
     if value is None:
         raise ValueError(f"{name}: expected an array, got None")
+    if isinstance(value, np.ma.MaskedArray):
+        # NumPy would go on with the numbers under the mask.
+        raise TypeError(f"{name}: expected an array without NumPy's masks, got MaskedArray; fill it first")
     given: Any = value
     array: npt.NDArray[Any]
     try:

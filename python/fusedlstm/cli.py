@@ -92,7 +92,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "NumPy", np.__version__
     yield "processor", cpu_model()
     yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
-    yield "threads", str(ops.get_num_threads())
+    yield "threads", f"{ops.get_num_threads()} ({ops.why_num_threads()})"
     yield "CUDA", cuda_devices()
     for extra, packages in _EXTRAS.items():
         versions = {package: _version(package) for package in packages}

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
-import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fusedlstm import devices, ops
+from fusedlstm.io.destinations import check_destination
+from fusedlstm.io.endings import MODELS, check_ending
+from fusedlstm.report import REPORT
 
-__all__ = ["FILE", "FOLDER", "device", "finite", "instruction_set", "output_file", "output_folder"]
+__all__ = ["FILE", "FOLDER", "Outputs", "device", "finite", "instruction_set", "output_file", "output_folder"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+# What writes models of each ending, and the extra that brings it.
+_PACKAGES = {".safetensors": ("safetensors", "io"), ".keras": ("h5py", "keras")}
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -41,31 +49,29 @@ def _needs(module: str, extra: str) -> None:
         raise click.BadParameter(f'needs {module}: pip install "fusedlstm[{extra}]"')
 
 
-def _check_folder(folder: Path) -> None:
-    """Make a file in the folder: only that tells for sure, on every system, whether it can be written."""
+def _check_file(path: Path) -> None:
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        check_destination(path, "file")
     except OSError as error:
-        raise click.BadParameter(f"cannot write into {folder}: {error.strerror}") from error
+        raise click.BadParameter(str(error).removeprefix("file: ")) from error
 
 
 def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Check that a file can be written where the option says; a model's must be a safetensors file."""
+    """Check that a file can be written where the option says, and that a model's has an ending for models."""
     if value is None:
         return None
     if param.name == "save":
-        _needs("safetensors", "io")
-        if value.suffix != ".safetensors":
-            raise click.BadParameter(f"expected a file name that ends in .safetensors, got {str(value)!r}")
-    if value.exists() and not os.access(value, os.W_OK):
-        raise click.BadParameter(f"{value} is there and cannot be written")
-    _check_folder(value.parent)
+        try:
+            ending = check_ending(value, MODELS, "file")
+        except ValueError as error:
+            raise click.BadParameter(str(error).removeprefix("file: ")) from error
+        _needs(*_PACKAGES[ending])
+    _check_file(value)
     return value
 
 
-def output_folder(_ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
-    """Make the folder for pictures and check that files can be written into it."""
+def output_folder(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Make the folder for pictures and check that they can be written into it."""
     if value is None:
         return None
     _needs("matplotlib", "report")
@@ -73,8 +79,18 @@ def output_folder(_ctx: click.Context, _param: click.Parameter, value: Path | No
         value.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
-    _check_folder(value)
+    for name in _pictures(param.name):
+        _check_file(value / name)
     return value
+
+
+def _pictures(option: str | None) -> tuple[str, ...]:
+    """Return the names of the pictures that an option's folder may get."""
+    if option == "report":
+        return REPORT
+    from fusedlstm.benchmark.plots import PLOTS
+
+    return PLOTS
 
 
 def instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
@@ -83,3 +99,30 @@ def instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | N
         usable = ", ".join(ops.instruction_sets())
         raise click.BadParameter(f"expected one that this processor has ({usable}), got {value!r}")
     return value
+
+
+class Outputs:
+    """Files that a command writes at its end: one that fails does not keep the others from being written.
+
+    Attributes
+    ----------
+    written : list of Path
+        The complete ones.
+    """
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+        self._first: OSError | None = None
+
+    def attempt(self, write: Callable[[], Iterable[Path]]) -> None:
+        """Write files, as a function does that returns them, or keep its error for the end."""
+        try:
+            self.written += write()
+        except OSError as error:
+            click.secho(f"WARNING: not written: {error}", fg="yellow", bold=True, err=True)
+            self._first = self._first or error
+
+    def finish(self) -> None:
+        """Raise a click error with the first cause, if anything failed."""
+        if self._first is not None:
+            raise click.ClickException(f"the results could not be written: {self._first}") from self._first

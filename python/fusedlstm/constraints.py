@@ -28,6 +28,9 @@ __all__ = [
 ]
 
 
+_MOST_AXES = 32  # of an array, in any version of NumPy
+
+
 class Constraint:
     """Base of constraints: a callable that returns the nearest array that is allowed, in its own sense."""
 
@@ -163,7 +166,8 @@ def get(identifier: Any, name: str = "identifier") -> Constraint | None:
     if isinstance(identifier, type) and issubclass(identifier, Constraint):
         return identifier()
     if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        return checks.lookup(identifier["class_name"], name, _BY_NAME).from_config(identifier["config"])
+        cls = checks.lookup(identifier["class_name"], name, _BY_NAME)
+        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
     return checks.lookup(identifier, name, _BY_NAME)()
 
 
@@ -179,6 +183,8 @@ def _axes(axis: Any) -> int | list[int]:
     for item in given:
         if isinstance(item, bool) or not isinstance(item, int | np.integer):
             raise TypeError(f"axis: expected an integer or a list of integers, got {axis!r}")
+        if not -_MOST_AXES <= item < _MOST_AXES:
+            raise ValueError(f"axis: expected axes from {-_MOST_AXES} to {_MOST_AXES - 1}, got {item}")
     return [int(item) for item in given] if isinstance(axis, tuple | list) else int(axis)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import checks, config, ops
+from fusedlstm.filling import room
 from fusedlstm.utils import draw_seed
 
 if TYPE_CHECKING:
@@ -85,7 +86,16 @@ class _Random(Initializer):
 
     def __init__(self, seed: int | None = None) -> None:
         self._given_seed = checks.optional_seed(seed, "seed")
-        self.seed = draw_seed() if self._given_seed is None else self._given_seed
+        self._seed = self._given_seed
+        if room() is None:
+            self._seed = self.seed
+
+    @property
+    def seed(self) -> int:
+        """The seed that was given or drawn; an initializer of a loaded model draws one at the first use."""
+        if self._seed is None:
+            self._seed = draw_seed()
+        return self._seed
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)
@@ -125,6 +135,8 @@ class RandomUniform(_Random):
         self.minval, self.maxval = checks.number(minval, "minval"), checks.number(maxval, "maxval")
         if self.minval > self.maxval:
             raise ValueError(f"minval: expected at most maxval ({maxval}), got {minval}")
+        if not math.isfinite(self.maxval - self.minval):
+            raise ValueError(f"maxval: expected a finite distance from minval ({minval}), got {maxval}")
 
     def _values(self, shape: tuple[int, ...]) -> Array:
         return self._generator().uniform(self.minval, self.maxval, shape)
@@ -342,7 +354,8 @@ def get(identifier: Any, name: str = "identifier") -> Initializer:
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        return checks.lookup(identifier["class_name"], name, _BY_CLASS_NAME).from_config(identifier["config"])
+        cls = checks.lookup(identifier["class_name"], name, _BY_CLASS_NAME)
+        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
     if isinstance(identifier, str) and identifier in _BY_CLASS_NAME:
         return _BY_CLASS_NAME[identifier]()
     return checks.lookup(identifier, name, _CLASSES)()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks, losses
+from fusedlstm import checks, config, losses
 from fusedlstm.losses.base import prepare_weights
 
 if TYPE_CHECKING:
@@ -50,6 +50,28 @@ class Metric:
         """
         values = self.values(checks.numeric(y_true, "y_true"), checks.numeric(y_pred, "y_pred"))
         self._add(values, prepare_weights(sample_weight, values.shape))
+
+    def check(self, y_true: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+        """Check labels that `update_state` will get with predictions of a shape, before there are any.
+
+        The first sample is tried with zeros, where `values` says what the metric is.
+
+        Parameters
+        ----------
+        y_true : array, shape (N, ...)
+            Labels.
+        shape : tuple of int
+            Shape of the predictions, (N, ..., C).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the two do not fit each other.
+        """
+        if type(self).values is Metric.values or type(y_true) is not np.ndarray:
+            return
+        with np.errstate(all="ignore"):
+            self.values(y_true[:1], np.zeros((1, *shape[1:]), config.floatx()))
 
     def result(self) -> float:
         """Return the mean so far; 0.0 before the first batch."""
@@ -167,6 +189,10 @@ class MeanMetric(Metric):
     def __init__(self, loss: object, name: str | None = None) -> None:
         self.loss = losses.get(loss)
         super().__init__(self.loss.name if name is None else name)
+
+    def check(self, y_true: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
+        """Check all labels as the loss does; see `Metric.check`."""
+        self.loss.prepare(y_true, shape)
 
     def values(self, y_true: npt.NDArray[Any], y_pred: Array) -> npt.NDArray[Any]:
         """Return each sample's loss; see `Metric.values`."""

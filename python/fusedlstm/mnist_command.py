@@ -15,6 +15,7 @@ import numpy as np
 import fusedlstm
 from fusedlstm import callbacks, cli_options, layers, ops, optimizers, utils
 from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +74,7 @@ _PREDICT_BATCH = 256
     "--save",
     type=cli_options.FILE,
     callback=cli_options.output_file,
-    help="Write the model to this .safetensors file.",
+    help="Write the model to this .safetensors or .keras file.",
 )
 @click.option(
     "--report",
@@ -144,12 +145,10 @@ def _run(options: dict[str, Any]) -> None:
         "kernel": _kernel(model, x_train[: options["batch_size"]]),
         "history": {name: [float(value) for value in values] for name, values in history.items()},
     }
-    try:
-        written = _write(options, data, model, results)
-    except OSError as error:
-        raise click.ClickException(f"the results could not be written: {error}") from error
+    outputs = _write(options, data, model, results)
     if not quiet:
-        _print_summary(data, results, written)
+        _print_summary(data, results, outputs.written)
+    outputs.finish()
 
 
 def _load(folder: Path | None) -> MNIST:
@@ -214,18 +213,19 @@ def _kernel(model: fusedlstm.Sequential, batch: NDArray[np.float32]) -> str:
     return ops.last_kernel()
 
 
-def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, Any]) -> list[Path]:
-    written: list[Path] = []
-    if options["save"]:
+def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, Any]) -> cli_options.Outputs:
+    def save() -> list[Path]:
         model.save(options["save"])
-        written.append(options["save"])
-    if options["report"]:
+        return [options["save"]]
+
+    def report() -> list[Path]:
         from fusedlstm.report import write_report
 
         images, labels = data.test
         probabilities = model.predict(_scale(images), batch_size=_PREDICT_BATCH, verbose=0)
-        written += write_report(options["report"], results["history"], images, labels, probabilities)
-    if options["json"]:
+        return write_report(options["report"], results["history"], images, labels, probabilities)
+
+    def numbers() -> list[Path]:
         content = {**{name: _plain(value) for name, value in options.items()}, **_plain(results)}
         content["version"] = fusedlstm.__version__
         content["data"] = {
@@ -235,9 +235,14 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
             "train": len(data.train[1]),
             "test": len(data.test[1]),
         }
-        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        written.append(options["json"])
-    return written
+        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        return [options["json"]]
+
+    outputs = cli_options.Outputs()
+    for option, write in (("save", save), ("report", report), ("json", numbers)):
+        if options[option]:
+            outputs.attempt(write)
+    return outputs
 
 
 def _plain(value: Any) -> Any:

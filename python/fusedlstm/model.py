@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, config
+from fusedlstm import checks, config, versions
 from fusedlstm import layers as layers_module
 from fusedlstm.data import fits
 from fusedlstm.layers.base import Layer, assign_all
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 class Sequential(Trainer):
     """Layers one after the other.
+
+    Several threads may use a model at once. Each call that computes outputs, or returns or saves weights,
+    sees all weights as they were when it began, or as its own thread has changed them since. In other
+    threads, `set_weights`, `load_weights` and each training step replace all weights at once, and a
+    loop over ``variable.assign`` one after the other. Neither waits for the other to end. Not kept
+    apart in this way are metrics, the states of optimizers and of stateful layers, and what a training
+    step leaves for its backward pass: `fit`, `evaluate` and calls with ``training=True`` are for one
+    thread at a time, and so is a `Stream`. `to`, `add` and `pop` are for times when nothing else runs.
 
     Parameters
     ----------
@@ -53,6 +61,12 @@ class Sequential(Trainer):
         for layer in layers or ():
             self._append(layer)
         self._build_if_known()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes over; callbacks leave it to their model to be known."""
+        super().__setstate__(state)
+        if self.history is not None and vars(self.history).get("model") is None:
+            self.history.set_model(self)
 
     # Structure.
 
@@ -217,10 +231,11 @@ class Sequential(Trainer):
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights, in Keras's order."""
-        return [variable.numpy() for variable in self.weights]
+        with versions.reading():
+            return [variable.numpy() for variable in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Replace all weights.
+        """Replace all weights, for other threads at once: calls that run go on with the old ones.
 
         Parameters
         ----------
@@ -275,11 +290,22 @@ class Sequential(Trainer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Sequential:
-        """Make a model, with new weights, from `get_config`'s result."""
-        model = cls([layers_module.deserialize(item) for item in config["layers"]], config["name"])
+        """Make a model, with new weights, from `get_config`'s result.
+
+        Raises
+        ------
+        ValueError
+            If it is no such description, or layers, names or shapes in it do not fit each other.
+        """
+        items = checks.member(config, "layers", list, "model")
+        layers = [layers_module.deserialize(item) for item in items]
+        model = cls(layers, checks.member(config, "name", str, "model"))
         if config.get("build_shape") is not None:
-            model.build(config["build_shape"])
-        model._trainable = bool(config["trainable"])
+            shape = checks.member(config, "build_shape", list, "model")
+            if not all(size is None or type(size) is int for size in shape):
+                raise ValueError(f"model: build_shape: expected integers and None, got {shape!r:.80}")
+            model.build(shape)
+        model._trainable = checks.member(config, "trainable", bool, "model")
         return model
 
     def stream(self, batch: int = 1, *, storage: str | None = None) -> Stream:
@@ -320,11 +346,11 @@ class Sequential(Trainer):
 
         exchange.save_keras_weights(self, path)
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    def load_weights(self, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
         """Read the weights from a ``.weights.h5`` file; see `exchange.load_keras_weights`."""
         from fusedlstm import exchange
 
-        exchange.load_keras_weights(self, path)
+        exchange.load_keras_weights(self, path, max_bytes=max_bytes)
 
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, layers={len(self.layers)}, built={self.built}>"

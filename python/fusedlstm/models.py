@@ -12,24 +12,28 @@ if TYPE_CHECKING:
 __all__ = ["Sequential", "load_model"]
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Load a model that `Sequential.save` or, ending in ``.keras``, Keras 3 wrote.
 
     Parameters
     ----------
     path : path-like
         The file.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
     Sequential
-        Built, with its weights; compile it before training it further.
+        Built, with its weights; compiled when it was saved so by this package. See `io.load_model`.
 
     Raises
     ------
+    OSError
+        If the file is not there or cannot be read.
     ValueError
-        If the file is corrupt, truncated or not one of this package's.
+        If the file is corrupt, truncated or not one of this package's, or asks for more memory.
     """
     from fusedlstm import io
 
-    return io.load_model(path)
+    return io.load_model(path, max_bytes=max_bytes)

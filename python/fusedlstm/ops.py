@@ -10,7 +10,15 @@ Arrays may have any strides as long as the last dimension is contiguous; others 
 mode (`fusedlstm.set_strict`) refused. Results are
 new arrays in C order. Each result has the same bits for any number of threads, and a row's states and input
 gradients do not depend on the batch it is in. Denormal numbers are flushed to zero inside the kernels; NaN
-and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs.
+and infinity propagate as in NumPy. The interpreter's lock is released while a kernel runs. Other threads may
+do anything with a call's arrays then, but resizing them in place: that is a ValueError of NumPy's, also with
+``refcheck=False``. What they write into them may be seen or not, number by number.
+
+`get_num_threads` says how many threads a call may use, `why_num_threads` what decided it, the first of
+these: ``set_num_threads(count)``; in the environment FUSEDLSTM_NUM_THREADS, then OMP_NUM_THREADS (the first
+number of a list; what is no list of positive numbers is ignored, as OpenMP does); the cores in the
+process's affinity mask, or fewer where cgroups' quotas allow less time (rounded up). Masks and quotas are
+read at import, once more in a forked child and by ``set_num_threads(None)``, and not whenever they change.
 
 On a GPU
 --------
@@ -47,6 +55,7 @@ from fusedlstm._core import (
     last_kernel,
     set_instruction_set,
     set_num_threads,
+    why_num_threads,
 )
 from fusedlstm.cell_options import ACTIVATIONS, CellOptions, LayerNorm
 from fusedlstm.dispatch import kernels_for, kernels_for_tape
@@ -116,6 +125,7 @@ __all__ = [
     "set_num_threads",
     "sgd_update",
     "squared_norm",
+    "why_num_threads",
 ]
 
 
@@ -204,11 +214,28 @@ def _given(options: CellOptions | None) -> tuple[object, ...] | None:
     return options.given
 
 
-def _seed_bits(seed: int | None) -> int | None:
+def _seed_bits(seed: int | None, name: str) -> int | None:
     try:
         return None if seed is None else index(seed) & 0xFFFFFFFFFFFFFFFF
     except TypeError:
-        raise TypeError(f"zoneout_seed: expected an integer or None, got {type(seed).__name__}") from None
+        raise TypeError(f"{name}: expected an integer or None, got {type(seed).__name__}") from None
+
+
+def _check_settings(learning_rate: float, weight_decay: float, clipvalue: float, **shares: float) -> None:
+    """Check what updates have in common; `shares` are numbers in [0, 1]."""
+    checks.number(learning_rate, "learning_rate")
+    checks.non_negative(weight_decay, "weight_decay")
+    if clipvalue != inf:
+        checks.positive(clipvalue, "clipvalue")
+    for name, share in shares.items():
+        checks.share(share, name)
+
+
+def _window(checkpoint_every: int) -> int:
+    """Return steps of a window, 0 for none; one beyond 64 bits is the whole sequence too."""
+    if type(checkpoint_every) is int and 0 <= checkpoint_every < 2**63:
+        return checkpoint_every
+    return min(checks.non_negative_int(checkpoint_every, "checkpoint_every"), 2**63 - 1)
 
 
 def lstm_forward(
@@ -278,7 +305,10 @@ def lstm_forward(
     TypeError
         An argument is not an array, or its dtype differs from the weights'.
     ValueError
-        A shape does not fit, or there is a seed but no zoneout.
+        A shape does not fit, there is a seed but no zoneout, or a product of the sizes, which are named,
+        leaves 64 bits.
+    MemoryError
+        There is no memory for such sizes, which are named.
 
     Notes
     -----
@@ -301,11 +331,11 @@ def lstm_forward(
             c0,
             _given(options),
             recurrent_mask,
-            _seed_bits(zoneout_seed),
+            _seed_bits(zoneout_seed, "zoneout_seed"),
             training,
             return_sequences,
             go_backwards,
-            checkpoint_every,
+            _window(checkpoint_every),
         )
     )
 
@@ -353,6 +383,8 @@ def lstm_backward(
     TypeError, ValueError
         A gradient's dtype or shape does not fit; with `keep`, also a tape with checkpoints, a projection,
         zoneout or layer normalization, which second derivatives do not have.
+    MemoryError
+        There is no memory for the pass; on the CPU the tape can be used again then.
     """
     gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
     norm, kept = gradients[-2:]
@@ -380,7 +412,11 @@ def lstm_step(
     options : CellOptions, optional
         As in `lstm_forward` without a seed.
     out : tuple of two arrays (B, R), (B, H), optional
-        C-contiguous arrays to write the new states to; they may be `h` and `c` themselves.
+        C-contiguous arrays to write the new states to. The first may be `h` itself and the second `c`
+        itself: the same memory, from its first byte on. Apart from that they share no memory with each other
+        nor with what the step reads: `x`, `h`, `c`, peepholes and parameters of layer normalization. Strides
+        count, so that rows of one array between the rows of another are no obstacle. Arguments that have to
+        be copied first, as they are not contiguous, are read from the copies and may lie anywhere.
 
     Returns
     -------
@@ -390,7 +426,9 @@ def lstm_step(
     Raises
     ------
     TypeError, ValueError
-        An argument's dtype or shape does not fit, or `out` overlaps other arguments.
+        An argument's dtype or shape does not fit, or an array of `out` shares memory that it may not.
+    MemoryError
+        There is no memory for such sizes, which are named.
     """
     return kernels_for(x).lstm_step(packed(weights, x), x, h, c, _given(options), out)
 
@@ -517,7 +555,7 @@ def layer_norm_forward(
     TypeError, ValueError
         A dtype or shape does not fit, or epsilon is not positive.
     """
-    return kernels_for(x).layer_norm_forward(x, gamma, beta, epsilon)
+    return kernels_for(x).layer_norm_forward(x, gamma, beta, checks.positive(epsilon, "epsilon"))
 
 
 def layer_norm_backward(
@@ -545,7 +583,7 @@ def layer_norm_backward(
     TypeError, ValueError
         A dtype or shape does not fit, or epsilon is not positive.
     """
-    return kernels_for(x).layer_norm_backward(x, gamma, dy, epsilon, need_dx)
+    return kernels_for(x).layer_norm_backward(x, gamma, dy, checks.positive(epsilon, "epsilon"), need_dx)
 
 
 def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
@@ -589,7 +627,8 @@ def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> A
     TypeError, ValueError
         A dtype or shape does not fit, or an id is not in [0, V).
     """
-    return kernels_for(dy).embedding_backward(checks.whole(ids, "ids", dy), dy, rows)
+    count = checks.positive_int(rows, "rows")
+    return kernels_for(dy).embedding_backward(checks.whole(ids, "ids", dy), dy, count)
 
 
 def dropout(
@@ -611,7 +650,8 @@ def dropout(
         For ``x (B, T, I)``: one mask per row and feature, the same at every step (the input dropout of
         Keras's recurrent layers).
     out : array, optional
-        C-contiguous array of x's shape and dtype to write to: `x` itself, or one apart from it.
+        C-contiguous array of x's shape and dtype to write to: `x` itself, or one that shares no memory with
+        it.
 
     Returns
     -------
@@ -622,7 +662,10 @@ def dropout(
     TypeError, ValueError
         A dtype, a shape or the rate does not fit.
     """
-    return kernels_for(x).dropout(x, rate, seed & 0xFFFFFFFFFFFFFFFF, share_steps, out)
+    bits = _seed_bits(seed, "seed")
+    if bits is None:
+        raise TypeError("seed: expected an integer, got None")
+    return kernels_for(x).dropout(x, checks.rate(rate, "rate"), bits, share_steps, out)
 
 
 def sgd_update(
@@ -643,7 +686,8 @@ def sgd_update(
     ----------
     param, grad, velocity : array, or list of arrays
         C-contiguous, of one shape and dtype; `velocity` is None without momentum. Lists have an entry for
-        each of several parameters, which are updated in one pass, after all have been checked.
+        each of several parameters, which are updated in one pass, after all have been checked. Parameters and
+        slots share memory with no other array of the call; gradients may share some with each other.
     learning_rate, momentum, nesterov
         ``v = momentum v - rate g; p += v``, with Nesterov's momentum ``p += momentum v - rate g``.
     weight_decay : float
@@ -655,8 +699,10 @@ def sgd_update(
     Raises
     ------
     TypeError, ValueError
-        An array is missing, or its dtype, shape or layout does not fit.
+        An array is missing, its dtype, shape or layout does not fit, it shares memory that it may not, or a
+        number is out of range; nothing is changed then.
     """
+    _check_settings(learning_rate, weight_decay, clipvalue, momentum=momentum)
     kernels_for(_first(param)).sgd_update(
         param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
     )
@@ -692,8 +738,11 @@ def rmsprop_update(
     Raises
     ------
     TypeError, ValueError
-        An array is missing, or its dtype, shape or layout does not fit.
+        An array is missing, its dtype, shape or layout does not fit, it shares memory that it may not, or a
+        number is out of range; nothing is changed then.
     """
+    _check_settings(learning_rate, weight_decay, clipvalue, rho=rho, momentum=momentum)
+    checks.non_negative(epsilon, "epsilon")
     kernels_for(_first(param)).rmsprop_update(
         param,
         grad,
@@ -741,8 +790,14 @@ def adam_update(
     Raises
     ------
     TypeError, ValueError
-        An array is missing, or its dtype, shape or layout does not fit.
+        An array is missing, its dtype, shape or layout does not fit, it shares memory that it may not, or a
+        number is out of range; nothing is changed then.
     """
+    _check_settings(learning_rate, weight_decay, clipvalue)
+    checks.rate(beta_1, "beta_1")
+    checks.rate(beta_2, "beta_2")
+    checks.non_negative(epsilon, "epsilon")
+    checks.positive_int(step, "step")
     kernels_for(_first(param)).adam_update(
         param,
         grad,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusedlstm import devices
+from fusedlstm.copying import Copied
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fusedlstm.cuda.runtime import Device
 
 
-class Placed:
+class Placed(Copied):
     """What layers and models have in common.
 
     Attributes

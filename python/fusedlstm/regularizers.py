@@ -201,7 +201,8 @@ def get(identifier: Any, name: str = "identifier") -> Regularizer | None:
     if isinstance(identifier, type) and issubclass(identifier, Regularizer):
         return identifier()
     if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        return checks.lookup(identifier["class_name"], name, _BY_NAME).from_config(identifier["config"])
+        cls = checks.lookup(identifier["class_name"], name, _BY_NAME)
+        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
     return checks.lookup(identifier, name, _BY_NAME)()
 
 

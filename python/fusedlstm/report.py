@@ -6,10 +6,14 @@ a display and without touching pyplot's global state.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from fusedlstm.io.atomic import write_file
+from fusedlstm.io.endings import PICTURES, check_ending
 
 if TYPE_CHECKING:
     import os
@@ -17,7 +21,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["confusion_counts", "confusion_matrix", "learning_curves", "misclassified", "write_report"]
+__all__ = [
+    "REPORT",
+    "confusion_counts",
+    "confusion_matrix",
+    "learning_curves",
+    "misclassified",
+    "write_report",
+]
+
+# The names of the pictures that `write_report` writes.
+REPORT = ("learning_curves.png", "confusion_matrix.png", "misclassified.png")
 
 _TRAIN, _VALIDATION, _ERROR = "#0072B2", "#D55E00", "#B2182B"  # distinguishable for colour-blind readers
 _GRID_COLUMNS, _GRID_ROWS = 10, 5
@@ -59,9 +73,9 @@ def write_report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        learning_curves(folder / "learning_curves.png", history),
-        confusion_matrix(folder / "confusion_matrix.png", labels, probabilities),
-        misclassified(folder / "misclassified.png", images, labels, probabilities),
+        learning_curves(folder / REPORT[0], history),
+        confusion_matrix(folder / REPORT[1], labels, probabilities),
+        misclassified(folder / REPORT[2], images, labels, probabilities),
     ]
 
 
@@ -77,7 +91,9 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> Path:
-    figure.savefig(path, format="png", facecolor="white")
+    picture = BytesIO()
+    figure.savefig(picture, format="png", facecolor="white")
+    write_file(path, [picture.getbuffer()])
     return Path(path)
 
 
@@ -87,11 +103,12 @@ def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence
     Parameters
     ----------
     path
-        The PNG file to write.
+        The PNG file to write; ValueError if its name does not end in ``.png``.
     history
         ``History.history``: lists with one number for each epoch, under ``loss`` and ``accuracy`` for
         training and ``val_loss`` and ``val_accuracy`` for validation. A name that is absent is not drawn.
     """
+    check_ending(path, PICTURES)
     figure = _figure(10, 4.6)
     for axes, name, unit, factor in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), ("", " (%)"), (1.0, 100.0), strict=True
@@ -152,12 +169,13 @@ def confusion_matrix(
     Parameters
     ----------
     path
-        The PNG file to write.
+        The PNG file to write; ValueError if its name does not end in ``.png``.
     labels
         (N,) true classes, from 0 to C - 1.
     probabilities
         (N, C) the model's output.
     """
+    check_ending(path, PICTURES)
     classes = probabilities.shape[1]
     counts = confusion_counts(labels, probabilities.argmax(axis=1), classes)
     right, total = np.diag(counts), counts.sum(axis=1)
@@ -217,7 +235,7 @@ def misclassified(
     Parameters
     ----------
     path
-        The PNG file to write.
+        The PNG file to write; ValueError if its name does not end in ``.png``.
     images
         (N, height, width), any number type; each is drawn from black (lowest) on white to its own range.
     labels
@@ -225,6 +243,7 @@ def misclassified(
     probabilities
         (N, C) the model's output.
     """
+    check_ending(path, PICTURES)
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     confidence = probabilities[wrong, predicted[wrong]]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusedlstm import _core
 from fusedlstm._core import GradientTape, Tape
+from fusedlstm.copying import TAPE, refuse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 __all__ = ["GradientTape", "LSTMSecondGradients", "LSTMTangents", "lstm_jvp", "lstm_second_backward"]
+
+
+for _kind in (Tape, GradientTape):
+    refuse(_kind, TAPE)
 
 
 class LSTMTangents(NamedTuple):

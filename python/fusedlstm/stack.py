@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fusedlstm import checks, ops
+from fusedlstm.copying import TAPE, refuse
 from fusedlstm.dispatch import is_array, on_device
 from fusedlstm.utils import SeedGenerator
 
@@ -44,6 +45,9 @@ class StackTape:
     def used(self) -> bool:
         """Whether a backward pass has used it."""
         return not self._tapes
+
+
+refuse(StackTape, TAPE)
 
 
 class LSTMStackResult(NamedTuple):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
+from fusedlstm.copying import Copied, owned
 from fusedlstm.data import fits
 from fusedlstm.layers.core import Activation, Dropout, Masking
 from fusedlstm.layers.dense import Dense
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _POINTWISE = (Activation, Dense, Dropout, Embedding, GaussianNoise, LayerNormalization, Masking)
 
 
-class Stream:
+class Stream(Copied):
     """Steps through sequences; what `step` returns is the whole sequence's result, bit for bit.
 
     On a GPU it is that up to rounding. After each step the output is that of a sequence which ends there.
@@ -66,6 +68,12 @@ class Stream:
         features = () if self._ids is not None or model.input_shape is None else model.input_shape[-1:]
         self._shape = (self.batch, *features)
 
+    def __copy__(self) -> Stream:
+        """Return another session over the same layers, which goes on from the states of now."""
+        made = super().__copy__()
+        made._parts = [copy.copy(part) for part in self._parts]
+        return made
+
     def step(self, x: npt.ArrayLike) -> Array:
         """Take the next element of each sequence.
 
@@ -94,8 +102,9 @@ class Stream:
             array = checks.ids(given, "x", self._ids)
         array = devices.put(array, self._place)
         mask: Mask | None = None
-        for part in self._parts:
-            array, mask = part.step(array, mask)
+        with versions.reading():
+            for part in self._parts:
+                array, mask = part.step(array, mask)
         output: Array = devices.to_host(array) if isinstance(given, np.ndarray) else array
         return output
 
@@ -136,8 +145,10 @@ class _Pointwise:
         pass
 
 
-class _Recurrent:
+class _Recurrent(Copied):
     """An LSTM with its states."""
+
+    fresh = ("_narrow", "_version")
 
     def __init__(self, layer: LSTM, batch: int, storage: str | None) -> None:
         self.layer = layer
@@ -154,6 +165,16 @@ class _Recurrent:
         if self._narrow is None or version != self._version:
             self._narrow, self._version = self.layer.pack(self._storage), version
         return self._narrow
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the layer and copies of the states, as arrays of NumPy."""
+        return {**super().__getstate__(), "h": _copied(self.h), "c": _copied(self.c)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Put the states where the layer is."""
+        super().__setstate__(state)
+        self._version = -1
+        self.h, self.c = (devices.put(owned(array), self.layer.place) for array in (self.h, self.c))
 
     def step(self, x: Array, mask: Mask | None) -> tuple[Array, Mask | None]:
         state = (self.h, self.c)

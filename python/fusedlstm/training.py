@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm import checks, devices, versions
 from fusedlstm.batching import BatchTrainer
-from fusedlstm.callbacks import Callback, CallbackList, History, ProgressBar
+from fusedlstm.callbacks import CallbackList, History
+from fusedlstm.callbacks.base import Callback, ExpectedLogs
 from fusedlstm.data import Samples
+from fusedlstm.prechecks import Batches, check_stateful, may_reset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,15 +82,22 @@ class Trainer(BatchTrainer):
         Raises
         ------
         TypeError, ValueError
-            If an argument is wrong; the weights are unchanged then.
+            If an argument is wrong, or a batch of a ``stateful`` layer is not as large as the one before it:
+            one of the epoch's end, or of the validation, unless callbacks of your own may reset the states
+            between them. Nothing is changed then: weights, optimizer, seeds and states are as they were.
         RuntimeError
             If the model is not compiled, or there is no such device.
+        OSError, ImportError
+            If a callback will not be able to write its files; the weights are unchanged then. At the end, and
+            with a complete training, if one could not on the way.
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         last = checks.positive_int(epochs, "epochs")
         first = checks.non_negative_int(initial_epoch, "initial_epoch")
         share = checks.rate(validation_split, "validation_split")
+        if not isinstance(shuffle, bool | np.bool_):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         samples = self._samples(x, y, sample_weight)
         held_out = None
         if validation_data is not None:
@@ -100,26 +109,32 @@ class Trainer(BatchTrainer):
             if validation_batch_size is None
             else checks.positive_int(validation_batch_size, "validation_batch_size")
         )
-        optimizer = self._compiled()[0]
-        optimizer.build(self.trainable_weights)
+        watchers = self._callbacks(callbacks, verbose, samples, size, epochs=last)
+        passes = [Batches("x", len(samples), size)]
+        if held_out is not None:
+            passes.append(Batches("validation_data", len(held_out), held_out_size))
+        check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
+        self._build_for(samples.x)
+        self._compiled()[0].build(self.trainable_weights)
+        watchers.check_before_training(self._expected_logs(held_out is not None))
 
         self.stop_training = False
-        self.history = History()
-        steps = -(-len(samples) // size)
-        params = {"epochs": last, "steps": steps, "samples": len(samples), "batch_size": size}
-        watchers = self._callbacks(callbacks, verbose, params, self.history)
+        self.history = next(one for one in watchers.callbacks if isinstance(one, History))
+        logs: Logs = {}
         with watchers:
             watchers.on_train_begin()
             for epoch in range(first, last):
                 watchers.on_epoch_begin(epoch)
                 logs = self._train_epoch(samples, size, shuffle, watchers)
                 if held_out is not None:
-                    tested = self._test(held_out, held_out_size, watchers)
+                    with versions.reading():
+                        tested = self._test(held_out, held_out_size, watchers)
                     logs.update({f"val_{key}": value for key, value in tested.items()})
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
-            watchers.on_train_end()
+            watchers.on_train_end(logs)
+        watchers.raise_failure()
         return self.history
 
     def evaluate(
@@ -158,8 +173,10 @@ class Trainer(BatchTrainer):
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = self._samples(x, y, sample_weight)
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        watchers = self._callbacks(callbacks, verbose, samples, size)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
+        with watchers, versions.reading():
             logs = self._test(samples, size, watchers)
         return self._results(logs, return_dict)
 
@@ -194,22 +211,29 @@ class Trainer(BatchTrainer):
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
-        samples = Samples(self._inputs(x, "x"))
+        samples = Samples(self._checked(x, "x"))
         shape: Any = self.compute_output_shape(samples.x.shape)
+        watchers = self._callbacks(callbacks, verbose, samples, size)
+        self._check_batches(len(samples), size, watchers)
+        self._build_for(samples.x)
         output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
         goes_back = isinstance(output, np.ndarray)
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
-        with self._callbacks(callbacks, verbose, params) as watchers:
+        self.stop_predicting = False
+        done = 0
+        with watchers, versions.reading():
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
                 samples.batches(size, self._input_type, device=self.place)
             ):
                 watchers.on_predict_batch_begin(number)
                 y = self._forward(batch)
-                output[number * size : number * size + len(batch)] = devices.to_host(y) if goes_back else y
-                watchers.on_predict_batch_end(number)
+                part, done = slice(done, done + len(batch)), done + len(batch)
+                output[part] = devices.to_host(y) if goes_back else y
+                watchers.on_predict_batch_end(number, {"outputs": output[part]})
+                if self.stop_predicting:
+                    break
             watchers.on_predict_end()
-        result: Array = output
+        result: Array = output if done == len(samples) else output[:done]
         return result
 
     def _train_epoch(self, samples: Samples, size: int, shuffle: bool, watchers: CallbackList) -> Logs:
@@ -227,27 +251,45 @@ class Trainer(BatchTrainer):
 
     def _test(self, samples: Samples, size: int, watchers: CallbackList) -> Logs:
         self._reset()
+        self.stop_evaluating = False
         watchers.on_test_begin()
         for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, device=self.place)):
             watchers.on_test_batch_begin(number)
             self._run_batch(x, y, weights, training=False)
             watchers.on_test_batch_end(number, self._logs())
+            if self.stop_evaluating:
+                break
         logs = self._logs()
         watchers.on_test_end(logs)
         return logs
+
+    def _check_batches(self, samples: int, size: int, watchers: CallbackList) -> None:
+        check_stateful(self.layers, [Batches("x", samples, size)], resets=may_reset(watchers.callbacks))
 
     def _move_if(self, device: str | None) -> None:
         if device is not None:
             self.to(device)
 
     def _callbacks(
-        self, given: Any, verbose: int | str, params: dict[str, Any], *extra: Callback
+        self, given: Any, verbose: int | str, samples: Samples, size: int, epochs: int | None = None
     ) -> CallbackList:
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
-        chosen = [] if given is None else [given] if isinstance(given, Callback) else list(given)
-        display = [ProgressBar(live=verbose in ("auto", 1))] if verbose else []
-        return CallbackList([*chosen, *display, *extra], self, {**params, "verbose": verbose})
+        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
+        return CallbackList(
+            given,
+            add_history=epochs is not None,
+            add_progbar=verbose != 0,
+            model=self,
+            epochs=1 if epochs is None else epochs,
+            verbose=verbose,
+            **params,
+        )
+
+    def _expected_logs(self, validated: bool) -> ExpectedLogs:
+        trained = tuple(self.metrics_names)
+        tested = tuple(f"val_{name}" for name in trained) if validated else ()
+        return ExpectedLogs(trained, trained + tested)
 
     def _validation(self, given: Any, samples: Samples) -> Samples:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):
@@ -255,6 +297,6 @@ class Trainer(BatchTrainer):
                 f"validation_data: expected (x, y) or (x, y, sample_weight), got {type(given).__name__}"
             )
         x, y, weights = (*given, None)[:3]
-        held_out = self._samples(x, y, weights, "validation_data ")
+        held_out = self._samples(x, y, weights, "validation_data ", samples.x)
         checks.same_scale(samples.x, held_out.x, "validation_data x")
         return held_out

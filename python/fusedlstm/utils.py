@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import checks
+from fusedlstm.filling import room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,24 @@ class SeedGenerator:
 
     def __init__(self, seed: int | None = None) -> None:
         given = checks.optional_seed(seed, "seed")
-        self.state = (draw_seed() if given is None else given, 0)
+        self._state: tuple[int, int] | None = None if given is None else (given, 0)
+        if given is None and room() is None:
+            self._state = (draw_seed(), 0)
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """The seed and how many were drawn; a stream of a loaded model draws its seed at the first use."""
+        if self._state is None:
+            self._state = (draw_seed(), 0)
+        return self._state
+
+    @state.setter
+    def state(self, value: tuple[int, int]) -> None:
+        self._state = value
+
+    def __getstate__(self) -> dict[str, tuple[int, int]]:
+        """Return the state, drawn by now: a copy goes on with the same series."""
+        return {"_state": self.state}
 
     def next(self) -> int:
         """Return the next seed of the series."""

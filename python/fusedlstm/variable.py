@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import devices, dispatch
+from fusedlstm import devices, dispatch, versions
+from fusedlstm.copying import owned
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from fusedlstm.constraints import Constraint
     from fusedlstm.cuda.runtime import Device
     from fusedlstm.regularizers import Regularizer
@@ -23,6 +27,10 @@ class Variable:
     """A named array, on the CPU or on a device, that changes only through `assign` or an optimizer.
 
     Packed copies of weights stay valid as long as `version` stays the same.
+
+    A call of another thread that is inside of a model or layer keeps what it began with (`versions`): a
+    change meanwhile is made in a new array. Each change of a single variable is one of its own;
+    `Sequential.set_weights` and optimizers change all their variables at once.
 
     Parameters
     ----------
@@ -60,6 +68,8 @@ class Variable:
         "version",
     )
 
+    _copied = ("constraint", "name", "path", "regularizer", "trainable", "version")
+
     def __init__(
         self,
         value: npt.ArrayLike,
@@ -70,9 +80,7 @@ class Variable:
         regularizer: Regularizer | None = None,
         constraint: Constraint | None = None,
     ) -> None:
-        self._data: Array = np.array(value, order="C")
-        self._view = self._data.view()
-        self._view.flags.writeable = False
+        self._keep(np.array(value, order="C"))
         self._device: Device | None = None
         self.name = name
         self.path = name if path is None else path
@@ -84,8 +92,29 @@ class Variable:
 
     @property
     def value(self) -> Array:
-        """The array, as a view that follows later changes until it is moved; read-only on the CPU."""
-        return self._view
+        """The array, read-only on the CPU.
+
+        It follows later changes, until the variable is moved, or changed while another thread is inside of a
+        call on a model or layer. Within such a call it is the version that the call began with.
+        """
+        view = self._view
+        if not versions.changing and not versions.keeping:
+            return view
+        array: Array = self.seen()[0]
+        return array
+
+    def newest(self) -> versions.Seen:
+        """Return the array and its version, whatever the calling thread sees."""
+        return self._view, self.version
+
+    def seen(self) -> versions.Seen:
+        """Return `value` and its version."""
+        # Looked at twice: a change in place that ends in between has left the number of the old content.
+        quiet = not versions.changing
+        newest = self._view, self.version
+        if quiet and not versions.changing and not versions.keeping:
+            return newest
+        return versions.seen(self, newest)
 
     @property
     def device(self) -> Device | None:
@@ -96,14 +125,10 @@ class Variable:
         """Move the array to a device, or with None to the CPU, and drop the gradient."""
         if device is self._device:
             return
-        host = self.numpy()
-        self._data = host if device is None else device.put(host)
-        self._view = self._data
-        if device is None:
-            self._view = host.view()
-            self._view.flags.writeable = False
-        self._device, self.grad = device, None
-        self.version += 1
+        with versions.writing((self,)) as change:
+            host = self.numpy()
+            change.made[self] = host if device is None else device.put(host)
+            self._device, self.grad = device, None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -127,15 +152,22 @@ class Variable:
 
     def numpy(self) -> Array:
         """Return a copy of the array, a NumPy array always."""
-        if self._device is None:
-            return self._data.copy()
-        host: Array = devices.to_host(self._data)
+        array: Any = self.value
+        host: Array = array.copy() if isinstance(array, np.ndarray) else devices.to_host(array)
         return host
 
     def writable(self) -> Array:
-        """Return the array for an update in place, which is counted as a change."""
-        self.version += 1
-        return self._data
+        """Return the array for an update in place, which is counted as a change.
+
+        Within `versions.writing` it may be a copy, which becomes the variable's array at the end.
+        """
+        change = versions.change_of(self) if versions.changing else None
+        if change is None:
+            self.version += 1
+            return self._data
+        if change.in_place:
+            return self._data
+        return self._target(change, np.array if self._device is None else type(self._data).copy)
 
     def assign(self, value: npt.ArrayLike) -> Variable:
         """Replace the array's content.
@@ -162,10 +194,12 @@ class Variable:
             raise ValueError(f"{self.path}: expected shape {self.shape}, got {array.shape}")
         # Converted first, so that a failing conversion leaves the old content.
         converted = array.astype(self.dtype, copy=False)
-        if self._device is None:
-            np.copyto(self.writable(), devices.to_host(converted))
-        else:
-            self.writable()[...] = devices.put(converted, self._device)
+        with versions.writing((self,)):
+            target = self._target(versions.changing[self], np.empty_like)
+            if self._device is None:
+                np.copyto(target, devices.to_host(converted))
+            else:
+                target[...] = devices.put(converted, self._device)
         return self
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -174,5 +208,61 @@ class Variable:
             raise ValueError("copy: a variable can only be converted to an array by copying")
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
+    def replace(self, data: Array) -> None:
+        """Take the array that a change has made."""
+        self._keep(data)
+
+    def _target(self, change: versions.Writing, make: Callable[[Array], Array]) -> Array:
+        """Return where a change writes to, made from the array by `make` if that is not itself."""
+        if change.in_place:
+            return self._data
+        if self not in change.made:
+            change.made[self] = make(self._data)
+        return change.made[self]
+
+    def _keep(self, data: Array) -> None:
+        """Take an array as this variable's own."""
+        self._data: Array = data
+        view = data
+        if isinstance(data, np.ndarray):
+            view = data.view()
+            view.flags.writeable = False
+        self._view = view
+
+    # Copies and pickles, shallow ones too, have an array of their own and no gradient.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, the array as one of NumPy that no later change is written into."""
+        with versions.reading():
+            version, value = self.seen()[1], self.numpy()
+        state = {name: getattr(self, name) for name in self._copied}
+        return {**state, "version": version, "value": value, "device": self._device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the variable where the other one was."""
+        for name in self._copied:
+            setattr(self, name, state[name])
+        self._device, self.grad = state["device"], None
+        data = owned(state["value"])
+        self._keep(data if self._device is None else self._device.put(data))
+
+    def __copy__(self) -> Variable:
+        made = type(self).__new__(type(self))
+        made.__setstate__(self.__getstate__())
+        return made
+
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self.dtype}>"
+
+
+def unique_paths(variables: Iterable[Variable]) -> list[str]:
+    """Return each variable's path, with a number behind one that another variable before it has.
+
+    Names are unique among the layers of a model, but not among those inside of them.
+    """
+    seen: Counter[str] = Counter()
+    paths = []
+    for variable in variables:
+        paths.append(f"{variable.path}#{seen[variable.path]}" if seen[variable.path] else variable.path)
+        seen[variable.path] += 1
+    return paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy import ndarray
 
 from fusedlstm import _core
@@ -39,7 +40,10 @@ class LSTMWeights(_core.LSTMWeights):
         in its column, and each row of x and of h, as it is used, to multiples of 1/32767 of its largest
         element, so that sums are exact integers; a row with NaN or infinity makes its gates NaN. Everything
         else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
-        projection, if there is one.
+        projection, if there is one; ``bias`` is a copy of the bias or None, and ``factors`` what the integers
+        of each column are multiplied by, for each of these matrices, or None.
+
+    Copies and pickles hold the weights in the bits in which they are stored.
 
     Raises
     ------
@@ -54,6 +58,60 @@ class LSTMWeights(_core.LSTMWeights):
         made: LSTMWeights
         made = super().__new__(cls) if kind is _core.LSTMWeights else kind(kernel, *args, **kwargs)
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how copies and pickles make the same weights, from as few bytes as are stored here."""
+        stored = self.unpack()
+        factors = self.factors or [None] * len(stored)
+        matrices = [
+            _narrow(matrix, self.storage, scale) for matrix, scale in zip(stored, factors, strict=True)
+        ]
+        return _restored, (type(self), self.storage, self.bias, *matrices), vars(self) or None
+
+
+def _narrow(matrix: Array, storage: str, factors: Array | None) -> Any:
+    """Return a matrix that `unpack` gave in the bits that it is stored in."""
+    if storage == "bfloat16":
+        # The other half of the bits is zero.
+        return (matrix.view(np.uint32) >> 16).astype(np.uint16)
+    if factors is None:
+        return matrix
+    integers = np.rint(matrix / np.where(factors == 0, 1, factors)).astype(np.int8)
+    return integers, factors
+
+
+def _widened(stored: Any, storage: str) -> Array:
+    """Return the matrix that is packed to what `_narrow` was given."""
+    if storage == "bfloat16":
+        widened: Array = (stored.astype(np.uint32) << 16).view(np.float32)
+        return widened
+    if storage == "full":
+        full: Array = stored
+        return full
+    integers, factors = stored
+    # A column's factor is its largest weight over 127, rounded: the largest weight is one that leads to it.
+    largest = factors * np.float32(127)
+    for candidate in (np.nextafter(largest, np.float32(0)), np.nextafter(largest, np.float32(np.inf))):
+        largest = np.where(largest / np.float32(127) == factors, largest, candidate)
+    matrix: Array = np.where(np.abs(integers) == 127, np.sign(integers) * largest, integers * factors)
+    return matrix
+
+
+def _restored(
+    cls: type[LSTMWeights],
+    storage: str,
+    bias: Array | None,
+    kernel: Any,
+    recurrent: Any,
+    projection: Any = None,
+) -> LSTMWeights:
+    return cls(
+        _widened(kernel, storage),
+        _widened(recurrent, storage),
+        bias,
+        projection=None if projection is None else _widened(projection, storage),
+        storage=None if storage == "full" else storage,
+    )
 
 
 def packed(weights: LSTMWeights | Sequence[Array | None], x: object) -> LSTMWeights:

@@ -211,7 +211,7 @@ def test_list() -> None:
         (["--seconds", "nan"], "Invalid value for '--seconds'"),
         (["--dtype", "int8"], "Invalid value for '--dtype'"),
         (["--instruction-set", "mmx"], "Invalid value for '--instruction-set'"),
-        (["--json", "none/a.json"], "Invalid value for '--json': cannot write into"),
+        (["--json", "none/a.json"], "Invalid value for '--json': cannot write"),
         (["--kernel", "gemm"], "Invalid value for '--kernel'"),
         (["--kernel", "lstm_step", "--shape", "1,2"], "'--shape': lstm_step takes B,I,H, got 2 sizes"),
         (["--kernel", "lstm_step", "--shape", "1,2,0"], "'--shape': expected positive integers"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fusedlstm import cuda
+from fusedlstm import _core, cuda
 from fusedlstm.cli import cuda_devices
 from fusedlstm.cuda import devices
 
@@ -45,16 +45,30 @@ def test_any_build_answers() -> None:
 
 
 def test_built_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "compiled_module", lambda: devices._NOT_BUILT)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(_core, "why_without_cuda", lambda: "no nvcc was found (pip brings one)")
     assert not cuda.is_available()
     assert cuda.device_count() == 0
     assert cuda.architectures() == ()
     reason = str(cuda.why_unavailable())
-    assert reason.startswith("fusedlstm was built without CUDA")
+    assert reason.startswith(
+        "fusedlstm was built without CUDA: no nvcc was found (pip brings one). To have it"
+    )
     assert "--config-settings=cmake.define.FUSEDLSTM_CUDA=ON" in reason
     with pytest.raises(RuntimeError, match="built without CUDA"):
         cuda.device_properties()
     assert cuda_devices() == reason
+
+
+def test_the_build_says_why() -> None:
+    reason = _core.why_without_cuda()
+    if reason is None:
+        pytest.skip("built with CUDA")
+    assert f"built without CUDA: {reason}. " in str(cuda.why_unavailable())
+
+
+def test_compiled_but_lost() -> None:
+    assert "fusedlstm._cuda was compiled, but is not here" in devices.not_built(None)
 
 
 def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:

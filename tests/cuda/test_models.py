@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,3 +322,29 @@ def test_fit_on_a_gpu() -> None:
     result: Any = there.predict(cupy.asarray(X), verbose=0)
     assert isinstance(result, cupy.ndarray)
     assert_same(cupy.asnumpy(result), here.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+@pytest.mark.parametrize("make", [model, reader])
+def test_copies_train_on_to_the_same_bits(device: SimDevice, make: Any, copied: Any) -> None:
+    first = make().to(device.kind)
+    x, y = (X, Y) if make is model else (IDS, (IDS > 2)[..., None])
+    first.fit(x, y, batch_size=8, verbose=0)
+    second = copied(first)
+    assert second.place is device
+    assert isinstance(second.weights[0].value, SimArray)
+    for each in (first, second):
+        each.fit(x, y, batch_size=8, verbose=0)
+    for ours, theirs in zip(second.get_weights(), first.get_weights(), strict=True):
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_copies_of_streams(device: SimDevice) -> None:
+    stateful = fusedlstm.Sequential([fusedlstm.Input((None, I)), layers.LSTM(4)]).to(device.kind)
+    stream = stateful.stream(2)
+    stream.step(X[:2, 0])
+    for twin in (copy.copy(stream), copy.deepcopy(stream), pickle.loads(pickle.dumps(stream))):
+        assert isinstance(twin.step(device.put(X[:2, 1])), SimArray)
+        assert len(twin.states) == 1
+    expected = copy.deepcopy(stream).step(X[:2, 1])
+    assert stream.step(X[:2, 1]).tobytes() == expected.tobytes()

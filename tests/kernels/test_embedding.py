@@ -87,5 +87,5 @@ def test_errors() -> None:
     for wrong in (np.zeros((3, 2)), np.zeros(2), np.zeros((2, 2, 2)), np.zeros(())):
         with pytest.raises(ValueError, match=r"dy: expected the shape of ids, \(2,\), and one axis more"):
             ops.embedding_backward(ids, wrong, 3)
-    with pytest.raises(ValueError, match="rows: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="rows: expected a positive integer, got 0"):
         ops.embedding_backward(ids[:0], np.zeros((0, 2)), 0)

@@ -299,9 +299,76 @@ def test_lists_of_updates_that_do_not_fit(update: Callable[..., None], names: tu
             update(**slots)
     twice = np.ones(6, np.float32)
     slots = {each: [np.ones(6, np.float32) for _ in range(2)] for each in names} | {"param": [twice, twice]}
-    with pytest.raises(ValueError, match=r"^param: expected arrays apart from each other, got "):
+    with pytest.raises(ValueError, match=r"^param\[1\]: expected memory apart .*, got .* param\[0\]"):
         update(**slots)
     np.testing.assert_array_equal(twice, np.ones(6, np.float32))
+
+
+WRONG_NUMBERS: list[tuple[str, str, Any]] = [
+    (update, name, value)
+    for update, names in {
+        "sgd": ("learning_rate", "momentum", "weight_decay", "clipvalue", "scale"),
+        "rmsprop": ("learning_rate", "rho", "momentum", "epsilon", "weight_decay", "clipvalue"),
+        "adam": ("learning_rate", "beta_1", "beta_2", "epsilon", "step", "clipvalue"),
+    }.items()
+    for name in names
+    for value in ("0.1", None, 1j, [0.1], float("nan"), -float("inf"), -1)
+    # Steps may go up; a factor of the gradient is any number, and NaN where a gradient's norm is.
+    if not (name == "learning_rate" and value == -1)
+    and not (name == "scale" and isinstance(value, (float, int, list)))
+]
+
+
+@pytest.mark.parametrize(("update", "name", "value"), WRONG_NUMBERS)
+def test_wrong_numbers_of_updates(update: str, name: str, value: Any) -> None:
+    """Text, complex, NaN, infinite and negative numbers; nothing is updated."""
+    numbers: dict[str, Any] = {
+        "sgd": {"learning_rate": 0.1},
+        "rmsprop": {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7},
+        "adam": {"learning_rate": 0.1, "step": 1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7},
+    }[update]
+    arrays = [np.ones(5, np.float32) for _ in range(3 if update == "sgd" else 5)]
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected .*, got "):
+        getattr(ops, f"{update}_update")(*arrays, **{**numbers, name: value})
+    for array in arrays:
+        np.testing.assert_array_equal(array, 1.0)
+
+
+def test_wrong_numbers_of_other_calls() -> None:
+    x, weights = GOOD["x"], (GOOD["kernel"], GOOD["recurrent_kernel"])
+    calls: list[tuple[str, Callable[[Any], object]]] = [
+        ("checkpoint_every", lambda n: ops.lstm_forward(x, weights, training=True, checkpoint_every=n)),
+        ("rate", lambda n: ops.dropout(x, n, 1)),
+        ("epsilon", lambda n: ops.layer_norm_forward(GOOD["dh"], epsilon=n)),
+        ("epsilon", lambda n: ops.layer_norm_backward(GOOD["dh"], None, GOOD["dh"], epsilon=n)),
+        ("rows", lambda n: ops.embedding_backward(np.zeros(1, np.int64), np.ones((1, 2), np.float32), n)),
+        ("cell_clip", lambda n: ops.CellOptions(cell_clip=n)),
+        ("gate_clip", lambda n: ops.CellOptions(gate_clip=n)),
+        ("zoneout_h", lambda n: ops.CellOptions(zoneout_h=n)),
+        (
+            "epsilon",
+            lambda n: ops.LayerNorm(GOOD["bias"], GOOD["bias"], GOOD["bias"], GOOD["bias"], epsilon=n),
+        ),
+    ]
+    for name, call in calls:
+        wrongs: list[Any] = ["1", 1j, [1], float("nan"), -1, -0.5]
+        for wrong in wrongs:
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected .*, got "):
+                call(wrong)
+    seeds: list[Any] = ["1", 1.5, None]
+    for wrong in seeds:
+        with pytest.raises(TypeError, match=r"^seed: expected an integer.*, got "):
+            ops.dropout(x, 0.5, wrong)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize(("call", "name", "optional"), CASES)
+def test_arrays_with_masks(call: Callable[..., object], name: str, optional: bool) -> None:
+    """The numbers under a mask of NumPy's would be taken for real ones."""
+    del optional
+    masked = np.ma.masked_array(GOOD[name], mask=np.zeros(GOOD[name].shape, bool))
+    with pytest.raises(TypeError, match=ANY_NAME):
+        call(**{**GOOD, name: masked})
 
 
 def test_slots_that_options_require() -> None:

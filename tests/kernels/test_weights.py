@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -144,3 +147,58 @@ def test_tapes_are_independent(dtype: Number) -> None:
         alone = ops.lstm_forward(p.x, weights, training=True)
         assert alone.tape is not None
         assert_same_bits(gradients.dkernel, ops.lstm_backward(alone.tape, dh=first.dh).dkernel, "dkernel")
+
+
+@pytest.mark.parametrize("projects", [False, True])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_copies_and_pickles(projects: bool, use_bias: bool, dtype: Number) -> None:
+    p = make_problem(SHAPE, dtype)
+    kernel, recurrent_kernel, bias = p.weights
+    projection = recurrent_kernel[:, :5].copy() if projects else None
+    weights = ops.LSTMWeights(
+        kernel, recurrent_kernel[: 5 if projects else 17], bias if use_bias else None, projection=projection
+    )
+    expected = ops.lstm_forward(p.x, weights).h
+    for twin in (copy.copy(weights), copy.deepcopy(weights), pickle.loads(pickle.dumps(weights))):
+        assert type(twin) is type(weights)
+        assert twin.use_bias is use_bias
+        assert_same_bits(ops.lstm_forward(p.x, twin).h, expected, "h")
+        if use_bias:
+            assert_same_bits(twin.bias, bias, "bias")
+        else:
+            assert twin.bias is None
+        twin.update(2 * kernel, recurrent_kernel[: 5 if projects else 17], projection=projection)
+    assert_same_bits(ops.lstm_forward(p.x, weights).h, expected, "h")
+
+
+def test_tapes_say_why_they_refuse_to_be_copied(dtype: Number) -> None:
+    p = make_problem(SHAPE, dtype)
+    tape = ops.lstm_forward(p.x, p.weights, training=True).tape
+    for act in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(
+            TypeError, match="Tape: cannot be copied or pickled: it holds what one forward pass"
+        ):
+            act(tape)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("exponent", [-30, -3, 0, 6])
+@pytest.mark.parametrize("units", [1, 17, 40])
+@pytest.mark.parametrize("storage", ["bfloat16", "int8"])
+def test_pickles_of_few_bits(storage: str, units: int, exponent: int) -> None:
+    """Integers and factors come back exactly, although weights are packed from numbers."""
+    random = np.random.default_rng(units)
+    scale = np.float32(10.0**exponent)
+    kernel, recurrent_kernel = (
+        (random.normal(size=(rows, 4 * units)) * scale).astype(np.float32) for rows in (9, units)
+    )
+    kernel[:, ::3] = 0
+    weights = ops.LSTMWeights(kernel, recurrent_kernel, storage=storage)
+    twin = pickle.loads(pickle.dumps(weights))
+    assert twin.storage == storage
+    for ours, theirs in zip(twin.unpack(), weights.unpack(), strict=True):
+        assert_same_bits(ours, theirs, "weights")
+    for ours, theirs in zip(twin.factors or (), weights.factors or (), strict=True):
+        assert_same_bits(ours, theirs, "factors")
+    x = random.normal(size=(3, 4, 9)).astype(np.float32)
+    assert_same_bits(ops.lstm_forward(x, twin).y, ops.lstm_forward(x, weights).y, "y")

@@ -171,8 +171,7 @@ def test_weights_are_in_keras_layout() -> None:
 def test_changed_weights_are_seen() -> None:
     layer = layers.LSTM(H)
     before = layer(X)
-    packed = layer._packed
-    assert packed is not None
+    packed = layer.packed()
     version = packed.version
     layer(X)
     assert packed.version == version  # nothing has changed: not packed again

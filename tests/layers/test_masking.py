@@ -106,10 +106,36 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
+def test_steps_of_nan(tmp_path: Path) -> None:
+    """They are masked where the value is NaN, though NaN equals nothing; steps with some NaN are not."""
+    x = padded(np.nan)
+    x[0, 0, 0] = np.nan
+    layer = layers.Masking(np.nan, dtype="float64")
+    mask = layer.compute_mask(x, None)
+    np.testing.assert_array_equal(mask, np.arange(T) < np.array(LENGTHS)[:, None])
+    np.testing.assert_array_equal(np.isnan(layer(x)).sum(), 1)
+
+    model = make_model(layers.LSTM(H, dtype="float64"), value=np.nan)
+    model.save(tmp_path / "model.safetensors")
+    again = fusedlstm.load_model(tmp_path / "model.safetensors")
+    x, zeros = padded(np.nan), padded(0.0)
+    zeros[np.isfinite(x)] = x[np.isfinite(x)]
+    with_zeros = make_model(layers.LSTM(H, dtype="float64"))
+    with_zeros.set_weights(model.get_weights())
+    expected = with_zeros.predict(zeros, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(again.predict(x, verbose=0), expected)
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones((len(x), H)), verbose=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
 def test_errors() -> None:
     masking: Any = layers.Masking
     with pytest.raises(TypeError, match="mask_value: expected a number, got str"):
         masking("0")
+    with pytest.raises(TypeError, match="mask_value: expected a number, got complex"):
+        masking(1j)
     with pytest.raises(ValueError, match=r"x: expected 3 axes \(batch, steps, features\)"):
         layers.Masking()(np.ones((3, 4)))
 

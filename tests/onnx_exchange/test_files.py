@@ -112,11 +112,21 @@ def test_unknown_versions(version: int, text: str, tmp_path: Path) -> None:
     refused(model, tmp_path, r"opset_import: .*got \[\]")
 
 
-def test_dynamic_weights(tmp_path: Path) -> None:
-    arrays = lstm_arrays()
-    node = helper.make_node("LSTM", ["X", "W", "R"], ["Y"], name="recurrent", hidden_size=6)
-    model = model_of([node], {"X": arrays["X"], "W": arrays["W"]}, ["Y"], {"R": arrays["R"]})
-    refused(model, tmp_path, r"node 0 'recurrent' \(LSTM\): W: expected a constant, got 'W'")
+def test_weights_that_are_given(tmp_path: Path) -> None:
+    """As PyTorch's exporter writes them with ``export_params=False``."""
+    arrays = lstm_arrays(given=("B",))
+    nodes = [
+        helper.make_node("Transpose", ["Wt"], ["W"], perm=[0, 2, 1]),
+        helper.make_node("LSTM", ["X", "W", "R", "B"], ["Y"], name="recurrent", hidden_size=6),
+    ]
+    given = {"X": arrays["X"], "Wt": np.ascontiguousarray(arrays["W"].transpose(0, 2, 1)), "B": arrays["B"]}
+    graph = fusedlstm.from_onnx(save(model_of(nodes, given, ["Y"], {"R": arrays["R"]}), tmp_path))
+    want = fusedlstm.from_onnx(save(lstm_model(arrays), tmp_path))(arrays["X"])[0]
+    np.testing.assert_array_equal(graph(**given), want)
+    with pytest.raises(ValueError, match=r"\(LSTM\): W: expected shape \(1, 24, 4\), got \(1, 5, 4\)"):
+        graph(**{**given, "Wt": given["Wt"][:, :, :5]})
+    with pytest.raises(ValueError, match=r"not a stack of layers: expected one input, got 'X', 'Wt', 'B'"):
+        graph.sequential()
 
 
 def test_constants_that_are_computed(tmp_path: Path) -> None:

@@ -39,6 +39,34 @@ def test_graphs_of_pytorch(name: str) -> None:
     assert model(np.zeros(shape, np.float32))[0].shape == (*shape[:2], 2)
 
 
+@pytest.mark.parametrize("name", TORCH)
+def test_graphs_of_pytorch_as_models(name: str) -> None:
+    """Zero states are constants, views of one, or computed from sizes; states are outputs too."""
+    model = fusedlstm.from_onnx(FIXTURES / f"{name}.onnx").sequential()
+    x, want = EXPECTED["x"], EXPECTED[f"{name}/y"]
+    if name.startswith("torch_time"):
+        x, want = x.swapaxes(0, 1), want.swapaxes(0, 1)
+    got = model(x)
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance(np.float32, 20, steps=10))
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(x, np.zeros_like(got), verbose=0)
+    assert all((new != old).any() for new, old in zip(model.get_weights(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain"),
+    [("DynamicQuantizeLSTM", "com.microsoft"), ("DynamicQuantizeLinear", ""), ("Scan", ""), ("Loop", "")],
+)
+def test_graphs_of_others_are_refused_by_name(operator: str, domain: str, tmp_path: Path) -> None:
+    """As ONNX Runtime quantizes them, and as converters unroll what they do not know."""
+    node = helper.make_node(operator, ["x"], ["y"], name="it", domain=domain)
+    info = [helper.make_tensor_value_info(name, 1, [2, 3]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([node], "graph", info[:1], info[1:]))
+    with pytest.raises(ValueError, match=rf"node 0 'it': the operator '{operator}'.* is not supported"):
+        fusedlstm.from_onnx(save(model, tmp_path))
+
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_nodes_as_onnx_runtime_computes_them(direction: str, tmp_path: Path) -> None:
     count = DIRECTIONS[direction]

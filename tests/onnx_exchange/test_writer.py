@@ -202,6 +202,18 @@ def test_masking(name: str, runtime: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", [False, True])
+def test_masking_of_nan(runtime: bool, tmp_path: Path) -> None:
+    """Steps of NaN are masked in the file too, though NaN equals nothing."""
+    model, path = make([layers.Masking(np.nan), layers.LSTM(3)], steps=6), tmp_path / "model.onnx"
+    fusedlstm.to_onnx(model, path, right_padding=True)
+    x, run = padded(), run_in_onnx_runtime if runtime else evaluate
+    x[x == -2.0] = np.nan
+    want = listed(model(x))
+    assert np.isfinite(want[0]).all()
+    assert_equal(run(path, {"input": x}), want)
+
+
+@pytest.mark.parametrize("runtime", [False, True])
 @pytest.mark.parametrize("kind", ["forward", "backward", "both"])
 def test_states(kind: str, runtime: bool, tmp_path: Path) -> None:
     options = {

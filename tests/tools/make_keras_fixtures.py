@@ -1,16 +1,19 @@
 """Makes the files in tests/fixtures with Keras.
 
-``python -m tests.tools.make_keras_fixtures [formats] [layers]``
+``python -m tests.tools.make_keras_fixtures [formats] [layers] [callbacks]``
 
 ``formats``: models in both of Keras's formats, with an input and the output that Keras computes for it. It
 was run with ``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
 
 ``layers``: the models of ``tests/exchange/keras_models.py`` that have files, with what Keras computes in
 training.
+
+``callbacks``: the calls of callbacks in ``tests/exchange/keras_callbacks.py``.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ..exchange.keras_callbacks import CASES, record
 from ..exchange.keras_models import FILES, MODELS
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
@@ -77,8 +81,19 @@ def trained_layers() -> None:
     np.savez_compressed(FOLDER / "keras_layers.npz", **results)
 
 
+def callbacks() -> None:
+    """Write how Keras calls callbacks."""
+    calls = {name: record(name, keras) for name in CASES}
+    lines = [
+        f"{json.dumps(name)}: [\n{chr(10).join(' ' + json.dumps(call) + ',' for call in made)[:-1]}\n]"
+        for name, made in calls.items()
+    ]
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    (FOLDER / "keras_callbacks.json").write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    makers = {"formats": formats, "layers": trained_layers}
+    makers = {"formats": formats, "layers": trained_layers, "callbacks": callbacks}
     for chosen in sys.argv[1:] or makers:
         makers[chosen]()

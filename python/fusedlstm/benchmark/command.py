@@ -17,6 +17,7 @@ from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, o
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -371,19 +372,22 @@ def _print_steadiness(out: Console, results: list[dict[str, Any]]) -> None:
 
 
 def _write(out: Console, content: dict[str, Any], options: dict[str, Any]) -> None:
-    written: list[Path] = []
-    try:
-        if options["json"]:
-            text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-            options["json"].write_text(text, encoding="utf-8")
-            written.append(options["json"])
-        if options["plot"] and content["workloads"]:
-            from fusedlstm.benchmark.plots import write_plots
+    def numbers() -> list[Path]:
+        write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        return [options["json"]]
 
-            written += write_plots(options["plot"], content)
-    except OSError as error:
-        raise click.ClickException(f"the results could not be written: {error}") from error
-    if written:
+    def plots() -> list[Path]:
+        from fusedlstm.benchmark.plots import write_plots
+
+        return write_plots(options["plot"], content)
+
+    outputs = cli_options.Outputs()
+    if options["json"]:
+        outputs.attempt(numbers)
+    if options["plot"] and content["workloads"]:
+        outputs.attempt(plots)
+    if outputs.written:
         out.print()
-    for path in written:
+    for path in outputs.written:
         out.print(f"written  {path}", soft_wrap=True)
+    outputs.finish()

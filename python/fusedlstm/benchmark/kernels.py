@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import click
 import numpy as np
 
 from fusedlstm import _core, ops
@@ -14,6 +15,7 @@ from fusedlstm.benchmark import counting
 from fusedlstm.benchmark.kernel_jobs import KERNELS, KernelJob
 from fusedlstm.benchmark.statistics import Spread, spread
 from fusedlstm.benchmark.tables import seconds_text
+from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,7 +94,10 @@ def bench_kernel(out: Console, options: dict[str, Any]) -> bool:
             "peak_gflops": timing.peak._asdict(),
             "instructions": None if counted is None else counted._asdict(),
         }
-        options["json"].write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        try:
+            write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+        except OSError as error:
+            raise click.ClickException(f"the results could not be written: {error}") from error
         out.print(f"written  {options['json']}", soft_wrap=True)
     return True
 

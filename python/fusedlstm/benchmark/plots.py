@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm.benchmark.peers import OURS, PEERS
 from fusedlstm.benchmark.tables import digits, seconds_text
+from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["write_plots"]
+__all__ = ["PLOTS", "write_plots"]
 
 # Okabe and Ito's palette, distinguishable for colour-blind readers; markers for those who print in grey.
 _LOOKS = {
@@ -43,6 +45,9 @@ _GROUPS = {
     "lengths": "Sequences of different lengths, forward and backward",
     "checkpoint": "Long sequences, forward and backward",
 }
+_ROOFLINE = "roofline.png"
+# The names of all pictures that `write_plots` may write.
+PLOTS = (*(f"{group}.png" for group in _GROUPS), _ROOFLINE)
 
 
 def write_plots(folder: Path, content: Mapping[str, Any]) -> list[Path]:
@@ -76,7 +81,7 @@ def write_plots(folder: Path, content: Mapping[str, Any]) -> list[Path]:
         for group in _GROUPS
         if group in groups
     ]
-    return [*paths, _roofline(folder / "roofline.png", subtitle, content)]
+    return [*paths, _roofline(folder / _ROOFLINE, subtitle, content)]
 
 
 def _figure(width: float, height: float) -> Any:
@@ -90,7 +95,9 @@ def _figure(width: float, height: float) -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path, format="png", facecolor="white")
+    picture = BytesIO()
+    figure.savefig(picture, format="png", facecolor="white")
+    write_file(path, [picture.getbuffer()])
     return path
 
 

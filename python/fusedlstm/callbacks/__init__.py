@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fusedlstm.callbacks.base import Callback, CallbackList, History
+from fusedlstm.callbacks.base import Callback, History
+from fusedlstm.callbacks.checkpoint import ModelCheckpoint
+from fusedlstm.callbacks.list import CallbackList
+from fusedlstm.callbacks.monitors import EarlyStopping
 from fusedlstm.callbacks.progress import ProgressBar
 from fusedlstm.callbacks.training import (
     CSVLogger,
-    EarlyStopping,
     LambdaCallback,
     LearningRateScheduler,
-    ModelCheckpoint,
     TerminateOnNaN,
 )
 

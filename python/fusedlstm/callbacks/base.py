@@ -1,30 +1,75 @@
-"""`Callback`, the list that calls them, and the history that `fit` returns."""
+"""`Callback`, and the history that `fit` returns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from fusedlstm.copying import Copied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from fusedlstm.training import Trainer
 
 Logs: TypeAlias = dict[str, float]
 
 
-class Callback:
+@dataclass(frozen=True)
+class ExpectedLogs:
+    """Which logs a training will have, as far as that is known before it.
+
+    Parameters
+    ----------
+    batch, epoch : tuple of str
+        Keys of the logs of ``on_train_batch_end`` and ``on_epoch_end``.
+    batch_open, epoch_open : bool
+        Whether a callback of another origin may add further keys.
+    """
+
+    batch: tuple[str, ...]
+    epoch: tuple[str, ...]
+    batch_open: bool = False
+    epoch_open: bool = False
+
+    def after(self, callback: Callback) -> ExpectedLogs:
+        """Return the logs that callbacks after this one see: they get the same dict."""
+        return replace(
+            self,
+            epoch=(*self.epoch, *callback.adds_logs),
+            batch_open=self.batch_open
+            or is_foreign(callback, "on_train_batch_end")
+            or is_foreign(callback, "on_batch_end"),
+            epoch_open=self.epoch_open or is_foreign(callback, "on_epoch_end"),
+        )
+
+
+def is_foreign(callback: Callback, hook: str) -> bool:
+    """Tell whether a hook was written outside of this package, so that it may do anything to its logs."""
+    package = __name__.rpartition(".")[0]
+    return not str(getattr(getattr(callback, hook), "__module__", None)).startswith(f"{package}.")
+
+
+class Callback(Copied):
     """Base of callbacks: every method does nothing until it is overridden.
+
+    Names, arguments and order of the calls are Keras's. ``logs`` is always a dict, empty where there is
+    nothing to tell; callbacks later in the list see what earlier ones put into it.
 
     Attributes
     ----------
     model : Sequential
-        The model, set before the first call. Setting ``model.stop_training`` ends the training.
+        The model, set before the first call, and None in copies. Setting ``model.stop_training``,
+        ``stop_evaluating`` or ``stop_predicting`` ends what runs.
     params : dict
-        ``epochs`` (only in `fit`), ``steps``, ``samples``, ``batch_size``, ``verbose``.
+        ``epochs`` (1 outside of `fit`), ``steps``, ``samples``, ``batch_size``, ``verbose``.
+    adds_logs : tuple of str
+        Keys that it puts into the logs of epochs.
     """
 
-    model: Trainer
-    params: dict[str, Any]
+    fresh = ("model",)
+
+    model: Trainer = None  # type: ignore[assignment]
+    params: dict[str, Any] = None  # type: ignore[assignment]
+    adds_logs: ClassVar[tuple[str, ...]] = ()
 
     def set_model(self, model: Trainer) -> None:
         """Remember the model."""
@@ -34,11 +79,14 @@ class Callback:
         """Remember the parameters."""
         self.params = params
 
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Raise for what this training could not do; called before ``on_train_begin`` of any callback."""
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Act before the first epoch."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Act after the last epoch."""
+        """Act after the last epoch; ``logs`` holds its losses and metrics."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Act before epoch ``epoch``, counted from 0."""
@@ -54,11 +102,11 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Act before an update."""
-        self.on_batch_begin(batch, logs)
+        self.on_batch_begin(batch, logs=logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Act after an update; ``logs`` holds the means over the epoch so far."""
-        self.on_batch_end(batch, logs)
+        self.on_batch_end(batch, logs=logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Act before an evaluation, also before `fit`'s validation."""
@@ -81,60 +129,18 @@ class Callback:
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Act before a batch of a prediction."""
 
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Act after a batch of a prediction."""
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Act after a batch of a prediction; ``logs["outputs"]`` are its outputs."""
 
     def release(self) -> None:
         """Give back files or the terminal; called last, after errors too."""
 
+    def raise_failure(self) -> None:
+        """Raise the first error that the training outlived, if there was one; called when it is complete."""
 
-class CallbackList:
-    """Calls the method of the same name of each callback, in order.
 
-    Used as a context manager, it calls each one's ``release`` at the end.
-
-    Parameters
-    ----------
-    callbacks : list of Callback
-        The callbacks.
-    model : Sequential
-        Their model.
-    params : dict
-        Their parameters.
-
-    Raises
-    ------
-    TypeError
-        If one of them is not a `Callback`.
-    """
-
-    def __init__(self, callbacks: Sequence[Callback], model: Trainer, params: dict[str, Any]) -> None:
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks: expected Callback objects, got {callback!r}")
-        self.callbacks = list(callbacks)
-        for callback in self.callbacks:
-            callback.set_model(model)
-            callback.set_params(params)
-
-    def __getattr__(self, hook: str) -> Callable[..., None]:
-        if not hook.startswith("on_"):
-            raise AttributeError(f"CallbackList has no attribute {hook!r}")
-        methods = [getattr(callback, hook) for callback in self.callbacks]
-
-        def call(*arguments: Any) -> None:
-            for method in methods:
-                method(*arguments)
-
-        setattr(self, hook, call)  # Found without this detour from now on.
-        return call
-
-    def __enter__(self) -> CallbackList:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for callback in self.callbacks:
-            callback.release()
+# The names of all methods that are called on the way.
+HOOKS = tuple(name for name in dir(Callback) if name.startswith("on_"))
 
 
 class History(Callback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusedlstm.callbacks.base import Callback, Logs
 
@@ -26,13 +26,24 @@ class ProgressBar(Callback):
         Whether a bar is wanted where there is a terminal.
     """
 
+    fresh = ("_bar",)
+
     def __init__(self, live: bool = True) -> None:
         self.live = live
+        self._training = False
         self._bar: Progress | None = None
         self._epoch = 0
         self._label = ""
         self._began = self._drawn = 0.0
         self._seconds = 0.0
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Remember that evaluations are `fit`'s validation from now on."""
+        self._training = True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Forget it."""
+        self._training = False
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start the epoch's bar."""
@@ -48,33 +59,37 @@ class ProgressBar(Callback):
 
     def on_test_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start a bar, unless this is `fit`'s validation."""
-        if "epochs" not in self.params:
+        if not self._training:
             self._begin("Evaluate")
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar."""
-        if "epochs" not in self.params:
+        if not self._training:
             self._advance(batch, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Print the evaluation's line."""
-        if "epochs" not in self.params:
+        if not self._training:
             self._end(logs)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start a bar."""
         self._begin("Predict")
 
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002
         """Move the bar."""
-        self._advance(batch, logs)
+        self._advance(batch, None)
 
     def on_predict_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Remove the bar; there are no numbers to tell."""
-        self.release()
+        self._stop()
 
     def release(self) -> None:
         """Give the terminal back."""
+        self._training = False
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -100,7 +115,7 @@ class ProgressBar(Callback):
         self._bar.refresh()
 
     def _end(self, logs: Logs | None) -> None:
-        self.release()
+        self._stop()
         total = perf_counter() - self._began
         speed = _speed(self.params["samples"], self._seconds)
         print(f"{self._label} - {total:.1f} s - {speed}{_numbers(logs)}", flush=True)

@@ -1,191 +1,22 @@
-"""Callbacks that steer or record a training."""
+"""Callbacks that steer or record a training: all but the ones that watch a log."""
 
 from __future__ import annotations
 
 import csv
 import inspect
+import io
 import math
-import os
-import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fusedlstm import checks
-from fusedlstm.callbacks.base import Callback, Logs
+from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, Logs
+from fusedlstm.callbacks.writer import Writer
+from fusedlstm.io.destinations import check_destination
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
-
-    from fusedlstm.variable import Array
-
-_RISING = ("acc", "accuracy", "auc")
-
-
-class _Monitor(Callback):
-    """Base of callbacks that watch one log and tell whether it is better than the best so far."""
-
-    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
-        checks.choice(mode, "mode", ("auto", "min", "max"))
-        self.monitor = monitor
-        self.rising = mode == "max" or (mode == "auto" and monitor.endswith(_RISING))
-        self.min_delta = abs(checks.number(min_delta, "min_delta"))
-
-    def worst(self) -> float:
-        """Return a number that every finite value is better than."""
-        return -math.inf if self.rising else math.inf
-
-    def better(self, value: float, than: float) -> bool:
-        """Return whether ``value`` is better by more than ``min_delta``."""
-        return value - self.min_delta > than if self.rising else value + self.min_delta < than
-
-    def current(self, logs: Logs | None) -> float | None:
-        """Return the monitored value; without one, warn and return None, as Keras does."""
-        value = (logs or {}).get(self.monitor)
-        if value is None:
-            name, known = type(self).__name__, list(logs or {})
-            warnings.warn(f"{name} monitors {self.monitor!r}, but the logs are {known}", stacklevel=2)
-        return value
-
-
-class EarlyStopping(_Monitor):
-    """Ends the training when a log has stopped getting better.
-
-    Parameters
-    ----------
-    monitor : str
-        Key in the logs.
-    min_delta : float
-        Smaller changes do not count.
-    patience : int
-        Number of epochs without a better value after which the training ends.
-    verbose : int
-        1 to print when it ends.
-    mode : {"auto", "min", "max"}
-        Which direction is better; "auto" takes "max" for accuracies.
-    baseline : float, optional
-        Value that must be passed to be better.
-    restore_best_weights : bool
-        Whether the best epoch's weights are restored at the end.
-    start_from_epoch : int
-        Epochs before this one are ignored.
-    """
-
-    def __init__(
-        self,
-        monitor: str = "val_loss",
-        min_delta: float = 0,
-        patience: int = 0,
-        verbose: int = 0,
-        mode: str = "auto",
-        baseline: float | None = None,
-        restore_best_weights: bool = False,
-        start_from_epoch: int = 0,
-    ) -> None:
-        super().__init__(monitor, mode, min_delta)
-        self.patience = checks.non_negative_int(patience, "patience")
-        self.verbose = verbose
-        self.baseline = None if baseline is None else checks.number(baseline, "baseline")
-        self.restore_best_weights = restore_best_weights
-        self.start_from_epoch = checks.non_negative_int(start_from_epoch, "start_from_epoch")
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Start anew."""
-        self.best = self.worst()
-        self.best_epoch = self.stopped_epoch = self.wait = 0
-        self.best_weights: list[Array] | None = None
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Compare the epoch's value with the best."""
-        value = self.current(logs)
-        if value is None or epoch < self.start_from_epoch:
-            return
-        better = self.better(value, self.best)
-        if self.restore_best_weights and (better or self.best_weights is None):
-            self.best_weights = self.model.get_weights()
-            self.best_epoch = epoch
-        self.wait += 1
-        if better:
-            self.best, self.best_epoch = value, epoch
-            if self.baseline is None or self.better(value, self.baseline):
-                self.wait = 0
-        elif self.wait >= self.patience and epoch > 0:
-            self.stopped_epoch = epoch
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Restore the best weights if asked to."""
-        if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: stopped early, best epoch {self.best_epoch + 1}")
-        if self.best_weights is not None:
-            self.model.set_weights(self.best_weights)
-
-
-class ModelCheckpoint(_Monitor):
-    """Saves the model after epochs, or after a number of updates.
-
-    Parameters
-    ----------
-    filepath : path-like
-        File, with ``{epoch}`` (counted from 1) and logs such as ``{val_loss:.2f}`` to be filled in.
-    monitor : str
-        Key in the logs.
-    verbose : int
-        1 to print each save.
-    save_best_only : bool
-        Whether only better values than before are saved.
-    mode : {"auto", "min", "max"}
-        Which direction is better; "auto" takes "max" for accuracies.
-    save_freq : {"epoch"} or int
-        When to save: after epochs, or after so many updates.
-    initial_value_threshold : float, optional
-        Value that must be passed to be better at first.
-    """
-
-    def __init__(
-        self,
-        filepath: str | os.PathLike[str],
-        monitor: str = "val_loss",
-        verbose: int = 0,
-        save_best_only: bool = False,
-        *,
-        mode: str = "auto",
-        save_freq: str | int = "epoch",
-        initial_value_threshold: float | None = None,
-    ) -> None:
-        super().__init__(monitor, mode)
-        self.filepath = os.fspath(filepath)
-        self.verbose = verbose
-        self.save_best_only = save_best_only
-        self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int(save_freq, "save_freq")
-        self.best = self.worst() if initial_value_threshold is None else initial_value_threshold
-        self._epoch = self._updates = 0
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Remember the epoch."""
-        self._epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Save if it is time to."""
-        self._updates += 1
-        if isinstance(self.save_freq, int) and self._updates % self.save_freq == 0:
-            self._save(logs)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Save if it is time to."""
-        if self.save_freq == "epoch":
-            self._save(logs)
-
-    def _save(self, logs: Logs | None) -> None:
-        if self.save_best_only:
-            value = self.current(logs)
-            if value is None or not self.better(value, self.best):
-                return
-            self.best = value
-        path = self.filepath.format(epoch=self._epoch + 1, **(logs or {}))
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.model.save(path)
-        if self.verbose:
-            print(f"Epoch {self._epoch + 1}: saved {path}")
 
 
 class LearningRateScheduler(Callback):
@@ -198,6 +29,8 @@ class LearningRateScheduler(Callback):
     verbose : int
         1 to print each learning rate.
     """
+
+    adds_logs = ("learning_rate",)
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = schedule
@@ -227,53 +60,104 @@ class LambdaCallback(Callback):
 
     Parameters
     ----------
-    **hooks
-        Such as ``on_epoch_end=lambda epoch, logs: ...``.
+    on_epoch_begin, on_epoch_end, on_train_begin, on_train_end : callable, optional
+    on_train_batch_begin, on_train_batch_end : callable, optional
+        What is called as the methods of `Callback` are, such as ``lambda epoch, logs: ...``.
+    **hooks : callable
+        The others of them.
 
     Raises
     ------
+    TypeError
+        If something is not callable.
     ValueError
         If a name is not a method's.
     """
 
-    def __init__(self, **hooks: Callable[..., Any] | None) -> None:
-        known = [name for name in dir(Callback) if name.startswith("on_")]
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **hooks: Callable[..., Any] | None,
+    ) -> None:
+        hooks.update(
+            on_epoch_begin=on_epoch_begin,
+            on_epoch_end=on_epoch_end,
+            on_train_begin=on_train_begin,
+            on_train_end=on_train_end,
+            on_train_batch_begin=on_train_batch_begin,
+            on_train_batch_end=on_train_batch_end,
+        )
         for name, function in hooks.items():
-            checks.choice(name, "hooks", known)
+            checks.choice(name, "hooks", HOOKS)
             if function is not None:
+                if not callable(function):
+                    raise TypeError(f"{name}: expected a function, got {function!r}")
                 setattr(self, name, function)
 
 
 class TerminateOnNaN(Callback):
-    """Ends the training when the loss is not finite any more."""
+    """Ends the training when the loss is not finite any more.
+
+    Parameters
+    ----------
+    raise_error : bool
+        Whether it ends with a RuntimeError.
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = bool(raise_error)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Check the loss."""
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
+            if self.raise_error:
+                raise RuntimeError(f"batch {batch}: the loss is {loss}")
             print(f"Batch {batch}: the loss is {loss}, training ends")
             self.model.stop_training = True
 
 
-class CSVLogger(Callback):
+class CSVLogger(Writer):
     """Writes a line of logs per epoch to a CSV file.
+
+    A line that cannot be written warns, and `fit` raises the first such error when it is complete.
 
     Parameters
     ----------
     filename : path-like
         The file.
     separator : str
-        Between columns.
+        Between columns, one character.
     append : bool
         Whether lines are added to an existing file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. `fit` raises OSError before it begins if the file cannot be written.
     """
+
+    fresh = ("_file",)
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.filename = Path(filename)
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"separator: expected one character, got {separator!r}")
+        csv.writer(io.StringIO(), delimiter=separator)  # refuses ends of lines
         self.separator = separator
         self.append = append
         self._file: IO[str] | None = None
         self._keys: list[str] | None = None
+
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Raise if the file cannot be written."""
+        super().check_before_training(logs)
+        check_destination(self.filename, "filename")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Open the file."""
@@ -282,8 +166,10 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's line, after a line of names in an empty file."""
+        self.attempt(f"{self.filename} in epoch {epoch + 1}", lambda: self._write(epoch, logs or {}))
+
+    def _write(self, epoch: int, values: Logs) -> None:
         assert self._file is not None  # opened by on_train_begin
-        values = logs or {}
         writer = csv.writer(self._file, delimiter=self.separator)
         if self._keys is None:
             self._keys = sorted(values)
@@ -294,6 +180,6 @@ class CSVLogger(Callback):
 
     def release(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            self.attempt(str(self.filename), file.close)

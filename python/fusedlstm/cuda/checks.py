@@ -172,8 +172,13 @@ class Call:
 
     def overlap(self, a: Any, b: Any) -> bool:
         """Tell whether two arrays in C order share memory."""
-        first, second = self.device.address(a), self.device.address(b)
-        return first < second + int(b.nbytes) and second < first + int(a.nbytes)
+        return _core.overlap(
+            self.device.address(a), int(a.nbytes), self.device.address(b), int(b.nbytes), 1, 0
+        )
+
+    def piece(self, array: Any, written: bool) -> tuple[int, int, bool]:
+        """Return an array in C order as `_core.first_conflict` takes it."""
+        return self.device.address(array), int(array.nbytes), written
 
 
 def _check_number(name: str, array: Any, numbers: tuple[str, ...], device: Device) -> None:

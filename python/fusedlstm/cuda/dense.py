@@ -23,6 +23,7 @@ def dense_forward(x: Any, kernel: Any, bias: Any) -> Any:
     call = Call.of("x", x)
     x = call.readable("x", x, ("M", None), ("K", None))
     kernel = call.readable("kernel", kernel, ("K", x.shape[1]), ("N", None))
+    _core.check_matrix_sizes("x", "MKN", x.shape[0], kernel.shape[0], kernel.shape[1])
     bias = call.optional("bias", bias, ("N", kernel.shape[1]))
     y = call.device.matmul(x, kernel)
     if bias is not None:
@@ -36,6 +37,7 @@ def dense_backward(x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool) 
     call = Call.of("x", x)
     x = call.readable("x", x, ("M", None), ("K", None))
     kernel = call.readable("kernel", kernel, ("K", x.shape[1]), ("N", None))
+    _core.check_matrix_sizes("x", "MKN", x.shape[0], kernel.shape[0], kernel.shape[1])
     dy = call.contiguous("dy", dy, ("M", x.shape[0]), ("N", kernel.shape[1]))
     product = call.device.matmul
     dx = product(dy, kernel.T) if need_dx else None
@@ -48,6 +50,7 @@ def dense_backward(x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool) 
 def _norm_call(x: Any, gamma: Any, epsilon: float) -> tuple[Call, Any, Any]:
     call = Call.of("x", x)
     x = call.readable("x", x, ("M", None), ("N", None))
+    _core.check_matrix_sizes("x", "MNN", x.shape[0], x.shape[1], x.shape[1])
     gamma = call.optional("gamma", gamma, ("N", x.shape[1]))
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon: expected a positive number, got {epsilon}")
@@ -102,6 +105,7 @@ def embedding_backward(ids: Any, dy: Any, rows: int) -> Any:
         )
     if rows < 1:
         raise ValueError(f"rows: expected a positive number, got {rows}")
+    _core.check_matrix_sizes("rows", "VEE", rows, dy.shape[-1], dy.shape[-1])
     checks.ids(ids, "ids", rows)
     flat = ids.reshape(-1)
     order = np.argsort(flat, kind="stable").astype(np.int64)

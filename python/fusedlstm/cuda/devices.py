@@ -6,6 +6,8 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, TypedDict, cast
 
+from fusedlstm import _core
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
@@ -18,13 +20,6 @@ __all__ = [
     "is_available",
     "why_unavailable",
 ]
-
-_NOT_BUILT = (
-    "fusedlstm was built without CUDA: install it again where nvcc of CUDA 12 or 13 is "
-    "(pip install nvidia-cuda-nvcc nvidia-cuda-cccl brings one), with "
-    "pip install . --config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for "
-    "CuPy"
-)
 
 
 class DeviceProperties(TypedDict):
@@ -146,8 +141,23 @@ def architectures() -> tuple[int, ...]:
 def compiled_module() -> ModuleType | str:
     """Return the compiled module, or why there is none."""
     if importlib.util.find_spec("fusedlstm._cuda") is None:
-        return _NOT_BUILT
+        return not_built(_core.why_without_cuda())
     try:
         return importlib.import_module("fusedlstm._cuda")
     except ImportError as error:
         return f"fusedlstm._cuda cannot be loaded: {error}"
+
+
+def not_built(reason: str | None) -> str:
+    """Return what to tell who wants CUDA from a package without it.
+
+    Parameters
+    ----------
+    reason : str or None
+        Why the kernels were not compiled when the package was built; None where they were.
+    """
+    reason = reason or "its module fusedlstm._cuda was compiled, but is not here"
+    return (
+        f"fusedlstm was built without CUDA: {reason}. To have it, install again with pip install . "
+        "--config-settings=cmake.define.FUSEDLSTM_CUDA=ON, and with the extra cuda12 or cuda13 for CuPy"
+    )

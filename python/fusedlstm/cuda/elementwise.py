@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import wraps
 from inspect import signature
-from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -32,6 +32,7 @@ def cell_forward(z: Any, c_prev: Any) -> tuple[Any, Any, Any]:
     call = Call.of("z", z)
     c_prev = call.contiguous("c_prev", c_prev, ("B", None), ("H", None))
     B, H = c_prev.shape
+    _core.check_sequence_sizes("c_prev", B, 1, 0, H, H)
     z = call.contiguous("z", z, ("B", B), ("4H", 4 * H))
     h, c, gates = call.empty(B, H), call.empty(B, H), call.empty(B, 4 * H)
     _run(call, "cell_forward", {"batch": B, "units": H}, z=z, c_prev=c_prev, h=h, c=c, gates=gates)
@@ -43,6 +44,7 @@ def cell_backward(gates: Any, c_prev: Any, c: Any, dh: Any, dc: Any) -> tuple[An
     call = Call.of("gates", gates)
     c_prev = call.contiguous("c_prev", c_prev, ("B", None), ("H", None))
     B, H = c_prev.shape
+    _core.check_sequence_sizes("c_prev", B, 1, 0, H, H)
     states = ("B", B), ("H", H)
     given = {
         "gates": call.contiguous("gates", gates, ("B", B), ("4H", 4 * H)),
@@ -67,8 +69,10 @@ def dropout(x: Any, rate: float, seed: int, share_steps: bool, out: Any) -> Any:
         raise ValueError(f"x: expected shape (B, T, I) to share steps, got shape {tuple(x.shape)}")
     x = call.contiguous_of_any_shape("x", x)
     result = call.empty(*x.shape) if out is None else call.like("out", out, x, written=True)
-    if call.overlap(result, x) and call.address(result) != call.address(x):
+    if call.address(result) != call.address(x) and call.overlap(result, x):
         raise ValueError("out: expected x itself or an array apart from it, got one that overlaps x")
+    if x.size == 0:
+        return result  # Its other sizes may be of any magnitude.
     features = x.shape[-1]
     if features >= 2**32:
         raise ValueError("x: expected fewer than 2^32 features, got more")
@@ -104,9 +108,11 @@ def _required(call: Call, name: str, slot: Any, param: Any) -> None:
     call.like(name, slot, param, written=True)
 
 
-def _settings(call: Call, learning_rate: float, weight_decay: float, clipvalue: float, scale: float) -> Any:
+def _settings(call: Call, learning_rate: float, weight_decay: float, clipvalue: float, scale: Any) -> Any:
     if not clipvalue > 0:
         raise ValueError(f"clipvalue: expected a positive number, got {clipvalue}")
+    if not isinstance(scale, Real):
+        raise TypeError(f"scale: expected a number, got {type(scale).__name__}")
     return call.extension.UpdateSettings(learning_rate, weight_decay, clipvalue, scale)
 
 
@@ -125,13 +131,15 @@ def _update(arrays: int) -> Callable[[Callable[..., _Update]], Callable[..., Non
 
         @wraps(prepare)
         def run(*given: Any) -> None:
-            if isinstance(given[0], list | tuple):
+            listed = isinstance(given[0], list | tuple)
+            if listed:
                 *lists, scale = given[:arrays] + given[-1:]
                 scales = scale if isinstance(scale, list | tuple) else [scale] * len(lists[0])
                 settings = given[arrays:-1]
                 updates = _prepared(prepare, dict(zip(names, (*lists, scales), strict=True)), settings)
             else:
                 updates = [prepare(*given)]
+            _check_apart(updates, listed)
             for call, sizes, named in updates:
                 _run(call, prepare.__name__, sizes, **named)
 
@@ -158,11 +166,24 @@ def _prepared(
         except (TypeError, ValueError) as error:
             # Messages begin with an argument's name.
             raise type(error)(str(error).replace(":", f"[{place}]:", 1)) from error
-    in_memory = sorted(updates, key=lambda update: update[0].device.address(update[2]["param"]))
-    for (call, _, one), (_, _, other) in pairwise(in_memory):
-        if call.overlap(one["param"], other["param"]):
-            raise ValueError("param: expected arrays apart from each other, got two that share memory")
     return updates
+
+
+def _check_apart(updates: list[_Update], listed: bool) -> None:
+    """Raise `ValueError` if an array that is written shares memory with another; gradients may."""
+    names, pieces = [], []
+    for place, (call, _, arrays) in enumerate(updates):
+        for name, array in arrays.items():
+            if array is not None:
+                names.append(f"{name}[{place}]" if listed else name)
+                pieces.append(call.piece(array, written=name != "grad"))
+    conflict = _core.first_conflict(pieces)
+    if conflict is not None:
+        before, after = (names[place] for place in conflict)
+        raise ValueError(
+            f"{after}: expected memory apart from the other arrays', "
+            f"got an array that shares memory with {before}"
+        )
 
 
 @_update(arrays=3)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import _core
+from fusedlstm.copying import TAPE
+from fusedlstm.copying import refuse as refuse_copies
 from fusedlstm.cuda.checks import Call, kind_of
 from fusedlstm.cuda.sequence import Cell, Gradients, Recurrence, Results
 from fusedlstm.cuda.steps import RealSteps, Window
@@ -74,6 +76,9 @@ class DeviceTape:
         """Raise `RuntimeError` if its memory is gone."""
         if self.used:
             raise RuntimeError("tape: expected one that no backward pass has used yet, got a used one")
+
+
+refuse_copies(DeviceTape, TAPE)
 
 
 def _tape_bytes(piece: Piece) -> int:
@@ -142,6 +147,7 @@ def lstm_forward(
     call = _weights_on_device(weights, "x", x)
     x = call.readable("x", x, ("B", None), ("T", None), ("I", weights.inputs))
     (B, T), H = x.shape[:2], weights.units
+    _core.check_sequence_sizes("x", B, T, weights.inputs, H, weights.outputs)
     hidden, cells = (("B", B), weights.hidden), (("B", B), ("H", H))
     h0, c0 = call.optional("h0", h0, *hidden), call.states.optional("c0", c0, *cells)
     steps = RealSteps(call, lengths, mask, zero_output_for_mask, go_backwards, B, T)
@@ -312,11 +318,12 @@ def lstm_step(
     H = weights.units
     x = call.contiguous("x", x, ("B", None), ("I", weights.inputs))
     B = x.shape[0]
+    _core.check_sequence_sizes("x", B, 1, weights.inputs, H, weights.outputs)
     hidden, cells = (("B", B), weights.hidden), (("B", B), ("H", H))
     h, c = call.contiguous("h", h, *hidden), call.states.contiguous("c", c, *cells)
     recurrence = Recurrence(call, H, weights.parts, Cell.of(call, options, None, H), None)
     if out is not None:
-        _check_out(call, out, x, h, c, hidden, cells)
+        _check_out(recurrence, out, x, h, c, hidden, cells)
     plan = recurrence.plan(B, 1, backward=False)
     window = Window(call, B, 0, 1, None)
     results = recurrence.forward(window, _inputs(recurrence, x[:, None])[0], h, c, taped=False)
@@ -329,15 +336,23 @@ def lstm_step(
     return out
 
 
-def _check_out(call: Call, out: Any, x: Any, h: Any, c: Any, hidden: Any, cells: Any) -> None:
+def _check_out(recurrence: Recurrence, out: Any, x: Any, h: Any, c: Any, hidden: Any, cells: Any) -> None:
+    """Check that each array is its state itself, or shares memory with nothing else of the call."""
+    call = recurrence.call
     if not isinstance(out, tuple) or len(out) != 2:
         raise TypeError(f"out: expected a tuple of two arrays, got {type(out).__name__}")
     h_new = call.written("out[0]", out[0], *hidden)
     c_new = call.states.written("out[1]", out[1], *cells)
-    pairs = ((h_new, c_new), (h_new, x), (c_new, x), (h_new, c), (c_new, h))
-    apart = not any(call.overlap(a, b) for a, b in pairs)
-    if not apart or (call.overlap(c_new, c) and call.address(c_new) != call.address(c)):
-        raise ValueError(
-            "out: expected arrays apart from each other and from x (each may be h or c itself), "
-            "got overlapping ones"
-        )
+    options = [("options", array) for array in recurrence.cell.arrays]
+    for name, new, own, state, others in (
+        ("out[0]", h_new, "h", h, [("c", c)]),
+        ("out[1]", c_new, "c", c, [("h", h), ("out[0]", h_new)]),
+    ):
+        itself = call.address(new) == call.address(state)
+        shared = [("x", x), *(() if itself else ((own, state),)), *others, *options]
+        for other, array in shared:
+            if call.overlap(new, array):
+                raise ValueError(
+                    f"{name}: expected {own} itself or memory that no other argument has, "
+                    f"got some that it shares with {other}"
+                )

@@ -64,15 +64,15 @@ class Normalization:
             given[4],
         )
 
+    @property
+    def arrays(self) -> tuple[Any, Any, Any, Any]:
+        """All parameters but epsilon."""
+        return self.gamma_input, self.gamma_recurrent, self.gamma_cell, self.beta_cell
+
     def copied(self) -> Normalization:
         """For a tape, which must not see later changes of arrays."""
-        return Normalization(
-            self.gamma_input.copy(),
-            self.gamma_recurrent.copy(),
-            self.gamma_cell.copy(),
-            self.beta_cell.copy(),
-            self.epsilon,
-        )
+        gamma_input, gamma_recurrent, gamma_cell, beta_cell = (array.copy() for array in self.arrays)
+        return Normalization(gamma_input, gamma_recurrent, gamma_cell, beta_cell, self.epsilon)
 
     def given(self, call: Call) -> tuple[Any, ...]:
         """Return what the extension takes."""

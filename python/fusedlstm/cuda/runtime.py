@@ -24,6 +24,10 @@ __all__ = ["Device", "asarray", "device_of", "named", "register"]
 class Device(ABC):
     """A kind of device arrays."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let copies be this device, and pickles the one of this kind where they are read."""
+        return named, (self.kind,)
+
     @property
     @abstractmethod
     def name(self) -> str:

@@ -65,6 +65,12 @@ class Cell:
             )
         return Cell(given, peepholes, zoneout_seed, norm)
 
+    @property
+    def arrays(self) -> list[Any]:
+        """The options that are arrays."""
+        parameters = () if self.norm is None else self.norm.arrays
+        return [array for array in (self.peepholes, *parameters) if array is not None]
+
     def copied(self) -> Cell:
         """For a tape, which must not see later changes of arrays."""
         if self is _PLAIN:

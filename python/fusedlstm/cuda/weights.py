@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusedlstm import devices
 from fusedlstm.cuda.checks import NUMBERS, Call
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class DeviceWeights:
         kernel, recurrent, _, projection = self.parts
         return tuple(part.copy() for part in (kernel, recurrent, projection) if part is not None)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how copies and pickles make the same weights, on the device of the time."""
+        host = [None if part is None else devices.to_host(part) for part in self.parts]
+        return _restored, (self.device, *host)
+
     @property
     def device(self) -> Device:
         """Where they are."""
@@ -109,6 +115,15 @@ class DeviceWeights:
         return self.parts.bias is not None
 
     @property
+    def bias(self) -> Any:
+        """A copy of the bias, or None."""
+        return None if self.parts.bias is None else self.parts.bias.copy()
+
+    @property
+    def factors(self) -> None:
+        """None: there are no int8 weights here."""
+
+    @property
     def storage(self) -> str:
         """``"full"``."""
         return "full"
@@ -117,6 +132,11 @@ class DeviceWeights:
     def dtype(self) -> np.dtype[Any]:
         """The arrays' number type."""
         return self._call.dtype
+
+
+def _restored(device: Device, *host: Any) -> DeviceWeights:
+    *arrays, projection = (None if part is None else device.put(part) for part in host)
+    return DeviceWeights(*arrays, projection=projection)
 
 
 def refuse(name: str, value: object, device: Device) -> None:

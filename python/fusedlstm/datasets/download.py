@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusedlstm.io.atomic import write_file
+
 from .idx import read_idx
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ def fetch(files: Sequence[IDXFile], folder: Path, mirrors: Sequence[str]) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     missing = list(files)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+    # Not in the folder, where a process that is killed would leave it for ever.
+    with tempfile.TemporaryDirectory(prefix="fusedlstm-download-") as temporary:
         for mirror in _answering(pooch, mirrors, f"{files[0].name}.gz", failures):
             try:
                 while missing:
@@ -99,7 +102,7 @@ def _fetch_one(pooch: Any, mirror: str, file: IDXFile, temporary: Path, folder: 
         # way. The content is what counts, and the check below decides.
         received = received.rename(temporary / file.name)
     read_idx(received, ndim=file.ndim, sha256=file.sha256, shown_as=url)
-    received.replace(folder / received.name)
+    write_file(folder / received.name, [received.read_bytes()])
 
 
 def _brief(error: Exception) -> str:

@@ -6,15 +6,18 @@ dimensions, then each dimension as a 32-bit integer) followed by the values in C
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
+import io
 import math
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from fusedlstm import limits
+from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +51,12 @@ def _read_up_to(file: BinaryIO, count: int) -> bytearray:
 
 
 def read_idx(
-    path: str | os.PathLike[str], *, ndim: int, sha256: str | None = None, shown_as: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    ndim: int,
+    sha256: str | None = None,
+    shown_as: str | None = None,
+    max_bytes: int | None = None,
 ) -> NDArray[np.uint8]:
     """Read one IDX file of unsigned bytes; a name ending in ``.gz`` means gzip.
 
@@ -62,6 +70,8 @@ def read_idx(
         Hexadecimal SHA-256 that the decompressed file must have; not checked when None.
     shown_as
         What errors call the file; the path when None.
+    max_bytes
+        Memory that the array may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -71,8 +81,9 @@ def read_idx(
     Raises
     ------
     ValueError
-        When the file is damaged, truncated, of another type or dimension, followed by other bytes, or
-        of another hash. The message names the file, what was expected and what was found.
+        When the file is damaged, truncated, of another type or dimension, followed by other bytes, of
+        another hash, or asks for more memory. The message names the file, what was expected and what was
+        found.
     OSError
         When the file cannot be opened or read.
     """
@@ -80,9 +91,11 @@ def read_idx(
     name = str(path) if shown_as is None else shown_as
     digest = hashlib.sha256()
     try:
-        with _open(path) as file:
+        with limits.reading(limits.size_of(path), max_bytes), _open(path) as file:
             shape = _read_header(file, ndim, name, digest)
             size = math.prod(shape)
+            if path.suffix == ".gz":
+                limits.claim(size, name)
             # One byte more than wanted shows trailing bytes, and makes gzip check its own checksum.
             payload = _read_up_to(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -120,7 +133,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     Parameters
     ----------
     path
-        The file; one that exists is overwritten.
+        The file; one that exists is replaced by a complete one.
     array
         uint8, of 1 to 255 dimensions, each below 2**32.
 
@@ -137,8 +150,10 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
         raise ValueError("array: expected at least one dimension, got a scalar")
     path = Path(path)
     header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
-    with contextlib.ExitStack() as stack:
-        file: Any = stack.enter_context(path.open("wb"))
-        if path.suffix == ".gz":
-            file = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=9, fileobj=file, mtime=0))
-        file.write(header + array.tobytes())
+    content = header + array.tobytes()
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=packed, mtime=0) as file:
+            file.write(content)
+        content = packed.getvalue()
+    write_file(path, [content])

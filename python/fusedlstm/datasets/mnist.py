@@ -56,7 +56,9 @@ class MNIST(NamedTuple):
     folder: Path
 
 
-def load_mnist(path: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
+def load_mnist(
+    path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None
+) -> tuple[Split, Split]:
     """Load MNIST as Keras does.
 
     Without a path, the digits come from the first of these that has them: the cache (the folder ``mnist``
@@ -73,6 +75,8 @@ def load_mnist(path: str | os.PathLike[str] | None = None) -> tuple[Split, Split
         A folder with the four IDX files, plain or with ``.gz``, named with ``-idx3-ubyte`` or
         ``.idx3-ubyte``. Then nothing else is tried. The files' structure is checked but not their hash, so
         data in the same format (Fashion-MNIST, KMNIST) can be used too.
+    max_bytes
+        Memory that the array of each file may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -88,19 +92,21 @@ def load_mnist(path: str | os.PathLike[str] | None = None) -> tuple[Split, Split
         When a file is damaged, truncated or mislabelled; the message names the file, what was expected
         and what was found.
     """
-    data = find_mnist(path)
+    data = find_mnist(path, max_bytes=max_bytes)
     return data.train, data.test
 
 
-def load_data(path: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
+def load_data(
+    path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None
+) -> tuple[Split, Split]:
     """Load MNIST; the name that Keras gives to `load_mnist`."""
-    return load_mnist(path)
+    return load_mnist(path, max_bytes=max_bytes)
 
 
-def find_mnist(path: str | os.PathLike[str] | None = None) -> MNIST:
+def find_mnist(path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None) -> MNIST:
     """Load MNIST as `load_mnist` does, and say where it came from."""
     if path is not None:
-        return _read(Path(path), "folder")
+        return _read(Path(path), "folder", max_bytes=max_bytes)
     reasons: list[str] = []
     try:
         folder = cache_folder()
@@ -154,7 +160,7 @@ def _find(folder: Path, file: IDXFile) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read(folder: Path, source: str, *, check_content: bool = False) -> MNIST:
+def _read(folder: Path, source: str, *, check_content: bool = False, max_bytes: int | None = None) -> MNIST:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: expected a folder with MNIST's IDX files, found no such folder")
     paths = [_find(folder, file) for file in FILES]
@@ -165,8 +171,8 @@ def _read(folder: Path, source: str, *, check_content: bool = False) -> MNIST:
     train_images, train_labels, test_images, test_labels = (path for path in paths if path is not None)
     hashes = [file.sha256 if check_content else None for file in FILES]
     try:
-        train = _read_split(train_images, train_labels, hashes[:2])
-        test = _read_split(test_images, test_labels, hashes[2:])
+        train = _read_split(train_images, train_labels, hashes[:2], max_bytes)
+        test = _read_split(test_images, test_labels, hashes[2:], max_bytes)
     except ValueError as error:
         if check_content:
             raise ValueError(f"{error} (in the cache: delete the file to download it again)") from error
@@ -174,9 +180,9 @@ def _read(folder: Path, source: str, *, check_content: bool = False) -> MNIST:
     return MNIST(train, test, source, folder)
 
 
-def _read_split(images: Path, labels: Path, hashes: list[str | None]) -> Split:
-    x = read_idx(images, ndim=3, sha256=hashes[0])
-    y = read_idx(labels, ndim=1, sha256=hashes[1])
+def _read_split(images: Path, labels: Path, hashes: list[str | None], max_bytes: int | None) -> Split:
+    x = read_idx(images, ndim=3, sha256=hashes[0], max_bytes=max_bytes)
+    y = read_idx(labels, ndim=1, sha256=hashes[1], max_bytes=max_bytes)
     if x.shape[1:] != _ITEM_SHAPE:
         raise ValueError(
             f"{images}: expected images of {_ITEM_SHAPE[0]} x {_ITEM_SHAPE[1]} pixels, "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.exchange.keras_config import config_of, model_from_config
+from fusedlstm.filling import filling
+from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
     from fusedlstm.model import Sequential
@@ -36,11 +38,17 @@ def from_keras(model: Any) -> Sequential:
     cls = type(model)
     if cls.__name__ != "Sequential" or cls.__module__.partition(".")[0] != "keras":
         raise TypeError(f"model: expected a keras.Sequential, got {cls.__module__}.{cls.__qualname__}")
-    result = model_from_config(
-        {"module": "keras", "class_name": cls.__name__, "config": model.get_config(), "registered_name": None}
-    )
-    for ours, theirs in zip(result.layers, model.layers, strict=True):
-        ours.set_weights(theirs.get_weights())
+    description = {
+        "module": "keras",
+        "class_name": cls.__name__,
+        "config": model.get_config(),
+        "registered_name": None,
+    }
+    weights = [layer.get_weights() for layer in model.layers]
+    with filling(sum(array.size for arrays in weights for array in arrays)):
+        result = model_from_config(description)
+    for layer, arrays in zip(result.layers, weights, strict=True):
+        layer.set_weights(arrays)
     return result
 
 
@@ -57,6 +65,11 @@ def to_keras(model: Sequential) -> Any:
     keras.Sequential
         Built, with the weights, not compiled.
 
+    Warns
+    -----
+    UserWarning
+        When stateful layers are not at zeros: their states are not copied.
+
     Raises
     ------
     ImportError
@@ -65,6 +78,7 @@ def to_keras(model: Sequential) -> Any:
         If it is not built, or holds layers of another origin or with options that Keras does not have.
     """
     description = config_of(model)
+    warn_of_states(model, "A model of Keras")
     try:
         import keras
     except ImportError as error:

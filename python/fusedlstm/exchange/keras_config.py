@@ -61,14 +61,17 @@ def model_from_config(description: Any) -> Sequential:
         not known here; the message names the layer and its class.
     """
     _named(description, "model", ("keras", "keras.models"), ("Sequential",))
-    config = _item(description, "config", dict, "model")
-    items = _item(config, "layers", list, "model")
+    config = checks.member(description, "config", dict, "model")
+    items = checks.member(config, "layers", list, "model")
     classes = {**_LAYERS, "InputLayer": InputLayer}
     model = Sequential([_layer(item, f"layer {number}", classes) for number, item in enumerate(items)])
-    model.name = str(config.get("name", model.name))
+    model.name = checks.member({"name": model.name, **config}, "name", str, "model")
     shape = config.get("build_input_shape")
     if not model.built and shape is not None:
-        model.build(checks.shape(shape, "build_input_shape"))
+        try:
+            model.build(checks.shape(shape, "build_input_shape"))
+        except TypeError as error:
+            raise ValueError(f"model: {error}") from error
     if not model.built:
         raise ValueError("model: expected a built model, got one whose input shape is not known")
     return model
@@ -150,7 +153,7 @@ def _layer(description: Any, place: str, classes: dict[str, type[Layer]]) -> Lay
     class_name = _named(description, where, ("keras.layers",), tuple(classes))
     where = f"{where} ({class_name})"
     arguments = {}
-    for key, value in _item(description, "config", dict, where).items():
+    for key, value in checks.member(description, "config", dict, where).items():
         if key in _OFF:
             if value is not _OFF[key]:
                 raise ValueError(f"{where}: {key}: expected {_OFF[key]}, got {value!r}")
@@ -173,7 +176,7 @@ def _dtype(policy: Any, where: str) -> str:
     if isinstance(policy, str):
         return policy
     _named(policy, where, ("keras", "keras.dtype_policies"), ("DTypePolicy",))
-    return str(_item(_item(policy, "config", dict, where), "name", str, where))
+    return str(checks.member(checks.member(policy, "config", dict, where), "name", str, where))
 
 
 def _object(value: Any, key: str, where: str) -> Any:
@@ -182,7 +185,7 @@ def _object(value: Any, key: str, where: str) -> Any:
         return value
     module = next(module for end, module in _OBJECTS.items() if key.endswith(end))
     class_name = _named(value, where, (module,), None)
-    config = dict(_item(value, "config", dict, where))
+    config = dict(checks.member(value, "config", dict, where))
     for key in _INITIALIZER_OFF:
         if config.pop(key, None) is not None:
             raise ValueError(f"{where}: {key}: expected None, got another value")
@@ -200,10 +203,3 @@ def _named(description: Any, where: str, modules: tuple[str, ...], classes: tupl
     if classes is not None and name not in classes:
         raise ValueError(f"{where}: expected one of the classes {list(classes)}, got {name!r:.80}")
     return str(name)
-
-
-def _item(description: dict[str, Any], key: str, kind: type, where: str) -> Any:
-    value = description.get(key)
-    if not isinstance(value, kind):
-        raise ValueError(f"{where}: {key}: expected a {kind.__name__}, got {type(value).__name__}")
-    return value

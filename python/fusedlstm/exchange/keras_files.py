@@ -9,12 +9,17 @@ import io
 import json
 import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusedlstm import limits
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.exchange.keras_weights import read_weights, write_weights
-from fusedlstm.io.atomic import write_file
+from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
+from fusedlstm.filling import filling
+from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.endings import WEIGHTS, check_ending
+from fusedlstm.io.json_text import parse
+from fusedlstm.io.state import warn_of_states
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -34,11 +39,12 @@ _ZIP_ERRORS = (
     zipfile.LargeZipFile,
     zlib.error,
 )
+_PIECE = 1 << 16
 # The oldest version whose files are laid out like this.
 _KERAS_VERSION = "3.0.0"
 
 
-def load_keras(path: str | os.PathLike[str]) -> Sequential:
+def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Make the model that a ``.keras`` file holds.
 
     Nothing in the file is ever executed. Optimizer, loss and metrics are passed over: compile the model
@@ -48,6 +54,8 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     ----------
     path : path-like
         A file that Keras 3 or `save_keras` wrote, of a Sequential model of layers that this package has.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
@@ -61,26 +69,30 @@ def load_keras(path: str | os.PathLike[str]) -> Sequential:
     OSError
         When the file is not there or cannot be read.
     ValueError
-        When it is damaged, or describes what this package does not have; the message names the layer and its
-        class.
+        When it is damaged, describes what this package does not have, or asks for more memory than it may;
+        the message names the layer and its class.
     """
-    content = Path(path).read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            config, weights = archive.read(_CONFIG), archive.read(_WEIGHTS)
-        description = json.loads(config)
-    except (*_ZIP_ERRORS, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
-    try:
-        model = model_from_config(description)
-        model.set_weights(read_weights(weights, model))
-    except (MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with limits.content(path, max_bytes) as content:
+        try:
+            config, weights = _members(content)
+            description = parse(config, _CONFIG)
+        except (*_ZIP_ERRORS, ValueError) as error:
+            raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
+        try:
+            with filling(stored_numbers(weights)):
+                model = model_from_config(description)
+            model.set_weights(read_weights(weights, model))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return model
 
 
+@of_one_version
 def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
+
+    Optimizer, loss, metrics, states of stateful layers and the places of random streams are not in the file;
+    one of `fusedlstm.io.save_model` that ends in ``.safetensors`` holds them.
 
     Parameters
     ----------
@@ -88,6 +100,11 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         A built model of this package's layers.
     path : path-like
         File to write, ending in ``.keras``; it appears only when complete.
+
+    Warns
+    -----
+    UserWarning
+        When stateful layers are not at zeros: their states are not in the file.
 
     Raises
     ------
@@ -99,7 +116,9 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, or holds layers of another origin or with options that Keras does not
         have, or the name ends in something else.
     """
-    _check_name(path, ".keras")
+    check_ending(path, (".keras",))
+    check_target(path)
+    warn_of_states(model, f"{path}, a file of Keras,")
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
         _CONFIG: json.dumps(config_of(model)).encode(),
@@ -113,7 +132,9 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     write_file(path, [memory.getvalue()])
 
 
-def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
+def load_keras_weights(
+    model: Sequential, path: str | os.PathLike[str], *, max_bytes: int | None = None
+) -> None:
     """Replace a built model's weights by those of a ``.weights.h5`` file.
 
     Parameters
@@ -122,6 +143,8 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         A built model of the same layers.
     path : path-like
         A file that Keras 3 or `save_keras_weights` wrote.
+    max_bytes : int, optional
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Raises
     ------
@@ -130,20 +153,23 @@ def load_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     OSError
         When the file is not there or cannot be read.
     ValueError
-        When the model is not built, or the file is damaged or does not fit it; nothing is changed then.
+        When the model is not built, or the file is damaged, does not fit it or asks for more memory than it
+        may; nothing is changed then.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
-    content = Path(path).read_bytes()
-    try:
-        model.set_weights(read_weights(content, model))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    with limits.content(path, max_bytes) as content:
+        try:
+            model.set_weights(read_weights(content, model))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
     """Write a built model's weights to a file that ``load_weights`` of Keras 3 reads.
+
+    The weights and nothing else: states of stateful layers, optimizer and random streams stay with the model.
 
     Parameters
     ----------
@@ -162,10 +188,36 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
         When the model is not built, a layer has options that Keras does not have, or the name ends in
         something else.
     """
-    _check_name(path, ".weights.h5")
+    check_ending(path, WEIGHTS)
+    check_target(path)
     write_file(path, [write_weights(model)])
 
 
-def _check_name(path: str | os.PathLike[str], ending: str) -> None:
-    if not Path(path).name.endswith(ending):
-        raise ValueError(f"path: expected a file name that ends in {ending}, got {str(path)!r}")
+def _members(content: bytes) -> tuple[bytes, bytes]:
+    """Return the description and the weights in an archive."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+        for name in (_CONFIG, _WEIGHTS):
+            if names.count(name) != 1:
+                raise ValueError(f"{names.count(name)} members {name}")
+        return _member(archive, _CONFIG), _member(archive, _WEIGHTS)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member, after its size: a small one can become any number of bytes.
+
+    In pieces, since `zipfile` unpacks as much as it is asked for, whatever the size that was declared; other
+    methods than these two it would unpack in one go.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} packed by method {info.compress_type}")
+    limits.claim(info.file_size, name)
+    parts = []
+    with archive.open(info) as member:
+        while part := member.read(_PIECE):
+            parts.append(part)
+    content = b"".join(parts)
+    if len(content) != info.file_size:
+        raise ValueError(f"{len(content)} bytes of {name}, not the {info.file_size} that are declared")
+    return content

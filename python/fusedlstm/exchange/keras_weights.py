@@ -8,23 +8,30 @@ to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>`
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm import limits
 from fusedlstm.exchange.keras_config import check_in_keras
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
 from fusedlstm.utils import snake_case
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fusedlstm.layers import Layer
     from fusedlstm.model import Sequential
     from fusedlstm.variable import Array, Variable
 
-__all__ = ["read_weights", "write_weights"]
+__all__ = ["read_weights", "stored_numbers", "write_weights"]
+
+# What h5py raises for a damaged file depends on the damage.
+_HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
 
 
 def read_weights(content: bytes, model: Sequential) -> list[Array]:
@@ -37,15 +44,34 @@ def read_weights(content: bytes, model: Sequential) -> list[Array]:
     ValueError
         When the bytes are no complete HDF5 file, a dataset is missing, left over or of another shape or type.
     """
+    with _opened(content) as file:
+        return _read(_library(), file, model)
+
+
+def stored_numbers(content: bytes) -> int:
+    """Return how many numbers the weights in an HDF5 file can be at most, by the bytes that they have there.
+
+    Raises
+    ------
+    ImportError
+        When h5py is not installed.
+    ValueError
+        When the bytes are no complete HDF5 file.
+    """
     library = _library()
-    try:
-        with library.File(io.BytesIO(content), "r") as file:
-            return _read(library, file, model)
-    except (OSError, RuntimeError, KeyError) as error:
-        # What h5py raises for a damaged file depends on the damage.
-        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
+    total = 0
+    with _opened(content) as file:
+        names: list[str] = []
+        _list(library, file, ["layers"] if "layers" in file else [], "", names, set())
+        for name in names:
+            stored = file[name]
+            if isinstance(stored, library.Dataset):
+                # A dataset may have any shape and no bytes.
+                total += int(stored.id.get_storage_size()) // max(1, stored.dtype.itemsize)
+    return total
 
 
+@of_one_version
 def write_weights(model: Sequential) -> bytes:
     """Return the bytes of an HDF5 file with a built model's weights.
 
@@ -70,6 +96,23 @@ def write_weights(model: Sequential) -> bytes:
         for place, variable in _places(model):
             file[place] = variable.numpy()
     return memory.getvalue()
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Any]:
+    library = _library()
+    limits.claim(2 * len(content), "weights")  # HDF5 has a copy
+    try:
+        try:
+            file = library.File(library.h5f.open_file_image(content))
+        except ValueError as error:
+            raise ValueError(
+                f"expected a complete HDF5 file of weights, found a damaged one: {error}"
+            ) from error
+        with file:
+            yield file
+    except _HDF5_ERRORS as error:
+        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
 
 
 def _library() -> Any:
@@ -117,7 +160,7 @@ def _places(model: Sequential) -> list[tuple[str, Variable]]:
 def _read(library: Any, file: Any, model: Sequential) -> list[Array]:
     wanted = {place: variable.shape for place, variable in _places(model)}
     names: list[str] = []
-    _list(library, file, ["layers"] if "layers" in file else [], "", names)
+    _list(library, file, ["layers"] if "layers" in file else [], "", names, set())
     # States of random streams are not weights.
     found = {name for name in names if "/seed_generator/" not in name}
     for name in sorted(found ^ set(wanted)):
@@ -126,16 +169,28 @@ def _read(library: Any, file: Any, model: Sequential) -> list[Array]:
     return [_array(file[name], name, shape) for name, shape in wanted.items()]
 
 
-def _list(library: Any, group: Any, keys: Iterable[str], prefix: str, names: list[str]) -> None:
-    """Append the names of all datasets at and below some members of a group."""
+def _list(
+    library: Any, group: Any, keys: Iterable[str], prefix: str, names: list[str], seen: set[int]
+) -> None:
+    """Append the names of all datasets at and below some members of a group.
+
+    Everything has one name: groups with several could be listed without end.
+    """
     for key in keys:
+        if not isinstance(key, str):  # bytes that are no UTF-8
+            raise ValueError(f"expected names in UTF-8, found {key!r} in {prefix or 'the file'}")
         name = prefix + key
+        limits.claim(limits.OBJECT, "weights")
         # A link could lead to another file of this machine, or in a circle.
         if not isinstance(group.get(key, getlink=True), library.HardLink) or name.count("/") > 7:
             raise ValueError(f"expected datasets and groups only, found a link or too deep a group at {name}")
         item = group[key]
+        address = library.h5o.get_info(item.id).addr
+        if address in seen:
+            raise ValueError(f"expected datasets and groups of one name each, found another name at {name}")
+        seen.add(address)
         if isinstance(item, library.Group):
-            _list(library, item, item, f"{name}/", names)
+            _list(library, item, item, f"{name}/", names, seen)
         else:
             names.append(name)
 
@@ -148,5 +203,9 @@ def _array(dataset: Any, name: str, shape: tuple[int, ...]) -> Array:
         raise ValueError(f"expected {name} of shape {shape} in float32 or float64, found {found}")
     if dataset.is_virtual or dataset.external is not None:
         raise ValueError(f"expected {name} in this file, found a reference to another one")
+    if dataset.id.get_create_plist().get_nfilters():
+        # A filter unpacks a piece to whatever size it has, before anybody can look.
+        raise ValueError(f"expected {name} as Keras writes it, found it compressed")
+    limits.claim(math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize + dataset.nbytes, name)
     values: Array = dataset[()]
     return values

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.filling import filling
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
 from fusedlstm.model import Sequential
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9]\d*)")
+_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]*)")
 
 
 def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
@@ -56,6 +58,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     tensors = source.state_dict() if hasattr(source, "state_dict") else source
     if not isinstance(tensors, Mapping):
         raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
+    for key in tensors:
+        if not isinstance(key, str):
+            raise TypeError(f"source: expected names of tensors, got the key {key!r:.80}")
     arrays = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
     dtype, inputs = weights[0]["kernel"].dtype, weights[0]["kernel"].shape[0]
@@ -69,23 +74,25 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
             raise ValueError(f"{name}: expected {wanted} inputs, got shape {kernel.T.shape}")
     rate = float(getattr(source, "dropout", 0.0)) if not isinstance(source, Mapping) else 0.0
     layers: list[Layer] = [InputLayer((None, inputs))]
-    for number, weight in enumerate(weights):
-        if number and rate:
-            layers.append(Dropout(rate, dtype=dtype))
-        layers.append(
-            LSTM(
-                weight["kernel"].shape[1] // 4,
-                use_bias="bias" in weight,
-                projection_units=weight["projection"].shape[1] if "projection" in weight else None,
-                return_sequences=return_sequences or number + 1 < len(weights),
-                dtype=dtype,
+    with filling():
+        for number, weight in enumerate(weights):
+            if number and rate:
+                layers.append(Dropout(rate, dtype=dtype))
+            layers.append(
+                LSTM(
+                    weight["kernel"].shape[1] // 4,
+                    use_bias="bias" in weight,
+                    projection_units=weight["projection"].shape[1] if "projection" in weight else None,
+                    return_sequences=return_sequences or number + 1 < len(weights),
+                    dtype=dtype,
+                )
             )
-        )
-    model = Sequential(layers)
+        model = Sequential(layers)
     model.set_weights([array for layer in weights for array in layer.values()])
     return model
 
 
+@of_one_version
 def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[str, Any]:
     """Return the weights of LSTM layers as the state_dict of a ``torch.nn.LSTM``.
 

@@ -1,17 +1,79 @@
-"""Files that are either complete or not there."""
+"""Files that are either complete or as they were before: how everything in this package writes.
+
+The content goes into a temporary file in the same folder, which then takes the target's name in one step.
+
+- A target that exists keeps its mode, its extended attributes and, where the process may set them, owner and
+  group. A new file gets the mode that the umask leaves.
+- Symbolic links are followed: the file that they lead to is replaced. A hard link is not: the other names of
+  the file keep the old content.
+- Pipes, character devices and the process's own open files (``/dev/stdout``) are written to directly.
+  Folders, sockets and block devices are refused.
+- A process that is killed leaves its temporary file; the next write into the folder removes it. The file is
+  locked as long as its process lives, on whatever machine of a shared file system that is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
 import secrets
+import shutil
+import stat
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["write_file"]
+__all__ = ["check_folder", "check_target", "temporary_path", "write_file", "write_text"]
+
+# No other program makes such names. They are short, so that a target may have the longest name there is.
+_TEMPORARY = re.compile(r"\.fusedlstm-[0-9a-f]{32}\.part")
+# Where Linux shows the files that a process has open, as links that lead to no name.
+_OPEN_FILES = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
+_MOST_LINKS = 40  # in a chain, as on Linux
+
+
+class _Target(NamedTuple):
+    """Where a path leads."""
+
+    path: Path
+    found: os.stat_result | None  # None for a file that is yet to be made
+    direct: bool  # whether it is written to as it is, and not replaced
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Raise what `write_file` would raise because of the path, before the work for the content is done.
+
+    Parameters
+    ----------
+    path
+        The file, which is left as it is.
+
+    Raises
+    ------
+    OSError
+        When the folder is not there, folder or file cannot be written, or the path is a folder, a socket or a
+        block device.
+    """
+    target = _examined(_followed(path))
+    if not target.direct:
+        check_folder(target.path.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise OSError when no files can be made in a folder, which is left as it is."""
+    try:
+        # Only this tells for sure, on every file system.
+        descriptor, temporary = _temporary_file(folder, 0o600)
+    except OSError as error:
+        raise _error(error.errno, "expected a folder where files can be made", folder) from error
+    os.unlink(temporary)  # noqa: PTH108
+    os.close(descriptor)
 
 
 def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
@@ -20,7 +82,7 @@ def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
     Parameters
     ----------
     path
-        The file. A link is followed, so that its target is replaced and not the link.
+        The file; this module says what becomes of links, special files, modes and owners.
     parts
         Its content, in order.
 
@@ -29,16 +91,182 @@ def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
     OSError
         When the file cannot be written; it is as before then.
     """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    target, found, direct = _examined(_followed(path))
+    if direct:
+        with os.fdopen(_opened(target), "wb") as stream:
+            stream.writelines(parts)
+        return
+    _remove_left_over(target.parent)
+    descriptor, temporary = _temporary_file(target.parent, 0o666 if found is None else 0o600)
     try:
-        with temporary.open("xb") as file:
+        # Closed, and so unlocked, only when the file has its final name.
+        with os.fdopen(descriptor, "wb") as file:
+            if found is not None:
+                _keep_attributes(target, found, temporary)
             file.writelines(parts)
             file.flush()
             # Without this, a power cut could leave the new name on an empty file.
             os.fsync(file.fileno())
-        temporary.replace(target)
+            os.replace(temporary, target)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+            os.unlink(temporary)  # noqa: PTH108
         raise
+    _sync_folder(target.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8; see `write_file`."""
+    write_file(path, [text.encode()])
+
+
+def _error(number: int | None, reason: str, path: Path) -> OSError:
+    """Return the subclass of OSError that belongs to an error number."""
+    number = errno.EIO if number is None else number
+    return OSError(number, f"{os.strerror(number)}: {reason}", str(path))
+
+
+def _followed(path: str | os.PathLike[str]) -> Path:
+    """Return the path to which links lead; those to a process's open files are not followed."""
+    current = Path(path)
+    for _ in range(_MOST_LINKS):
+        current = Path(os.path.realpath(current.parent)) / current.name
+        if _OPEN_FILES.fullmatch(str(current.parent)) or not current.is_symlink():
+            return current
+        current = current.parent / os.readlink(current)  # noqa: PTH115
+    raise _error(errno.ELOOP, "expected a file, found links that lead in a circle", Path(path))
+
+
+def _examined(path: Path) -> _Target:
+    """Look at what is there, and raise an error where it is refused."""
+    number = _own_descriptor(path)
+    if number is not None:
+        if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise _error(errno.EACCES, "expected a file that is open for writing", path)
+        # A regular file as well: its name must stay on what this process has open.
+        return _Target(path, os.fstat(number), True)
+    folder = path.parent.stat()  # The error names the folder if it is not there.
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return _Target(path, None, False)
+    for test, kind in ((stat.S_ISDIR, "folder"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device")):
+        if test(found.st_mode):
+            code = errno.EISDIR if kind == "folder" else errno.EINVAL
+            raise _error(code, f"expected a file, a pipe or a character device, found a {kind}", path)
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise _error(errno.EACCES, "expected a file that can be written", path)
+    if not stat.S_ISREG(found.st_mode):
+        return _Target(path, found, True)
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, found.st_uid):
+        raise _error(errno.EPERM, "expected a file of this user, as others' stay in such a folder", path)
+    return _Target(path, found, False)
+
+
+def _own_descriptor(target: Path) -> int | None:
+    """Return the number of the open file of this process that a path stands for."""
+    if str(target.parent) != os.path.realpath("/proc/self/fd") or not target.name.isdecimal():
+        return None
+    return int(target.name)
+
+
+def _opened(target: Path) -> int:
+    """Open what is written to directly."""
+    number = _own_descriptor(target)
+    if number is not None:
+        # What was printed so far comes first. A copy of the descriptor goes on at the same place of the file.
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        return os.dup(number)
+    try:
+        # Without O_NONBLOCK, a pipe that nobody reads from would be waited for without end.
+        descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise _error(errno.ENXIO, "expected a pipe that somebody reads from", target) from error
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def temporary_path(folder: Path) -> Path:
+    """Return a new path in a folder; a file there that no process has locked goes with the next write."""
+    return folder / f".fusedlstm-{secrets.token_hex(16)}.part"
+
+
+def _temporary_file(folder: Path, mode: int) -> tuple[int, str]:
+    """Make a file that is locked for this process; return its descriptor and its name."""
+    while True:
+        path = str(temporary_path(folder))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # Another process has found it before it was locked, and is about to remove it.
+        except OSError:
+            return descriptor, path  # A file system without locks, where no process removes such files.
+        else:
+            if _is_at(descriptor, path):
+                return descriptor, path
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove temporary files of processes that are not there any more."""
+    # A folder that cannot be listed can be written to all the same.
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                _remove_if_unlocked(entry.path)
+
+
+def _remove_if_unlocked(path: str) -> None:
+    # An error means that the file is locked, is gone, or belongs to somebody else.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_at(descriptor, path):
+                os.unlink(path)  # noqa: PTH108
+        finally:
+            os.close(descriptor)
+
+
+def _keep_attributes(target: Path, found: os.stat_result, temporary: str) -> None:
+    """Give the new file, still empty, what may be kept of the old one."""
+    shutil.copystat(target, temporary)
+    mode = stat.S_IMODE(found.st_mode)
+    try:
+        os.chown(temporary, found.st_uid, found.st_gid)
+    except PermissionError:
+        mode &= 0o777
+        try:
+            os.chown(temporary, -1, found.st_gid)
+        except PermissionError:
+            # The members of another group get no more than everybody else.
+            mode &= 0o707 | (mode & 0o007) << 3
+    os.chmod(temporary, mode)  # noqa: PTH101
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot sync folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import losses, metrics, optimizers
+from fusedlstm import checks, losses, metrics, optimizers
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:
@@ -66,16 +66,20 @@ def restore(description: dict[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        When the class is not known.
-    TypeError, ValueError
-        When the class refuses an argument.
+        When it is no such description, the class is not known, or refuses an argument.
     """
-    home, name = description["module"], description["class_name"]
-    cls = getattr(_HOMES.get(home), name, None)
+    home = checks.choice(checks.member(description, "module", str, "description"), "module", _HOMES)
+    name = checks.member(description, "class_name", str, home)
+    cls = getattr(_HOMES[home], name, None)
     if not (isinstance(cls, type) and issubclass(cls, _KINDS[home])):
-        raise ValueError(f"class_name: expected a class of fusedlstm.{home}, got {name!r}")
+        raise ValueError(f"class_name: expected a class of fusedlstm.{home}, got {name!r:.80}")
     arguments = {
         key: restore(value) if isinstance(value, dict) else value
-        for key, value in description["config"].items()
+        for key, value in checks.member(description, "config", dict, name).items()
     }
-    return cls(**arguments)
+    if not isinstance(arguments.get("name", ""), str | None):
+        raise ValueError(f"{name}: name: expected a string, got {arguments['name']!r:.80}")
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,7 +1,9 @@
 """Save and load whole models: layers, weights and, for compiled ones, all that training goes on from.
 
-A file holds the tensors ``weights/<path>`` and ``optimizer/<path>``, and as metadata two JSON texts:
-``model`` (`Sequential.get_config`) and ``training`` (optimizer, loss, metrics, states of the random streams).
+A file holds the tensors ``weights/<path>``, ``optimizer/<path>`` and, of stateful layers,
+``states/<number of the layer>/h`` and ``/c``. Its metadata are JSON texts: ``model``
+(`Sequential.get_config`), ``trainable`` (what is frozen, inside of layers too) and, of compiled models,
+``training`` (optimizer, loss, metrics, states of the random streams).
 """
 
 from __future__ import annotations
@@ -10,9 +12,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import layers
+from fusedlstm import checks, limits
+from fusedlstm.filling import filling
+from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
-from fusedlstm.io.safetensors import check_path, read_tensors, write_tensors
+from fusedlstm.io.endings import MODELS, check_ending
+from fusedlstm.io.json_text import parse
+from fusedlstm.io.safetensors import parse_tensors, write_tensors
+from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
+from fusedlstm.variable import unique_paths
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -23,25 +32,35 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "save_model"]
 
-_WEIGHTS, _OPTIMIZER = "weights/", "optimizer/"
+_WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 _KERAS = ".keras"
 
 
+@of_one_version
 def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
     """Write a model to one file.
 
-    A compiled model is saved with optimizer, loss, metrics and random streams: loaded and trained on, it gets
-    the same weights, bit for bit, as one that was never interrupted between two epochs.
+    A compiled model is saved with optimizer, loss, metrics and random streams (shuffling, dropouts, zoneout,
+    noise): loaded and trained on, in whatever process, it gets the same weights, bit for bit, as one that was
+    never interrupted. That holds between two epochs of `fit`, or two calls of `train_on_batch`; a place
+    inside of an epoch is not saved. States of stateful layers are always saved.
 
     Parameters
     ----------
     model
         A built model of this package's layers.
     path
-        The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads, with layers and
-        weights only. One that exists is replaced only by a complete new one.
+        The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads. One that exists
+        is replaced only by a complete new one; `fusedlstm.io.atomic` says what becomes of its mode, of links
+        and of special files. A ``.keras`` file holds layers and weights only: what is loaded from it is not
+        compiled, its random streams are new ones, and stateful layers start from zeros.
     include_optimizer
         False leaves out what is only needed for training.
+
+    Warns
+    -----
+    UserWarning
+        When a ``.keras`` file is written of a model whose stateful layers are not at zeros.
 
     Raises
     ------
@@ -50,31 +69,36 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     OSError
         When the file cannot be written.
     ValueError
-        When the model is not built or holds classes of another origin, which a file cannot restore, or the
-        name ends in something else. Nothing is written then.
+        When the model is not built, holds classes of another origin, which a file cannot restore, or layers
+        inside of others that were changed afterwards, or the name ends in something else. Nothing is written
+        then.
     """
-    if Path(path).suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
         keras_files.save_keras(model, path)
         return
-    check_path(path)
+    check_target(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     for layer in model.layers:
-        if getattr(layers, type(layer).__name__, None) is not type(layer):
-            raise ValueError(
-                f"model: expected layers of fusedlstm.layers, got {layer!r}; save its weights instead"
-            )
-    tensors: dict[str, NDArray[Any]] = {_WEIGHTS + weight.path: weight.numpy() for weight in model.weights}
-    metadata = {"model": json.dumps(model.get_config())}
+        check_described(layer)
+    names = unique_paths(model.weights)
+    tensors: dict[str, NDArray[Any]] = {
+        _WEIGHTS + name: weight.numpy() for name, weight in zip(names, model.weights, strict=True)
+    }
+    tensors.update({_STATES + name: state for name, state in get_states(model).items()})
+    metadata = {"model": json.dumps(model.get_config()), "trainable": json.dumps(get_flags(model))}
     if model.optimizer is not None and include_optimizer:
+        targets = {id(variable) for variable in model.optimizer.targets}
         training = {
             "optimizer": describe(model.optimizer),
             "loss": None if model.loss is None else describe(model.loss),
             "metrics": [describe(metric) for metric in model.metrics],
             "seeds": [seeds.state for seeds in model.seed_generators],
-            "targets": [variable.path for variable in model.optimizer.targets],
+            "targets": [
+                name for name, weight in zip(names, model.weights, strict=True) if id(weight) in targets
+            ],
         }
         metadata["training"] = json.dumps(training)
         for name, value in model.optimizer.get_state().items():
@@ -82,18 +106,22 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     write_tensors(path, tensors, metadata)
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
     """Make the model that a file holds.
 
     Parameters
     ----------
     path
         A file that `save_model` wrote, or a ``.keras`` file of Keras 3.
+    max_bytes
+        Memory that its content may take; see `fusedlstm.limits`.
 
     Returns
     -------
     model
-        Built, with its weights; compiled, with optimizer and random streams, when it was saved so.
+        Built, with its weights and the states of stateful layers; compiled, with optimizer and random
+        streams, when it was saved so. Nothing is drawn for it: the generator of
+        `fusedlstm.utils.set_random_seed` stays where it is.
 
     Raises
     ------
@@ -103,46 +131,77 @@ def load_model(path: str | os.PathLike[str]) -> Sequential:
         When the file is not there or cannot be read.
     ValueError
         When the file is damaged, truncated, of another program or of an unknown version of the format, or
-        describes what this version cannot make.
+        describes what this version cannot make, or asks for more memory than it may.
     """
     path = Path(path)
-    if path.suffix == _KERAS:
+    if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
-        return keras_files.load_keras(path)
-    tensors, metadata = read_tensors(path)
-    try:
-        return _make(tensors, metadata)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        # The checksum was right, so another version must have written the file.
-        raise ValueError(
-            f"{path}: expected a model that this version of fusedlstm can make, found {error!r}"
-        ) from error
+        return keras_files.load_keras(path, max_bytes=max_bytes)
+    with limits.content(path, max_bytes) as content:
+        tensors, metadata = parse_tensors(content, path)
+        try:
+            return _make(tensors, metadata)
+        except ValueError as error:
+            # The checksum was right, so another version must have written the file.
+            raise ValueError(
+                f"{path}: expected a model that this version of fusedlstm can make, found {error}"
+            ) from error
 
 
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
     from fusedlstm.model import Sequential
 
-    model = Sequential.from_config(json.loads(metadata["model"]))
     weights = _part(tensors, _WEIGHTS)
-    wanted = {weight.path: (weight.shape, weight.dtype.name) for weight in model.weights}
+    with filling(sum(value.size for value in weights.values())):
+        model = Sequential.from_config(parse(checks.member(metadata, "model", str, "metadata"), "model"))
+    names = unique_paths(model.weights)
+    wanted = {name: (w.shape, w.dtype.name) for name, w in zip(names, model.weights, strict=True)}
     found = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
     if wanted != found:
         raise ValueError(f"weights: expected {wanted}, got {found}")
-    model.set_weights([weights[weight.path] for weight in model.weights])
+    model.set_weights([weights[name] for name in names])
+    set_states(model, _part(tensors, _STATES))
+    if "trainable" in metadata:  # Files of the first version lack it.
+        set_flags(model, parse(metadata["trainable"], "trainable"))
     if "training" in metadata:
-        training = json.loads(metadata["training"])
-        optimizer = restore(training["optimizer"])
-        model.compile(
-            optimizer=optimizer,
-            loss=None if training["loss"] is None else restore(training["loss"]),
-            metrics=[restore(metric) for metric in training["metrics"]],
-        )
-        targets = [weight for weight in model.weights if weight.path in training["targets"]]
-        optimizer.set_state(_part(tensors, _OPTIMIZER), targets)
-        for seeds, state in zip(model.seed_generators, training["seeds"], strict=True):
-            seeds.state = (int(state[0]), int(state[1]))
+        _go_on(model, names, parse(metadata["training"], "training"), _part(tensors, _OPTIMIZER))
     return model
+
+
+def _go_on(model: Sequential, names: list[str], training: Any, state: dict[str, NDArray[Any]]) -> None:
+    """Compile a model as it was, and put its optimizer and its random streams where they were.
+
+    The weights have these names in the file.
+    """
+    optimizer = restore(checks.member(training, "optimizer", dict, "training"))
+    loss = training.get("loss")
+    metrics = checks.member(training, "metrics", list, "training")
+    targets = checks.member(training, "targets", list, "training")
+    seeds = checks.member(training, "seeds", list, "training")
+    streams = model.seed_generators
+    if len(seeds) != len(streams):
+        raise ValueError(f"training: seeds: expected {len(streams)} random streams, got {len(seeds)}")
+    pairs = [_seed(pair) for pair in seeds]
+    model.compile(
+        optimizer=optimizer,
+        loss=None if loss is None else restore(loss),
+        metrics=[restore(metric) for metric in metrics],
+    )
+    trained = [weight for name, weight in zip(names, model.weights, strict=True) if name in targets]
+    optimizer.set_state(state, trained)
+    for stream, pair in zip(streams, pairs, strict=True):
+        stream.state = pair
+
+
+def _seed(pair: Any) -> tuple[int, int]:
+    if (
+        not isinstance(pair, list)
+        or len(pair) != 2
+        or any(type(item) is not int or item < 0 for item in pair)
+    ):
+        raise ValueError(f"training: seeds: expected pairs of integers >= 0, got {pair!r:.80}")
+    return pair[0], pair[1]
 
 
 def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -81,8 +81,12 @@ def deserialize(description: dict[str, Any]) -> Layer:
 
     Raises
     ------
-    TypeError, ValueError
-        If the class or an argument is unknown or out of range.
+    ValueError
+        If it is no such description, or the class or an argument is unknown or out of range.
     """
-    cls = checks.lookup(description["class_name"], "class_name", CLASSES)
-    return cls.from_config(description["config"])
+    cls = checks.lookup(checks.member(description, "class_name", str, "layer"), "class_name", CLASSES)
+    config = checks.member(description, "config", dict, cls.__name__)
+    try:
+        return cls.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{config.get('name', 'layer')!r:.80} ({cls.__name__}): {error}") from error

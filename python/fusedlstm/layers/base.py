@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, config, constraints, devices, initializers, regularizers
+import numpy as np
+
+from fusedlstm import (
+    activations,
+    checks,
+    config,
+    constraints,
+    devices,
+    initializers,
+    limits,
+    regularizers,
+    versions,
+)
+from fusedlstm.filling import room
 from fusedlstm.placed import Placed
 from fusedlstm.utils import SeedGenerator, auto_name
 from fusedlstm.variable import Array, Mask, Shape, Variable
@@ -27,7 +41,8 @@ class Layer(Placed):
 
     There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
     `backward`, which uses it up. A layer of your own defines `build` (if it has weights), `forward`,
-    `backward` and, where the shape changes, `compute_output_shape`.
+    `backward` and, where the shape changes, `compute_output_shape`. What `forward` keeps for `backward` is
+    named in `fresh`, and is not part of copies and pickles.
 
     Parameters
     ----------
@@ -81,6 +96,7 @@ class Layer(Placed):
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
+        limits.claim(limits.OBJECT, kind)
         for argument in self.weight_arguments.values():
             for option, module in _WEIGHT_OPTIONS.items():
                 key = f"{argument}_{option}"
@@ -172,12 +188,13 @@ class Layer(Placed):
             If dtype or shape is wrong.
         """
         array = self.prepare(x)
-        if mask is None:
-            return self.forward(array, training)
-        if not self.takes_mask:
-            raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
-        given: dict[str, Any] = {"mask": self.real_steps(mask)}
-        return self.forward(array, training, **given)
+        given: dict[str, Any] = {}
+        if mask is not None:
+            if not self.takes_mask:
+                raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
+            given["mask"] = self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, **given)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -211,7 +228,15 @@ class Layer(Placed):
         self, shape: tuple[int, ...], initializer: Any = "glorot_uniform", name: str = "weight"
     ) -> Variable:
         """Make a weight called ``<layer>/<name>`` of the layer's dtype, with the options of its arguments."""
-        value = initializers.get(initializer)(shape, self.dtype)
+        path, waits = f"{self.name}/{name}", room()
+        size = math.prod(shape) * np.dtype(self.dtype).itemsize
+        if size > sys.maxsize:
+            raise ValueError(f"{path}: expected a weight that fits into memory, got shape {shape}")
+        # Without memory of its own until the variable is made.
+        value = None if waits is None else waits.take(shape, self.dtype, path)
+        limits.claim(size, path)
+        if value is None:
+            value = initializers.get(initializer)(shape, self.dtype)
         options: dict[str, Any] = {}
         for option in _WEIGHT_OPTIONS if name in self.weight_arguments else ():
             key = f"{self.weight_arguments[name]}_{option}"
@@ -221,7 +246,7 @@ class Layer(Placed):
                     options[option](value)
                 except ValueError as error:
                     raise ValueError(f"{key}: expected one that fits shape {shape}: {error}") from error
-        variable = Variable(value, name, f"{self.name}/{name}", **options)
+        variable = Variable(value, name, path, **options)
         variable.move(self.place)
         self._variables[name] = variable
         return variable
@@ -270,7 +295,8 @@ class Layer(Placed):
 
     def get_weights(self) -> list[Array]:
         """Return copies of the weights, in Keras's order."""
-        return [v.numpy() for v in self.weights]
+        with versions.reading():
+            return [v.numpy() for v in self.weights]
 
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights; parameters as `assign_all`'s."""
@@ -308,6 +334,8 @@ class ActivatedLayer(Layer):
     The last layer of a model can leave the activation to the loss, which computes both in one exact formula.
     """
 
+    fresh = ("_output",)
+
     def __init__(self, activation: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
@@ -337,6 +365,8 @@ class ActivatedLayer(Layer):
 def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -> None:
     """Assign to several variables; nothing is changed if one value does not fit.
 
+    Calls of other threads see all of the old values or all of the new ones (`versions`).
+
     Parameters
     ----------
     variables : sequence of Variable
@@ -357,8 +387,9 @@ def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -
             raise ValueError(
                 f"weights: expected shape {variable.shape} for {variable.path}, got {array.shape}"
             )
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
+    with versions.writing(variables):
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
 
 
 def taken(kept: Array | None, layer: Layer) -> Array:

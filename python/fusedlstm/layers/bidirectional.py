@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import devices
+from fusedlstm import checks, devices, versions
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
 
@@ -47,6 +47,8 @@ class Bidirectional(Layer):
     """
 
     takes_mask: ClassVar[bool] = True
+
+    fresh = ("_outputs",)
 
     def __init__(
         self,
@@ -134,7 +136,9 @@ class Bidirectional(Layer):
         """
         array = self.prepare(x)
         states = self.checked_states(initial_state, len(array))
-        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
+        real = None if mask is None else self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,
@@ -245,13 +249,11 @@ class Bidirectional(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make a layer from `get_config`'s result."""
-        arguments = dict(config)
-        layer, backward_layer = arguments.pop("layer"), arguments.pop("backward_layer")
-        return cls(
-            LSTM.from_config(layer),
-            backward_layer=None if backward_layer is None else LSTM.from_config(backward_layer),
-            **arguments,
-        )
+        arguments = {key: value for key, value in config.items() if key not in ("layer", "backward_layer")}
+        if config.get("backward_layer") is not None:
+            backward = checks.member(config, "backward_layer", dict, cls.__name__)
+            arguments["backward_layer"] = LSTM.from_config(backward)
+        return cls(LSTM.from_config(checks.member(config, "layer", dict, cls.__name__)), **arguments)
 
     def _merge(self, one: Array, two: Array) -> Any:
         if self.merge_mode == "concat":

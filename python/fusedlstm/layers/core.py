@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -46,8 +47,10 @@ class InputLayer(Layer):
     ) -> None:
         if (shape is None) == (batch_shape is None):
             raise ValueError(f"shape: expected either shape or batch_shape, got {shape} and {batch_shape}")
-        if dtype is not None and np.dtype(dtype).kind not in "biuf":
-            raise ValueError(f"dtype: expected a real number type, got {dtype!r}")
+        # NumPy makes types of whole expressions; a name is a word.
+        word = not isinstance(dtype, str) or (dtype.isalnum() and dtype[0].isalpha())
+        if dtype is not None and (not word or np.dtype(dtype).kind not in "biuf"):
+            raise ValueError(f"dtype: expected a real number type, got {dtype!r:.80}")
         if batch_size is not None:
             checks.positive_int(batch_size, "batch_size")
         sample = shape if batch_shape is None else checks.shape(batch_shape, "batch_shape")[1:]
@@ -74,6 +77,8 @@ class Dropout(Layer):
     share_steps: ClassVar[bool] = False
 
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "noise_shape": (None,)}
+
+    fresh = ("_seed_of_forward",)
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         self.rate = checks.rate(rate, "rate")
@@ -142,6 +147,9 @@ class Activation(ActivatedLayer):
 class Masking(Layer):
     """Masks the steps whose features all equal ``mask_value``, and sets them to zero.
 
+    With ``mask_value=nan`` those are the steps whose features are all NaN, though NaN equals nothing (Keras
+    masks none then). Such steps do no harm: zeros take their place.
+
     Input and output are (B, T, I). Layers after it that know masks leave those steps out, at no cost: an
     LSTM's states pass them unchanged.
 
@@ -158,11 +166,13 @@ class Masking(Layer):
         If `mask_value` is not a number.
     """
 
+    fresh = ("_real",)
+
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
-        if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.number):
+        if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.integer | np.floating):
             raise TypeError(f"mask_value: expected a number, got {type(mask_value).__name__}")
         super().__init__(**kwargs)
-        self.mask_value = float(mask_value)
+        self.mask_value = checks.real(mask_value, "mask_value")
         self._real: Mask | None = None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -173,7 +183,9 @@ class Masking(Layer):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return where any feature differs from `mask_value`; see `Layer.compute_mask`."""
         del mask
-        real: Mask = (x != x.dtype.type(self.mask_value)).any(axis=-1)
+        # NaN alone differs from itself.
+        differs = x == x if math.isnan(self.mask_value) else x != x.dtype.type(self.mask_value)
+        real: Mask = differs.any(axis=-1)
         return real
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -40,6 +40,8 @@ class Dense(ActivatedLayer):
     weight_arguments: ClassVar[Mapping[str, str]] = {"kernel": "kernel", "bias": "bias"}
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "lora_rank": (None,)}
 
+    fresh = ("_input",)
+
     def __init__(
         self,
         units: int,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from fusedlstm import checks, initializers, ops
+from fusedlstm.filling import filling
 from fusedlstm.layers.base import Layer, taken
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Embedding(Layer):
         "lora_rank": (None,),
     }
 
+    fresh = ("_ids",)
+
     def __init__(
         self,
         input_dim: int,
@@ -71,8 +76,10 @@ class Embedding(Layer):
         self.mask_zero = bool(mask_zero)
         self._ids: npt.NDArray[Any] | None = None
         if weights is not None:
-            self.build((None,))
-            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
+            (table,) = weights if isinstance(weights, list) and len(weights) == 1 else [weights]
+            with filling(np.size(table)):
+                self.build((None,))
+            self.set_weights([table])
 
     def build(self, input_shape: Shape) -> None:
         """Make the table; see `Layer.build`."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
 from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
 
@@ -144,7 +144,9 @@ class LSTM(LSTMBase):
         """
         array = self.prepare(x)
         real = None if mask is None else self.real_steps(mask)
-        return self.forward(array, training, self.checked_states(initial_state, array.shape[0]), real)
+        states = self.checked_states(initial_state, array.shape[0])
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,
@@ -154,6 +156,8 @@ class LSTM(LSTMBase):
         mask: Mask | None = None,
     ) -> Any:
         """Compute the output; see `Layer.forward` and `__call__`."""
+        if self.stateful and initial_state is None:
+            initial_state = self._continued(len(x))
         seed = None
         if training and self.dropout:
             seed = self._seeds.next()
@@ -163,8 +167,6 @@ class LSTM(LSTMBase):
             ones: Array = np.ones_like(x, order="C", shape=(len(x), self.outputs))
             recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
         zoneout_seed = self._seeds.next() if training and (self.zoneout_h or self.zoneout_c) else None
-        if self.stateful and initial_state is None:
-            initial_state = self._continued(len(x))
         h0, c0 = initial_state or (None, None)
         result = ops.lstm_forward(
             x,
@@ -230,17 +232,47 @@ class LSTM(LSTMBase):
             return grads.dx
         return ops.dropout(grads.dx, self.dropout, seed, share_steps=True)
 
+    @property
+    def states(self) -> tuple[Array, Array] | None:
+        """What a stateful layer's next batch starts from: copies, on the CPU, of h (B, R) and c (B, H).
+
+        None stands for zeros. Assign such a pair to go on there; `TypeError` or `ValueError` if it does not
+        fit, or the layer is not stateful.
+        """
+        if self._last_states is None:
+            return None
+        h, c = (np.array(devices.to_host(state)) for state in self._last_states)
+        return h, c
+
+    @states.setter
+    def states(self, pair: tuple[npt.ArrayLike, npt.ArrayLike] | None) -> None:
+        if not self.stateful:
+            raise ValueError(f"states: expected a stateful layer, {self.name} is none")
+        if pair is None:
+            self._last_states = None
+            return
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or np.ndim(pair[0]) != 2:
+            raise ValueError(f"states: expected a pair [h, c] of matrices, got {type(pair).__name__}")
+        checked = self.checked_states(pair, np.shape(pair[0])[0])
+        assert checked is not None
+        self._last_states = checked[0].copy(), checked[1].copy()
+
     def reset_state(self) -> None:
         """Let a stateful layer start from zeros again."""
         self._last_states = None
 
     reset_states = reset_state  # Keras 2's name
 
+    @property
+    def kept_batch(self) -> int | None:
+        """Samples whose states a stateful layer keeps; None where the next batch starts from zeros."""
+        return None if self._last_states is None else len(self._last_states[0])
+
     def _continued(self, batch: int) -> tuple[Array, Array] | None:
         """Return the last states of a stateful layer."""
-        if self._last_states is not None and len(self._last_states[0]) != batch:
+        if self.kept_batch not in (None, batch):
             raise ValueError(
-                f"x: expected {len(self._last_states[0])} samples like the batch before, as {self.name} is "
+                f"x: expected {self.kept_batch} samples like the batch before, as {self.name} is "
                 f"stateful, got {batch}; reset_state() starts anew"
             )
         return self._last_states

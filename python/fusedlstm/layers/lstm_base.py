@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, devices, initializers, ops
+from fusedlstm import activations, checks, devices, initializers, ops, versions
 from fusedlstm.layers.base import Layer, feature_count
 from fusedlstm.utils import SeedGenerator
 
@@ -15,6 +14,9 @@ if TYPE_CHECKING:
 
     from fusedlstm.cuda.runtime import Device
     from fusedlstm.variable import Array, Shape, Variable
+
+# A version, and its weights for the kernels.
+_Pack = tuple[int, ops.LSTMWeights]
 
 # Weights that are packed for the kernels, and those that go with the cell's options.
 _MATRICES = ("kernel", "recurrent_kernel", "bias", "projection")
@@ -55,6 +57,8 @@ class LSTMBase(Layer):
         "zoneout_h": (0.0,),
         "zoneout_c": (0.0,),
     }
+
+    fresh = ("_packed", "_kept", "_options", "state_gradients")
 
     def __init__(
         self,
@@ -122,15 +126,18 @@ class LSTMBase(Layer):
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.seed = seed
         # Made here for its checks; `build` adds the weights.
-        self.options = self._cell_options()
+        self._options = self._cell_options()
         self._seeds = SeedGenerator(seed)
-        self._packed: ops.LSTMWeights | None = None
-        self._packed_version = -1
-        self._packing = threading.Lock()
+        self._packed: tuple[_Pack, ...] | None = None
         # What calls leave: for a stateful layer, for `backward`, and from it.
         self._last_states: tuple[Array, Array] | None = None
         self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
         self.state_gradients: tuple[Array, Array] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Do what `Copied` does; the options are views of this layer's own weights."""
+        super().__setstate__(state)
+        self._options = self._cell_options()
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs (B, T, I); see `Layer.build`."""
@@ -158,8 +165,25 @@ class LSTMBase(Layer):
             for name in _NORM_WEIGHTS:
                 size = units if name.endswith("cell") else 4 * units
                 self.add_weight((size,), initializers.get("zeros" if name == "beta_cell" else "ones"), name)
-        self.options = self._cell_options()
+        self._options = self._cell_options()
         super().build(input_shape)
+
+    @property
+    def options(self) -> ops.CellOptions | None:
+        """The cell's options, or None for the plain cell; with weights that the calling thread sees."""
+        given = self._options
+        if given is None or (given.peepholes is None and given.layer_norm is None):
+            return given
+        for name, variable in self._variables.items():
+            holder = given if name in _OPTION_WEIGHTS else given.layer_norm if name in _NORM_WEIGHTS else None
+            if holder is not None and getattr(holder, name) is not variable.value:
+                self._options = given = self._cell_options()
+                break
+        return given
+
+    @options.setter
+    def options(self, given: ops.CellOptions | None) -> None:
+        self._options = given
 
     def _cell_options(self) -> ops.CellOptions | None:
         """Return the cell's options, or None for the plain cell."""
@@ -171,7 +195,7 @@ class LSTMBase(Layer):
             zoneout_h=self.zoneout_h,
             zoneout_c=self.zoneout_c,
         )
-        # Views of the variables: the options follow their changes.
+        # Views of the variables, which mostly follow their changes.
         weights: dict[str, Any] = {
             name: v.value for name, v in self._variables.items() if name in _OPTION_WEIGHTS
         }
@@ -185,8 +209,8 @@ class LSTMBase(Layer):
     def move(self, place: Device | None) -> None:
         """Do what `Layer.to` does; a stateful layer's states move too."""
         super().move(place)
-        self._packed, self._packed_version = None, -1
-        self.options = self._cell_options()
+        self._packed = None
+        self._options = self._cell_options()
         if self._last_states is not None:
             h, c = (devices.put(devices.to_host(state), place) for state in self._last_states)
             self._last_states = h, c
@@ -205,19 +229,38 @@ class LSTMBase(Layer):
 
     @property
     def pack_version(self) -> int:
-        """Grows whenever weights that `pack` reads change."""
-        return sum(variable.version for variable in self._matrices().values())
+        """Grows whenever weights that `pack` reads change; that of what the calling thread sees."""
+        if not versions.changing:  # The sum of `seen`, without calls, where nothing happens meanwhile.
+            version = 0
+            for name in _MATRICES:
+                if name in self._variables:
+                    version += self._variables[name].version
+            if not versions.changing and not versions.keeping:
+                return version
+        return sum(variable.seen()[1] for variable in self._matrices().values())
 
     def packed(self) -> ops.LSTMWeights:
-        """Return the packed weights, packed anew if a variable changed. Several threads may ask at once."""
-        with self._packing:
+        """Return the packed weights, packed anew if a variable changed.
+
+        Several threads may ask at once; at worst each of them packs. Weights that other threads' calls may
+        have stay as they are, and while calls that began before a change go on with what was, those of two
+        versions are remembered.
+        """
+        known = self._packed or ()
+        if known and known[0][0] == self.pack_version and not (versions.changing or versions.keeping):
+            return known[0][1]
+        with versions.reading():
             version = self.pack_version
-            if self._packed is None:
-                self._packed = self.pack()
-            elif version != self._packed_version:
-                self._packed.update(**{name: v.value for name, v in self._matrices().items()})
-            self._packed_version = version
-            return self._packed
+            for pack in known:
+                if pack[0] == version:
+                    return pack[1]
+            if known and not versions.keeping and versions.alone():
+                weights = known[0][1]
+                weights.update(**{name: v.value for name, v in self._matrices().items()})
+            else:
+                weights = self.pack()
+            self._packed = ((version, weights), *(known[:1] if versions.keeping else ()))
+            return weights
 
     def _take_gradients(self, gradients: ops.LSTMGradients) -> None:
         """Hand each weight its gradient."""

@@ -41,6 +41,8 @@ class LayerNormalization(Layer):
     weight_arguments: ClassVar[Mapping[str, str]] = {"gamma": "gamma", "beta": "beta"}
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "rms_scaling": (False,)}
 
+    fresh = ("_input",)
+
     def __init__(
         self,
         axis: int | Sequence[int] = -1,

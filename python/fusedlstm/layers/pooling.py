@@ -58,6 +58,8 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
 
     takes_mask: ClassVar[bool] = True
 
+    fresh = ("_kept",)
+
     def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(keepdims, **kwargs)
         self._kept: tuple[tuple[int, ...], Array, Mask | None] | None = None
@@ -103,6 +105,8 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
     **kwargs
         As in `Layer`.
     """
+
+    fresh = ("_input",)
 
     def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(keepdims, **kwargs)

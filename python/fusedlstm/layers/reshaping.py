@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class _Reshaping(Layer):
     """Base of layers whose output's axes are not those of the input's mask, so that none goes on."""
 
+    fresh = ("_shape",)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._shape: tuple[int, ...] | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import checks
+from fusedlstm import checks, versions
+from fusedlstm.filling import room
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Dropout
@@ -157,7 +158,9 @@ class StackedLSTM(Layer):
                 layer.checked_states(group, len(array))
                 for layer, group in zip(self.layers, groups, strict=True)
             ]
-        return self.forward(array, training, states, None if mask is None else self.real_steps(mask))
+        real = None if mask is None else self.real_steps(mask)
+        with versions.reading():
+            return self.forward(array, training, states, real)
 
     def forward(
         self,
@@ -259,6 +262,9 @@ def unstacked(layers: Sequence[Layer]) -> list[Layer]:
 
 def _sizes(units: int | Sequence[int], num_layers: int | None) -> list[int]:
     if not isinstance(units, list | tuple):
+        if room() is not None:
+            # A description names each layer's, so that a short one cannot ask for any number of layers.
+            raise ValueError(f"units: expected a list with the units of each layer, got {units!r}")
         count = 2 if num_layers is None else checks.positive_int(num_layers, "num_layers")
         return [checks.positive_int(units, "units")] * count
     if not units or num_layers not in (None, len(units)):

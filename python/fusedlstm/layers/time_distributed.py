@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations
+from fusedlstm import activations, checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class TimeDistributed(ActivatedLayer):
     """
 
     takes_mask: ClassVar[bool] = True
+
+    fresh = ("_steps",)
 
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
@@ -128,8 +130,8 @@ class TimeDistributed(ActivatedLayer):
         """Make a layer from `get_config`'s result."""
         from fusedlstm import layers
 
-        arguments = dict(config)
-        return cls(layers.deserialize(arguments.pop("layer")), **arguments)
+        arguments = {key: value for key, value in config.items() if key != "layer"}
+        return cls(layers.deserialize(checks.member(config, "layer", dict, cls.__name__)), **arguments)
 
     def _inner_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) < 2 or (len(input_shape) < 3 and self.ids is None):

@@ -32,7 +32,7 @@ class SGD(Optimizer):
         name: str = "sgd",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
-        self.momentum, self.nesterov = _unit(momentum, "momentum"), bool(nesterov)
+        self.momentum, self.nesterov = checks.share(momentum, "momentum"), bool(nesterov)
 
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""
@@ -75,7 +75,7 @@ class RMSprop(Optimizer):
         name: str = "rmsprop",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
-        self.rho, self.momentum = _unit(rho, "rho"), _unit(momentum, "momentum")
+        self.rho, self.momentum = checks.share(rho, "rho"), checks.share(momentum, "momentum")
         self.epsilon, self.centered = checks.non_negative(epsilon, "epsilon"), bool(centered)
 
     def slot_names(self) -> tuple[str, ...]:
@@ -195,13 +195,6 @@ class AdamW(Adam):
         )
         if self.weight_decay is None:
             raise ValueError("weight_decay: expected a number, got None; use Adam for none")
-
-
-def _unit(value: object, name: str) -> float:
-    result = checks.number(value, name)
-    if not 0 <= result <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {value}")
-    return result
 
 
 _CLASSES: dict[str, type[SGD] | type[RMSprop] | type[Adam]] = {

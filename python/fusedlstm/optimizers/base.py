@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops
+from fusedlstm import checks, devices, ops, versions
+from fusedlstm.copying import Copied
 from fusedlstm.optimizers.schedules import LearningRateSchedule
-from fusedlstm.variable import Array, Variable
+from fusedlstm.variable import Array, Variable, unique_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Self
 
     from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule
 
 
-class Optimizer:
+class Optimizer(Copied):
     """Base of optimizers. A subclass names its slots and defines `update`.
 
     Parameters
@@ -58,9 +62,9 @@ class Optimizer:
         self.weight_decay = (
             None if weight_decay is None else checks.non_negative(weight_decay, "weight_decay")
         )
-        self.clipnorm = _positive(clipnorm, "clipnorm")
-        self.clipvalue = _positive(clipvalue, "clipvalue")
-        self.global_clipnorm = _positive(global_clipnorm, "global_clipnorm")
+        self.clipnorm = checks.optional_positive(clipnorm, "clipnorm")
+        self.clipvalue = checks.optional_positive(clipvalue, "clipvalue")
+        self.global_clipnorm = checks.optional_positive(global_clipnorm, "global_clipnorm")
         given = [
             key for key in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, key) is not None
         ]
@@ -137,6 +141,12 @@ class Optimizer:
         self._targets = list(variables)
         self.follow()
 
+    def __copy__(self) -> Self:
+        """Return an optimizer of the same variables with slots of its own."""
+        made = super().__copy__()
+        made._slots = [{name: copy.copy(slot) for name, slot in slots.items()} for slots in self._slots]
+        return made
+
     def follow(self) -> None:
         """Move the slots to where their variables are."""
         places = [variable.device for variable in self._targets]
@@ -174,10 +184,11 @@ class Optimizer:
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         chosen = [of_variable[id(variable)] for variable in trainable_variables]
         slots = {name: [own[name].writable() for own in chosen] for name in self.slot_names()}
-        self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
-        for variable in trainable_variables:
-            if variable.constraint is not None:
-                variable.assign(variable.constraint(variable.value))
+        with versions.writing(trainable_variables):
+            self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
+            for variable in trainable_variables:
+                if variable.constraint is not None:
+                    variable.assign(variable.constraint(variable.value))
 
     @property
     def targets(self) -> list[Variable]:
@@ -189,12 +200,16 @@ class Optimizer:
         """The slots, variable by variable; empty before the first update."""
         return [slot for slots in self._slots for slot in slots.values()]
 
+    def _by_path(self) -> dict[str, Variable]:
+        slots = self.variables
+        return dict(zip(unique_paths(slots), slots, strict=True))
+
     def get_state(self) -> dict[str, Array]:
         """Return copies of all that a resumed training needs: ``iterations`` and the slots by path.
 
         A learning rate that was changed after the optimizer was made is not part of it.
         """
-        slots = {slot.path: slot.numpy() for slot in self.variables}
+        slots = {path: slot.numpy() for path, slot in self._by_path().items()}
         return {"iterations": np.asarray(self.iterations, np.int64), **slots}
 
     def set_state(self, state: dict[str, Array], variables: Sequence[Variable]) -> None:
@@ -212,8 +227,13 @@ class Optimizer:
         ValueError
             If names or shapes differ; nothing is changed then.
         """
+        iterations = np.asarray(state.get("iterations"))
+        if iterations.shape != () or iterations.dtype.kind not in "iu" or iterations < 0:
+            raise ValueError(
+                f"state: expected 'iterations', an integer >= 0, got {state.get('iterations')!r:.80}"
+            )
         self.build(variables)
-        slots = {slot.path: slot for slot in self.variables}
+        slots = self._by_path()
         if set(state) - {"iterations"} != (set(slots) if len(state) > 1 else set()):
             raise ValueError(f"state: expected the keys {['iterations', *slots]}, got {list(state)}")
         for path, value in state.items():
@@ -223,7 +243,7 @@ class Optimizer:
                 )
         for path, slot in slots.items():
             slot.assign(state[path] if path in state else np.zeros(slot.shape))
-        self.iterations = int(state["iterations"])
+        self.iterations = int(iterations)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer, with the learning rate of now."""
@@ -248,15 +268,6 @@ def _shrink(limit: float, squared_norm: float) -> float:
     """Return the factor that brings a norm down to ``limit``; a NaN norm gives NaN, as in Keras."""
     norm = math.sqrt(squared_norm)
     return 1.0 if norm <= limit else limit / norm
-
-
-def _positive(value: object, name: str) -> float | None:
-    if value is None:
-        return None
-    result = checks.number(value, name)
-    if result <= 0:
-        raise ValueError(f"{name}: expected a positive number or None, got {value}")
-    return result
 
 
 def _check_grads(grads: Sequence[Array | None], variables: Sequence[Variable]) -> list[Array]:

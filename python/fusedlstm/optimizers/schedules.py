@@ -105,7 +105,11 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     """
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
-        self.boundaries = list(boundaries)
+        if not isinstance(boundaries, list | tuple) or not isinstance(values, list | tuple):
+            raise TypeError(
+                f"boundaries: expected lists of numbers, got {boundaries!r:.80} and {values!r:.80}"
+            )
+        self.boundaries = [checks.non_negative_int(boundary, "boundaries") for boundary in boundaries]
         self.values = [checks.non_negative(value, "values") for value in values]
         if sorted(set(self.boundaries)) != self.boundaries:
             raise ValueError(f"boundaries: expected rising numbers, got {self.boundaries}")

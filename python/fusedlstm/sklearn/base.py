@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,14 +13,38 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fusedlstm import checks, initializers, optimizers
 from fusedlstm.callbacks import EarlyStopping
+from fusedlstm.filling import filling
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Dropout, Input, Masking
 from fusedlstm.model import Sequential
 from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fusedlstm.layers import Layer
     from fusedlstm.variable import Array
+
+
+Fit = TypeVar("Fit", bound="Callable[..., Any]")
+
+
+def all_or_nothing(fit: Fit) -> Fit:
+    """Let an estimator keep the attributes of the fit before when one fails."""
+
+    @wraps(fit)
+    def run(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(self.__dict__)
+        try:
+            return fit(self, *args, **options)
+        except Exception:
+            # Never without the old ones, as other threads may predict.
+            self.__dict__.update(before)
+            for name in set(self.__dict__) - set(before):
+                del self.__dict__[name]
+            raise
+
+    return run  # type: ignore[return-value]
 
 
 class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
@@ -73,13 +98,33 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         axes = len(X.shape)
         if not reset and axes in (2, 3) and axes != self.input_ndim_:
             raise ValueError(f"X: expected {self.input_ndim_} axes as in fit, got shape {X.shape}")
+        # Padding may be NaN: what is left of it besides whole steps is refused below.
+        padded = isinstance(self.padding_value, float) and np.isnan(self.padding_value)
+        finite: Any = "allow-nan" if padded else True
         if axes != 3:
             # One feature per step: scikit-learn's own checks, which speak of features, count the steps.
-            table: Array = validate_data(self, X, reset=reset, dtype=self.dtype, order="C")
+            table: Array = validate_data(
+                self, X, reset=reset, dtype=self.dtype, order="C", ensure_all_finite=finite
+            )
             if reset:
                 self.input_ndim_ = 2
             return table[:, :, None]
-        x: Array = check_array(X, dtype=self.dtype, order="C", allow_nd=True, estimator=self, input_name="X")
+        x: Array = check_array(
+            X,
+            dtype=self.dtype,
+            order="C",
+            allow_nd=True,
+            ensure_all_finite=finite,
+            estimator=self,
+            input_name="X",
+        )
+        wrong: Any = np.isnan(x).any(axis=-1) & ~np.isnan(x).all(axis=-1)
+        if padded and wrong.any():
+            place = checks.first_place(wrong)
+            raise ValueError(
+                f"X: expected steps whose features are all NaN or none, as padding_value is NaN, "
+                f"got both at {place}"
+            )
         if x.shape[1] < 1:
             raise ValueError(f"X: expected at least one step, got shape {x.shape}")
         if reset:
@@ -131,8 +176,19 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         model.shuffle_seeds = SeedGenerator(seeds.next())
         return model
 
-    def _train(self, x: Array, y: Any, weights: Array | None, outputs: int, loss: Any, strata: Any) -> None:
-        """Fit the network; `strata`: labels whose shares both parts of an early stopping keep, or None."""
+    def _train(
+        self, x: Array, y: Any, weights: Array | None, outputs: int, loss: Any, strata: Any
+    ) -> dict[str, Any]:
+        """Fit the network and return the attributes that go with it.
+
+        `fit` sets them together with its own, in one step: a prediction by another thread meanwhile uses all
+        of the old ones or all of the new ones.
+
+        Parameters
+        ----------
+        strata : array or None
+            Labels whose shares both parts of an early stopping keep.
+        """
         random = check_random_state(self.random_state)
         seeds = SeedGenerator(int(random.randint(np.iinfo(np.int32).max)))
         goes_on = self.warm_start and hasattr(self, "model_")
@@ -170,17 +226,16 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
             sample_weight=weights,
             **arguments,
         ).history
-        self.model_ = model
-        self.history_ = history
-        self.n_iter_ = len(history["loss"])
+        return {"model_": model, "history_": history, "n_iter_": len(history["loss"])}
 
-    def _outputs(self, X: Any) -> Array:
-        """Return the dense layer's outputs (n_samples, outputs)."""
+    def _outputs(self, X: Any) -> tuple[Array, dict[str, Any]]:
+        """Return the dense layer's outputs (n_samples, outputs) and the attributes of the fit they are of."""
         check_is_fitted(self)
-        result: Array = self.model_.predict(
+        fitted = dict(vars(self))
+        result: Array = fitted["model_"].predict(
             self._sequences(X, reset=False), batch_size=self.batch_size, verbose=0
         )
-        return result
+        return result, fitted
 
     def _weights(self, sample_weight: Any, X: Array) -> Array | None:
         return None if sample_weight is None else _check_sample_weight(sample_weight, X, dtype=self.dtype)
@@ -207,7 +262,8 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         """Make the network again."""
         saved = state.get("model_")
         if saved is not None:
-            model = Sequential.from_config(saved["config"])
+            with filling(sum(array.size for array in saved["weights"])):
+                model = Sequential.from_config(saved["config"])
             model.set_weights(saved["weights"])
             optimizer = restore(saved["optimizer"])
             model.compile(optimizer=optimizer, loss=restore(saved["loss"]))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fusedlstm.activations import softmax
 from fusedlstm.losses import MeanSquaredError, SparseCategoricalCrossentropy
-from fusedlstm.sklearn.base import LSTMEstimator
+from fusedlstm.sklearn.base import LSTMEstimator, all_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,8 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
     recurrent_dropout : float
         Share of the hidden state's units that a step does not see in training, in [0, 1).
     padding_value : float, optional
-        Steps whose features all equal it are left out.
+        Steps whose features all equal it are left out. NaN stands for steps whose features are all NaN, and
+        allows them in X.
     epochs : int
         Passes over the samples.
     batch_size : int
@@ -141,6 +142,7 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
         )
         self.class_weight = class_weight
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on sequences X with labels y.
 
@@ -179,31 +181,31 @@ class LSTMClassifier(ClassifierMixin, LSTMEstimator):  # type: ignore[misc]
             factors = compute_sample_weight(self.class_weight, labels)
             weights = (factors if weights is None else factors * weights).astype(self.dtype)
         loss = SparseCategoricalCrossentropy(from_logits=True)
-        self._train(x, numbers, weights, len(classes), loss, numbers)
-        self.classes_ = classes
+        fitted = self._train(x, numbers, weights, len(classes), loss, numbers)
+        self.__dict__.update(fitted, classes_=classes)
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the classes' probabilities (n_samples, n_classes), in the order of ``classes_``."""
-        return softmax(self._outputs(X))
+        return softmax(self._outputs(X)[0])
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`."""
-        logits = self._outputs(X)
+        logits, _ = self._outputs(X)
         logits = logits - logits.max(axis=1, keepdims=True)
         result: Array = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return result
 
     def decision_function(self, X: Any) -> Array:
         """Return the logits (n_samples, n_classes); of two classes the difference (n_samples,)."""
-        logits = self._outputs(X)
+        logits, _ = self._outputs(X)
         result: Array = logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
         return result
 
     def predict(self, X: Any) -> Any:
         """Return each sequence's most probable label."""
-        numbers = self._outputs(X).argmax(axis=1)
-        return self.classes_[numbers]
+        logits, fitted = self._outputs(X)
+        return fitted["classes_"][logits.argmax(axis=1)]
 
 
 class LSTMRegressor(RegressorMixin, LSTMEstimator):  # type: ignore[misc]
@@ -219,6 +221,7 @@ class LSTMRegressor(RegressorMixin, LSTMEstimator):  # type: ignore[misc]
         Mean and standard deviation of the targets of `fit`, the latter 1 where they are all equal.
     """
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on sequences X with targets y.
 
@@ -250,19 +253,23 @@ class LSTMRegressor(RegressorMixin, LSTMEstimator):  # type: ignore[misc]
         check_consistent_length(x, targets)
         weights = self._weights(sample_weight, x)
         table = targets.reshape(len(targets), -1)
-        if not (self.warm_start and hasattr(self, "model_")):
-            scale = table.std(axis=0)
-            self.target_mean_, self.target_scale_ = table.mean(axis=0), np.where(scale > 0, scale, 1.0)
-        scaled = ((table - self.target_mean_) / self.target_scale_).astype(self.dtype)
-        self._train(x, scaled, weights, table.shape[1], MeanSquaredError(), None)
-        self._one_target = targets.ndim == 1
+        if self.warm_start and hasattr(self, "model_"):
+            mean, scale = self.target_mean_, self.target_scale_
+        else:
+            deviation = table.std(axis=0)
+            mean, scale = table.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+        scaled = ((table - mean) / scale).astype(self.dtype)
+        fitted = self._train(x, scaled, weights, table.shape[1], MeanSquaredError(), None)
+        one_target = targets.ndim == 1
+        self.__dict__.update(fitted, target_mean_=mean, target_scale_=scale, _one_target=one_target)
         return self
 
     def predict(self, X: Any) -> Array:
         """Return predictions of the shape of the targets of `fit`."""
         check_is_fitted(self)
-        result: Array = self._outputs(X) * self.target_scale_ + self.target_mean_
-        return result[:, 0] if self._one_target else result
+        outputs, fitted = self._outputs(X)
+        result: Array = outputs * fitted["target_scale_"] + fitted["target_mean_"]
+        return result[:, 0] if fitted["_one_target"] else result
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

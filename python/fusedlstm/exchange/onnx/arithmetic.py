@@ -68,15 +68,55 @@ def _divided(a: Array, b: Array) -> Array:
     return np.asarray(quotient + ((quotient < 0) & (quotient * b != a)), a.dtype)
 
 
-def _softmax(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    (x,) = required(inputs, 1)
+def _normalized(function: Callable[[Array], Array]) -> Operator:
+    """Make an operator of a function over the last axis, which is one axis, or all from one on before 13."""
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        (x,) = required(inputs, 1)
+        if x.dtype.kind != "f":
+            raise ValueError(f"expected float32 or float64, got {x.dtype}")
+        if opset >= 13:
+            axis = attributes.get("axis", -1)
+            return [np.moveaxis(function(np.moveaxis(x, axis, -1)), -1, axis)]
+        rows = math.prod(x.shape[: axis_of(attributes.get("axis", 1), x.ndim)])
+        return [function(x.reshape(rows, -1)).reshape(x.shape)]
+
+    return operator
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    x, exponent = required(inputs, 2)
     if x.dtype.kind != "f":
         raise ValueError(f"expected float32 or float64, got {x.dtype}")
-    if opset >= 13:
-        axis = attributes.get("axis", -1)
-        return [np.moveaxis(activations.softmax(np.moveaxis(x, axis, -1)), -1, axis)]
-    rows = math.prod(x.shape[: axis_of(attributes.get("axis", 1), x.ndim)])
-    return [activations.softmax(x.reshape(rows, -1)).reshape(x.shape)]
+    with np.errstate(all="ignore"):
+        return [np.asarray(np.power(x, exponent)).astype(x.dtype)]
+
+
+def _square_root(x: Array, attributes: dict[str, Any]) -> Array:
+    del attributes
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del opset
+    x, scale = required(inputs, 2)
+    shift = optional(inputs, 2)
+    first = axis_of(attributes.get("axis", -1), x.ndim)
+    axes = tuple(range(first, x.ndim))
+    if x.dtype.kind != "f" or any(one is not None and one.dtype != x.dtype for one in (scale, shift)):
+        raise ValueError(f"expected inputs of one floating-point type, got {x.dtype} and {scale.dtype}")
+    mean = x.mean(axis=axes, keepdims=True)
+    variance = np.square(x - mean).mean(axis=axes, keepdims=True)
+    inverse = 1 / np.sqrt(variance + _scalar(attributes, "epsilon", 1e-5, x))
+    y = (x - mean) * inverse * scale
+    return [y if shift is None else y + shift, mean, inverse]
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -160,17 +200,22 @@ ARITHMETIC: dict[str, Operator] = {
     "Gemm": _gemm,
     "HardSigmoid": _pointwise(_hard_sigmoid),
     "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
+    "LayerNormalization": _layer_normalization,
     "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
+    "LogSoftmax": _normalized(_log_softmax),
     "MatMul": _matmul,
     "Mul": _binary(np.multiply),
     "Not": _not,
+    "Pow": _power,
     "ReduceMax": _reduction(np.max, 18),
+    "ReduceMean": _reduction(np.mean, 18),
     "ReduceSum": _reduction(np.sum, 13),
     "Relu": _pointwise(lambda x, _: activations.relu(x)),
     "Sigmoid": _pointwise(lambda x, _: activations.sigmoid(x)),
-    "Softmax": _softmax,
+    "Softmax": _normalized(activations.softmax),
     "Softplus": _pointwise(lambda x, _: activations.softplus(x)),
     "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
+    "Sqrt": _pointwise(_square_root),
     "Sub": _binary(np.subtract),
     "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
     "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),

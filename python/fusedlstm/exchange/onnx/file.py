@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fusedlstm import limits
+from fusedlstm.exchange.onnx.wire import claim_messages
+
 if TYPE_CHECKING:
     import os
 
@@ -17,6 +20,9 @@ Array = npt.NDArray[Any]  # of a type in DTYPES
 __all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
 
 # The versions of the standard operators that are known here.
+# A tensor's objects, beside its numbers.
+_TENSOR = 512
+_MOST_AXES = 32  # in any version of NumPy
 OPSETS = range(7, 29)
 # Element types by their numbers in ONNX.
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -37,13 +43,15 @@ def import_onnx(function: str) -> Any:
     return onnx
 
 
-def read_file(path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, int]:
-    """Read and check a file.
+def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, int, int]:
+    """Parse and check a file.
 
     Parameters
     ----------
+    content : bytes
+        The file's.
     path : path-like
-        The file.
+        Where it is: tensors may lie in other files of its folder.
     operators : set of str
         The standard operators that the graph may have.
 
@@ -53,18 +61,21 @@ def read_file(path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, i
         With the tensors of external files inside.
     opset : int
         The version of the standard operators.
+    size : int
+        Of the file and all that it names.
 
     Raises
     ------
     OSError
-        If the file, or one that it names, cannot be read.
+        If a file that it names cannot be read.
     ValueError
         If it is no ONNX file, is damaged, or has something that is not known here.
     """
     onnx = import_onnx("from_onnx")
     from google.protobuf.message import DecodeError
 
-    content = Path(path).read_bytes()
+    limits.claim(3 * len(content), "graph")  # the messages, and what the checker makes of them
+    claim_messages(content, onnx.ModelProto.DESCRIPTOR)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -78,14 +89,16 @@ def read_file(path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, i
     if model.graph.sparse_initializer:
         raise ValueError("expected dense tensors only, got a sparse initializer")
     for number, node in enumerate(model.graph.node):
+        _check_attributes(node, number, onnx)
         if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
             domain = f" of {node.domain!r}" if node.domain else ""
             raise ValueError(
                 f"node {number} {node.name!r}: the operator {node.op_type!r}{domain} is not supported"
             )
+    others: dict[Path, int] = {}
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _bring_in(tensor, Path(path).parent, onnx)
+            _bring_in(tensor, Path(path).parent, onnx, others)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (
@@ -95,7 +108,19 @@ def read_file(path: str | os.PathLike[str], operators: set[str]) -> tuple[Any, i
         RuntimeError,
     ) as error:
         raise ValueError(f"expected a valid ONNX graph: {error}") from error
-    return model, opset
+    return model, opset, len(content) + sum(others.values())
+
+
+def _check_attributes(node: Any, number: int, onnx: Any) -> None:
+    """Refuse attributes that are not numbers, texts or a tensor: graphs inside of nodes are not known."""
+    kinds = onnx.AttributeProto
+    known = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS, kinds.STRINGS)
+    for attribute in node.attribute:
+        if attribute.type not in known or attribute.HasField("g") or attribute.graphs:
+            raise ValueError(
+                f"node {number} {node.name!r:.80}: attribute {attribute.name!r:.80}: expected numbers, "
+                "texts or a tensor, got something else"
+            )
 
 
 def array_of(tensor: Any) -> Array:
@@ -107,11 +132,21 @@ def array_of(tensor: Any) -> Array:
             f"tensor {tensor.name!r}: expected element types {', '.join(map(str, DTYPES.values()))}, "
             f"got ONNX's type {tensor.data_type}"
         )
+    dtype = DTYPES[tensor.data_type]
+    if min(tensor.dims, default=0) < 0 or len(tensor.dims) > _MOST_AXES:
+        raise ValueError(f"tensor {tensor.name!r}: expected sizes >= 0, got {tuple(tensor.dims)!r:.80}")
+    size = math.prod(tensor.dims) * dtype.itemsize
+    if tensor.HasField("raw_data") and len(tensor.raw_data) != size:
+        raise ValueError(
+            f"tensor {tensor.name!r}: expected {size} bytes for shape {tuple(tensor.dims)}, "
+            f"got {len(tensor.raw_data)}"
+        )
+    limits.claim(_TENSOR + size, f"tensor {tensor.name!r:.80}")
     try:
         array: Array = numpy_helper.to_array(tensor)
     except (TypeError, ValueError) as error:
         raise ValueError(f"tensor {tensor.name!r}: {error}") from error
-    if array.shape != tuple(tensor.dims) or array.dtype != DTYPES[tensor.data_type]:
+    if array.shape != tuple(tensor.dims) or array.dtype != dtype:
         raise ValueError(f"tensor {tensor.name!r}: expected shape {tuple(tensor.dims)}, got {array.shape}")
     return array
 
@@ -133,13 +168,16 @@ def _tensors(model: Any) -> list[Any]:
     return [*model.graph.initializer, *constants]
 
 
-def _bring_in(tensor: Any, folder: Path, onnx: Any) -> None:
+def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> None:
     """Put an external tensor's bytes, of a file in the model's folder, into the tensor."""
     where = f"tensor {tensor.name!r}"
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     inside = folder.resolve()
-    file = (inside / location).resolve()
+    try:
+        file = (inside / location).resolve()
+    except RuntimeError as error:  # of links in a circle
+        raise ValueError(f"{where}: {error}") from error
     # A link could lead out as well as a name.
     if not location or Path(location).is_absolute() or not file.is_relative_to(inside) or not file.is_file():
         raise ValueError(f"{where}: expected its data in a file of the model's folder, got {location!r}")
@@ -158,6 +196,10 @@ def _bring_in(tensor: Any, folder: Path, onnx: Any) -> None:
             f"{where}: expected {size} bytes in {location!r}, got offset {offset} and length {length} "
             f"in a file of {file.stat().st_size}"
         )
+    if file not in others:
+        others[file] = file.stat().st_size
+        limits.grant(others[file])
+    limits.claim(2 * length, where)
     with file.open("rb") as stream:
         stream.seek(offset)
         tensor.raw_data = stream.read(length)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import ops
+from fusedlstm import limits, ops
 from fusedlstm.exchange.onnx.cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["WEIGHTS", "LSTMOperator"]
+__all__ = ["WEIGHTS", "LSTMOperator", "UnpackedLSTM"]
 
 # The operator's inputs: 0 X, 1 W, 2 R, 3 B, 4 sequence_lens, 5 initial_h, 6 initial_c, 7 P.
 WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
@@ -49,6 +49,8 @@ class LSTMOperator:
     def __init__(
         self, attributes: dict[str, Any], weights: Mapping[str, Array], wanted: Sequence[bool]
     ) -> None:
+        for name, array in weights.items():
+            limits.claim(2 * array.nbytes, name)  # reordered, and packed
         direction = attributes.get("direction", "forward")
         if direction not in _DIRECTIONS:
             raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
@@ -163,3 +165,30 @@ class LSTMOperator:
                 f"{name}: expected {self.dtype} of shape {shape}, got {state.dtype} of shape {state.shape}"
             )
         return state.transpose(1, 0, 2) if self.batch_first else state
+
+
+class UnpackedLSTM:
+    """An LSTM node whose weights come with every call, as W, R, B and P do that are inputs or computed.
+
+    Parameters
+    ----------
+    attributes, wanted
+        As for `LSTMOperator`.
+    """
+
+    def __init__(self, attributes: dict[str, Any], wanted: Sequence[bool]) -> None:
+        self._attributes = attributes
+        self._wanted = wanted
+
+    def packed(self, inputs: Sequence[Array | None]) -> LSTMOperator:
+        """Return the node with the weights among its inputs packed; raises as `LSTMOperator`."""
+        weights: dict[str, Array] = {}
+        for place, name in WEIGHTS.items():
+            array = inputs[place] if place < len(inputs) else None
+            if array is not None:
+                weights[name] = array
+        return LSTMOperator(self._attributes, weights, self._wanted)
+
+    def __call__(self, inputs: Sequence[Array | None]) -> list[Array | None]:
+        """Compute Y, Y_h and Y_c; raises as `LSTMOperator` and its call."""
+        return self.packed(inputs)(inputs)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm import limits
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
-from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, read_file
-from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator
+from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, import_onnx, read_file
+from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.shapes import SHAPES
+from fusedlstm.exchange.onnx.sizes import needed_bytes
+from fusedlstm.filling import filling
 
 if TYPE_CHECKING:
     import os
@@ -22,12 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
+# A node's objects; there are many more of them than of layers.
+_NODE = 2048
 _OPERATORS = {**ARITHMETIC, **SHAPES}
 # What operators raise for inputs that do not fit.
 _ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
 
 
-def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
+def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> OnnxModel:
     """Make a model of an ONNX file, for inference.
 
     LSTM nodes run on this package's kernels, with every attribute that the operator has, and so do matrix
@@ -37,6 +42,9 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     ----------
     path : path-like
         The file. Tensors may lie in other files of its folder.
+    max_bytes : int, optional
+        Memory that its content may take, results of operators on constants included; see
+        `fusedlstm.limits`. What a graph computes when it is called is not limited.
 
     Returns
     -------
@@ -51,15 +59,17 @@ def from_onnx(path: str | os.PathLike[str]) -> OnnxModel:
     OSError
         When a file cannot be read.
     ValueError
-        When the file is damaged or has an operator, an attribute or a type that is not known here, or an
-        LSTM's weights are not constants; the message names file and node.
+        When the file is damaged or has an operator, an attribute or a type that is not known here; the
+        message names file and node.
     """
     name = str(path)
-    try:
-        model, opset = read_file(path, {*_OPERATORS, "LSTM"})
-        return OnnxModel(model, opset, name)
-    except _ERRORS as error:
-        raise ValueError(f"{name}: {error}") from error
+    import_onnx("from_onnx")
+    with limits.content(path, max_bytes) as content:
+        try:
+            model, opset, size = read_file(content, path, {*_OPERATORS, "LSTM"})
+            return OnnxModel(model, opset, name, (size, max_bytes))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,19 @@ class Step:
     outputs: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Operator:
+    """An operator with its attributes, as a function of its inputs that can be pickled."""
+
+    name: str
+    attributes: dict[str, Any]
+    opset: int
+
+    def __call__(self, given: list[Array | None]) -> Sequence[Array | None]:
+        limits.claim(needed_bytes(self.name, given, self.attributes), "results")
+        return _OPERATORS[self.name](given, self.attributes, self.opset)
+
+
 class OnnxModel:
     """A graph of an ONNX file; see `from_onnx`, which makes it.
 
@@ -117,9 +140,10 @@ class OnnxModel:
         The names of its outputs.
     """
 
-    def __init__(self, model: Any, opset: int, name: str) -> None:
+    def __init__(self, model: Any, opset: int, name: str, limit: tuple[int, int | None] = (0, None)) -> None:
         graph = model.graph
         self._name = name
+        self._limit = limit  # what `limits.reading` takes
         self._opset = opset
         self._constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
         fixed = {
@@ -225,11 +249,17 @@ class OnnxModel:
     def sequential(self) -> Sequential:
         """Make a model of layers, which can be trained, of a graph that is a stack of them.
 
+        It takes batch rows first, where the graph has steps first too: an input (T, B, I) of the graph is
+        (B, T, I) of the model, and one of a single sequence (T, I) gets an axis for batch rows, and so do
+        outputs. Outputs after the first must be the last states of LSTMs, and are left out. Inputs with
+        defaults, as some exporters make of all weights, have these for good.
+
         Returns
         -------
         Sequential
-            Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Activation and
-            Flatten layers from (B, T, I), or (B, I).
+            Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Dropout, Activation,
+            LayerNormalization, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or (B, T), or
+            from ids (B, T) on an Embedding.
 
         Raises
         ------
@@ -239,8 +269,12 @@ class OnnxModel:
         from fusedlstm.exchange.onnx.sequential import sequential
 
         try:
-            return sequential(self._steps, self._constants, self.inputs, self.outputs, self._opset)
-        except ValueError as error:
+            # An input with a default is a constant here, as no call gives it.
+            constants = {**self._constants, **self._defaults}
+            inputs = [one for one in self.inputs if one.required]
+            with limits.reading(*self._limit), filling():
+                return sequential(self._steps, constants, inputs, self.outputs, self._opset)
+        except _ERRORS as error:
             raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
 
     def __repr__(self) -> str:
@@ -256,32 +290,24 @@ class OnnxModel:
             values[name] = result
 
     def _add(self, node: Any, label: str, opset: int, used: set[str]) -> None:
+        limits.claim(_NODE, "nodes")
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
         inputs, outputs = tuple(node.input), tuple(node.output)
         if node.op_type == "LSTM":
-            weights = {}
-            for number, name in WEIGHTS.items():
-                source = inputs[number] if number < len(inputs) else ""
-                if source and source not in self._constants:
-                    raise ValueError(
-                        f"{name}: expected a constant, got {source!r}, which is computed or given"
-                    )
-                if source:
-                    weights[name] = self._constants[source]
-            operator = LSTMOperator(attributes, weights, [bool(outputs[0]) and outputs[0] in used])
-            # The weights are packed now; nothing else is read but by position.
-            kept = tuple("" if number in WEIGHTS else name for number, name in enumerate(inputs))
-            self._steps.append(Step(label, "LSTM", attributes, operator, kept, outputs))
+            sources = {place: inputs[place] for place in WEIGHTS if place < len(inputs) and inputs[place]}
+            wanted = [bool(outputs[0]) and outputs[0] in used]
+            operator: LSTMOperator | UnpackedLSTM
+            if all(source in self._constants for source in sources.values()):
+                weights = {WEIGHTS[place]: self._constants[source] for place, source in sources.items()}
+                operator = LSTMOperator(attributes, weights, wanted)
+                # The weights are packed now; nothing else is read but by position.
+                inputs = tuple("" if place in WEIGHTS else source for place, source in enumerate(inputs))
+            else:
+                operator = UnpackedLSTM(attributes, wanted)
+            self._steps.append(Step(label, "LSTM", attributes, operator, inputs, outputs))
             return
-        function = _OPERATORS[node.op_type]
-        step = Step(
-            label,
-            node.op_type,
-            attributes,
-            lambda given: function(given, attributes, opset),
-            inputs,
-            outputs,
-        )
+        run = _Operator(node.op_type, attributes, opset)
+        step = Step(label, node.op_type, attributes, run, inputs, outputs)
         if all(name in self._constants for name in inputs if name):
             results = step.run([self._constants[name] if name else None for name in inputs])
             for name, result in zip(outputs, results, strict=False):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.exchange.onnx.cell import exact
 from fusedlstm.exchange.onnx.graph import Graph
 from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
-from fusedlstm.io.atomic import write_file
+from fusedlstm.io.atomic import check_target, write_file
+from fusedlstm.io.endings import ONNX, check_ending
 from fusedlstm.layers import LSTM, Activation, Bidirectional, Dense, Dropout, Flatten, Masking
 from fusedlstm.layers.stacked import unstacked
+from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +39,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
 }
 
 
+@of_one_version
 def to_onnx(
     model: Sequential,
     path: str | os.PathLike[str],
@@ -56,7 +60,7 @@ def to_onnx(
         A built model of LSTM, Bidirectional, StackedLSTM, Dense, Activation, Dropout, Flatten and Masking
         layers.
     path : path-like
-        File to write; it appears only when complete.
+        File to write, ending in ``.onnx``; it appears only when complete.
     initial_states : bool
         Give each LSTM two more inputs, ``<layer>.initial_h`` and ``<layer>.initial_c`` (B, H), which are
         zeros where they are left out. Needed for ``stateful`` layers.
@@ -76,8 +80,10 @@ def to_onnx(
         When the model is not built, or ONNX cannot say what a layer does; the message names layer and
         option.
     """
+    check_ending(path, ONNX)
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    check_target(path)
     graph = Graph(model.dtype)
     writer = _Writer(graph, initial_states, final_states, right_padding)
     shape = model.input_shape
@@ -155,8 +161,12 @@ class _Writer(RecurrentWriter):
             raise ValueError("initial_states: expected False together with Masking, got True")
         graph = self.graph
         x = self.steps_first(value)
-        masked_value = graph.tensor(f"{layer.name}.mask_value", layer.mask_value)
-        differs = graph.add("Cast", [graph.add("Not", [graph.add("Equal", [x, masked_value])])], to=6)
+        if math.isnan(layer.mask_value):
+            kept = graph.add("Equal", [x, x])  # NaN alone differs from itself.
+        else:
+            masked_value = graph.tensor(f"{layer.name}.mask_value", layer.mask_value)
+            kept = graph.add("Not", [graph.add("Equal", [x, masked_value])])
+        differs = graph.add("Cast", [kept], to=6)
         counts = graph.add("ReduceMax", [differs], axes=[-1], keepdims=1)
         real = graph.add("Cast", [counts], to=9)
         lengths = graph.add("ReduceSum", [counts, graph.integers(0, 2)], keepdims=0)

@@ -1,0 +1,31 @@
+#include "gil.h"
+
+#include <unistd.h>
+
+namespace fusedlstm::bindings {
+namespace {
+
+// Stops the thread where it would be unwound. Frames that ask for the lock hold Python objects, which must
+// not be let go without it; and unwinding ends the process in the first destructor that it would leave.
+class NeverUnwound {
+ public:
+  ~NeverUnwound() {
+    while (unwinding) pause();
+  }
+  bool unwinding = true;
+};
+
+}  // namespace
+
+// Before Python 3.14, PyEval_RestoreThread ends a thread that asks for the lock at shutdown by pthread_exit,
+// which with glibc unwinds the thread's frames, destructors and all, though not as a C++ exception that a
+// handler is sure to catch. From 3.14 on it lets such a thread hang, which NeverUnwound does for all
+// versions. The function must not be noexcept, nor inlined into one that is: the unwinding would end in
+// std::terminate before the destructor.
+[[gnu::noinline]] void WithoutLock::take(PyThreadState* state) {
+  NeverUnwound guard;
+  PyEval_RestoreThread(state);
+  guard.unwinding = false;
+}
+
+}  // namespace fusedlstm::bindings

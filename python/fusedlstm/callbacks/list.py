@@ -1,0 +1,200 @@
+"""`CallbackList`: many callbacks as one."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+from fusedlstm.callbacks.base import Callback, ExpectedLogs, History
+from fusedlstm.callbacks.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusedlstm.training import Trainer
+
+
+class CallbackList(Callback):
+    """Calls the method of the same name of each callback, in order.
+
+    Used as a context manager, it calls each one's ``release`` at the end.
+
+    Parameters
+    ----------
+    callbacks : Callback or (nested) list of Callback, optional
+        The callbacks.
+    add_history, add_progbar : bool
+        Whether a `History` and a `ProgressBar` are added where there is none.
+    model : Sequential, optional
+        Their model.
+    **params
+        Their parameters; see `Callback`.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not a `Callback`.
+    """
+
+    fresh = ("_methods",)
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Trainer | None = None,
+        **params: Any,
+    ) -> None:
+        self.callbacks = _flat(callbacks)
+        self._methods: dict[str, list[Callable[..., object]]] = {}
+        if add_progbar and not any(isinstance(callback, ProgressBar) for callback in self.callbacks):
+            self.append(ProgressBar(live=params.get("verbose") in ("auto", 1)))
+        if add_history and not any(isinstance(callback, History) for callback in self.callbacks):
+            self.append(History())
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the callbacks over."""
+        super().__setstate__(state)
+        self._methods = {}
+
+    def append(self, callback: Callback) -> None:
+        """Add a callback at the end."""
+        self.callbacks += _flat(callback)
+        self._methods = {}
+
+    def set_model(self, model: Trainer) -> None:
+        """Hand the model to all."""
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Hand the parameters to all."""
+        super().set_params(params)
+        for callback in self.callbacks:
+            callback.set_params(params)
+
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Let all check, each for the logs that the ones before leave it."""
+        for callback in self.callbacks:
+            callback.check_before_training(logs)
+            logs = logs.after(callback)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_train_begin", logs)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_train_end", logs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_epoch_begin", logs, epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_epoch_end", logs, epoch)
+
+    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_batch_begin", logs, batch)
+
+    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_batch_end", logs, batch)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_train_batch_begin", logs, batch)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_train_batch_end", logs, batch)
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_test_begin", logs)
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_test_end", logs)
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_test_batch_begin", logs, batch)
+
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_test_batch_end", logs, batch)
+
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_predict_begin", logs)
+
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_predict_end", logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_predict_batch_begin", logs, batch)
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Call this of all."""
+        self._call("on_predict_batch_end", logs, batch)
+
+    def release(self) -> None:
+        """Let all give back what they hold."""
+        with contextlib.ExitStack() as stack:  # goes on where one raises
+            for callback in reversed(self.callbacks):
+                stack.callback(callback.release)
+
+    def raise_failure(self) -> None:
+        """Raise the first error that the training outlived, if there was one."""
+        for callback in self.callbacks:
+            callback.raise_failure()
+
+    def __enter__(self) -> CallbackList:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def _call(self, hook: str, logs: dict[str, Any] | None, *numbers: int) -> None:
+        shared = dict(logs or {})
+        if hook not in self._methods:
+            self._methods[hook] = [_method(callback, hook) for callback in self.callbacks]
+        for method in self._methods[hook]:
+            method(*numbers, shared)
+
+
+def _method(callback: Callback, hook: str) -> Callable[..., object]:
+    """Return a hook as a function of positions: Keras hands a batch's logs over by their name."""
+    method: Callable[..., object] = getattr(callback, hook)
+    try:
+        kinds = [parameter.kind for parameter in inspect.signature(method).parameters.values()]
+    except ValueError:  # some functions in C tell nothing
+        return method
+    positions = sum(kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
+    if Parameter.VAR_POSITIONAL in kinds or positions > 1 or "batch" not in hook:
+        return method
+    return lambda batch, logs: method(batch, logs=logs)
+
+
+def _flat(given: Any) -> list[Callback]:
+    if given is None:
+        return []
+    if isinstance(given, list | tuple):
+        return [callback for item in given for callback in _flat(item)]
+    if type(given) is CallbackList:
+        return list(given.callbacks)
+    if not isinstance(given, Callback):
+        raise TypeError(f"callbacks: expected Callback objects or lists of them, got {given!r}")
+    return [given]

@@ -1,0 +1,153 @@
+"""Layers, and their weights, of a graph's nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm.cell_options import ACTIVATIONS, CellOptions
+from fusedlstm.layers import LSTM, Bidirectional, Dense, Embedding, LayerNormalization
+
+if TYPE_CHECKING:
+    from fusedlstm.exchange.onnx.file import Array
+    from fusedlstm.exchange.onnx.lstm import LSTMOperator
+    from fusedlstm.exchange.onnx.values import Value
+    from fusedlstm.layers import Layer
+
+__all__ = ["Made", "activation", "biased", "dense", "embedding", "normalization", "recurrent"]
+
+# Activations by operator, with the parameters that this package's function of the name has.
+_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "Elu": ("elu", {"alpha": 1.0}),
+    "Exp": ("exponential", {}),
+    "HardSigmoid": ("hard_sigmoid", {"alpha": 1 / 6, "beta": 0.5}),
+    "LeakyRelu": ("leaky_relu", {"alpha": 0.2}),
+    "Relu": ("relu", {}),
+    "Sigmoid": ("sigmoid", {}),
+    "Softplus": ("softplus", {}),
+    "Softsign": ("softsign", {}),
+    "Tanh": ("tanh", {}),
+}
+_DEFAULTS = {"HardSigmoid": {"alpha": 0.2, "beta": 0.5}, "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}}
+
+
+@dataclass
+class Made:
+    """A layer in the making: an LSTM node, or a layer and its weights."""
+
+    node: LSTMOperator | None = None
+    layer: Layer | None = None
+    weights: tuple[Array, ...] = ()
+
+
+def activation(operator: str, attributes: dict[str, Any], rank: int, opset: int) -> str:
+    """Return the name of the activation that a node over a tensor with `rank` axes is."""
+    if operator == "Softmax":
+        axis = attributes.get("axis", -1 if opset >= 13 else 1)
+        if axis not in (-1, rank - 1) or (opset < 13 and rank != 2 and axis != rank - 1):
+            raise ValueError("expected a softmax over the features")
+        return "softmax"
+    if operator not in _ACTIVATIONS:
+        raise ValueError(f"there is no layer for the operator {operator!r} here")
+    name, expected = _ACTIVATIONS[operator]
+    for key, number in expected.items():
+        given = attributes.get(key, _DEFAULTS[operator][key])
+        if np.float32(given) != np.float32(number):
+            raise ValueError(f"{key}: expected {number}, which {name} has here, got {given}")
+    return name
+
+
+def dense(kernel: Array, bias: Array | None) -> Made:
+    """Make a matrix product."""
+    if kernel.ndim != 2:
+        raise ValueError(f"expected a matrix, got shape {kernel.shape}")
+    units = kernel.shape[1]
+    layer = Dense(units, use_bias=bias is not None, dtype=str(kernel.dtype))
+    return Made(
+        layer=layer, weights=(kernel,) if bias is None else (kernel, np.broadcast_to(bias, (1, units))[0])
+    )
+
+
+def biased(made: Made, bias: Array) -> Made | None:
+    """Make a matrix product with this bias of one without any, None if it is not that."""
+    layer = made.layer
+    if not isinstance(layer, Dense) or layer.use_bias or bias.shape not in ((layer.units,), (1, layer.units)):
+        return None
+    return dense(made.weights[0], bias)
+
+
+def embedding(table: Array) -> Made:
+    """Make a table of vectors."""
+    if table.ndim != 2 or table.dtype.kind != "f":
+        raise ValueError(f"expected a table of vectors, got {table.dtype} of shape {table.shape}")
+    return Made(layer=Embedding(*table.shape, dtype=str(table.dtype)), weights=(table,))
+
+
+def normalization(scale: Array, shift: Array | None, epsilon: float) -> Made:
+    """Make a normalization of the features."""
+    if scale.ndim != 1 or (shift is not None and shift.shape != scale.shape):
+        raise ValueError(f"expected a scale for each feature, got shape {scale.shape}")
+    layer = LayerNormalization(epsilon=epsilon, center=shift is not None, dtype=str(scale.dtype))
+    return Made(layer=layer, weights=(scale,) if shift is None else (scale, shift))
+
+
+def recurrent(node: LSTMOperator, value: Value) -> Made:
+    """Make the layer of an LSTM node whose output `value` is."""
+    order = [direction for _, direction in value.parts]
+    if sorted(order) != list(range(len(node.backwards))):
+        raise ValueError(f"expected the outputs of all directions in their order, merged; got {value}")
+    if value.step is not None:
+        raise ValueError(
+            "expected all steps, or the last states, which is not the output at the first or last step of "
+            "the direction that reads the other way"
+        )
+    if value.what == "c":
+        raise ValueError("expected outputs, got cell states")
+    sequences = value.what == "y"
+    if len(order) == 2 and value.merge is not None and value.turned:
+        order.reverse()
+    # A layer that reads backwards returns its steps so, and a `Bidirectional` all of them in its first
+    # layer's order.
+    if value.turned != (sequences and node.backwards[order[0]]):
+        raise ValueError("expected steps in the order in which the layer reads them")
+    made = [
+        LSTM(
+            node.units,
+            use_bias=node.use_bias,
+            go_backwards=backwards,
+            return_sequences=sequences,
+            dtype=node.dtype,
+            **_arguments(options or CellOptions()),
+        )
+        for backwards, options in zip(node.backwards, node.options, strict=True)
+    ]
+    layer: Layer = made[0]
+    weights = node.keras_weights()
+    if len(made) == 2:
+        layer = Bidirectional(made[order[0]], value.merge or "concat", backward_layer=made[order[1]])
+        half = len(weights) // 2
+        weights = weights if order == [0, 1] else (*weights[half:], *weights[:half])
+    return Made(layer=layer, weights=weights)
+
+
+def _arguments(options: CellOptions) -> dict[str, Any]:
+    if options.gate_clip is not None:
+        raise ValueError("clip: expected none, as layers have no such option")
+    names = []
+    for number, alpha, beta in options.activations:
+        wanted = (number, np.float32(alpha), np.float32(beta))
+        found = [n for n, (k, a, b) in ACTIVATIONS.items() if (k, np.float32(a), np.float32(b)) == wanted]
+        if not found:
+            raise ValueError("activations: expected those that layers have, with their parameters")
+        names.append(found[0])
+    gate, candidate, output = names
+    if candidate != output:
+        raise ValueError(f"activations: expected one for the candidate and the state, got {names[1:]}")
+    return {
+        "recurrent_activation": gate,
+        "activation": candidate,
+        "coupled": options.coupled,
+        "use_peepholes": options.peepholes is not None,
+    }

@@ -1,0 +1,123 @@
+"""How much memory an operator takes for given inputs, known before it runs.
+
+Operators on constants run when a file is read, so that a short file could ask for any amount: a tensor
+joined with itself thirty times over has 2**30 times the size.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from fusedlstm.exchange.onnx.file import DTYPES
+from fusedlstm.exchange.onnx.inputs import Inputs, integers, required
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusedlstm.exchange.onnx.file import Array
+
+    Size: TypeAlias = Callable[[Inputs, dict[str, Any]], int]
+
+__all__ = ["needed_bytes"]
+
+
+def needed_bytes(operator: str, inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return the bytes of an operator's results, with those of inputs that it has to go through.
+
+    Raises
+    ------
+    ValueError
+        If the inputs do not fit the operator or each other.
+    """
+    return _SIZES.get(operator, _like_inputs)(inputs, attributes)
+
+
+def _arrays(inputs: Inputs) -> list[Array]:
+    return [array for array in inputs if array is not None]
+
+
+def _like_inputs(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return twice the size of all inputs together, which most results are not larger than."""
+    del attributes
+    return 2 * sum(array.nbytes for array in _arrays(inputs))
+
+
+def _nothing(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return next to nothing, for views of inputs and for what is in the file already."""
+    del attributes
+    return sum(8 * array.ndim for array in _arrays(inputs))
+
+
+def _broadcast(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    del attributes
+    arrays = _arrays(inputs)
+    shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    largest: int = max((array.itemsize for array in arrays), default=0)
+    return math.prod(shape) * largest
+
+
+def _cast(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    kind = DTYPES.get(attributes.get("to", 0))
+    return _like_inputs(inputs, attributes) if kind is None else required(inputs, 1)[0].size * kind.itemsize
+
+
+def _constant_of_shape(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    del attributes
+    return math.prod(integers(required(inputs, 1)[0], "shape")) * 8  # of the largest type
+
+
+def _expand(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    del attributes
+    x, shape = required(inputs, 2)
+    return math.prod(np.broadcast_shapes(x.shape, tuple(integers(shape, "shape")))) * x.itemsize
+
+
+def _gather(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    x, indices = required(inputs, 2)
+    axis = attributes.get("axis", 0)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis: expected one of a tensor with {x.ndim} axes, got {axis}")
+    others = math.prod(size for number, size in enumerate(x.shape) if number != axis % x.ndim)
+    result: int = indices.size * others * x.itemsize
+    return indices.nbytes + result
+
+
+def _product(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    a, b = required(inputs, 2)
+    shared = a.shape[0 if attributes.get("transA", 0) and a.ndim == 2 else -1] if a.ndim else 1
+    rows, columns = a.size // max(1, shared), b.size // max(1, shared)
+    return a.nbytes + b.nbytes + rows * columns * a.itemsize
+
+
+def _normalization(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    # Scale and shift may have more axes than what they are applied to.
+    return 4 * _broadcast(inputs, attributes)
+
+
+_SIZES: dict[str, Size] = {
+    "Add": _broadcast,
+    "Cast": _cast,
+    "Constant": _nothing,
+    "ConstantOfShape": _constant_of_shape,
+    "Div": lambda inputs, attributes: 3 * _broadcast(inputs, attributes),
+    "Equal": _broadcast,
+    "Expand": _expand,
+    "Flatten": _nothing,
+    "Gather": _gather,
+    "Gemm": _product,
+    "Identity": _nothing,
+    "LayerNormalization": _normalization,
+    "MatMul": _product,
+    "Mul": _broadcast,
+    "Pow": lambda inputs, attributes: 2 * _broadcast(inputs, attributes),
+    "Shape": _nothing,
+    "Slice": _nothing,
+    "Squeeze": _nothing,
+    "Sub": _broadcast,
+    "Transpose": _nothing,
+    "Unsqueeze": _nothing,
+    "Where": _broadcast,
+}
