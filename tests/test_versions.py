@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ def assign_each(model: Sequential, _: Path) -> None:
 
 
 def saved(model: Sequential, folder: Path) -> list[Any]:
-    """Save beside a thread that changes weights all the time; return what was saved, once for each call."""
+    """Save and copy beside a thread that changes weights all the time; return what each of it gave."""
     stop = threading.Event()
 
     def change() -> None:
@@ -116,6 +117,7 @@ def saved(model: Sequential, folder: Path) -> list[Any]:
                 model.save(folder / "model.safetensors")
                 results.append(load_model(folder / "model.safetensors").get_weights())
                 results.append(model.get_weights())
+                results.append(copy.deepcopy(model).get_weights())
         finally:
             stop.set()
         changing.result(SECONDS)
