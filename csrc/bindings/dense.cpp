@@ -26,9 +26,10 @@ py::array dense_forward(const py::object& x, const py::object& kernel, const py:
       py::array y = new_array<T>({M, N});
       T* out = mutable_data<T>(y);
       {
-        const WithoutLock unlocked;
+        LongCall unlocked;
         note_run(run_dense("dense_forward", M, K, N, data_of<T>(input), stride_of<T>(input, 0),
                            data_of<T>(weights), stride_of<T>(weights, 0), Index{1}, data_of<T>(b), out));
+        unlocked.finish();
       }
       return y;
     });
@@ -56,13 +57,14 @@ py::tuple dense_backward(const py::object& x, const py::object& kernel, const py
       T* dbias_out = mutable_data<T>(dbias);
       T* dkernel_out = mutable_data<T>(dkernel);
       {
-        const WithoutLock unlocked;
+        LongCall unlocked;
         if (need_dx) {
           run_dense<T>("dense_backward", M, N, K, data_of<T>(gradient), N, data_of<T>(weights), Index{1},
                        stride_of<T>(weights, 0), nullptr, dx_out);
         }
         note_run(run_dense_gradients(M, K, N, data_of<T>(input), stride_of<T>(input, 0), data_of<T>(gradient),
                                      dkernel_out, dbias_out));
+        unlocked.finish();
       }
       return py::make_tuple(dx.object(), dkernel, dbias.object());
     });

@@ -28,4 +28,21 @@ class NeverUnwound {
   guard.unwinding = false;
 }
 
+bool LongCall::goes_on(void* call) {
+  LongCall& self = *static_cast<LongCall*>(call);
+  if (!self.handles_signals_) return true;
+  return self.unlocked_->with_lock([&] {
+    namespace py = pybind11;
+    if (PyErr_CheckSignals() != 0) return false;
+    try {
+      const py::object main_thread = py::module_::import("threading").attr("main_thread")().attr("ident");
+      self.handles_signals_ = main_thread.equal(py::int_(PyThread_get_thread_ident()));
+      return true;
+    } catch (py::error_already_set& error) {  // A signal may have come meanwhile.
+      error.restore();
+      return false;
+    }
+  });
+}
+
 }  // namespace fusedlstm::bindings

@@ -94,7 +94,7 @@ py::tuple forward(const Weights& weights, const Held& x, const ForwardCall& call
   p.cells_step = whole_tape ? states : 0;
   p.gates = memory.gates.data();
   {
-    const WithoutLock unlocked;
+    LongCall unlocked;
     if (first_c != nullptr) {
       std::copy_n(first_c, states, p.cells);
     } else {
@@ -109,6 +109,7 @@ py::tuple forward(const Weights& weights, const Held& x, const ForwardCall& call
     if (call.return_sequences && !call.real.all()) {
       call.real.fill_outputs(p.h.states.data, p.h0, B, n.steps, R);
     }
+    unlocked.finish();
   }
   py::object tape = py::none();
   if (call.training) {
@@ -237,7 +238,7 @@ py::tuple backward(Tape& tape, const Held& dy, const Held& dh, const Held& dc, b
   }
   const T* last_dc = data_of<T>(dc);
   try {
-    const WithoutLock unlocked;
+    LongCall unlocked;
     if (repeats) {
       std::fill_n(repeated_h0.data(), outputs, T(0));
       tape.real.gather_gradients(p.dy, gathered.data(), repeated_h0.data(), B, n.steps, R);
@@ -254,6 +255,7 @@ py::tuple backward(Tape& tape, const Held& dy, const Held& dh, const Held& dc, b
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
     for (Index i = 0; repeats && i < outputs; ++i) p.dh0[i] += repeated_h0.data()[i];
+    unlocked.finish();
   } catch (const std::bad_alloc&) {
     // Memory for the pass is taken before anything on the tape is overwritten.
     std::get<TapeShare<T>>(tape.memory) = memory;

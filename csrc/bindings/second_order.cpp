@@ -153,8 +153,9 @@ py::tuple jvp(const Tape& tape, const GivenDirection& given) {
   const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   TangentRun<T> tangents(tape, *memory, given, false);
   {
-    const WithoutLock unlocked;
+    LongCall unlocked;
     tangents.run();
+    unlocked.finish();
   }
   return py::make_tuple(tangents.y, tangents.h, tangents.c);
 }
@@ -225,13 +226,14 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
   p.peepholes_dot = along.peepholes_dot;
   T* dx_data = mutable_data<T>(dx);
   {
-    const WithoutLock unlocked;
+    LongCall unlocked;
     std::fill_n(p.dc, states, T(0));
     tangents.run();
     note_run(run_second_backward(*memory.panels, tangents.packed(), p));
     if (need_dx && !tape.real.all()) {
       tape.real.clear_others(dx_data, n.batch, n.steps, n.inputs, tape.go_backwards);
     }
+    unlocked.finish();
   }
   return py::make_tuple(tangents.y, tangents.h, tangents.c, dx.object(), dkernel, drecurrent, dbias.object(),
                         dh0, dc0, dpeepholes.object());

@@ -11,8 +11,8 @@ thread_local Interruptible* innermost = nullptr;
 
 }  // namespace
 
-Interruptible::Interruptible(bool (*goes_on)())
-    : goes_on_(goes_on), outer_(innermost), next_(Clock::now() + interval) {
+Interruptible::Interruptible(bool (*goes_on)(void*), void* context)
+    : goes_on_(goes_on), context_(context), outer_(innermost), next_(Clock::now() + interval) {
   innermost = this;
 }
 
@@ -24,7 +24,7 @@ bool Interruptible::look_at_clock() {
   operations_ = 0;
   const Clock::time_point now = Clock::now();
   if (now >= next_ && !stopped()) {
-    if (!goes_on_()) stopped_.store(true, std::memory_order_relaxed);
+    if (!goes_on_(context_)) stopped_.store(true, std::memory_order_relaxed);
     next_ = Clock::now() + interval;
   }
   return stopped();

@@ -9,11 +9,11 @@
 namespace fusedlstm {
 
 // While one lives, the kernels that its thread calls may be stopped: after every 50 milliseconds they call
-// `goes_on`, and once it answers false they return early, with results that are of no use. Kernels outside of
-// any are never stopped.
+// goes_on(context), and once it answers false they return early, with results that are of no use. Kernels
+// outside of any are never stopped.
 class Interruptible {
  public:
-  explicit Interruptible(bool (*goes_on)());
+  Interruptible(bool (*goes_on)(void* context), void* context);
   ~Interruptible();
   Interruptible(const Interruptible&) = delete;
   Interruptible& operator=(const Interruptible&) = delete;
@@ -34,7 +34,8 @@ class Interruptible {
   // A clock takes some 20 nanoseconds to read, these operations at least 20 microseconds.
   static constexpr Index operations_before_clock = 4'000'000;
 
-  bool (*goes_on_)();
+  bool (*goes_on_)(void*);
+  void* context_;
   Interruptible* outer_;
   std::atomic<bool> stopped_{false};
   Index operations_ = 0;

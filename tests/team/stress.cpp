@@ -1,5 +1,6 @@
-// Random jobs on the thread team: every share of every phase has to be done once, after all of the phase before,
-// whoever does it, while threads come late and leave. Prints how many shares were done, or what went wrong.
+// Random jobs on the thread team: every share of every phase has to be done once, after all of the phase
+// before, whoever does it, while threads come late and leave. Prints how many shares were done, or what went
+// wrong.
 //
 // Arguments: seconds, seed.
 #include <atomic>
@@ -58,8 +59,9 @@ long run_job(std::mt19937& random, bool interruptible) {
   fusedlstm::TeamLease team({.threads = threads, .length = length});
   Job job(team.count(), 1 + static_cast<int>(random() % 60));
   const unsigned seed = static_cast<unsigned>(random());
-  const auto scope =
-      interruptible ? std::make_unique<fusedlstm::Interruptible>([] { return goes_on.load(); }) : nullptr;
+  const auto scope = interruptible ? std::make_unique<fusedlstm::Interruptible>(
+                                         [](void*) { return goes_on.load(); }, nullptr)
+                                   : nullptr;
   std::atomic<bool> left{false};
   team.run([&](fusedlstm::Worker& worker) {
     for (int phase = 0; phase < job.phases; ++phase) {

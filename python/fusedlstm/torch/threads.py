@@ -18,8 +18,8 @@ def share_threads(on: bool = True) -> bool:
     Importing `fusedlstm.torch` shares them. After each of PyTorch's loops its idle threads spin for
     milliseconds on all cores, which threads of our own would then have to wait for; a kernel that runs on
     PyTorch's begins at once. After a pause they sleep, or other processes have their cores, and a loop on
-    them would wait: then kernels run on threads of our own, which no call waits for. Results do not
-    depend on the threads. `fusedlstm.last_kernel` says "OpenMP threads" where kernels ran on shared ones.
+    them would wait: then kernels run on threads of our own, which no call waits for. Results do not depend
+    on the threads. `fusedlstm.last_kernel` says "OpenMP threads" where kernels ran on shared ones.
 
     Kernels keep threads of their own where PyTorch has no OpenMP of a usable kind (libgomp, or LLVM's or
     Intel's on Linux), was told that its threads shall sleep at once (OMP_WAIT_POLICY=passive,
