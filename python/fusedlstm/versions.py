@@ -135,7 +135,7 @@ def settle() -> None:
 
 
 def _settle() -> None:
-    for change in tuple(changing.values()):
+    for change in set(changing.values()):
         if not change.under_way:
             change.drop()
     for thread in tuple(keeping):
@@ -288,18 +288,14 @@ class Writing:
     def _finish(self) -> None:
         """End it: content and versions are the new ones, and calls see them, without an interrupt between."""
         rewritten = [v for v in self.made if v in self._targets]
+        targets: list[Any] = [self._targets[v] for v in rewritten]
         new = [v for v in self.made if v not in self._targets]
         arrays = [self.made[v] for v in new]
         moved = [v for v in new if v in self._moved]
         numbers = [v.version + 1 for v in self._variables]
         all_of(
             chain(
-                map(
-                    setitem,
-                    [self._targets[v] for v in rewritten],
-                    repeat(...),
-                    [self.made[v] for v in rewritten],
-                ),
+                map(setitem, targets, repeat(...), [self.made[v] for v in rewritten]),
                 map(setattr, new, repeat("_data"), arrays),
                 map(setattr, new, repeat("_view"), [devices.read_only(a) for a in arrays]),
                 map(setattr, moved, repeat("_device"), [self._moved[v] for v in moved]),
@@ -328,7 +324,7 @@ def _after_fork() -> None:
         if thread() is not mine:
             _threads.discard(thread)
     keeping.intersection_update({mine})
-    for change in tuple(changing.values()):
+    for change in set(changing.values()):
         if change.owner is not mine:
             change.drop()
 
