@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
@@ -333,6 +334,53 @@ def test_long_names(tmp_path: Path, ending: str, length: int) -> None:
     WRITERS[ending](path)
     WRITERS[ending](path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+class Interrupter:
+    """Raises KeyboardInterrupt after one of the steps between which Python looks for signals."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def __call__(self, _frame: object, event: str, _argument: object) -> None:
+        if event in ("call", "c_return"):
+            self.left -= 1
+            if self.left == 0:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="does not show the open files")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # closed late, but closed
+@pytest.mark.parametrize("kind", ["new", "old", "device", "left over"])
+def test_ctrl_c_leaves_no_file_open(tmp_path: Path, kind: str) -> None:
+    """At whatever step it comes, and the target is either as before or complete."""
+    path = Path("/dev/null") if kind == "device" else tmp_path / "a"
+    content = b"old"
+    steps = 0
+    done = False
+    while not done:
+        steps += 1
+        if kind == "old":
+            path.write_bytes(content)
+        elif kind == "left over":
+            (tmp_path / f".fusedlstm-{'0' * 32}.part").touch()
+        before = set(Path("/proc/self/fd").iterdir())
+        sys.setprofile(Interrupter(steps))
+        try:
+            write_file(path, [b"new"])
+            done = True
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+        gc.collect(0)
+        assert set(Path("/proc/self/fd").iterdir()) == before, steps
+        if kind == "old":
+            assert path.read_bytes() in (b"old", b"new")
+    assert steps > 20
+    write_file(path, [b"new"])
+    assert kind == "device" or list(tmp_path.iterdir()) == [path]
 
 
 # ---- what cannot be written ----

@@ -127,6 +127,11 @@ def test_batch_logs_are_running_means() -> None:
         ({"baseline": 1.0, "patience": 2}, [3, 2.5, 2.5, 2], 3),
         ({"start_from_epoch": 2}, [1, 2, 3, 4, 5], 4),
         ({}, [1, math.nan, 0], 2),
+        # The first value is the best so far, whatever it is: then all that follow are worse than NaN.
+        ({"start_from_epoch": 3}, [0, 0, 0, math.nan, 0, 0], 5),
+        ({"patience": 2}, [math.nan, 3, 2, 1], 3),
+        ({"patience": 1}, [math.inf, 3, 2, 2, 1], 4),
+        ({"mode": "max"}, [-math.inf, 0, 1, 1, 2], 4),
     ],
 )
 def test_early_stopping(settings: dict[str, Any], values: list[float], epochs: int) -> None:
@@ -179,6 +184,27 @@ def test_model_checkpoint(tmp_path: Path) -> None:
     ]
     last = fusedlstm.load_model(tmp_path / "a03.safetensors")
     assert all(np.array_equal(a, b) for a, b in zip(last.get_weights(), model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "saved"),
+    [
+        ({}, [math.nan, 1, 0], [1]),
+        ({}, [math.inf, 1, 2, 0], [1, 2, 4]),
+        ({"mode": "max"}, [-math.inf, 1, 0, 2], [1, 2, 4]),
+        ({"initial_value_threshold": 1.5}, [math.nan, 2, 1], [3]),
+    ],
+)
+def test_the_first_value_is_the_best_so_far(
+    tmp_path: Path, settings: dict[str, Any], values: list[float], saved: list[int]
+) -> None:
+    pytest.importorskip("safetensors")
+    saver = callbacks.ModelCheckpoint(
+        tmp_path / "{epoch}.safetensors", "watched", save_best_only=True, **settings
+    )
+    script = Scripted(watched=values)
+    small_model().fit(X, Y, epochs=len(values), verbose=0, callbacks=[script, saver])
+    assert sorted(int(path.stem) for path in tmp_path.iterdir()) == saved
 
 
 def test_learning_rate_scheduler(capsys: pytest.CaptureFixture[str]) -> None:

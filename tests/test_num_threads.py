@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from fusedlstm import _core, ops
@@ -99,7 +101,14 @@ def test_setting() -> None:
     for wrong in (0, -1, 1025, 1 << 80):
         with pytest.raises(ValueError, match="count: expected a number from 1 to 1024"):
             ops.set_num_threads(wrong)
+    for kind in (2.5, True, np.True_, "2", [2]):
+        with pytest.raises(
+            TypeError, match=f"^count: expected an integer or None, got {re.escape(repr(kind))}$"
+        ):
+            ops.set_num_threads(kind)  # type: ignore[arg-type]
     assert (ops.get_num_threads(), ops.why_num_threads()) == (7, "set_num_threads")
+    ops.set_num_threads(np.int64(6))  # type: ignore[arg-type]
+    assert ops.get_num_threads() == 6
     ops.set_num_threads(None)
     assert ops.get_num_threads() >= 1
     assert ops.why_num_threads() != "set_num_threads"

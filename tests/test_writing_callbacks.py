@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,47 @@ CAUSES: dict[str, tuple[Callable[..., Any], Callable[[Path], callbacks.Callback]
     "folder below": (small_model, checkpoint("file/b/c/a.keras"), OSError, "filepath: cannot write "),
     "target": (small_model, checkpoint("folder.keras"), OSError, "filepath: cannot write .*found a folder"),
     "long name": (small_model, checkpoint("a" * 300 + ".safetensors"), OSError, "File name too long"),
+    "long name below": (small_model, checkpoint("b/c/" + "a" * 300 + ".keras"), OSError, "name too long"),
+    "long folder below": (small_model, checkpoint("b/" + "a" * 300 + "/a.keras"), OSError, "name too long"),
+    "name that grows": (small_model, checkpoint("n" * 242 + "{epoch}.safetensors"), OSError, "name too long"),
+    "name that grows with logs": (
+        small_model,
+        checkpoint("n" * 235 + "{loss:.2f}e{epoch:>5}.weights.h5", save_weights_only=True),
+        OSError,
+        "name too long",
+    ),
+    "name that grows with batches": (
+        small_model,
+        checkpoint("b/" + "n" * 241 + "{batch}{epoch}.safetensors", save_freq=3),
+        OSError,
+        "name too long",
+    ),
+    "later target": (
+        small_model,
+        checkpoint("later{epoch}.keras"),
+        OSError,
+        "later11.keras: .*found a folder",
+    ),
+    "later batch": (
+        small_model,
+        checkpoint("later{batch}.keras", save_freq=11),
+        OSError,
+        r"filepath: cannot write .*later2.keras: .*found a folder",
+    ),
+    "circle": (small_model, checkpoint("circle/a.keras"), OSError, "filepath: cannot write .*symbolic links"),
+    "circle below": (small_model, checkpoint("circle/b/a.keras"), OSError, "filepath: cannot write "),
+    "pipe": (
+        small_model,
+        checkpoint("pipe.safetensors"),
+        OSError,
+        "filepath: cannot write .*that somebody reads",
+    ),
+    "log's pipe": (
+        small_model,
+        log("pipe.safetensors"),
+        OSError,
+        "filename: cannot write .*that somebody reads",
+    ),
     "log's folder": (small_model, log("none/a.csv"), OSError, "filename: cannot write .*: No such"),
     "log's target": (small_model, log("folder.keras"), OSError, "filename: cannot write .*found a folder"),
 }
@@ -148,7 +190,10 @@ def test_causes_are_found_before_the_first_batch(tmp_path: Path, cause: str) -> 
         pytest.importorskip("h5py")
     make, callback, error, message = CAUSES[cause]
     (tmp_path / "file").write_text("in the way")
-    (tmp_path / "folder.keras").mkdir()
+    for name in ("folder", "later2", "later11"):
+        (tmp_path / f"{name}.keras").mkdir()
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "old.csv").write_text("epoch,loss\n0,1\n")
     before = sorted(tmp_path.rglob("*"))
     model = make()
@@ -157,7 +202,8 @@ def test_causes_are_found_before_the_first_batch(tmp_path: Path, cause: str) -> 
     with pytest.raises(error, match=message):
         model.fit(
             *(X, Y, 4),
-            epochs=2,
+            epochs=12,
+            initial_epoch=2,
             verbose=0,
             validation_data=(X, Y),
             callbacks=[watcher, callbacks.CSVLogger(tmp_path / "old.csv"), callback(tmp_path)],
@@ -207,6 +253,22 @@ def test_folders_that_cannot_be_written_are_found_before() -> None:
     [
         (lambda: callbacks.ModelCheckpoint("a.keras", 3), "monitor: expected a name"),  # type: ignore[arg-type]
         (lambda: callbacks.ModelCheckpoint("a.keras", **BAD), "initial_value_threshold"),
+        (
+            lambda: callbacks.ModelCheckpoint("a\0b.keras"),
+            r"filepath: expected .* null characters, got 'a\\x00",
+        ),
+        (
+            lambda: callbacks.ModelCheckpoint("\ud800.keras"),
+            r"filepath: expected .* can encode, got '\\ud800",
+        ),
+        (lambda: callbacks.ModelCheckpoint(b"a.keras"), "filepath: expected a path, .* got b'a.keras'"),  # type: ignore[arg-type]
+        (lambda: callbacks.ModelCheckpoint(3), "filepath: expected a path, .* got 3"),  # type: ignore[arg-type]
+        (lambda: callbacks.CSVLogger("a\0b"), r"filename: expected .* null characters, got 'a\\x00b'"),
+        (lambda: callbacks.CSVLogger(b"a"), "filename: expected a path, .* got b'a'"),  # type: ignore[arg-type]
+        (lambda: small_model().save("a\0b.keras"), "path: expected a path without null characters"),
+        (lambda: small_model().save(b"a.keras"), "path: expected a path, a string or a Path, got b'a.keras'"),  # type: ignore[arg-type]
+        (lambda: small_model().save_weights("\0.weights.h5"), "path: expected a path without null"),
+        (lambda: write_text("a\0b", ""), "path: expected a path without null characters"),
         (lambda: callbacks.CSVLogger("a", separator="::"), "separator: expected one character, got '::'"),
         (lambda: callbacks.CSVLogger("a", separator=""), "separator: expected one character, got ''"),
         (lambda: callbacks.LambdaCallback(on_epoch_end=3), "on_epoch_end: expected a function, got 3"),  # type: ignore[arg-type]
@@ -357,6 +419,81 @@ def test_the_best_is_what_was_saved(tmp_path: Path) -> None:
     assert [w.tobytes() for w in saved] == [w.tobytes() for w in model.get_weights()]
 
 
+@pytest.mark.parametrize("options", [{}, {"append": True}])
+def test_folders_are_made_where_links_lead(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The check and the save agree on where a file will be."""
+    pytest.importorskip("safetensors")
+    (tmp_path / "file.safetensors").symlink_to("q/real.safetensors")
+    (tmp_path / "folder").symlink_to("r/s")
+    savers = [
+        callbacks.ModelCheckpoint(tmp_path / name)
+        for name in (
+            "file.safetensors",
+            "folder/b.safetensors",
+            "none/../c.safetensors",
+            "folder/t/d.safetensors",
+        )
+    ]
+    small_model().fit(X, Y, verbose=0, callbacks=savers)
+    made = {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.safetensors") if not path.is_symlink()
+    }
+    assert made == {"q/real.safetensors", "r/s/b.safetensors", "c.safetensors", "r/s/t/d.safetensors"}
+    assert (tmp_path / "folder").is_symlink()
+    small_model().fit(
+        X, Y, verbose=0, callbacks=callbacks.CSVLogger(tmp_path / "no" / ".." / "a.csv", **options)
+    )
+    assert (tmp_path / "a.csv").read_text().startswith("epoch,")
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "log"])
+def test_a_pipe_that_is_read_from(tmp_path: Path, kind: str) -> None:
+    """The reader gets all of what is written: the check before has not looked like an end to it."""
+    pytest.importorskip("safetensors")
+    pipe = tmp_path / "a.safetensors"
+    os.mkfifo(pipe)
+    content: list[bytes] = []
+    reader = threading.Thread(target=lambda: content.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    while True:  # until the reader is there
+        with contextlib.suppress(OSError):
+            held = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            break
+    writer = callbacks.ModelCheckpoint(pipe) if kind == "checkpoint" else callbacks.CSVLogger(pipe)
+
+    class Waiting(callbacks.Callback):
+        def on_train_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+            os.close(held)
+            reader.join(0.2)
+            assert not content
+
+    small_model().fit(X, Y, epochs=2 if kind == "log" else 1, verbose=0, callbacks=[Waiting(), writer])
+    reader.join(10)
+    (read,) = content
+    if kind == "log":
+        assert len(read.splitlines()) == 3
+    else:
+        (tmp_path / "b.safetensors").write_bytes(read)
+        fusedlstm.load_model(tmp_path / "b.safetensors")
+
+
+def test_very_many_epochs_are_not_all_looked_at(tmp_path: Path) -> None:
+    """They stand for a training that something else ends."""
+    pytest.importorskip("safetensors")
+
+    class Stop(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            self.model.stop_training = True
+
+    for name, options in (("{epoch}.safetensors", {}), ("{epoch}-{batch}.safetensors", {"save_freq": 1})):
+        saver = callbacks.ModelCheckpoint(tmp_path / name, **options)  # type: ignore[arg-type]
+        small_model().fit(X, Y, epochs=2**60, verbose=0, callbacks=[Stop(), saver])
+        longest = callbacks.ModelCheckpoint(tmp_path / ("n" * 230 + name), **options)  # type: ignore[arg-type]
+        with pytest.raises(OSError, match="name too long"):
+            small_model().fit(X, Y, epochs=2**60, verbose=0, callbacks=[longest])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-1.safetensors", "1.safetensors"]
+
+
 def test_a_full_disk_at_the_start_is_found_before(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     watcher = Watcher()
@@ -371,11 +508,11 @@ def test_a_process_that_is_killed_while_it_tries_leaves_nothing_for_long(tmp_pat
     code = (
         "import os, signal, sys\n"
         "from fusedlstm.io.atomic import write_text\n"
-        "from fusedlstm.io.destinations import try_saving\n"
+        "from fusedlstm.io.destinations import Destinations\n"
         "def save(path):\n"
         "    write_text(path, 'content')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "try_saving(save, sys.argv[1], 'filepath')\n"
+        "Destinations('filepath').try_saving(save, sys.argv[1])\n"
     )
     (tmp_path / "system").mkdir()
     (tmp_path / "models").mkdir()

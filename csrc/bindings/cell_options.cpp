@@ -9,6 +9,13 @@ namespace {
 
 using Given = std::tuple<std::int32_t, double, double>;
 
+// The low 64 bits of a whole number, which is all that the draws depend on.
+std::uint64_t seed_bits(const py::object& seed) {
+  const auto bits = PyLong_AsUnsignedLongLongMask(seed.ptr());
+  if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return bits;
+}
+
 Activation<double> activation(const py::handle& given) {
   const auto [kind, alpha, beta] = py::cast<Given>(given);
   return {static_cast<ActivationKind>(kind), alpha, beta};
@@ -22,15 +29,15 @@ GivenOptions::GivenOptions(const py::object& options, Number number, Index units
   if (!options.is_none()) {
     const auto tuple = py::cast<py::tuple>(options);
     given_ = true;
-    values_ = {activation(tuple[0]),
-               activation(tuple[1]),
-               activation(tuple[2]),
-               nullptr,
-               py::cast<double>(tuple[4]),
-               py::cast<bool>(tuple[5]),
-               {py::cast<double>(tuple[7]), py::cast<double>(tuple[6]), drawn,
-                drawn ? py::cast<std::uint64_t>(zoneout_seed) : 0},
-               py::cast<double>(tuple[9])};
+    values_ = {
+        activation(tuple[0]),
+        activation(tuple[1]),
+        activation(tuple[2]),
+        nullptr,
+        py::cast<double>(tuple[4]),
+        py::cast<bool>(tuple[5]),
+        {py::cast<double>(tuple[7]), py::cast<double>(tuple[6]), drawn, drawn ? seed_bits(zoneout_seed) : 0},
+        py::cast<double>(tuple[9])};
     if (!tuple[3].is_none()) {
       peepholes_ = contiguous("peepholes", tuple[3], number, {{"3", 3}, {"H", units}});
     }

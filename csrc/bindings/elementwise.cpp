@@ -1,6 +1,7 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <tuple>
@@ -234,7 +235,10 @@ class Update {
     std::vector<double> result(count_);
     for (std::size_t i = 0; i < count_; ++i) {
       result[i] = PyFloat_AsDouble(argument.at(i).ptr());
-      if (PyErr_Occurred() == nullptr) continue;
+      if (PyErr_Occurred() == nullptr) {
+        if (std::isfinite(result[i])) continue;
+        raise_value(argument.name(i), "a finite number", py::cast<std::string>(py::str(argument.at(i))));
+      }
       if (PyErr_ExceptionMatches(PyExc_Exception) == 0) throw py::error_already_set();
       PyErr_Clear();
       raise_type(argument.name(i), "a number", type_name(argument.at(i)));
@@ -276,7 +280,7 @@ class Update {
     void check_apart() const {
       const auto [before, after] = first_conflict(pieces_);
       if (before == pieces_.size()) return;
-      raise_value(names_[after], "memory apart from the other arrays'",
+      raise_value(names_[after], "memory apart from that of the other arrays",
                   "an array that shares memory with " + names_[before]);
     }
 

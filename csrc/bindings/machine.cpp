@@ -82,7 +82,12 @@ void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
   module.def("get_instruction_set", [] { return kernels().name; });
   module.def(
-      "set_instruction_set", [](const std::string& name) { set_instruction_set(name); }, py::arg("name"));
+      "set_instruction_set",
+      [](const py::object& name) {
+        if (!py::isinstance<py::str>(name)) raise_type("name", "a string", type_name(name));
+        set_instruction_set(py::cast<std::string>(name));
+      },
+      py::arg("name"));
   module.def("get_num_threads", &num_threads, "Return how many threads a call may use.");
   module.def(
       "why_num_threads", &why_num_threads,
@@ -92,14 +97,19 @@ void bind_machine(py::module_& module) {
   module.def("cgroup_quota", &cgroup_quota, py::arg("root"));
   module.def(
       "set_num_threads",
-      [](const std::optional<py::int_>& given) {
-        if (!given) {
+      [](const py::object& given) {
+        if (given.is_none()) {
           forget_default_threads();
           set_num_threads(0);
           threads_were_set = false;
           return;
         }
-        const py::int_& count = *given;
+        const bool number = !py::isinstance<py::bool_>(given) && PyIndex_Check(given.ptr()) != 0;
+        const auto count = py::reinterpret_steal<py::object>(number ? PyNumber_Index(given.ptr()) : nullptr);
+        if (!count) {
+          PyErr_Clear();
+          raise_type("count", "an integer or None", py::cast<std::string>(py::repr(given)));
+        }
         int overflow = 0;
         const long value = PyLong_AsLongAndOverflow(count.ptr(), &overflow);
         if (overflow != 0 || value < 1 || value > max_threads) {

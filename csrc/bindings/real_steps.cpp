@@ -1,6 +1,7 @@
 #include "real_steps.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
 
 namespace fusedlstm::bindings {
@@ -20,11 +21,14 @@ py::array_t<Index> checked_lengths(const py::object& lengths, Index batch, Index
   if (given.ndim() != 1 || given.shape(0) != batch) {
     raise_value("lengths", "shape (B=" + std::to_string(batch) + ",)", "shape " + shape_text(given));
   }
+  const bool with_sign = given.dtype().kind() == 'i';
   py::array_t<Index> copy = given.attr("astype")("int64");
   for (Index b = 0; b < batch; ++b) {
     const Index length = copy.at(b);
     if (length < 0 || length > steps) {
-      raise_value("lengths", "numbers from 0 to T=" + std::to_string(steps), std::to_string(length));
+      // Larger ones without a sign have become negative.
+      raise_value("lengths", "numbers from 0 to T=" + std::to_string(steps),
+                  with_sign ? std::to_string(length) : std::to_string(static_cast<std::uint64_t>(length)));
     }
   }
   return copy;

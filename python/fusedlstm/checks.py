@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -103,6 +105,22 @@ def optional_seed(value: object, name: str) -> int | None:
     return None if value is None else non_negative_int(value, name)
 
 
+def path(value: object, name: str) -> Path:
+    """Return ``value``, the path of a file, as a `Path`; `TypeError` or `ValueError` if none can have it."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str):
+        raise TypeError(f"{name}: expected a path, a string or a Path, got {value!r:.80}")
+    if "\0" in text:
+        raise ValueError(f"{name}: expected a path without null characters, got {text!r}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name}: expected a path that this system can encode, got {text!r} ({error})"
+        ) from error
+    return Path(text)
+
+
 def choice(value: object, name: str, known: Iterable[str]) -> str:
     """Return ``value`` if it is one of the strings ``known``; `ValueError` with the list otherwise."""
     names = list(known)
@@ -156,10 +174,10 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
     return array
 
 
-def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int64]:
+def whole(value: object, name: str, beside: object = None, below: int = 2**63) -> npt.NDArray[np.int64]:
     """Return ``value`` as a C-contiguous array of int64, on the device where it is an array on one.
 
-    It is to be used together with the array ``beside``.
+    It is to be used together with the array ``beside``; unsigned numbers from ``below`` on are refused.
 
     Raises
     ------
@@ -173,7 +191,7 @@ def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int
             raise TypeError(
                 f"{name}: expected a NumPy array like the other arrays, got {checks.kind_of(value)}"
             )
-        on_device: npt.NDArray[np.int64] = checks.whole(value, name)
+        on_device: npt.NDArray[np.int64] = checks.whole(value, name, below)
         return on_device
     array = numeric(value, name)
     if array.dtype.kind == "f":
@@ -181,13 +199,20 @@ def whole(value: object, name: str, beside: object = None) -> npt.NDArray[np.int
         if wrong.any():
             place = first_place(wrong)
             raise ValueError(f"{name}: expected whole numbers, got {array[place]} at index {place}")
+    elif array.dtype == np.uint64:  # which int64 does not hold all of
+        wrong = array >= below
+        if wrong.any():
+            place = first_place(wrong)
+            raise ValueError(
+                f"{name}: expected whole numbers in [0, {below}), got {array[place]} at index {place}"
+            )
     # np.ascontiguousarray would turn a scalar into a vector.
     return np.asarray(array, np.int64, order="C")
 
 
 def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
     """Return ``value`` as `whole` does; `ValueError` with the place if a number is not in [0, limit)."""
-    array = whole(value, name)
+    array = whole(value, name, below=limit)
     if type(array) is not np.ndarray and dispatch.on_device(array):
         from fusedlstm.cuda import checks
 

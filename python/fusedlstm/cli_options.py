@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fusedlstm import devices, ops
-from fusedlstm.io.destinations import check_destination
+from fusedlstm.io.destinations import Destinations
 from fusedlstm.io.endings import MODELS, check_ending
 from fusedlstm.report import REPORT
 
@@ -49,14 +49,14 @@ def _needs(module: str, extra: str) -> None:
         raise click.BadParameter(f'needs {module}: pip install "fusedlstm[{extra}]"')
 
 
-def _check_file(path: Path) -> None:
+def _check_file(ctx: click.Context, path: Path) -> None:
     try:
-        check_destination(path, "file")
-    except OSError as error:
+        ctx.with_resource(Destinations("file")).check(path)
+    except (OSError, ValueError) as error:
         raise click.BadParameter(str(error).removeprefix("file: ")) from error
 
 
-def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def output_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Check that a file can be written where the option says, and that a model's has an ending for models."""
     if value is None:
         return None
@@ -66,11 +66,11 @@ def output_file(_ctx: click.Context, param: click.Parameter, value: Path | None)
         except ValueError as error:
             raise click.BadParameter(str(error).removeprefix("file: ")) from error
         _needs(*_PACKAGES[ending])
-    _check_file(value)
+    _check_file(ctx, value)
     return value
 
 
-def output_folder(_ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def output_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Make the folder for pictures and check that they can be written into it."""
     if value is None:
         return None
@@ -80,7 +80,7 @@ def output_folder(_ctx: click.Context, param: click.Parameter, value: Path | Non
     except OSError as error:
         raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
     for name in _pictures(param.name):
-        _check_file(value / name)
+        _check_file(ctx, value / name)
     return value
 
 

@@ -214,9 +214,9 @@ def _given(options: CellOptions | None) -> tuple[object, ...] | None:
     return options.given
 
 
-def _seed_bits(seed: int | None, name: str) -> int | None:
+def _optional_seed(seed: int | None, name: str) -> int | None:
     try:
-        return None if seed is None else index(seed) & 0xFFFFFFFFFFFFFFFF
+        return None if seed is None else index(seed)
     except TypeError:
         raise TypeError(f"{name}: expected an integer or None, got {type(seed).__name__}") from None
 
@@ -331,7 +331,7 @@ def lstm_forward(
             c0,
             _given(options),
             recurrent_mask,
-            _seed_bits(zoneout_seed, "zoneout_seed"),
+            _optional_seed(zoneout_seed, "zoneout_seed"),
             training,
             return_sequences,
             go_backwards,
@@ -662,9 +662,10 @@ def dropout(
     TypeError, ValueError
         A dtype, a shape or the rate does not fit.
     """
-    bits = _seed_bits(seed, "seed")
-    if bits is None:
+    whole = _optional_seed(seed, "seed")
+    if whole is None:
         raise TypeError("seed: expected an integer, got None")
+    bits = whole & 0xFFFFFFFFFFFFFFFF
     return kernels_for(x).dropout(x, checks.rate(rate, "rate"), bits, share_steps, out)
 
 
@@ -694,7 +695,7 @@ def sgd_update(
         Decoupled: ``p -= learning_rate weight_decay p`` first.
     clipvalue : float
     scale : float, or list of float
-        The gradient used is ``clip(grad, -clipvalue, clipvalue) scale``.
+        The gradient used is ``clip(grad, -clipvalue, clipvalue) scale``; any finite number.
 
     Raises
     ------

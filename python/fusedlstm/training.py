@@ -116,12 +116,12 @@ class Trainer(BatchTrainer):
         check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
         self._build_for(samples.x)
         self._compiled()[0].build(self.trainable_weights)
-        watchers.check_before_training(self._expected_logs(held_out is not None))
 
-        self.stop_training = False
-        self.history = next(one for one in watchers.callbacks if isinstance(one, History))
         logs: Logs = {}
         with watchers:
+            watchers.check_before_training(self._expected_logs(held_out is not None, range(first, last)))
+            self.stop_training = False
+            self.history = next(one for one in watchers.callbacks if isinstance(one, History))
             watchers.on_train_begin()
             for epoch in range(first, last):
                 watchers.on_epoch_begin(epoch)
@@ -286,10 +286,10 @@ class Trainer(BatchTrainer):
             **params,
         )
 
-    def _expected_logs(self, validated: bool) -> ExpectedLogs:
+    def _expected_logs(self, validated: bool, epochs: range) -> ExpectedLogs:
         trained = tuple(self.metrics_names)
         tested = tuple(f"val_{name}" for name in trained) if validated else ()
-        return ExpectedLogs(trained, trained + tested)
+        return ExpectedLogs(trained, trained + tested, epochs=epochs)
 
     def _validation(self, given: Any, samples: Samples) -> Samples:
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fusedlstm
@@ -72,3 +73,82 @@ def test_arguments_have_the_places_that_they_have_in_keras(name: str) -> None:
         for package in (fusedlstm, keras)
     )
     assert ours == theirs
+
+
+def drawn_values(draw: np.random.Generator) -> list[float]:
+    """Return values of a log: few, so that there are equal ones, and often NaN or infinite at first."""
+    values = [float(value) for value in draw.integers(-4, 5, size=10) / 4]
+    for place in draw.integers(0, 10, size=draw.integers(0, 4)):
+        values[place % (1 + draw.integers(10))] = float(draw.choice([np.nan, np.inf, -np.inf]))
+    return values
+
+
+def decisions(package: Any, callback: Any, model: Any, values: list[float]) -> list[Any]:
+    """Return what a callback decides after each epoch of a training with these values of a log."""
+    made: list[Any] = []
+    model.stop_training = False
+    hooks = package.callbacks.CallbackList([callback], model=model, epochs=len(values), steps=1, verbose=0)
+    hooks.on_train_begin()
+    for epoch, value in enumerate(values):
+        hooks.on_epoch_begin(epoch)
+        model.kept.clear()
+        hooks.on_epoch_end(epoch, {"watched": value})
+        made.append([value, model.stop_training, bool(model.kept), getattr(callback, "wait", None)])
+        if model.stop_training:
+            break
+    made.append(repr(None if callback.best is None else float(callback.best)))
+    return made
+
+
+class Unmoved:
+    """Stands for a model whose weights and saves do not matter; ``kept`` has an entry for each of them."""
+
+    def __init__(self) -> None:
+        self.stop_training = False
+        self.kept: list[Any] = []
+
+    def get_weights(self) -> list[Any]:
+        self.kept.append("weights")
+        return []
+
+    def set_weights(self, weights: list[Any]) -> None:
+        pass
+
+    def save(self, path: object, **_options: object) -> None:
+        self.kept.append(path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_best_is_decided_as_in_keras(tmp_path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    draw = np.random.default_rng(3)
+    outcomes: set[int] = set()
+    for _ in range(150):
+        values = drawn_values(draw)
+        mode = str(draw.choice(["min", "max"]))
+        threshold = None if draw.random() < 0.7 else float(draw.integers(-2, 3)) / 4
+        stopping: dict[str, Any] = {
+            "mode": mode,
+            "min_delta": float(draw.choice([0.0, 0.25])),
+            "patience": int(draw.integers(4)),
+            "baseline": threshold,
+            "start_from_epoch": int(draw.integers(4)),
+            "restore_best_weights": bool(draw.integers(2)),
+        }
+        saving: dict[str, Any] = {"save_best_only": True, "mode": mode, "initial_value_threshold": threshold}
+        ours, theirs = (
+            [
+                decisions(package, package.callbacks.EarlyStopping("watched", **stopping), Unmoved(), values),
+                decisions(
+                    package,
+                    package.callbacks.ModelCheckpoint(tmp_path / "a.keras", "watched", **saving),
+                    Unmoved(),
+                    values,
+                ),
+            ]
+            for package in (fusedlstm, keras)
+        )
+        assert repr(ours) == repr(theirs), (values, stopping)
+        outcomes.add(len(ours[0]))
+    assert len(outcomes) > 5

@@ -60,7 +60,11 @@ def test_numbers_of_other_types(kind: str) -> None:
         ([[0, 1], [3, 0]], r"ids: expected whole numbers in \[0, 3\), got 3 at index \(1, 0\)"),
         ([0, 1, -1], r"ids: expected whole numbers in \[0, 3\), got -1 at index \(2,\)"),
         (7, r"ids: expected whole numbers in \[0, 3\), got 7 at index \(\)"),
-        (np.array([2**64 - 1], np.uint64), r"ids: expected whole numbers in \[0, 3\), got"),
+        (
+            np.array([2**64 - 1], np.uint64),
+            r"ids: expected whole numbers in \[0, \d+\), got 18446744073709551615 at index",
+        ),
+        (np.array([[1, 5]], np.uint64), r"ids: expected whole numbers in \[0, 3\), got 5 at index \(0, 1\)"),
         ([0.0, 1.5], r"ids: expected whole numbers, got 1\.5 at index \(1,\)"),
         ([0.0, np.nan], r"ids: expected whole numbers, got nan at index \(1,\)"),
         ([1e30], r"ids: expected whole numbers, got 1e\+30 at index \(0,\)"),

@@ -166,6 +166,8 @@ def test_later_changes_of_lengths_are_not_seen(dtype: Number) -> None:
         (np.array([[1, 2, 3]]), ValueError, r"^lengths: expected shape \(B=3,\), got shape \(1, 3\)"),
         (np.array([1, 5, 3]), ValueError, r"^lengths: expected numbers from 0 to T=4, got 5"),
         (np.array([1, -1, 3]), ValueError, r"^lengths: expected numbers from 0 to T=4, got -1"),
+        (np.array([2**63, 1, 3], np.uint64), ValueError, r"from 0 to T=4, got 9223372036854775808$"),
+        (np.array([1, 2**64 - 1, 3], np.uint64), ValueError, r"from 0 to T=4, got 18446744073709551615$"),
     ],
 )
 def test_wrong_lengths(lengths: Any, error: type[Exception], text: str) -> None:

@@ -203,6 +203,17 @@ def test_a_kept_value_is_not_touched_by_nan(dtype: Number) -> None:
         assert np.isnan(getattr(result, state)[~keeps]).all()
 
 
+def test_the_low_bits_of_a_seed_count() -> None:
+    p = make_problem((2, 3, 4, 5), np.float32)
+    options = ops.CellOptions(zoneout_h=0.5)
+    same, other = (
+        [ops.lstm_forward(p.x, p.weights, options=options, zoneout_seed=seed).h.tobytes() for seed in seeds]
+        for seeds in ((2**64 - 1, -1, 2**65 - 1), (0, 2**64, -(2**70)))
+    )
+    assert len(set(same)) == len(set(other)) == 1
+    assert same[0] != other[0]
+
+
 def test_errors() -> None:
     rate: Any
     for name in ("zoneout_h", "zoneout_c"):
@@ -217,5 +228,8 @@ def test_errors() -> None:
             ValueError, match=r"^zoneout_seed: expected None without zoneout_h or zoneout_c in"
         ):
             ops.lstm_forward(p.x, p.weights, options=options, zoneout_seed=5)
+        for seed in (2**64, -1):
+            with pytest.raises(ValueError, match=rf"^zoneout_seed: expected None .*, got {seed}$"):
+                ops.lstm_forward(p.x, p.weights, options=options, zoneout_seed=seed)
     with pytest.raises(TypeError, match=r"^zoneout_seed: expected an integer or None, got str"):
         ops.lstm_forward(p.x, p.weights, options=ops.CellOptions(zoneout_h=0.1), zoneout_seed="a")  # type: ignore[arg-type]

@@ -23,12 +23,15 @@ class ExpectedLogs:
         Keys of the logs of ``on_train_batch_end`` and ``on_epoch_end``.
     batch_open, epoch_open : bool
         Whether a callback of another origin may add further keys.
+    epochs : range
+        Numbers of the epochs to come, counted from 0.
     """
 
     batch: tuple[str, ...]
     epoch: tuple[str, ...]
     batch_open: bool = False
     epoch_open: bool = False
+    epochs: range = range(1)
 
     def after(self, callback: Callback) -> ExpectedLogs:
         """Return the logs that callbacks after this one see: they get the same dict."""
@@ -65,7 +68,7 @@ class Callback(Copied):
         Keys that it puts into the logs of epochs.
     """
 
-    fresh = ("model",)
+    fresh: ClassVar[tuple[str, ...]] = ("model",)
 
     model: Trainer = None  # type: ignore[assignment]
     params: dict[str, Any] = None  # type: ignore[assignment]

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import checks
 from fusedlstm.callbacks.monitors import Monitor
 from fusedlstm.callbacks.writer import Writer
-from fusedlstm.io.destinations import try_saving
+from fusedlstm.io.destinations import Destinations, make_folder
 from fusedlstm.io.endings import MODELS, WEIGHTS, check_ending
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
     from fusedlstm.callbacks.base import ExpectedLogs, Logs
+
+# Names of so many saves, and of the last one, are checked before a training: more take longer to check than
+# they are worth, where the number of epochs only stands for "until it is stopped".
+_MOST_NAMES = 10_000
+# For logs in names: as many digits as logs usually have.
+_USUAL = 2 / 3
 
 
 class ModelCheckpoint(Monitor, Writer):
     """Saves the model after epochs, or after a number of updates.
 
-    All that can be known to fail is found before the first batch, by a save that is thrown away. A save that
-    fails later warns, and leaves the file of the last good one and the training alone; `fit` raises the first
-    such error when it is complete.
+    All that can be known to fail is found before the first batch: by a save that is thrown away, and by the
+    names of those to come, of which the first 10,000 and the last are looked at. A save that fails later
+    warns, and leaves the file of the last good one and the training alone; `fit` raises the first such error
+    when it is complete.
 
     Parameters
     ----------
     filepath : path-like
         File, with ``{epoch}``, for an integer `save_freq` ``{batch}``, both counted from 1, and logs such as
-        ``{val_loss:.2f}`` to be filled in. Folders that are missing are made.
+        ``{val_loss:.2f}`` to be filled in. Folders that are missing are made, where links lead to as well.
     monitor : str
         Key in the logs; used with `save_best_only`.
     verbose : int
@@ -41,7 +50,8 @@ class ModelCheckpoint(Monitor, Writer):
     save_freq : {"epoch"} or int
         When to save: after epochs, or after so many updates.
     initial_value_threshold : float, optional
-        Value that must be passed to be better at first.
+        Value that must be passed to be better at first. Without one the first value is the best so far,
+        whatever it is, as in Keras.
 
     Raises
     ------
@@ -50,6 +60,8 @@ class ModelCheckpoint(Monitor, Writer):
         the model: logs that there will not be, places that cannot be written, layers that a file cannot
         hold.
     """
+
+    fresh = ("_destinations",)
 
     def __init__(
         self,
@@ -63,14 +75,15 @@ class ModelCheckpoint(Monitor, Writer):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        self.filepath = os.fspath(filepath)
+        self.filepath = str(checks.path(filepath, "filepath"))
         self.verbose = verbose
         self.save_best_only = bool(save_best_only)
         self.save_weights_only = bool(save_weights_only)
         self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int(save_freq, "save_freq")
         if initial_value_threshold is not None:
             initial_value_threshold = checks.number(initial_value_threshold, "initial_value_threshold")
-        self.best = self.worst() if initial_value_threshold is None else initial_value_threshold
+        self.best = initial_value_threshold
+        self._destinations: Destinations | None = None
         self._epoch = self._updates = 0
         check_ending(self.filepath, self._endings, "filepath")
 
@@ -86,20 +99,34 @@ class ModelCheckpoint(Monitor, Writer):
         when = "batches" if batches else "epochs"
         if self.save_best_only and self.monitor not in known and not is_open:
             raise ValueError(f"monitor: expected a log of {when}, {list(known)}, got {self.monitor!r}")
-        numbers: dict[str, Any] = {
-            "epoch": 1,
-            **({"batch": 1} if batches else {}),
-            **dict.fromkeys(known, 0.0),
-        }
-        try:
-            path = self.filepath.format_map(_Guess(numbers) if is_open else numbers)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"filepath: expected names of {list(numbers)} in braces, as {when} have them, "
-                f"got {self.filepath!r} ({error!r})"
-            ) from error
-        check_ending(path, self._endings, "filepath")
-        try_saving(self._write, path, "filepath")
+        names: dict[str, None] = {}
+        for own in self._numbers(logs.epochs):
+            numbers: dict[str, Any] = {**own, **dict.fromkeys(known, _USUAL)}
+            try:
+                names[self.filepath.format_map(_Guess(numbers) if is_open else numbers)] = None
+            except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"filepath: expected names of {list(numbers)} in braces, as {when} have them, "
+                    f"got {self.filepath!r} ({error!r})"
+                ) from error
+        self._destinations = Destinations("filepath", makes_folders=True)
+        first, *others = names
+        for name in names:
+            check_ending(name, self._endings, "filepath")
+        self._destinations.try_saving(self._write, first)
+        for name in others:
+            self._destinations.check(name)
+
+    def _numbers(self, epochs: range) -> Iterator[dict[str, int]]:
+        """Yield the numbers in names of the saves to come, or of one if there will be none."""
+        if not isinstance(self.save_freq, int):
+            for epoch in _ends(epochs) or [epochs.start]:
+                yield {"epoch": epoch + 1}
+            return
+        steps = self.params["steps"]
+        first = self.save_freq - self._updates % self.save_freq - 1
+        for update in _ends(range(first, steps * len(epochs), self.save_freq)) or [0]:
+            yield {"epoch": epochs.start + update // steps + 1, "batch": update % steps + 1}
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Remember the epoch."""
@@ -129,10 +156,17 @@ class ModelCheckpoint(Monitor, Writer):
                 return
         if self.attempt(what, lambda: self._write_as(numbers, values)) and self.save_best_only:
             self.best = values[self.monitor]
+        self.release()  # One that reads from a pipe gets what was written, and its end.
+
+    def release(self) -> None:
+        """Close pipes that the check has opened."""
+        if self._destinations is not None:
+            self._destinations.close()
+            self._destinations = None
 
     def _write_as(self, numbers: dict[str, int], values: Logs) -> None:
         path = Path(self.filepath.format(epoch=self._epoch + 1, **{**values, **numbers}))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         self._write(path)
         if self.verbose:
             print(f"Epoch {self._epoch + 1}: saved {path}")
@@ -144,8 +178,13 @@ class ModelCheckpoint(Monitor, Writer):
             self.model.save(path)
 
 
+def _ends(numbers: range) -> list[int]:
+    """Return the numbers, or the first and the last of very many."""
+    return [*numbers[:_MOST_NAMES], *numbers[_MOST_NAMES:][-1:]]
+
+
 class _Guess(dict[str, Any]):
     """Numbers for the logs that are known, and for any other that a callback may add."""
 
     def __missing__(self, name: str) -> float:
-        return 0.0
+        return _USUAL

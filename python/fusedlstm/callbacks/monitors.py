@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,10 @@ class Monitor(Callback):
         self.min_delta = abs(checks.number(min_delta, "min_delta"))
         self._told = False
 
-    def worst(self) -> float:
-        """Return a number that every finite value is better than."""
-        return -math.inf if self.rising else math.inf
-
-    def better(self, value: float, than: float) -> bool:
-        """Return whether ``value`` is better by more than ``min_delta``."""
+    def better(self, value: float, than: float | None) -> bool:
+        """Return whether ``value`` is better by more than ``min_delta``; than None, all is, NaN too."""
+        if than is None:
+            return True
         return value - self.min_delta > than if self.rising else value + self.min_delta < than
 
     def current(self, logs: Logs | None) -> float | None:
@@ -98,7 +95,7 @@ class EarlyStopping(Monitor):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start anew."""
-        self.best = self.worst()
+        self.best: float | None = None
         self.best_epoch = self.stopped_epoch = self.wait = 0
         self.best_weights: list[Array] | None = None
 

@@ -6,13 +6,13 @@ import csv
 import inspect
 import io
 import math
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fusedlstm import checks
 from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, Logs
 from fusedlstm.callbacks.writer import Writer
-from fusedlstm.io.destinations import check_destination
+from fusedlstm.io.atomic import followed
+from fusedlstm.io.destinations import Destinations
 
 if TYPE_CHECKING:
     import os
@@ -142,26 +142,30 @@ class CSVLogger(Writer):
         If an argument is wrong. `fit` raises OSError before it begins if the file cannot be written.
     """
 
-    fresh = ("_file",)
+    fresh = ("_destinations", "_file")
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename = Path(filename)
+        self.filename = checks.path(filename, "filename")
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator: expected one character, got {separator!r}")
         csv.writer(io.StringIO(), delimiter=separator)  # refuses ends of lines
         self.separator = separator
         self.append = append
+        self._destinations: Destinations | None = None
         self._file: IO[str] | None = None
         self._keys: list[str] | None = None
 
     def check_before_training(self, logs: ExpectedLogs) -> None:
         """Raise if the file cannot be written."""
         super().check_before_training(logs)
-        check_destination(self.filename, "filename")
+        self._destinations = Destinations("filename")
+        self._destinations.check(self.filename)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Open the file."""
-        self._file = self.filename.open("a" if self.append else "w", newline="", encoding="utf-8")
+        mode = "a" if self.append else "w"
+        self._file = followed(self.filename).open(mode, newline="", encoding="utf-8")
+        self._forget_destinations()
         self._keys = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -173,13 +177,20 @@ class CSVLogger(Writer):
         writer = csv.writer(self._file, delimiter=self.separator)
         if self._keys is None:
             self._keys = sorted(values)
-            if self._file.tell() == 0:
+            # A pipe has no place to tell of.
+            if not self._file.seekable() or self._file.tell() == 0:
                 writer.writerow(["epoch", *self._keys])
         writer.writerow([epoch, *(values.get(key, "NA") for key in self._keys)])
         self._file.flush()
 
     def release(self) -> None:
         """Close the file."""
+        self._forget_destinations()
         file, self._file = self._file, None
         if file is not None:
             self.attempt(str(self.filename), file.close)
+
+    def _forget_destinations(self) -> None:
+        if self._destinations is not None:
+            self._destinations.close()
+            self._destinations = None

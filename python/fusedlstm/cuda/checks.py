@@ -194,7 +194,7 @@ def _copied(name: str, array: Any, expected: str) -> Any:
     return array.copy()
 
 
-def whole(value: Any, name: str) -> Any:
+def whole(value: Any, name: str, below: int = 2**63) -> Any:
     """Return a device array as integers in C order, as `fusedlstm.checks.whole` does."""
     device = device_of(value)
     if device is None:
@@ -207,6 +207,11 @@ def whole(value: Any, name: str) -> Any:
         if bool(np.any(wrong)):
             place = first_place(wrong)
             raise ValueError(f"{name}: expected whole numbers, got {float(value[place])} at index {place}")
+    elif value.dtype == np.uint64 and value.size and int(value.max()) >= below:
+        place = first_place(value >= below)
+        raise ValueError(
+            f"{name}: expected whole numbers in [0, {below}), got {int(value[place])} at index {place}"
+        )
     integers = value.astype(np.int64)
     return integers if integers.flags.c_contiguous else integers.copy()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import wraps
 from inspect import signature
+from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -113,6 +114,8 @@ def _settings(call: Call, learning_rate: float, weight_decay: float, clipvalue: 
         raise ValueError(f"clipvalue: expected a positive number, got {clipvalue}")
     if not isinstance(scale, Real):
         raise TypeError(f"scale: expected a number, got {type(scale).__name__}")
+    if not isfinite(scale):
+        raise ValueError(f"scale: expected a finite number, got {scale}")
     return call.extension.UpdateSettings(learning_rate, weight_decay, clipvalue, scale)
 
 
@@ -181,7 +184,7 @@ def _check_apart(updates: list[_Update], listed: bool) -> None:
     if conflict is not None:
         before, after = (names[place] for place in conflict)
         raise ValueError(
-            f"{after}: expected memory apart from the other arrays', "
+            f"{after}: expected memory apart from that of the other arrays, "
             f"got an array that shares memory with {before}"
         )
 

@@ -63,7 +63,8 @@ class Cell:
             raise ValueError(
                 f"zoneout_seed: expected None without zoneout_h or zoneout_c in options, got {zoneout_seed}"
             )
-        return Cell(given, peepholes, zoneout_seed, norm)
+        bits = None if zoneout_seed is None else zoneout_seed & 0xFFFFFFFFFFFFFFFF
+        return Cell(given, peepholes, bits, norm)
 
     @property
     def arrays(self) -> list[Any]:

@@ -67,11 +67,13 @@ class RealSteps:
             raise TypeError(f"lengths: expected an array of integers, got {_got(lengths)}")
         if lengths.shape != (self.batch,):
             raise ValueError(f"lengths: expected shape (B={self.batch},), got shape {tuple(lengths.shape)}")
+        with_sign = lengths.dtype.kind == "i"
         lengths = lengths.astype(np.int64)  # always a copy: later changes are not seen
         wrong = (lengths < 0) | (lengths > self.steps)
         if bool(np.any(wrong)):
-            worst = int(lengths[wrong][0])
-            raise ValueError(f"lengths: expected numbers from 0 to T={self.steps}, got {worst}")
+            # Larger ones without a sign have become negative.
+            first = int(lengths[wrong][0]) if with_sign else int(lengths[wrong][0]) % 2**64
+            raise ValueError(f"lengths: expected numbers from 0 to T={self.steps}, got {first}")
         return lengths
 
     def _checked_mask(self, mask: Any) -> Any:

@@ -23,13 +23,25 @@ import secrets
 import shutil
 import stat
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fusedlstm import checks
 
-__all__ = ["check_folder", "check_target", "temporary_path", "write_file", "write_text"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = [
+    "check_folder",
+    "check_target",
+    "examined",
+    "followed",
+    "open_directly",
+    "temporary_path",
+    "write_file",
+    "write_text",
+]
 
 # No other program makes such names. They are short, so that a target may have the longest name there is.
 _TEMPORARY = re.compile(r"\.fusedlstm-[0-9a-f]{32}\.part")
@@ -38,7 +50,7 @@ _OPEN_FILES = re.compile(r"/proc/\d+(?:/task/\d+)?/fd")
 _MOST_LINKS = 40  # in a chain, as on Linux
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """Where a path leads."""
 
     path: Path
@@ -60,7 +72,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
         When the folder is not there, folder or file cannot be written, or the path is a folder, a socket or a
         block device.
     """
-    target = _examined(_followed(path))
+    target = examined(followed(path))
     if not target.direct:
         check_folder(target.path.parent)
 
@@ -69,11 +81,10 @@ def check_folder(folder: Path) -> None:
     """Raise OSError when no files can be made in a folder, which is left as it is."""
     try:
         # Only this tells for sure, on every file system.
-        descriptor, temporary = _temporary_file(folder, 0o600)
+        with _temporary_file(folder, 0o600):
+            pass
     except OSError as error:
         raise _error(error.errno, "expected a folder where files can be made", folder) from error
-    os.unlink(temporary)  # noqa: PTH108
-    os.close(descriptor)
 
 
 def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
@@ -91,27 +102,21 @@ def write_file(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]
     OSError
         When the file cannot be written; it is as before then.
     """
-    target, found, direct = _examined(_followed(path))
+    target, found, direct = examined(followed(path))
     if direct:
-        with os.fdopen(_opened(target), "wb") as stream:
+        with open_directly(target) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as stream:
             stream.writelines(parts)
         return
     _remove_left_over(target.parent)
-    descriptor, temporary = _temporary_file(target.parent, 0o666 if found is None else 0o600)
-    try:
-        # Closed, and so unlocked, only when the file has its final name.
-        with os.fdopen(descriptor, "wb") as file:
-            if found is not None:
-                _keep_attributes(target, found, temporary)
+    with _temporary_file(target.parent, 0o666 if found is None else 0o600) as (descriptor, temporary):
+        if found is not None:
+            _keep_attributes(target, found, temporary)
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.writelines(parts)
-            file.flush()
-            # Without this, a power cut could leave the new name on an empty file.
-            os.fsync(file.fileno())
-            os.replace(temporary, target)  # noqa: PTH105
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108
-        raise
+        # Without this, a power cut could leave the new name on an empty file.
+        os.fsync(descriptor)
+        # Closed, and so unlocked, only when the file has its final name.
+        os.replace(temporary, target)  # noqa: PTH105
     _sync_folder(target.parent)
 
 
@@ -126,9 +131,35 @@ def _error(number: int | None, reason: str, path: Path) -> OSError:
     return OSError(number, f"{os.strerror(number)}: {reason}", str(path))
 
 
-def _followed(path: str | os.PathLike[str]) -> Path:
-    """Return the path to which links lead; those to a process's open files are not followed."""
-    current = Path(path)
+@contextmanager
+def _opened(function: Callable[..., int], *arguments: object) -> Iterator[int]:
+    """Give the descriptor that a function of `os` returns, and close it at the end.
+
+    Ctrl-C raises between two steps of the interpreter. The function is called from C, so that there is none
+    between it and the place from where the descriptor is closed.
+    """
+    descriptors: list[int] = []
+    try:
+        descriptors.extend(map(function, *([argument] for argument in arguments)))
+        yield descriptors[0]
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def followed(path: str | os.PathLike[str]) -> Path:
+    """Return the path to which links lead; those to a process's open files are not followed.
+
+    Nothing needs to be there: where folders are missing, they are the ones to be made.
+
+    Raises
+    ------
+    OSError
+        When links lead in a circle.
+    TypeError, ValueError
+        When it is no path of text.
+    """
+    current = checks.path(path, "path")
     for _ in range(_MOST_LINKS):
         current = Path(os.path.realpath(current.parent)) / current.name
         if _OPEN_FILES.fullmatch(str(current.parent)) or not current.is_symlink():
@@ -137,19 +168,19 @@ def _followed(path: str | os.PathLike[str]) -> Path:
     raise _error(errno.ELOOP, "expected a file, found links that lead in a circle", Path(path))
 
 
-def _examined(path: Path) -> _Target:
-    """Look at what is there, and raise an error where it is refused."""
+def examined(path: Path) -> Target:
+    """Look at what is where `followed` leads, and raise OSError where it is refused."""
     number = _own_descriptor(path)
     if number is not None:
         if fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise _error(errno.EACCES, "expected a file that is open for writing", path)
         # A regular file as well: its name must stay on what this process has open.
-        return _Target(path, os.fstat(number), True)
+        return Target(path, os.fstat(number), True)
     folder = path.parent.stat()  # The error names the folder if it is not there.
     try:
         found = path.stat()
     except FileNotFoundError:
-        return _Target(path, None, False)
+        return Target(path, None, False)
     for test, kind in ((stat.S_ISDIR, "folder"), (stat.S_ISSOCK, "socket"), (stat.S_ISBLK, "block device")):
         if test(found.st_mode):
             code = errno.EISDIR if kind == "folder" else errno.EINVAL
@@ -157,10 +188,10 @@ def _examined(path: Path) -> _Target:
     if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise _error(errno.EACCES, "expected a file that can be written", path)
     if not stat.S_ISREG(found.st_mode):
-        return _Target(path, found, True)
+        return Target(path, found, True)
     if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, folder.st_uid, found.st_uid):
         raise _error(errno.EPERM, "expected a file of this user, as others' stay in such a folder", path)
-    return _Target(path, found, False)
+    return Target(path, found, False)
 
 
 def _own_descriptor(target: Path) -> int | None:
@@ -170,24 +201,35 @@ def _own_descriptor(target: Path) -> int | None:
     return int(target.name)
 
 
-def _opened(target: Path) -> int:
-    """Open what is written to directly."""
+@contextmanager
+def open_directly(target: Path) -> Iterator[int]:
+    """Open what is written to as it is and not replaced, and give its descriptor.
+
+    Raises
+    ------
+    OSError
+        When it cannot be opened, as a pipe that nobody reads from.
+    """
     number = _own_descriptor(target)
     if number is not None:
         # What was printed so far comes first. A copy of the descriptor goes on at the same place of the file.
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        return os.dup(number)
-    try:
+        opened = _opened(os.dup, number)
+    else:
         # Without O_NONBLOCK, a pipe that nobody reads from would be waited for without end.
-        descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        raise _error(errno.ENXIO, "expected a pipe that somebody reads from", target) from error
-    os.set_blocking(descriptor, True)
-    return descriptor
+        opened = _opened(os.open, target, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(opened)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            raise _error(errno.ENXIO, "expected a pipe that somebody reads from", target) from error
+        if number is None:
+            os.set_blocking(descriptor, True)
+        yield descriptor
 
 
 def temporary_path(folder: Path) -> Path:
@@ -195,21 +237,32 @@ def temporary_path(folder: Path) -> Path:
     return folder / f".fusedlstm-{secrets.token_hex(16)}.part"
 
 
-def _temporary_file(folder: Path, mode: int) -> tuple[int, str]:
-    """Make a file that is locked for this process; return its descriptor and its name."""
+@contextmanager
+def _temporary_file(folder: Path, mode: int) -> Iterator[tuple[int, str]]:
+    """Make a file that is locked for this process; give its descriptor and name, and remove the name."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     while True:
         path = str(temporary_path(folder))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass  # Another process has found it before it was locked, and is about to remove it.
-        except OSError:
-            return descriptor, path  # A file system without locks, where no process removes such files.
-        else:
-            if _is_at(descriptor, path):
-                return descriptor, path
-        os.close(descriptor)
+        with _opened(os.open, path, flags, mode) as descriptor:
+            try:
+                # Another process may have found it before it was locked, and be about to remove it.
+                if _locked(descriptor) and _is_at(descriptor, path):
+                    yield descriptor, path
+                    return
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)  # noqa: PTH108
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock a new file, or return False if another process has; without locks none removes such files."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _is_at(descriptor: int, path: str) -> bool:
@@ -229,15 +282,12 @@ def _remove_left_over(folder: Path) -> None:
 
 
 def _remove_if_unlocked(path: str) -> None:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     # An error means that the file is locked, is gone, or belongs to somebody else.
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_at(descriptor, path):
-                os.unlink(path)  # noqa: PTH108
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError), _opened(os.open, path, flags) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_at(descriptor, path):
+            os.unlink(path)  # noqa: PTH108
 
 
 def _keep_attributes(target: Path, found: os.stat_result, temporary: str) -> None:
@@ -259,14 +309,11 @@ def _keep_attributes(target: Path, found: os.stat_result, temporary: str) -> Non
 def _sync_folder(folder: Path) -> None:
     """Make the new name survive a power cut."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _opened(os.open, folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as descriptor:
+            os.fsync(descriptor)
     except PermissionError:
-        return
-    try:
-        os.fsync(descriptor)
+        pass  # The folder can be written to, but not be read.
     except OSError as error:
         # Some file systems cannot sync folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
-    finally:
-        os.close(descriptor)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fusedlstm import checks
 
 if TYPE_CHECKING:
     import os
@@ -42,10 +43,11 @@ def check_ending(path: str | os.PathLike[str], endings: tuple[str, ...], argumen
 
     Raises
     ------
-    ValueError
-        When the name has none of them; the message tells all, and what another known ending is for.
+    TypeError, ValueError
+        When it is no path of text, or the name has none of them; the message tells all, and what
+        another known ending is for.
     """
-    name = Path(path).name
+    name = checks.path(path, argument).name
     found = _found(name, endings)
     if found is not None:
         return found

@@ -179,7 +179,11 @@ class Optimizer(Copied):
             "weight_decay": self.weight_decay or 0.0,
             "clipvalue": math.inf if self.clipvalue is None else self.clipvalue,
         }
-        common["scale"] = self._scales(checked)
+        scales = self._scales(checked)
+        for place, scale in enumerate(scales):
+            if math.isnan(scale):  # All of the gradient is NaN then, as in Keras.
+                checked[place], scales[place] = checked[place] * math.nan, 1.0
+        common["scale"] = scales
         self.iterations += 1
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         chosen = [of_variable[id(variable)] for variable in trainable_variables]
