@@ -207,7 +207,9 @@ def test_errors() -> None:
     rate: Any
     for name in ("zoneout_h", "zoneout_c"):
         for rate in (-0.1, 1.0, np.nan):
-            with pytest.raises(ValueError, match=rf"^{name}: expected a (finite )?number( in \[0, 1\))?, got"):
+            with pytest.raises(
+                ValueError, match=rf"^{name}: expected a (finite )?number( in \[0, 1\))?, got"
+            ):
                 ops.CellOptions(**{name: rate})
     p = make_problem((2, 3, 4, 5), np.float32)
     for options in (None, ops.CellOptions(coupled=True)):
