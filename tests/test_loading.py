@@ -19,7 +19,6 @@ import fusedlstm
 from fusedlstm import initializers, layers
 from fusedlstm.filling import filling
 from fusedlstm.io.safetensors import read_tensors, write_tensors
-from fusedlstm.sklearn import LSTMClassifier
 from fusedlstm.utils import SeedGenerator, draw_seed, set_random_seed
 
 if TYPE_CHECKING:
@@ -71,6 +70,9 @@ def from_torch_weights(_folder: Path) -> Callable[[], fusedlstm.Sequential]:
 
 
 def from_pickled_estimator(_folder: Path) -> Callable[[], fusedlstm.Sequential]:
+    pytest.importorskip("sklearn")
+    from fusedlstm.sklearn import LSTMClassifier
+
     estimator = LSTMClassifier(4, epochs=1, dropout=0.2, bidirectional=True, random_state=2)
     content = pickle.dumps(estimator.fit(X, np.arange(8) % 2))
     return lambda: pickle.loads(content).model_

@@ -321,7 +321,8 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
           project(p, weights, order, rows, active_now, s, partial, rounded_states);
         };
         if (worker.stopped(active_now * (I + R) * H * 8)) return;
-        if (!worker.phase(share.parts, run_step)) return;
+        const bool last = share.ends_job && s + 1 == longest && row0 + share.row_block >= share.row_count;
+        if (!worker.phase(share.parts, run_step, last && !normal && !p.m)) return;
         if (normal && !worker.phase(share.parts, run_norm_rows)) return;
         if (p.m && !worker.phase(share.parts, run_projection)) return;
       }

@@ -25,6 +25,7 @@ struct SequenceShare {
   Index row_block;          // rows that run through the whole sequence together
   Index chunk;              // steps, at most max_chunk, whose input projection (backward: dx) is one product
   bool joined;              // forward: W x and U h of a step are one product; its chunk is 1
+  bool ends_job;            // no phases come after the kernel's
 
   FUSEDLSTM_INLINE Range part_of(Index total, int part) const { return share_of(total, part, parts); }
 };

@@ -42,7 +42,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
       part.products = products.of(own);
       panels.forward(part, share, scratch.of(own), own);
     };
-    run_sequence(plan, rows, split, team.count(), worker, run);
+    run_sequence(plan, rows, split, team.count(), worker, true, run);
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
@@ -116,7 +116,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
       part.products = products.of(own);
       kernels.backward(part, share, scratch.of(own), own);
     };
-    run_sequence(plan, rows, split, team.count(), worker, run);
+    run_sequence(plan, rows, split, team.count(), worker, false, run);
     if (problem.dkernel == nullptr) return;
     const auto add_gradients = [&](int share) {
       Worker alone = Worker::alone(worker);
@@ -136,7 +136,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
         kernels.peephole_gradients(problem, share_of(panels.gate_panels(), share, team.count()));
       }
     };
-    worker.phase(team.count(), add_gradients);
+    worker.phase(team.count(), add_gradients, true);
   });
   if (normal && problem.dkernel != nullptr && norm.complete()) norm.unpack();
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);

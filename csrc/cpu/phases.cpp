@@ -24,23 +24,33 @@ bool Phases::Patience::lasts() {
   return now < end_;
 }
 
-void Phases::begin(int shares, Interruptible* interruptible) {
-  if (shares > place_count_) {
-    places_ = std::make_unique<Place[]>(static_cast<std::size_t>(shares));
-    place_count_ = shares;
-  }
-  interruptible_ = interruptible;
+Phases::Place& Phases::place(int id) {
+  while (static_cast<std::size_t>(id) >= places_.size()) places_.push_back(std::make_unique<Place>());
+  return *places_[static_cast<std::size_t>(id)];
+}
+
+Worker Phases::begin(int shares, Interruptible* interruptible) {
+  place(shares - 1);
   began_ = Clock::now();
   strays_ = 0;
+  Worker caller(this, 0, first_, interruptible);
+  // The caller's from job to job, unless it was given back.
+  Place& own = place(0);
+  if (!own.taken.load(std::memory_order_relaxed)) own.taken.store(true, std::memory_order_relaxed);
+  caller.owns_ = true;
+  return caller;
 }
 
 void Phases::leave(Worker& worker) {
-  if (worker.owns_) places_[static_cast<std::size_t>(worker.id_)].give_back();
-  if (!worker.is_caller_) return;
-  first_ = worker.done_;
+  if (worker.owns_) place(worker.id_).give_back();
+}
+
+void Phases::end(Worker& caller) {
+  first_ = caller.done_;
   // An interrupted caller may have left first.
-  if (interruptible_ == nullptr || !interruptible_->stopped()) return;
-  for (int i = 0; i < place_count_; ++i) first_ = std::max(first_, places_[i].done.load());
+  const Interruptible* interruptible = caller.interruptible_;
+  if (interruptible == nullptr || !interruptible->stopped()) return;
+  for (const auto& each : places_) first_ = std::max(first_, each->done.load());
 }
 
 void Phases::rest() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
@@ -57,13 +67,13 @@ bool Phases::claim(Place& place, std::uint64_t phases, Worker::Function work, co
   return due;
 }
 
-bool Phases::run(Worker& worker, Worker::Function work, const void* context, int count) {
+bool Phases::run(Worker& worker, Worker::Function work, const void* context, int count, bool last) {
   const std::uint64_t phases = ++worker.done_;
-  Place* places = places_.get();
+  const std::unique_ptr<Place>* places = places_.data();
   const int own = worker.id_;
   bool complete = true;
   if (own < count) {
-    Place& place = places[own];
+    Place& place = *places[own];
     if (!worker.owns_) worker.owns_ = place.take();
     if (!place.has(phases)) {
       complete = worker.owns_;  // or else somebody is doing it
@@ -75,54 +85,55 @@ bool Phases::run(Worker& worker, Worker::Function work, const void* context, int
   }
   for (int i = own < count ? 1 : 0, share = own; i < count; ++i) {
     if (++share >= count) share = 0;
-    if (places[share].has(phases)) continue;
-    if (!claim(places[share], phases, work, context, share)) {
-      complete = complete && places[share].has(phases);
+    if (places[share]->has(phases)) continue;
+    if (!claim(*places[share], phases, work, context, share)) {
+      complete = complete && places[share]->has(phases);
     } else if (worker.is_caller_ && ++strays_ % 16 == 0) {
       // To look at a clock for each would show where shares take a microsecond.
       owners_.call(share);
     }
   }
+  if (last && !worker.is_caller_) return false;
   return complete || wait(worker, work, context, count);
 }
 
 bool Phases::wait(Worker& worker, Worker::Function work, const void* context, int count) {
   const std::uint64_t phases = worker.done_;
-  Place* places = places_.get();
+  const std::unique_ptr<Place>* places = places_.data();
   int next = 0;  // Those before are done.
   const auto all_done = [&] {
-    while (next < count && places[next].has(phases)) ++next;
+    while (next < count && places[next]->has(phases)) ++next;
     return next == count;
   };
   // Their owners left after this thread had looked for such.
   const auto claim_any = [&] {
     bool any = false;
     for (int share = next; share < count; ++share) {
-      any = claim(places[share], phases, work, context, share) || any;
+      any = claim(*places[share], phases, work, context, share) || any;
     }
     return any;
   };
   for (Patience patience(began_, phases - first_); !all_done();) {
     if (claim_any()) continue;
-    if (interruptible_ != nullptr && interruptible_->stopped()) return false;
+    if (worker.interruptible_ != nullptr && worker.interruptible_->stopped()) return false;
     if (patience.lasts()) continue;
     if (!worker.is_caller_) return false;
     // Others can then go on without the caller while it wakes.
     if (worker.owns_) {
-      places[worker.id_].give_back();
+      places[worker.id_]->give_back();
       worker.owns_ = false;
     }
     rest();
-    if (interruptible_ != nullptr) interruptible_->look_at_clock();
+    if (worker.interruptible_ != nullptr) worker.interruptible_->look_at_clock();
   }
   return true;
 }
 
-bool Worker::run(Function work, const void* context, int count) {
+bool Worker::run(Function work, const void* context, int count, bool last) {
   left_ = left_ || (interruptible_ != nullptr && interruptible_->stopped());
   if (left_) return false;
   if (phases_ != nullptr) {
-    left_ = !phases_->run(*this, work, context, count);
+    left_ = !phases_->run(*this, work, context, count, last);
   } else {
     for (int share = 0; share < count; ++share) work(context, share);
   }

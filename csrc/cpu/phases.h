@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "team.h"
 
@@ -22,6 +23,21 @@ namespace fusedlstm {
 class Phases {
  public:
   using Clock = std::chrono::steady_clock;
+
+  // What belongs to one share, and the thread of its number. One cache line: a thread that joins needs it
+  // once.
+  struct alignas(128) Place {
+    std::atomic<std::uint64_t> done{0};  // phases
+    // Of the thread, for its team: the job that it was in last, and whether it is in it.
+    std::atomic<std::uint64_t> visit{0};
+    std::atomic<bool> taken{false};
+
+    bool take() {
+      return !taken.load(std::memory_order_relaxed) && !taken.exchange(true, std::memory_order_acq_rel);
+    }
+    void give_back() { taken.store(false, std::memory_order_release); }
+    bool has(std::uint64_t phases) const { return done.load(std::memory_order_acquire) >= phases; }
+  };
 
   // Hears of shares that their owners were not there to do.
   class Owners {
@@ -33,15 +49,23 @@ class Phases {
   };
   explicit Phases(Owners& owners) : owners_(owners) {}
 
-  // Before a job of phases with at most `shares` shares, while no thread is in any.
-  void begin(int shares, Interruptible* interruptible);
-  // A thread that takes part in it; the caller is the one with id 0.
-  Worker join(int id) { return {this, id, first_, interruptible_}; }
-  // A thread leaves the job; the caller does so last.
+  // Before a job of phases with at most `shares` shares, while no thread is in any; returns the caller.
+  Worker begin(int shares, Interruptible* interruptible);
+  std::uint64_t first() const { return first_; }
+  // Another thread that takes part in it. `first`, the phases of the jobs before, and `interruptible` are as
+  // they were when it began.
+  Worker join(int id, std::uint64_t first, Interruptible* interruptible) {
+    return {this, id, first, interruptible};
+  }
+  // A worker leaves the job, or all have left and the caller ends it.
   void leave(Worker& worker);
+  void end(Worker& caller);
+
+  // That of a share. It stays where it is.
+  Place& place(int id);
 
   // As Worker::phase.
-  bool run(Worker& worker, Worker::Function work, const void* context, int count);
+  bool run(Worker& worker, Worker::Function work, const void* context, int count, bool last);
 
   // For the caller: returns once done() holds, which the others bring about.
   template <class Done>
@@ -52,17 +76,6 @@ class Phases {
   }
 
  private:
-  struct alignas(128) Place {
-    std::atomic<std::uint64_t> done{0};  // phases
-    std::atomic<bool> taken{false};
-
-    bool take() {
-      return !taken.load(std::memory_order_relaxed) && !taken.exchange(true, std::memory_order_acq_rel);
-    }
-    void give_back() { taken.store(false, std::memory_order_release); }
-    bool has(std::uint64_t phases) const { return done.load(std::memory_order_acquire) >= phases; }
-  };
-
   // How long to wait awake: as long as others may be at work on two phases, or on what is left of the first
   // one; no less than sleeping costs, and no longer than others would wait for this core.
   class Patience {
@@ -85,10 +98,8 @@ class Phases {
   bool wait(Worker& worker, Worker::Function work, const void* context, int count);
 
   Owners& owners_;
-  std::unique_ptr<Place[]> places_;
-  int place_count_ = 0;
+  std::vector<std::unique_ptr<Place>> places_;
   std::uint64_t first_ = 0;  // phases of the jobs before
-  Interruptible* interruptible_ = nullptr;
   Clock::time_point began_{};
   unsigned strays_ = 0;  // shares that the caller did for others
 };

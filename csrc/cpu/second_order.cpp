@@ -74,7 +74,7 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
       part.products = products.of(own);
       kernels.tangents(part, weights, share, scratch.of(own), own);
     };
-    run_sequence(plan, rows, {gate_panels}, team.count(), worker, run);
+    run_sequence(plan, rows, {gate_panels}, team.count(), worker, true, run);
   });
   KernelRun run = describe<T>("lstm_jvp", panels.set(), team.count(), plan.units_split);
   run.options = problem.options != nullptr;
@@ -163,7 +163,7 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
       kernels.second_backward(problem, share, own, thread);
       if (problem.dx && moving.input != nullptr) multiply(to_inputs, share.input_panels);
     };
-    run_sequence(plan, rows, {hidden_panels, input_panels}, count, worker, run);
+    run_sequence(plan, rows, {hidden_panels, input_panels}, count, worker, false, run);
     worker.phase(count, [&](int share) {
       Worker alone = Worker::alone(worker);
       const Range of_gates = share_of(panels.gate_panels(), share, count);

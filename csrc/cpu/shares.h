@@ -75,22 +75,26 @@ struct SplitPanels {
 };
 
 // Runs a sequence kernel: kernel(share, worker), once for each share of the rows, or, where threads split
-// the units, on each thread with all rows. What a kernel calls its scratch is the thread's.
+// the units, on each thread with all rows. What a kernel calls its scratch is the thread's. `ends_job`: the
+// job has no phases after.
 template <class Kernel>
 void run_sequence(const SequencePlan& plan, const RowShares& rows, const SplitPanels& split, int count,
-                  Worker& worker, const Kernel& kernel) {
+                  Worker& worker, bool ends_job, const Kernel& kernel) {
   const auto share_of_rows = [&](int share, int parts) -> SequenceShare {
     return {rows.begin(share),       rows.count(share), parts,      split.panels, split.input_panels,
-            split.projection_panels, plan.row_block,    plan.chunk, plan.joined};
+            split.projection_panels, plan.row_block,    plan.chunk, plan.joined,  ends_job};
   };
   if (plan.units_split) {
     kernel(share_of_rows(0, count), worker);
     return;
   }
-  worker.phase(count, [&](int share) {
-    Worker alone = Worker::alone(worker);
-    kernel(share_of_rows(share, 1), alone);
-  });
+  worker.phase(
+      count,
+      [&](int share) {
+        Worker alone = Worker::alone(worker);
+        kernel(share_of_rows(share, 1), alone);
+      },
+      ends_job);
 }
 
 // h0 as the first step's recurrent product reads it.

@@ -43,7 +43,7 @@ class Team final : Phases::Owners {
     }
     openmp_ = nullptr;
     while (size() < wanted) {
-      seats_.push_back(std::make_unique<Seat>());
+      seats_.push_back(std::make_unique<Seat>(phases_.place(size())));
       try {
         std::thread(&Team::work, this, size() - 1, seats_.back().get()).detach();
       } catch (const std::system_error&) {
@@ -71,39 +71,41 @@ class Team final : Phases::Owners {
   void end() { last_end_ = Clock::now(); }
 
   void run(int count, Function function, const void* context, Interruptible* interruptible) {
-    function_ = function;
-    context_ = context;
-    phases_.begin(count, interruptible);
+    Worker caller = phases_.begin(count, interruptible);
+    job_.function = function;
+    job_.context = context;
+    job_.first_phase = phases_.first();
+    job_.interruptible = interruptible;
     if (openmp_ != nullptr) {
       // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
       const int all = openmp_->max_threads();
-      Worker caller = phases_.join(0);
       Loop loop{*this, openmp_threads, count, caller};
       openmp_threads.expect(all);
       openmp_->parallel(&Team::take_part, &loop, static_cast<unsigned>(all), 0);
-      phases_.leave(caller);  // All others have.
+      phases_.end(caller);
       last_loop_ = Clock::now();
       return;
     }
-    Worker caller = phases_.join(0);
-    caller_core_ = current_core();
+    job_.core = current_core();
+    job_.recalls.store(false, std::memory_order_relaxed);
     const std::uint64_t job = (++jobs_ << id_bits) + static_cast<std::uint64_t>(count);
-    open_.store(job, std::memory_order_seq_cst);
+    job_.open.store(job, std::memory_order_seq_cst);
     call_next(0, count);
     function(context, caller);
-    open_.store(0, std::memory_order_seq_cst);
-    for (int id = 1; id < count; ++id) {
-      phases_.await([&] { return !seat(id).inside.load(std::memory_order_seq_cst); });
-    }
-    phases_.leave(caller);
+    wait_for_visitors(job, count);
+    phases_.end(caller);
   }
 
  private:
   // Each worker waits at a seat of its own, so that a job calls only those it needs.
   struct alignas(128) Seat {
+    explicit Seat(Phases::Place& own) : place(own) {}
+
     std::atomic<std::uint32_t> calls{0};
+    std::atomic<std::uint64_t> recalled{0};  // the job that a worker that has left it may take up again
+    // Written when it changes alone: callers look here before each job.
     std::atomic<bool> awake{false};
-    alignas(128) std::atomic<bool> inside{false};
+    Phases::Place& place;
     Placement placement;
 
     // Of a sleeping worker, by a thread that needs this core itself.
@@ -136,12 +138,15 @@ class Team final : Phases::Owners {
     Loop& loop = *static_cast<Loop*>(context);
     Team& team = loop.team;
     const int id = team.openmp_->thread_num();
-    if (id == 0) return team.function_(team.context_, loop.caller);
+    if (id == 0) return team.job_.function(team.job_.context, loop.caller);
     loop.threads.note(id);
-    if (id >= loop.count) return;
-    Worker worker = team.phases_.join(id);
-    team.function_(team.context_, worker);
-    team.phases_.leave(worker);
+    if (id < loop.count) team.work_on_job(id);
+  }
+
+  void work_on_job(int id) {
+    Worker worker = phases_.join(id, job_.first_phase, job_.interruptible);
+    job_.function(job_.context, worker);
+    phases_.leave(worker);
   }
 
   int size() const { return static_cast<int>(seats_.size()) + 1; }
@@ -152,28 +157,48 @@ class Team final : Phases::Owners {
     const Clock::time_point now = Clock::now();
     if (now - last_call_ < soon) return;
     last_call_ = now;
+    job_.recalls.store(true, std::memory_order_relaxed);
     Seat& own = seat(id);
+    own.recalled.store(job_.open.load(std::memory_order_relaxed), std::memory_order_relaxed);
     own.call(own.awake.load(std::memory_order_relaxed) ? -1 : current_core());
   }
 
   // Whoever is there calls two others, so that nobody calls many.
   void call_next(int id, int count) {
     for (int next = std::max(2 * id, 1); next <= 2 * id + 1 && next < count; ++next) {
-      if (!seat(next).awake.load(std::memory_order_seq_cst)) seat(next).call(caller_core_);
+      if (!seat(next).awake.load(std::memory_order_seq_cst)) seat(next).call(job_.core);
+    }
+  }
+
+  static constexpr std::uint64_t visiting(std::uint64_t job) { return 2 * job + 1; }
+  static constexpr std::uint64_t has_left(std::uint64_t job) { return 2 * job; }
+
+  // The caller waits for workers that are in the job. Where all have been there, and none is recalled, so
+  // that it might come again, the job may stay open.
+  void wait_for_visitors(std::uint64_t job, int count) {
+    bool closes = false;
+    for (int id = 1; id < count; ++id) {
+      const std::atomic<std::uint64_t>& visit = seat(id).place.visit;
+      phases_.await([&] { return visit.load(std::memory_order_acquire) != visiting(job); });
+      closes = closes || visit.load(std::memory_order_acquire) != has_left(job);
+    }
+    if (!closes && !job_.recalls.load(std::memory_order_relaxed)) return;
+    job_.open.store(0, std::memory_order_seq_cst);
+    for (int id = 1; id < count; ++id) {
+      const std::atomic<std::uint64_t>& visit = seat(id).place.visit;
+      phases_.await([&] { return visit.load(std::memory_order_seq_cst) != visiting(job); });
     }
   }
 
   void take_part_in(std::uint64_t job, int id, Seat& seat) {
-    seat.inside.store(true, std::memory_order_seq_cst);
-    // The caller closes the job before it looks whether somebody is inside.
-    if (open_.load(std::memory_order_seq_cst) == job) {
-      if (const int core = current_core(); core == caller_core_) seat.placement.leave(core);
+    seat.place.visit.store(visiting(job), std::memory_order_seq_cst);
+    // The caller closes the job before it looks whether somebody is in it.
+    if (job_.open.load(std::memory_order_seq_cst) == job) {
+      if (const int core = current_core(); core == job_.core) seat.placement.leave(core);
       call_next(id, count_of(job));
-      Worker worker = phases_.join(id);
-      function_(context_, worker);
-      phases_.leave(worker);
+      work_on_job(id);
     }
-    seat.inside.store(false, std::memory_order_release);
+    seat.place.visit.store(has_left(job), std::memory_order_release);
     seat.placement.settle();
   }
 
@@ -185,17 +210,18 @@ class Team final : Phases::Owners {
     std::uint64_t last = 0;
     std::uint32_t heard = 0;
     seat->placement.begin();
+    seat->awake.store(true, std::memory_order_relaxed);
     for (;;) {
       std::uint64_t job = 0;
-      // A job that it has left is taken up again only when it is called.
+      // A job that it has left is taken up again only when it is recalled.
       const auto wanted = [&] {
-        job = open_.load(std::memory_order_seq_cst);
-        return id < count_of(job) && (job != last || seat->calls.load(std::memory_order_relaxed) != heard);
+        job = job_.open.load(std::memory_order_seq_cst);
+        return id < count_of(job) && (job != last || seat->recalled.load(std::memory_order_relaxed) == job);
       };
-      seat->awake.store(true, std::memory_order_relaxed);
       bool found = false;
       constexpr int spins = 2000;
       for (int i = 0; i < spins && !(found = wanted()); ++i) pause_briefly();
+      const bool at_once = found;
       for (Clock::time_point now = Clock::now(); !found && patient && now - idle_since < soon;) {
         const Clock::time_point before = now;
         sched_yield();
@@ -207,13 +233,14 @@ class Team final : Phases::Owners {
         // The caller opens the job before it looks who is awake.
         seat->awake.store(false, std::memory_order_seq_cst);
         if (!wanted()) seat->calls.wait(heard, std::memory_order_acquire);
+        seat->awake.store(true, std::memory_order_relaxed);
         seat->placement.settle();
         found = wanted();
       }
       heard = seat->calls.load(std::memory_order_relaxed);
-      patient = found && Clock::now() - idle_since < soon;
+      patient = found && (at_once || Clock::now() - idle_since < soon);
       if (!found) continue;
-      seat->awake.store(true, std::memory_order_relaxed);
+      if (job == last) seat->recalled.store(0, std::memory_order_relaxed);
       last = job;
       take_part_in(job, id, *seat);
       idle_since = Clock::now();
@@ -221,15 +248,20 @@ class Team final : Phases::Owners {
   }
 
   std::atomic<bool> busy_{false};
-  // The job that may be joined: its number and count of threads; 0 when there is none.
-  alignas(128) std::atomic<std::uint64_t> open_{0};
+  // One cache line, which a worker reads when it joins.
+  struct alignas(128) {
+    std::atomic<std::uint64_t> open{0};  // number and count of threads of the job that may be joined, or 0
+    Function function = nullptr;
+    const void* context = nullptr;
+    std::uint64_t first_phase = 0;
+    Interruptible* interruptible = nullptr;
+    int core = -1;                     // of the caller
+    std::atomic<bool> recalls{false};  // A worker that has left may come again.
+  } job_;
   alignas(128) Phases phases_{*this};
   const OpenMP* openmp_ = nullptr;  // for this job
   std::vector<std::unique_ptr<Seat>> seats_;
   std::uint64_t jobs_ = 0;
-  Function function_ = nullptr;
-  const void* context_ = nullptr;
-  int caller_core_ = -1;
   Clock::time_point last_end_{};
   Clock::time_point last_call_{};
   Clock::time_point last_loop_{};

@@ -36,11 +36,12 @@ class Worker {
   // Calls work(share) for the shares of [0, count) that no other thread does, and returns when all are done.
   // Everything before in the job's body must be the same for all of its threads, and cheap, since a thread
   // that joins late goes through all phases that are done already. False, also for all phases after: the
-  // thread has left, as others go on without it or the call was interrupted, and should return soon.
+  // thread has left, as others go on without it or the call was interrupted, and should return soon. Of the
+  // job's last phase workers do not see the end.
   template <class Work>
-  FUSEDLSTM_INLINE bool phase(int count, const Work& work) {
+  FUSEDLSTM_INLINE bool phase(int count, const Work& work, bool last = false) {
     return run([](const void* context, int share) { (*static_cast<const Work*>(context))(share); }, &work,
-               count);
+               count, last);
   }
 
   // Whether the work is to be left as it is, since its caller was interrupted; asked about every so many
@@ -52,7 +53,7 @@ class Worker {
   using Function = void (*)(const void* context, int share);
   Worker(Phases* phases, int id, std::uint64_t done, Interruptible* interruptible)
       : id_(id), is_caller_(id == 0), done_(done), phases_(phases), interruptible_(interruptible) {}
-  bool run(Function work, const void* context, int count);
+  bool run(Function work, const void* context, int count, bool last);
 
   int id_ = 0;
   bool is_caller_ = true;
@@ -99,7 +100,7 @@ class TeamLease {
   // A job of one phase, which is never interrupted: calls work(share) for each of count() shares.
   template <class Work>
   void share(const Work& work) {
-    const auto body = [&](Worker& worker) { worker.phase(count_, work); };
+    const auto body = [&](Worker& worker) { worker.phase(count_, work, true); };
     run_erased(
         [](const void* context, Worker& worker) { (*static_cast<const decltype(body)*>(context))(worker); },
         &body, false);
