@@ -116,17 +116,19 @@ py::array checked(const char* name, const py::handle& object, Number number,
   return array;
 }
 
-Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+              Pin pin) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
   const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1 || array.size() == 0;
-  if (rows && aligned_elements(array)) return Held(array);
+  if (rows && aligned_elements(array)) return Held(array, pin);
   return Held(c_order_copy(name, array, "an aligned array whose last dimension is contiguous"));
 }
 
-Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+                Pin pin) {
   py::array array = checked(name, object, number, shape);
-  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
+  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout), pin);
 }
 
 Held optional_contiguous(const char* name, const py::handle& object, Number number,
@@ -134,10 +136,11 @@ Held optional_contiguous(const char* name, const py::handle& object, Number numb
   return object.is_none() ? Held() : contiguous(name, object, number, shape);
 }
 
-Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape) {
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+              Pin pin) {
   py::array array = checked(name, object, number, shape);
   check_direct(name, array, true);
-  return Held(array);
+  return Held(array, pin);
 }
 
 Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {

@@ -58,17 +58,20 @@ py::array checked(const char* name, const py::handle& object, Number number,
 
 // As `checked`, and elements can be read where they are: aligned, every stride a whole number of elements,
 // the last dimension contiguous. An array that is not so is copied, or an error in strict mode.
-Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+Held readable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+              Pin pin = Pin::always);
 
 // As `readable`, in C order throughout.
-Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+                Pin pin = Pin::always);
 
 // As `contiguous`, or none for None.
 Held optional_contiguous(const char* name, const py::handle& object, Number number,
                          std::initializer_list<Dim> shape);
 
 // An array that will be written: C order and writable, never copied.
-Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape);
+Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
+              Pin pin = Pin::always);
 
 // As `contiguous` for an array of any shape.
 Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number);

@@ -18,10 +18,15 @@ namespace py = pybind11;
 // - a weak reference to the owner of the memory makes ndarray.resize, which would move the memory, raise
 //   ValueError, with refcheck=False too.
 // Numbers may still be written to by others; kernels then read some of the old ones and some of the new.
+//
+// The weak reference costs 30 nanoseconds an array, which a step of few units notices. A call that keeps none
+// of its arrays needs none where its thread is the only one that runs Python.
+enum class Pin { always, beside_threads };
+
 class Held {
  public:
   Held() = default;
-  explicit Held(py::array array);
+  explicit Held(py::array array, Pin pin = Pin::always);
 
   explicit operator bool() const { return static_cast<bool>(array_); }
   // The array itself, or None.

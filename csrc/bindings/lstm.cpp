@@ -342,14 +342,15 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
                     const py::object& options, const py::object& out) {
   check_kernels();
   const Number number = weights.number();
-  const Held input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}});
+  constexpr Pin pin = Pin::beside_threads;
+  const Held input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}}, pin);
   const Index B = input.shape(0);
   const Index H = weights.units();
   const Dim R{weights.outputs_letter(), weights.outputs()};
   const Sizes sizes{B, 1, weights.inputs(), H, R.length};
   check_sequence_sizes("x", sizes, R.letter);
-  const Held h_in = contiguous("h", h, number, {{"B", B}, R});
-  const Held c_in = contiguous("c", c, number, {{"B", B}, {"H", H}});
+  const Held h_in = contiguous("h", h, number, {{"B", B}, R}, pin);
+  const Held c_in = contiguous("c", c, number, {{"B", B}, {"H", H}}, pin);
   const GivenOptions given(options, number, H, py::none());
   py::tuple pair;
   Held h_new;
@@ -359,8 +360,8 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
       raise_type("out", "a tuple of two arrays", type_name(out));
     }
     pair = py::reinterpret_borrow<py::tuple>(out);
-    h_new = writable("out[0]", pair[0], number, {{"B", B}, R});
-    c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}});
+    h_new = writable("out[0]", pair[0], number, {{"B", B}, R}, pin);
+    c_new = writable("out[1]", pair[1], number, {{"B", B}, {"H", H}}, pin);
     check_out("out[0]", h_new, "h", h_in, {{"c", &c_in}}, input, given, number);
     check_out("out[1]", c_new, "c", c_in, {{"h", &h_in}, {"out[0]", &h_new}}, input, given, number);
   }
@@ -368,8 +369,8 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
     return with_number(number, [&](auto zero) {
       using T = decltype(zero);
       if (!h_new) {
-        h_new = Held(new_array<T>({B, R.length}));
-        c_new = Held(new_array<T>({B, H}));
+        h_new = Held(new_array<T>({B, R.length}), pin);
+        c_new = Held(new_array<T>({B, H}), pin);
         pair = py::make_tuple(h_new.object(), c_new.object());
       }
       step<T>(weights, input, h_in, c_in, given, h_new, c_new);

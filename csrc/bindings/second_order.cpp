@@ -46,7 +46,7 @@ GivenDirection checked_direction(const std::string& prefix, const DirectionOf<py
   const Sizes& n = tape.sizes;
   const auto check = [&](const char* name, const py::object& array, std::initializer_list<Dim> shape,
                          auto& how) {
-    return array.is_none() ? Held() : how((prefix + name).c_str(), array, tape.number, shape);
+    return array.is_none() ? Held() : how((prefix + name).c_str(), array, tape.number, shape, Pin::always);
   };
   const auto refuse = [&](const char* name, const py::object& array, bool there, const char* why) {
     if (!there && !array.is_none()) raise_value(prefix + name, std::string("None ") + why, "an array");

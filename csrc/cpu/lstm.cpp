@@ -27,19 +27,19 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
     const Index widest = std::max(n.units, n.outputs);
     scratch_size += plan.row_block * ((widest + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
   }
-  const Scratch<T> scratch(team.count(), scratch_size);
-  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
-  problem.dropped_h0 = dropped_h0.data();
   const Index chunk_rows = plan.chunk * plan.row_block;
   const Index product_rows = problem.layer_norm != nullptr
                                  ? norm_panel_rows(plan.row_block) + norm_panel_rows(chunk_rows)
                                  : chunk_rows;
-  const Products<T> products(plan, team.count(), gate_panels * product_rows * columns);
+  const Scratch<T> scratch(team.count(), scratch_size, gate_panels * product_rows * columns,
+                           plan.units_split);
+  const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
+  problem.dropped_h0 = dropped_h0.data();
   const SplitPanels split{gate_panels, 0, panels_of(n.outputs, columns)};
   team.run([&](Worker& worker) {
     const auto run = [&](const SequenceShare& share, Worker& own) {
       ForwardProblem<T> part = problem;
-      part.products = products.of(own);
+      part.products = scratch.products(own);
       panels.forward(part, share, scratch.of(own), own);
     };
     run_sequence(plan, rows, split, team.count(), worker, true, run);
@@ -106,14 +106,14 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16 +
                                  (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
   const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
-  const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch));
-  const Products<T> products(plan, team.count(),
-                             normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0);
+  const Index products = normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0;
+  const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch), products,
+                           plan.units_split);
   const SplitPanels split{hidden_panels, input_panels, unit_panels};
   team.run([&](Worker& worker) {
     const auto run = [&](const SequenceShare& share, Worker& own) {
       BackwardProblem<T> part = problem;
-      part.products = products.of(own);
+      part.products = scratch.products(own);
       kernels.backward(part, share, scratch.of(own), own);
     };
     run_sequence(plan, rows, split, team.count(), worker, false, run);

@@ -30,19 +30,6 @@ class NormTapeMemory {
   Index size_ = 0;
 };
 
-// Products of each thread's rows, or of all rows where threads split the units.
-template <class T>
-class Products {
- public:
-  Products(const SequencePlan& plan, int threads, Index size)
-      : each_(plan.units_split ? 0 : size), buffer_(plan.units_split ? size : threads * size) {}
-  T* of(const Worker& worker) const { return buffer_.data() + worker.id() * each_; }
-
- private:
-  Index each_;
-  Buffer<T> buffer_;
-};
-
 // The gradients of a layer-normalized cell's parameters, its bias and peepholes: for each batch row there are
 // sums over its steps from the last to the first, through all windows, which are then added row by row. So
 // their order does not depend on threads.

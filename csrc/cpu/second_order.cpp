@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "norm_memory.h"
 #include "shares.h"
 
 namespace fusedlstm {
@@ -49,8 +48,8 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index columns = 4 * kernels.width;
   const Index chunk_rows = plan.chunk * plan.row_block;
-  const Scratch<T> scratch(team.count(), chunk_rows * (columns + 4) + 16);
-  const Products<T> products(plan, team.count(), gate_panels * chunk_rows * columns);
+  const Scratch<T> scratch(team.count(), chunk_rows * (columns + 4) + 16, gate_panels * chunk_rows * columns,
+                           plan.units_split);
   const Index states = n.batch * n.units;
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, states);
   const Buffer<T> dropped_primal = drop(problem.primal.h0, problem.recurrent_mask, states);
@@ -71,7 +70,7 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
   team.run([&](Worker& worker) {
     const auto run = [&](const SequenceShare& share, Worker& own) {
       TangentProblem<T> part = problem;
-      part.products = products.of(own);
+      part.products = scratch.products(own);
       kernels.tangents(part, weights, share, scratch.of(own), own);
     };
     run_sequence(plan, rows, {gate_panels}, team.count(), worker, true, run);

@@ -11,15 +11,28 @@
 
 namespace fusedlstm {
 
-// A piece of scratch memory for each thread, from one allocation.
+// Scratch memory for each thread, and products of its rows, or of all rows where threads split the units;
+// from one allocation, which a single step notices.
 template <class T>
 class Scratch {
  public:
-  Scratch(int threads, Index each) : each_((each + 15) / 16 * 16), buffer_(threads * each_) {}
+  Scratch(int threads, Index each, Index products = 0, bool units_split = false)
+      : own_(round_up(each)),
+        each_(own_ + (units_split ? 0 : round_up(products))),
+        products_(units_split ? threads * each_ : own_),
+        units_split_(units_split),
+        buffer_(threads * each_ + (units_split ? products : 0)) {}
+
   T* of(const Worker& worker) const { return buffer_.data() + worker.id() * each_; }
+  T* products(const Worker& worker) const { return (units_split_ ? buffer_.data() : of(worker)) + products_; }
 
  private:
+  static Index round_up(Index count) { return (count + 15) / 16 * 16; }
+
+  Index own_;
   Index each_;
+  Index products_;  // where they begin
+  bool units_split_;
   Buffer<T> buffer_;
 };
 

@@ -289,8 +289,8 @@ thread_local bool last_on_openmp = false;
 }  // namespace
 
 TeamLease::TeamLease(const Job& job) {
-  last_on_openmp = false;
   if (job.threads <= 1) return;
+  last_on_openmp = false;
   Team& shared = team();
   if (!shared.try_acquire()) return;
   team_ = &shared;

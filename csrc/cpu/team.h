@@ -114,7 +114,7 @@ class TeamLease {
   int count_ = 1;
 };
 
-// Whether the last job of the calling thread ran on the threads of an OpenMP runtime.
+// Whether the last job of the calling thread that asked for several ran on the threads of an OpenMP runtime.
 bool last_job_on_openmp();
 
 // The most threads a call may use; set to 0, default_threads() of cores.h says it.
