@@ -70,7 +70,7 @@ signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
 try:
     {CALLS["batch split"]}
 except BaseException as error:
-    signal.setitimer(signal.ITIMER_REAL, 0)  # at its end the interpreter no longer handles it
+    signal.setitimer(signal.ITIMER_REAL, 0)
     print(type(error).__name__, 2 in seen)
 """
     assert interrupted(code) == "KeyboardInterrupt True"

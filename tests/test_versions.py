@@ -63,7 +63,9 @@ def make(*, options: bool = False) -> tuple[Sequential, Gate]:
 @pytest.fixture(autouse=True)
 def nothing_stays() -> Iterator[None]:
     yield
-    assert (versions.changing, versions.keeping, versions._running) == ({}, set(), set())
+    assert versions.alone()
+    versions.settle()
+    assert (versions.changing, versions.keeping) == ({}, set())
 
 
 def weights_of(model: Sequential, seed: int) -> list[Any]:

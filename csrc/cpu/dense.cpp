@@ -20,12 +20,7 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
     worker.phase(team.count(), [&](int share) {
       Worker alone = Worker::alone(worker);
       const Range own = share_of(rows, share, team.count());
-      constexpr Index most = 1024;  // rows between two looks whether to go on
-      for (Index first = own.begin; first < own.end; first += most) {
-        const Range block{first, std::min(first + most, own.end)};
-        table.dense(problem, block, partial.data() + first * columns);
-        if (alone.stopped(2 * block.size() * inputs * outputs)) return;
-      }
+      table.dense(problem, own, partial.data() + own.begin * columns, alone);
     });
   });
   return {operation, set.name, sizeof(T) == sizeof(double), team.count(), false};

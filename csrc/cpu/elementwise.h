@@ -66,27 +66,40 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
 }
 
 template <class T>
-void dense(const DenseProblem<T>& p, Range rows, T* scratch) {
+void dense(const DenseProblem<T>& p, Range rows, T* scratch, Worker& worker) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
   alignas(64) T finished[Tile<T>::rows * columns];
-  multiply(
-      rows.size(), p.inputs,
-      whole_rows(p.inputs, [&](Index r) { return p.x + (rows.begin + r) * p.x_stride; }), p.panels,
-      PanelOrder{{0, divide_up(p.outputs, columns)}}, scratch, [](Index, Index) { return zeros<T>(); },
-      [&](Index, Index, Index i) { return finished + i * columns; },
-      [&](Index first, Index panel, Index tile_rows, const T* sums) {
-        const Index count = smaller(columns, p.outputs - panel * columns);
-        const T* bias = p.bias != nullptr ? p.bias + panel * columns : nullptr;
-        for (Index r = 0; r < tile_rows; ++r, sums += columns) {
-          T* out = p.y + (rows.begin + first + r) * p.outputs + panel * columns;
-          for_each_vector_in<T>({0, count}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
-            const V sum = V::load(sums + j);
-            (bias != nullptr ? sum + V::load(bias + j, lanes) : sum).store(out + j, lanes);
-          });
-        }
-      });
+  // So many rows and panels between two questions whether to go on: enough for a panel that comes from
+  // memory.
+  constexpr Index block = 1024;
+  constexpr Index operations = 200'000'000;
+  const Index panels = divide_up(p.outputs, columns);
+  for (Index begin = rows.begin; begin < rows.end; begin += block) {
+    const Index count = smaller(block, rows.end - begin);
+    const Index of_panel = 2 * count * p.inputs * columns;
+    const Index group = operations / (of_panel + 1) + 1;
+    const auto finish = [&](Index first, Index panel, Index tile_rows, const T* sums) {
+      const Index width = smaller(columns, p.outputs - panel * columns);
+      const T* bias = p.bias != nullptr ? p.bias + panel * columns : nullptr;
+      for (Index r = 0; r < tile_rows; ++r, sums += columns) {
+        T* out = p.y + (begin + first + r) * p.outputs + panel * columns;
+        for_each_vector_in<T>({0, width}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
+          const V sum = V::load(sums + j);
+          (bias != nullptr ? sum + V::load(bias + j, lanes) : sum).store(out + j, lanes);
+        });
+      }
+    };
+    for (Index panel = 0; panel < panels; panel += group) {
+      multiply(
+          count, p.inputs, whole_rows(p.inputs, [&](Index r) { return p.x + (begin + r) * p.x_stride; }),
+          p.panels, PanelOrder{{panel, smaller(panel + group, panels)}}, scratch,
+          [](Index, Index) { return zeros<T>(); },
+          [&](Index, Index, Index i) { return finished + i * columns; }, finish);
+      if (worker.stopped(of_panel * group)) return;
+    }
+  }
 }
 
 template <class T>

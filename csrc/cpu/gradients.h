@@ -190,6 +190,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
               }
             });
       }
+      if (worker.stopped(2 * blocks * block * tiles.size() * R * columns)) return;
     }
     first = false;
     blocks = 0;
@@ -201,7 +202,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
       pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
       if (++blocks < group) continue;
       add_blocks();
-      if (worker.stopped(group * block * tiles.size() * R * p.columns * 2)) return;
+      if (worker.stopped(0)) return;
     }
   }
   if (blocks == 0 && first) {

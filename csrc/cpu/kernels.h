@@ -143,7 +143,7 @@ struct Kernels {
                            Worker&);
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
-  void (*dense)(const DenseProblem<T>&, Range rows, T* scratch);
+  void (*dense)(const DenseProblem<T>&, Range rows, T* scratch, Worker&);
 
   // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
   void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch, Worker&);

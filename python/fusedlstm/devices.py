@@ -109,6 +109,15 @@ def to_host(array: Any) -> Any:
     return array if isinstance(array, ndarray) or not dispatch.on_device(array) else array.get()
 
 
+def read_only(array: Any) -> Any:
+    """Return a view of an array that nobody can write to; on a device the array itself."""
+    if not isinstance(array, ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def beside(values: Any, other: Any) -> Any:
     """Return new NumPy values where another array lies."""
     return values if type(other) is ndarray else put(values, place_of(other))

@@ -8,15 +8,14 @@ generator of `fusedlstm.utils.set_random_seed` alone, and takes no more memory t
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from fusedlstm.held import Setting
 
+if TYPE_CHECKING:
     from fusedlstm.variable import Array
 
 __all__ = ["filling", "room"]
@@ -55,8 +54,7 @@ def room() -> _Room | None:
     return _room.get()
 
 
-@contextmanager
-def filling(numbers: float = math.inf) -> Iterator[None]:
+def filling(numbers: float = math.inf) -> Setting[None]:
     """Make layers in the block, of this thread, wait for their weights.
 
     Parameters
@@ -70,8 +68,4 @@ def filling(numbers: float = math.inf) -> Iterator[None]:
     ValueError
         In the block, when a layer is built whose weights are more.
     """
-    token = _room.set(_Room(numbers))
-    try:
-        yield
-    finally:
-        _room.reset(token)
+    return Setting(_room.set, _room.reset, _Room(numbers))

@@ -14,17 +14,16 @@ nothing.
 
 from __future__ import annotations
 
-import contextlib
 import stat
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusedlstm import checks
+from fusedlstm.held import Setting
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
 
 __all__ = ["FACTOR", "FREE", "OBJECT", "claim", "content", "grant", "read_bytes", "reading", "size_of"]
 
@@ -44,8 +43,7 @@ class _Allowance:
 _current: ContextVar[_Allowance | None] = ContextVar("allowance", default=None)
 
 
-@contextlib.contextmanager
-def reading(size: int, max_bytes: int | None = None) -> Iterator[None]:
+def reading(size: int, max_bytes: int | None = None) -> Setting[None]:
     """Give what is claimed inside an allowance.
 
     Parameters
@@ -60,12 +58,12 @@ def reading(size: int, max_bytes: int | None = None) -> Iterator[None]:
     TypeError, ValueError
         If `max_bytes` is not a positive integer.
     """
+    return Setting(_current.set, _current.reset, _allowance(size, max_bytes))
+
+
+def _allowance(size: int, max_bytes: int | None) -> _Allowance:
     limit = FREE + FACTOR * size if max_bytes is None else checks.positive_int(max_bytes, "max_bytes")
-    token = _current.set(_Allowance(limit, max_bytes is not None))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return _Allowance(limit, max_bytes is not None)
 
 
 def grant(size: int) -> None:
@@ -102,8 +100,7 @@ def claim(count: int, what: str) -> None:
     allowance.left -= count
 
 
-@contextlib.contextmanager
-def content(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterator[bytes]:
+def content(path: str | os.PathLike[str], max_bytes: int | None = None) -> Setting[bytes]:
     """Give a file's content, and what is claimed inside its allowance; parameters as for `reading`.
 
     Raises
@@ -114,8 +111,7 @@ def content(path: str | os.PathLike[str], max_bytes: int | None = None) -> Itera
         As for `reading`, or when it is a pipe or a device, which may have no end.
     """
     data = read_bytes(path)
-    with reading(len(data), max_bytes):
-        yield data
+    return Setting(_current.set, _current.reset, _allowance(len(data), max_bytes), data)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

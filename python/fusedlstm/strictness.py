@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 from fusedlstm import _core
 from fusedlstm._core import FallbackError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from fusedlstm.held import Setting
 
 __all__ = ["FallbackError", "get_strict", "set_strict", "strict"]
 
@@ -40,8 +35,7 @@ def get_strict() -> bool:
     return _core.get_strict()
 
 
-@contextmanager
-def strict(on: bool = True) -> Iterator[None]:
+def strict(on: bool = True) -> Setting[None]:
     """Make the calls of this thread strict, or not, in a ``with`` block; see `set_strict`.
 
     Parameters
@@ -49,8 +43,4 @@ def strict(on: bool = True) -> Iterator[None]:
     on : bool
         False allows slower ways in the block, whatever holds outside.
     """
-    before = _core.set_strict_here(bool(on))
-    try:
-        yield
-    finally:
-        _core.set_strict_here(before)
+    return Setting(_core.set_strict_here, _core.set_strict_here, bool(on))

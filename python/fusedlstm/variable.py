@@ -12,7 +12,7 @@ from fusedlstm import devices, dispatch, versions
 from fusedlstm.copying import owned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from fusedlstm.constraints import Constraint
     from fusedlstm.cuda.runtime import Device
@@ -114,7 +114,7 @@ class Variable:
         newest = self._view, self.version
         if quiet and not versions.changing and not versions.keeping:
             return newest
-        return versions.seen(self, newest)
+        return versions.seen(self)
 
     @property
     def device(self) -> Device | None:
@@ -127,8 +127,7 @@ class Variable:
             return
         with versions.writing((self,)) as change:
             host = self.numpy()
-            change.made[self] = host if device is None else device.put(host)
-            self._device, self.grad = device, None
+            change.move(self, host if device is None else device.put(host), device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,15 +158,13 @@ class Variable:
     def writable(self) -> Array:
         """Return the array for an update in place, which is counted as a change.
 
-        Within `versions.writing` it may be a copy, which becomes the variable's array at the end.
+        Within `versions.writing` it may be a copy, which takes effect at the end.
         """
         change = versions.change_of(self) if versions.changing else None
         if change is None:
             self.version += 1
             return self._data
-        if change.in_place:
-            return self._data
-        return self._target(change, np.array if self._device is None else type(self._data).copy)
+        return change.writable(self, self._data)
 
     def assign(self, value: npt.ArrayLike) -> Variable:
         """Replace the array's content.
@@ -194,12 +191,13 @@ class Variable:
             raise ValueError(f"{self.path}: expected shape {self.shape}, got {array.shape}")
         # Converted first, so that a failing conversion leaves the old content.
         converted = array.astype(self.dtype, copy=False)
-        with versions.writing((self,)):
-            target = self._target(versions.changing[self], np.empty_like)
-            if self._device is None:
-                np.copyto(target, devices.to_host(converted))
-            else:
-                target[...] = devices.put(converted, self._device)
+        there = devices.to_host(converted) if self._device is None else devices.put(converted, self._device)
+        change = versions.change_of(self) if versions.changing else None
+        if change is None:
+            with versions.writing((self,)) as change:
+                change.assign(self, self._data, there)
+        else:
+            change.assign(self, self._data, there)
         return self
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
@@ -208,26 +206,10 @@ class Variable:
             raise ValueError("copy: a variable can only be converted to an array by copying")
         return self.numpy().astype(self.dtype if dtype is None else dtype, copy=False)
 
-    def replace(self, data: Array) -> None:
-        """Take the array that a change has made."""
-        self._keep(data)
-
-    def _target(self, change: versions.Writing, make: Callable[[Array], Array]) -> Array:
-        """Return where a change writes to, made from the array by `make` if that is not itself."""
-        if change.in_place:
-            return self._data
-        if self not in change.made:
-            change.made[self] = make(self._data)
-        return change.made[self]
-
     def _keep(self, data: Array) -> None:
         """Take an array as this variable's own."""
         self._data: Array = data
-        view = data
-        if isinstance(data, np.ndarray):
-            view = data.view()
-            view.flags.writeable = False
-        self._view = view
+        self._view = devices.read_only(data)
 
     # Copies and pickles, shallow ones too, have an array of their own and no gradient.
 

@@ -6,6 +6,10 @@ thread reads; else into new arrays, which take the place of the old ones togethe
 that run keep the old ones. So neither waits for the other to end, and a program with one thread pays for a
 look at two empty collections.
 
+KeyboardInterrupt may come between any two lines of Python. Calls and changes therefore count as under way
+only as long as a ``with`` statement holds what it ends them with (`held`), a change takes effect in a single
+call of functions in C, and what an interrupt leaves is dropped by the next one that finds it (`settle`).
+
 Nothing here is a part of models, which are copied and pickled without it.
 """
 
@@ -13,12 +17,22 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from functools import wraps
+from itertools import chain, repeat
+from operator import setitem
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from fusedlstm import devices
+from fusedlstm.held import all_of, at_end, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
+    from fusedlstm.cuda.runtime import Device
     from fusedlstm.variable import Array, Variable
 
 # An array, and the number of its version.
@@ -28,60 +42,68 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Calls begin and end without the lock, in an order that makes up for it: a change is in `changing` before it
-# looks at `_running`, and a call is in `_running` before it looks at `changing`: one of them sees the other.
+# looks at the threads' calls, and a call runs before it looks at `changing`: one of them sees the other.
 _lock = threading.RLock()  # held while changes begin and end
-_running: set[Reading] = set()  # calls of all threads
+_threads: set[weakref.ref[Reading]] = set()  # all that ever began a call or a change, and live
 # Empty, both of them, unless threads meet; `Variable` looks at them first.
 changing: dict[Variable, Writing] = {}  # under way
-keeping: set[Reading] = set()  # calls that see something else than the newest
+keeping: set[Reading] = set()  # threads whose calls see something else than the newest
+
+PAUSE = 0.01  # seconds after which a thread that waits looks whether a change was interrupted
 
 
 class Reading:
-    """A thread's calls, one inside of the other, as a context that is entered by each; from `reading`.
+    """A thread's calls, one inside of the other.
 
     Attributes
     ----------
     kept : dict
         What the calls see of variables that other threads have changed since the outermost one began.
+    inner : RLock
+        The context of calls inside of another one, which does nothing.
     """
 
-    __slots__ = ("_depth", "kept")
+    __slots__ = ("__weakref__", "_call", "inner", "kept")
 
     def __init__(self) -> None:
-        self._depth = 0
         self.kept: dict[Variable, Seen] = {}
+        self.inner = threading.RLock()
+        self.begin()
 
-    def __enter__(self) -> None:
-        if not self._depth:
-            _running.add(self)
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if not self._depth:
-            _running.discard(self)
-            if changing or keeping:
-                with _lock:  # A change that ends right now may still count on this call.
-                    keeping.discard(self)
-                    self.kept.clear()
+    def begin(self) -> threading.Lock:
+        """Return the context of an outermost call: a lock, which begins and ends in C."""
+        call = threading.Lock()
+        self._call = weakref.ref(call)
+        return call
 
     @property
     def runs(self) -> bool:
-        """Whether the thread is inside of such a call."""
-        return self._depth > 0
+        """Whether the thread is inside of a call: of a ``with`` statement, which alone holds the lock."""
+        call = self._call()
+        return call is not None and call.locked()
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
         self.reading = Reading()
+        _threads.add(weakref.ref(self.reading, _threads.discard))
 
 
 _thread = _Thread()
 
 
-def reading() -> Reading:
-    """Return the context in which the calling thread sees one version, and what it changes itself."""
-    return _thread.reading
+def reading() -> AbstractContextManager[object]:
+    """Return a context in which the calling thread sees one version, and what it changes itself.
+
+    It is for the ``with`` statement that asks for it.
+    """
+    mine = _thread.reading
+    call = mine._call()  # as `runs`, without a call
+    if call is not None and call.locked():
+        return mine.inner
+    if mine.kept:
+        settle()
+    return mine.begin()
 
 
 def of_one_version(function: Callable[P, R]) -> Callable[P, R]:
@@ -95,99 +117,203 @@ def of_one_version(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def _others(mine: Reading) -> list[Reading]:
+    """Return the other threads that are inside of a call."""
+    known = [thread() for thread in tuple(_threads)]
+    return [thread for thread in known if thread is not None and thread is not mine and thread.runs]
+
+
 def alone() -> bool:
     """Tell whether no other thread is inside of such a call."""
-    return _running <= {_thread.reading}
+    mine = _thread.reading
+    return len(_threads) == 1 or not _others(mine)
+
+
+def settle() -> None:
+    """Drop what ended calls have kept, and what interrupted changes have left."""
+    under(_lock, _settle)
+
+
+def _settle() -> None:
+    for change in tuple(changing.values()):
+        if not change.under_way:
+            change.drop()
+    for thread in tuple(keeping):
+        if not thread.runs:
+            thread.kept.clear()
+            keeping.discard(thread)
 
 
 def change_of(variable: Variable) -> Writing | None:
     """Return the calling thread's own change of a variable that is under way."""
     change = changing.get(variable)
-    return change if change is not None and change.owner is _thread.reading else None
+    return change if change is not None and change.owner is _thread.reading and change.under_way else None
 
 
-def seen(variable: Variable, newest: Seen) -> Seen:
-    """Return what the calling thread sees of a variable, whose newest version is given."""
+def seen(variable: Variable) -> Seen:
+    """Return what the calling thread sees of a variable."""
     mine = _thread.reading
     change = change_of(variable)
     if change is not None:
-        made = change.made.get(variable)
-        return newest if made is None else (made, newest[1])
-    if not mine.runs:
-        return newest
-    with _lock:
-        change = changing.get(variable)
-        if change is None or not change.in_place:
-            return mine.kept.get(variable) or variable.newest()
-    # It began before this call, or else it would not be in place; and none in place can begin from now on.
-    change.wait()
-    with _lock:
-        return mine.kept.get(variable) or variable.newest()
+        array, version = variable.newest()
+        return change.made.get(variable, array), version
+    # A change in place began before this call; and none in place can begin from now on.
+    while isinstance(found := under(_lock, _look, mine, variable), Writing):
+        found.wait()
+    return found
+
+
+def _look(mine: Reading, variable: Variable) -> Seen | Writing:
+    """Return what a thread sees of a variable, or the change that it has to wait for."""
+    _settle()
+    change = changing.get(variable)
+    if change is not None and change.in_place and mine.runs:
+        return change
+    return mine.kept.get(variable) or variable.newest()
 
 
 class Writing:
     """A change of several variables that other threads' calls see as a whole or not at all; a context.
 
     Inside, `Variable.writable` and `Variable.assign` write where the change is made. A context in another one
-    of the same thread is a part of that. If the body raises, variables with new arrays keep the old ones.
+    of the same thread is a part of that. If the body raises, what was assigned is dropped, and variables with
+    new arrays keep the old ones.
+
+    Parameters
+    ----------
+    variables : sequence of Variable
+        What is going to be changed.
+    drafts : bool
+        Whether `writable` gives copies, for a body that changes variables in more than one step.
 
     Attributes
     ----------
     in_place : bool
         Whether the variables' own arrays are written.
     made : dict
-        New arrays by variable.
+        New content by variable; if not in place, arrays that are the variables' own from the end on.
     """
 
-    def __init__(self, variables: Sequence[Variable]) -> None:
+    def __init__(self, variables: Sequence[Variable], *, drafts: bool = False) -> None:
         self.owner = _thread.reading
         self.in_place = True
         self.made: dict[Variable, Array] = {}
+        self._targets: dict[Variable, Array] = {}  # arrays that are written into at the end
+        self._moved: dict[Variable, Device | None] = {}
+        self._drafts = drafts
         self._variables = variables
-        self._done = threading.Lock()
+        self._done = threading.Lock()  # tells those who wait at once
+
+    def entered(self, end: Callable[..., None]) -> None:
+        """Count as under way as long as `end` lives."""
+        self._end = weakref.ref(end)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a ``with`` statement is inside of it."""
+        return self._end() is not None
 
     def __enter__(self) -> Writing:
+        self.owner = _thread.reading
         self._done.acquire()
-        while (other := self._begin()) is not None:
+        while (other := under(_lock, self._begin)) is not None:
             other.wait()
         return self
 
     def _begin(self) -> Writing | None:
         """Begin, unless another thread is at one of the variables: return its change then."""
-        with _lock:
-            for variable in self._variables if changing else ():
+        if changing:
+            _settle()
+            for variable in self._variables:
                 other = changing.get(variable)
                 if other is not None and other.owner is not self.owner:
                     return other
-            own = []
-            for variable in self._variables:
-                if variable not in changing:  # with a context around this one, or given twice
-                    changing[variable] = self
-                    own.append(variable)
-            self._variables = own
-            self.in_place = alone()
+        # Others are in a context around this one; and a variable may be given twice.
+        own = dict.fromkeys((v for v in self._variables if v not in changing), self)
+        self._variables = list(own)
+        changing.update(own)
+        self.in_place = alone()
         return None
 
+    def assign(self, variable: Variable, array: Array, content: Array) -> None:
+        """Change a variable's content, from its array to another one, which is not kept."""
+        if self.in_place:
+            self._targets[variable] = array
+        else:
+            new = np.empty_like(array)
+            new[...] = content
+            content = new
+        self.made[variable] = content
+
+    def writable(self, variable: Variable, array: Array) -> Array:
+        """Return what an update of a variable is written into, whose array is given."""
+        made = self.made.get(variable)
+        if made is None and self.in_place and not self._drafts:
+            return array
+        if made is None or self.in_place:  # what was assigned may be the caller's
+            if self.in_place:
+                self._targets[variable] = array
+            made = self.made[variable] = (array if made is None else made).copy()
+        return made
+
+    def move(self, variable: Variable, array: Array, device: Device | None) -> None:
+        """Let a variable have an array on another device, and no gradient."""
+        self._targets.pop(variable, None)
+        self._moved[variable] = device
+        self.made[variable] = array
+
+    @at_end
     def __exit__(self, kind: object, *_: object) -> None:
-        with _lock:
-            if kind is not None and not self.in_place:
-                self.made.clear()
-            calls = _running - {self.owner}
-            for variable, array in self.made.items():
-                for call in calls:
-                    call.kept.setdefault(variable, variable.newest())
-                    keeping.add(call)
-                variable.replace(array)
-                self.owner.kept.pop(variable, None)
-            for variable in self._variables:
-                variable.version += 1
-                del changing[variable]
+        if kind is not None:
+            self.drop()
+        elif self.in_place:  # All wait who could see it.
+            self._finish()
+        else:
+            under(_lock, self._replace)
         self._done.release()
 
+    def _replace(self) -> None:
+        """End it beside other threads' calls, which keep the old arrays."""
+        for thread in _others(self.owner):
+            keeping.add(thread)
+            for variable in self.made:
+                thread.kept.setdefault(variable, variable.newest())
+        self._finish()
+
+    def drop(self) -> None:
+        """End it without what it has made."""
+        self.made.clear()
+        self._finish()
+
+    def _finish(self) -> None:
+        """End it: content and versions are the new ones, and calls see them, without an interrupt between."""
+        rewritten = [v for v in self.made if v in self._targets]
+        new = [v for v in self.made if v not in self._targets]
+        arrays = [self.made[v] for v in new]
+        moved = [v for v in new if v in self._moved]
+        numbers = [v.version + 1 for v in self._variables]
+        all_of(
+            chain(
+                map(
+                    setitem,
+                    [self._targets[v] for v in rewritten],
+                    repeat(...),
+                    [self.made[v] for v in rewritten],
+                ),
+                map(setattr, new, repeat("_data"), arrays),
+                map(setattr, new, repeat("_view"), [devices.read_only(a) for a in arrays]),
+                map(setattr, moved, repeat("_device"), [self._moved[v] for v in moved]),
+                map(setattr, moved, repeat("grad"), repeat(None)),
+                map(setattr, self._variables, repeat("version"), numbers),
+                map(self.owner.kept.pop, self.made, repeat(None)),
+                map(changing.pop, self._variables, repeat(None)),
+            )
+        )
+
     def wait(self) -> None:
-        """Wait until it is done."""
-        with self._done:
-            pass
+        """Wait until it is done, or for a short while."""
+        if self._done.acquire(timeout=PAUSE):
+            self._done.release()
 
 
 writing = Writing
@@ -198,11 +324,13 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     mine = _thread.reading
-    for others in (_running, keeping):
-        others.intersection_update({mine})
-    for variable, change in list(changing.items()):
+    for thread in tuple(_threads):
+        if thread() is not mine:
+            _threads.discard(thread)
+    keeping.intersection_update({mine})
+    for change in tuple(changing.values()):
         if change.owner is not mine:
-            del changing[variable]
+            change.drop()
 
 
 if hasattr(os, "register_at_fork"):

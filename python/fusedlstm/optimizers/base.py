@@ -184,7 +184,8 @@ class Optimizer(Copied):
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         chosen = [of_variable[id(variable)] for variable in trainable_variables]
         slots = {name: [own[name].writable() for own in chosen] for name in self.slot_names()}
-        with versions.writing(trainable_variables):
+        constrained = any(variable.constraint is not None for variable in trainable_variables)
+        with versions.writing(trainable_variables, drafts=constrained):
             self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
             for variable in trainable_variables:
                 if variable.constraint is not None:
