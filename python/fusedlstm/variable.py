@@ -209,7 +209,7 @@ class Variable:
     def _keep(self, data: Array) -> None:
         """Take an array as this variable's own."""
         self._data: Array = data
-        self._view = devices.read_only(data)
+        self._view: Array = devices.read_only(data)
 
     # Copies and pickles, shallow ones too, have an array of their own and no gradient.
 

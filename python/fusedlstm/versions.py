@@ -29,7 +29,7 @@ from fusedlstm import devices
 from fusedlstm.held import all_of, at_end, under
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from fusedlstm.cuda.runtime import Device
@@ -135,7 +135,7 @@ def settle() -> None:
 
 
 def _settle() -> None:
-    for change in tuple(changing.values()):
+    for change in set(changing.values()):
         if not change.under_way:
             change.drop()
     for thread in tuple(keeping):
@@ -228,8 +228,8 @@ class Writing:
                 other = changing.get(variable)
                 if other is not None and other.owner is not self.owner:
                     return other
-        # Others are in a context around this one; and a variable may be given twice.
-        own = dict.fromkeys((v for v in self._variables if v not in changing), self)
+        # A variable may be given twice, and it may be in a context around this one.
+        own = dict.fromkeys([v for v in self._variables if v not in changing], self)
         self._variables = list(own)
         changing.update(own)
         self.in_place = alone()
@@ -287,28 +287,29 @@ class Writing:
 
     def _finish(self) -> None:
         """End it: content and versions are the new ones, and calls see them, without an interrupt between."""
+        steps: list[Iterator[object]] = self._contents() if self.made else []
+        if self.owner.kept:
+            changed = self._variables if self.in_place else tuple(self.made)
+            steps.append(map(self.owner.kept.pop, changed, repeat(None)))
+        numbers = [v.version + 1 for v in self._variables]
+        steps.append(map(setattr, self._variables, repeat("version"), numbers))
+        steps.append(map(changing.pop, self._variables, repeat(None)))
+        all_of(chain.from_iterable(steps))
+
+    def _contents(self) -> list[Iterator[object]]:
+        """Return the steps in which what it has made takes effect."""
         rewritten = [v for v in self.made if v in self._targets]
+        targets: list[Any] = [self._targets[v] for v in rewritten]
         new = [v for v in self.made if v not in self._targets]
         arrays = [self.made[v] for v in new]
         moved = [v for v in new if v in self._moved]
-        numbers = [v.version + 1 for v in self._variables]
-        all_of(
-            chain(
-                map(
-                    setitem,
-                    [self._targets[v] for v in rewritten],
-                    repeat(...),
-                    [self.made[v] for v in rewritten],
-                ),
-                map(setattr, new, repeat("_data"), arrays),
-                map(setattr, new, repeat("_view"), [devices.read_only(a) for a in arrays]),
-                map(setattr, moved, repeat("_device"), [self._moved[v] for v in moved]),
-                map(setattr, moved, repeat("grad"), repeat(None)),
-                map(setattr, self._variables, repeat("version"), numbers),
-                map(self.owner.kept.pop, self.made, repeat(None)),
-                map(changing.pop, self._variables, repeat(None)),
-            )
-        )
+        return [
+            map(setitem, targets, repeat(...), [self.made[v] for v in rewritten]),
+            map(setattr, new, repeat("_data"), arrays),
+            map(setattr, new, repeat("_view"), [devices.read_only(a) for a in arrays]),
+            map(setattr, moved, repeat("_device"), [self._moved[v] for v in moved]),
+            map(setattr, moved, repeat("grad"), repeat(None)),
+        ]
 
     def wait(self) -> None:
         """Wait until it is done, or for a short while."""
@@ -328,7 +329,7 @@ def _after_fork() -> None:
         if thread() is not mine:
             _threads.discard(thread)
     keeping.intersection_update({mine})
-    for change in tuple(changing.values()):
+    for change in set(changing.values()):
         if change.owner is not mine:
             change.drop()
 
