@@ -28,8 +28,14 @@ if TYPE_CHECKING:
 # What is not for users: tools that run in processes of their own, commands, the kernels' own classes for
 # devices (tests/cuda), and what tells threads apart.
 NOT_PUBLIC = {"benchmark", "cli", "cli_options", "cuda", "mnist_command", "versions"}
-# Values without anything of their own to keep.
-PLAIN = {"datasets.SubsetWarning", "prechecks.Batches", "training.ExpectedLogs"}
+# Values without anything of their own to keep, and contexts, which live as long as their with statement.
+PLAIN = {
+    "datasets.SubsetWarning",
+    "held.Setting",
+    "held.at_end",
+    "prechecks.Batches",
+    "training.ExpectedLogs",
+}
 NAMESPACES = [
     "fusedlstm",
     *(
