@@ -287,3 +287,18 @@ def test_onnx_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.M
     model = fusedlstm.Sequential([layers.Input((None, 3)), layers.LSTM(2)])
     with pytest.raises(ImportError, match=r"^to_onnx needs onnx: pip install \"fusedlstm\[onnx\]\""):
         fusedlstm.to_onnx(model, tmp_path / "model.onnx")
+
+
+def test_negative_axes(tmp_path: Path) -> None:
+    """The checker's inference of shapes would end the process."""
+    bounds = [numpy_helper.from_array(np.array([k]), name) for k, name in enumerate("se")]
+    ends = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", [-1, 3]), ("y", ["a", "b"]))
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Slice", ["x", "s", "e"], ["y"])], "g", *([e] for e in ends), bounds
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="'x': expected axes of known or named length, got a negative"):
+        fusedlstm.from_onnx(tmp_path / "m.onnx")

@@ -191,8 +191,13 @@ def _check_entry(name: str, entry: Any) -> None:
             raise ValueError(
                 f"expected tensor {name!r:.80} with shape and offsets, found {shape!r:.60}, {offsets!r:.60}"
             )
+    # Products of very many axes take long.
+    if len(shape) > _MOST_AXES:
+        raise ValueError(
+            f"expected a complete safetensors file, found tensor {name!r:.80} of {len(shape)} axes"
+        )
     size = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
-    if len(shape) > _MOST_AXES or len(offsets) != 2 or offsets[1] - offsets[0] != size:
+    if len(offsets) != 2 or offsets[1] - offsets[0] != size:
         raise ValueError(
             f"expected a complete safetensors file, found tensor {name!r:.80} of {size} bytes, "
             f"shape {shape!r:.80}, at {offsets!r:.80}"

@@ -99,6 +99,10 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
     for tensor in _tensors(model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
+    # The checker's inference of shapes ends the process where it cuts a negative axis.
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        if any(axis.dim_value < 0 for axis in value.type.tensor_type.shape.dim):
+            raise ValueError(f"{value.name!r:.80}: expected axes of known or named length, got a negative")
     try:
         onnx.checker.check_model(model, full_check=True)
     except (
@@ -181,10 +185,11 @@ def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> 
     # A link could lead out as well as a name.
     if not location or Path(location).is_absolute() or not file.is_relative_to(inside) or not file.is_file():
         raise ValueError(f"{where}: expected its data in a file of the model's folder, got {location!r}")
-    if tensor.data_type not in DTYPES or min(tensor.dims, default=0) < 0:
+    # Products of very many axes take long, and NumPy's arrays have no more than these.
+    if tensor.data_type not in DTYPES or len(tensor.dims) > 64 or min(tensor.dims, default=0) < 0:
         raise ValueError(
             f"{where}: expected a known element type and shape, got ONNX's type {tensor.data_type} and "
-            f"{tuple(tensor.dims)}"
+            f"{tuple(tensor.dims[:65])}"
         )
     size = math.prod(tensor.dims) * DTYPES[tensor.data_type].itemsize
     try:
