@@ -443,3 +443,19 @@ def test_options_and_masks_are_those_of_keras(
     x[random.random((9, 7)) < 0.4] = 0
     ours = fusedlstm.from_keras(theirs)
     assert np.allclose(ours(x), np.asarray(theirs(x)), atol=1e-5)
+
+
+def test_types_nested_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dtype of such a type takes time and memory by the square of its depth, so that none may be made."""
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    for _ in range(1500):
+        kind = h5py.h5t.vlen_create(kind)
+    with h5py.File(tmp_path / "a.weights.h5", "w", libver="latest") as file:
+        kind.commit(file.id, b"kind")
+        group = file.require_group("layers/dense/vars")
+        for number in range(2):
+            h5py.h5d.create(group.id, str(number).encode(), kind, h5py.h5s.create_simple((1,)))
+    model = fusedlstm.Sequential([fusedlstm.Input((3,)), layers.Dense(1)])
+    monkeypatch.setattr(h5py.Dataset, "dtype", property(lambda _: pytest.fail("a dtype was made")))
+    with pytest.raises(ValueError, match="in float32 or float64, found"):
+        model.load_weights(tmp_path / "a.weights.h5")

@@ -302,3 +302,26 @@ def test_negative_axes(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match="'x': expected axes of known or named length, got a negative"):
         fusedlstm.from_onnx(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("operator", "shape", "attributes"),
+    [("ReduceSum", (1 << 28, 0), {}), ("ReduceMean", (1 << 28, 0), {"axes": [1]})],
+)
+def test_results_of_nothing(
+    operator: str, shape: tuple[int, ...], attributes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Sums over an axis of no elements are as many as its others."""
+    nothing = helper.make_tensor("x", TensorProto.FLOAT, shape, [])
+    constants = [nothing]
+    if operator == "ReduceSum":
+        constants.append(numpy_helper.from_array(np.array([1]), "axes"))
+    node = helper.make_node(operator, [each.name for each in constants], ["y"], keepdims=0, **attributes)
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    model = helper.make_model(
+        helper.make_graph([node], "g", [], [y], constants), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 8
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="max_bytes"):
+        fusedlstm.from_onnx(tmp_path / "m.onnx")

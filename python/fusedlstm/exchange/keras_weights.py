@@ -65,9 +65,10 @@ def stored_numbers(content: bytes) -> int:
         _list(library, file, ["layers"] if "layers" in file else [], "", names, set())
         for name in names:
             stored = file[name]
-            if isinstance(stored, library.Dataset):
-                # A dataset may have any shape and no bytes.
-                total += int(stored.id.get_storage_size()) // max(1, stored.dtype.itemsize)
+            # A dataset may have any shape and no bytes; and a dtype is made of a type that may be nested so
+            # deep that it takes gigabytes.
+            if isinstance(stored, library.Dataset) and (there := int(stored.id.get_storage_size())):
+                total += there // max(1, stored.id.get_type().get_size())
     return total
 
 
@@ -197,7 +198,10 @@ def _list(
 
 def _array(dataset: Any, name: str, shape: tuple[int, ...]) -> Array:
     """Read one dataset, after its shape: a small file can announce an array of any size."""
-    kind = getattr(dataset, "dtype", None)
+    library = _library()
+    # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
+    number = isinstance(dataset, library.Dataset) and dataset.id.get_type().get_class() == library.h5t.FLOAT
+    kind = dataset.dtype if number else None
     if getattr(dataset, "shape", None) != shape or kind not in (np.float32, np.float64):
         found = f"{getattr(dataset, 'shape', 'no array')} of {kind}"
         raise ValueError(f"expected {name} of shape {shape} in float32 or float64, found {found}")

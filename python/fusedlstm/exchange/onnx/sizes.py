@@ -35,6 +35,11 @@ def needed_bytes(operator: str, inputs: Inputs, attributes: dict[str, Any]) -> i
     return _SIZES.get(operator, _like_inputs)(inputs, attributes)
 
 
+def _size(shape: tuple[int, ...]) -> int:
+    """Return the size of an array; results of one without elements may have as many as its other axes."""
+    return math.prod(max(1, length) for length in shape)
+
+
 def _arrays(inputs: Inputs) -> list[Array]:
     return [array for array in inputs if array is not None]
 
@@ -42,7 +47,7 @@ def _arrays(inputs: Inputs) -> list[Array]:
 def _like_inputs(inputs: Inputs, attributes: dict[str, Any]) -> int:
     """Return twice the size of all inputs together, which most results are not larger than."""
     del attributes
-    return 2 * sum(array.nbytes for array in _arrays(inputs))
+    return 2 * sum(_size(array.shape) * array.itemsize for array in _arrays(inputs))
 
 
 def _nothing(inputs: Inputs, attributes: dict[str, Any]) -> int:
@@ -56,7 +61,7 @@ def _broadcast(inputs: Inputs, attributes: dict[str, Any]) -> int:
     arrays = _arrays(inputs)
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     largest: int = max((array.itemsize for array in arrays), default=0)
-    return math.prod(shape) * largest
+    return _size(shape) * largest
 
 
 def _cast(inputs: Inputs, attributes: dict[str, Any]) -> int:
@@ -88,7 +93,7 @@ def _gather(inputs: Inputs, attributes: dict[str, Any]) -> int:
 def _product(inputs: Inputs, attributes: dict[str, Any]) -> int:
     a, b = required(inputs, 2)
     shared = a.shape[0 if attributes.get("transA", 0) and a.ndim == 2 else -1] if a.ndim else 1
-    rows, columns = a.size // max(1, shared), b.size // max(1, shared)
+    rows, columns = _size(a.shape) // max(1, shared), _size(b.shape) // max(1, shared)
     return a.nbytes + b.nbytes + rows * columns * a.itemsize
 
 

@@ -135,20 +135,28 @@ class Value:
         """Follow what takes some indices of one axis, and keeps the axis if there is one index or not."""
         letters = self.axes[axis]
         size, features = self.size(letters), self.features
-        chosen = [index + size if index < 0 else index for index in indices]
+        chosen: Sequence[int] = indices
+        # A file may declare any length: ranges are compared as they are, never listed.
+        if not isinstance(indices, range):
+            chosen = [index + size if index < 0 else index for index in indices]
         value = self
-        if chosen == list(range(size)):
+        if _same(chosen, range(size)):
             pass
-        elif letters == "T" and chosen == list(range(size))[::-1]:
+        elif letters == "T" and _same(chosen, range(size)[::-1]):
             value = replace(self, turned=not self.turned)
-        elif letters == "T" and chosen in ([0], [size - 1]) and self.step is None and self.what == "y":
-            last = (chosen == [size - 1]) != self.turned
+        elif (
+            letters == "T"
+            and list(chosen[:2]) in ([0], [size - 1])
+            and self.step is None
+            and self.what == "y"
+        ):
+            last = (chosen[0] == size - 1) != self.turned
             value = replace(self.without("T"), step="last" if last else "first", turned=False)
         elif letters == "D" and chosen and all(0 <= index < size for index in chosen):
             value = replace(self, parts=tuple(self.parts[index] for index in chosen))
             value = value.without("D") if len(chosen) == 1 else value
-        elif letters == "DF" and chosen in (
-            list(range(part * features, (part + 1) * features)) for part in range(len(self.parts))
+        elif letters == "DF" and any(
+            _same(chosen, range(part * features, (part + 1) * features)) for part in range(len(self.parts))
         ):
             value = replace(self.without("D"), parts=(self.parts[chosen[0] // features],))
         else:
@@ -168,6 +176,12 @@ class Value:
 
     def __str__(self) -> str:
         return f"a tensor with the axes ({', '.join(axis or '1' for axis in self.axes)})"
+
+
+def _same(indices: Sequence[int], all_of: range) -> bool:
+    if isinstance(indices, range):
+        return indices == all_of
+    return len(indices) == len(all_of) and list(indices) == list(all_of)
 
 
 def joined(values: Sequence[Value], axis: int) -> Value:
