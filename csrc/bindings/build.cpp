@@ -1,4 +1,4 @@
-// What was decided when the package was built.
+// The decisions made when the package was built.
 #include <string_view>
 
 #include "build_notes.h"

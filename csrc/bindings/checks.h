@@ -80,7 +80,7 @@ Held contiguous_of_any_shape(const char* name, const py::handle& object, Number 
 Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
                  bool written);
 
-// Of an array that nobody else has yet; that of an argument is Held's.
+// For an array that nobody else has yet; an argument's address is Held's.
 template <class T>
 T* mutable_data(const py::array& array) {
   return static_cast<T*>(const_cast<void*>(array.data()));

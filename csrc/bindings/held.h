@@ -33,7 +33,7 @@ class Held {
   py::object object() const { return array_ ? array_ : py::none(); }
   py::array array() const { return py::reinterpret_borrow<py::array>(array_); }
 
-  // Of a none, the address is null and the size 0.
+  // The address is null and the size 0 where there is no array.
   void* data() const { return data_; }
   Index size() const { return size_; }
   // Axis by axis, for up to three axes; strides in bytes.

@@ -78,7 +78,7 @@ bool has_cpu(const std::string& names) {
   return std::find(parts.begin(), parts.end(), "cpu") != parts.end();
 }
 
-// Where a hierarchy of groups can be read: the group `root` of it is mounted at `folder`.
+// A place to read a hierarchy of groups: its group `root` is mounted at `folder`.
 struct Mount {
   bool second;
   std::string root;

@@ -21,7 +21,7 @@ const ThreadChoice& default_threads();
 // cores, or more.
 void forget_default_threads();
 
-// What FUSEDLSTM_NUM_THREADS says, which is checked by the caller.
+// The number in FUSEDLSTM_NUM_THREADS, which the caller has checked.
 void set_threads_of_environment(int count);
 
 // The parts, for tests.
