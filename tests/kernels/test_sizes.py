@@ -30,7 +30,7 @@ HUGE = (2**40, 2**50, 2**57)
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """4 GiB above what the process holds: with the memory of a large machine some of these calls would run."""
+    """4 GiB above what the process holds: a large machine would run some of these calls, for hours."""
     statm = Path("/proc/self/statm")
     before = resource.getrlimit(resource.RLIMIT_AS)
     if statm.exists():
