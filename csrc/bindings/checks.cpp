@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "strict.h"
 
@@ -18,13 +19,23 @@ std::string expected_shape(std::initializer_list<Dim> shape) {
   return text + ")";
 }
 
-bool aligned_elements(const py::array& array) {
-  const auto size = array.itemsize();
-  if (reinterpret_cast<std::uintptr_t>(array.data()) % static_cast<std::uintptr_t>(size) != 0) return false;
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
-    if (array.strides(i) % size != 0) return false;
-  }
-  return true;
+// A step of few units takes a processor little longer than its checks. So these read the fields of arrays and
+// dtypes, where a call of NumPy would tell the same.
+
+bool aligned_elements(const py::array& array, Number number) {
+  auto bits = reinterpret_cast<std::uintptr_t>(array.data());
+  const py::ssize_t* const strides = array.strides();
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) bits |= static_cast<std::uintptr_t>(strides[i]);
+  return (bits & static_cast<std::uintptr_t>(bytes_of(number) - 1)) == 0;
+}
+
+// The number type of an array whose dtype is NumPy's own for it, or none.
+std::optional<Number> usual_number(const py::array& array) {
+  const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
+  if (dtype->byteorder != '=') return std::nullopt;
+  if (dtype->type_num == py::detail::npy_api::NPY_FLOAT_) return Number::f32;
+  if (dtype->type_num == py::detail::npy_api::NPY_DOUBLE_) return Number::f64;
+  return std::nullopt;
 }
 
 // `expected` is how the array would have to lie to be read where it is.
@@ -50,7 +61,7 @@ std::string type_name(const py::handle& object) {
   return name;
 }
 
-std::string shape_text(const std::vector<py::ssize_t>& shape) {
+std::string shape_text(std::span<const py::ssize_t> shape) {
   std::string text = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) {
     text += std::to_string(shape[i]);
@@ -59,22 +70,31 @@ std::string shape_text(const std::vector<py::ssize_t>& shape) {
   return text + ")";
 }
 
-std::string shape_text(const py::array& array) {
-  return shape_text({array.shape(), array.shape() + array.ndim()});
+std::string shape_text(const py::array& array) { return shape_text(shape_of(array)); }
+
+py::array small_array(const py::dtype& dtype, std::span<const py::ssize_t> shape) {
+  const auto& numpy = py::detail::npy_api::get();
+  // NumPy takes the reference to the dtype. pybind11's constructor would make two vectors on the way.
+  PyObject* const array = numpy.PyArray_NewFromDescr_(
+      numpy.PyArray_Type_, dtype.inc_ref().ptr(), static_cast<int>(shape.size()),
+      reinterpret_cast<const Py_intptr_t*>(shape.data()), nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(array);
 }
 
 Number number_type(const char* name, const py::handle& object) {
   const char* expected = "a NumPy array of float32 or float64";
-  if (!py::isinstance<py::array>(object)) raise_type(name, expected, type_name(object));
-  // A subclass may mean more than its numbers; one that does has masks.
-  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_ &&
-      py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
-    raise_type(name, expected, type_name(object) + ", whose mask kernels would not see");
+  if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
+    if (!py::isinstance<py::array>(object)) raise_type(name, expected, type_name(object));
+    // A subclass may mean more than its numbers; one that does has masks.
+    if (py::isinstance(object, py::module_::import("numpy.ma").attr("MaskedArray"))) {
+      raise_type(name, expected, type_name(object) + ", whose mask kernels would not see");
+    }
   }
-  const py::dtype dtype = py::reinterpret_borrow<py::array>(object).dtype();
-  if (dtype.is(py::dtype::of<float>())) return Number::f32;
-  if (dtype.is(py::dtype::of<double>())) return Number::f64;
-  // Equal but separate dtype objects are rare; the comparison costs more than the identity.
+  const auto array = py::reinterpret_borrow<py::array>(object);
+  if (const auto number = usual_number(array)) return *number;
+  // Others may be equal to them, as long double is to double where both have 64 bits.
+  const py::dtype dtype = array.dtype();
   if (dtype.equal(py::dtype::of<float>())) return Number::f32;
   if (dtype.equal(py::dtype::of<double>())) return Number::f64;
   raise_type(name, expected, "an array of " + py::cast<std::string>(py::str(dtype)));
@@ -92,12 +112,12 @@ py::array of_number(const char* name, const py::handle& object, Number number) {
 
 constexpr const char* direct_layout = "an aligned C-contiguous array";
 
-bool direct(const py::array& array) {
-  return (array.flags() & py::array::c_style) != 0 && aligned_elements(array);
+bool direct(const py::array& array, Number number) {
+  return (array.flags() & py::array::c_style) != 0 && aligned_elements(array, number);
 }
 
-void check_direct(const char* name, const py::array& array, bool written) {
-  if (!direct(array)) raise_value(name, direct_layout, "one of another layout");
+void check_direct(const char* name, const py::array& array, Number number, bool written) {
+  if (!direct(array, number)) raise_value(name, direct_layout, "one of another layout");
   if (written && !array.writeable()) raise_value(name, "a writable array", "a read-only one");
 }
 
@@ -120,15 +140,15 @@ Held readable(const char* name, const py::handle& object, Number number, std::in
               Pin pin) {
   py::array array = checked(name, object, number, shape);
   const py::ssize_t last = array.ndim() - 1;
-  const bool rows = array.strides(last) == array.itemsize() || array.shape(last) <= 1 || array.size() == 0;
-  if (rows && aligned_elements(array)) return Held(array, pin);
+  const bool rows = array.strides(last) == bytes_of(number) || array.shape(last) <= 1 || array.size() == 0;
+  if (rows && aligned_elements(array, number)) return Held(array, pin);
   return Held(c_order_copy(name, array, "an aligned array whose last dimension is contiguous"));
 }
 
 Held contiguous(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
                 Pin pin) {
   py::array array = checked(name, object, number, shape);
-  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout), pin);
+  return Held(direct(array, number) ? array : c_order_copy(name, array, direct_layout), pin);
 }
 
 Held optional_contiguous(const char* name, const py::handle& object, Number number,
@@ -139,13 +159,13 @@ Held optional_contiguous(const char* name, const py::handle& object, Number numb
 Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
               Pin pin) {
   py::array array = checked(name, object, number, shape);
-  check_direct(name, array, true);
+  check_direct(name, array, number, true);
   return Held(array, pin);
 }
 
 Held contiguous_of_any_shape(const char* name, const py::handle& object, Number number) {
   py::array array = of_number(name, object, number);
-  return Held(direct(array) ? array : c_order_copy(name, array, direct_layout));
+  return Held(direct(array, number) ? array : c_order_copy(name, array, direct_layout));
 }
 
 Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
@@ -154,7 +174,7 @@ Held direct_like(const char* name, const py::handle& object, Number number, cons
   if (!std::equal(array.shape(), array.shape() + array.ndim(), like.shape(), like.shape() + like.ndim())) {
     raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
   }
-  check_direct(name, array, written);
+  check_direct(name, array, number, written);
   return Held(array);
 }
 

@@ -4,9 +4,10 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "../cpu/buffer.h"
@@ -45,7 +46,10 @@ struct Dim {
   Index length = -1;
 };
 
-std::string shape_text(const std::vector<py::ssize_t>& shape);
+inline std::span<const py::ssize_t> shape_of(const py::array& array) {
+  return {array.shape(), static_cast<std::size_t>(array.ndim())};
+}
+std::string shape_text(std::span<const py::ssize_t> shape);
 std::string shape_text(const py::array& array);
 std::string type_name(const py::handle& object);
 
@@ -90,13 +94,17 @@ T* mutable_data(const py::array& array) {
 // system for each, which a call of a few milliseconds notices.
 inline constexpr Index large_array_bytes = Index{1} << 16;
 
+// Uninitialised, in C order. NumPy names the shape where it has no memory for it.
+py::array small_array(const py::dtype& dtype, std::span<const py::ssize_t> shape);
+
 template <class T>
-py::array new_array(std::vector<py::ssize_t> shape) {
+py::array new_array(std::span<const py::ssize_t> shape) {
   CheckedSize bytes = Index{sizeof(T)};
   for (const py::ssize_t length : shape) bytes = bytes * length;
-  if (!bytes.fits()) raise_value("x", "sizes of a result that fits 64 bits", "those of " + shape_text(shape));
-  // NumPy names the shape where it has no memory for it.
-  if (bytes.value() < large_array_bytes) return py::array_t<T>(std::move(shape));
+  if (!bytes.fits()) {
+    raise_value("x", "sizes of a result that fits 64 bits", "those of " + shape_text(shape));
+  }
+  if (bytes.value() < large_array_bytes) return small_array(py::dtype::of<T>(), shape);
   std::unique_ptr<Buffer<T>> memory;
   try {
     memory = std::make_unique<Buffer<T>>(bytes.value() / Index{sizeof(T)});
@@ -106,7 +114,12 @@ py::array new_array(std::vector<py::ssize_t> shape) {
   T* data = memory->data();
   const py::capsule owner(memory.get(), [](void* buffer) { delete static_cast<Buffer<T>*>(buffer); });
   static_cast<void>(memory.release());
-  return py::array_t<T>(std::move(shape), data, owner);
+  return py::array_t<T>(std::vector<py::ssize_t>(shape.begin(), shape.end()), data, owner);
+}
+
+template <class T>
+py::array new_array(std::initializer_list<py::ssize_t> shape) {
+  return new_array<T>(std::span(shape.begin(), shape.size()));
 }
 
 // Calls body with a value-initialised T of the number type.

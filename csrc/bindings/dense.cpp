@@ -51,8 +51,8 @@ py::tuple dense_backward(const py::object& x, const py::object& kernel, const py
     return with_number(number, [&](auto zero) {
       using T = decltype(zero);
       py::array dkernel = new_array<T>({K, N});
-      const Held dx = need_dx ? Held(new_array<T>({M, K})) : Held();
-      const Held dbias = use_bias ? Held(new_array<T>({N})) : Held();
+      const Held dx = need_dx ? Held::made_here(new_array<T>({M, K})) : Held();
+      const Held dbias = use_bias ? Held::made_here(new_array<T>({N})) : Held();
       T* dx_out = mutable_data<T>(dx);
       T* dbias_out = mutable_data<T>(dbias);
       T* dkernel_out = mutable_data<T>(dkernel);

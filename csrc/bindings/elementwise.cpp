@@ -98,12 +98,11 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
   if (given.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
   if (share_steps && given.ndim() != 3)
     raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
-  const Held target =
-      !out_or_none.is_none()
-          ? direct_like("out", out_or_none, number, given, true)
-          : with_number(number, [&](auto zero) {
-              return Held(new_array<decltype(zero)>({given.shape(), given.shape() + given.ndim()}));
-            });
+  const Held target = !out_or_none.is_none()
+                          ? direct_like("out", out_or_none, number, given, true)
+                          : with_number(number, [&](auto zero) {
+                              return Held::made_here(new_array<decltype(zero)>(shape_of(given)));
+                            });
   if (target.data() != input.data() &&
       overlap(piece_of(target, bytes_of(number)), piece_of(input, bytes_of(number)))) {
     raise_value("out", "x itself or an array apart from it", "one that overlaps x");

@@ -1,7 +1,5 @@
 #include "held.h"
 
-#include <algorithm>
-
 namespace fusedlstm::bindings {
 namespace {
 
@@ -15,18 +13,24 @@ PyObject* owner_of(const py::array& array) {
   return object;
 }
 
-bool has_other_threads() {
-  PyThreadState* const first = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
-  return first == nullptr || PyThreadState_Next(first) != nullptr;
-}
-
 }  // namespace
 
-Held::Held(py::array array, Pin pin) : data_(const_cast<void*>(array.data())), size_(array.size()) {
-  const std::size_t count = std::min(axes, static_cast<std::size_t>(array.ndim()));
-  std::copy_n(array.shape(), count, shape_.begin());
-  std::copy_n(array.strides(), count, strides_.begin());
-  PyObject* const owner = pin == Pin::always || has_other_threads() ? owner_of(array) : nullptr;
+Pin pin_beside_threads() {
+  PyThreadState* const first = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+  const bool alone = first != nullptr && PyThreadState_Next(first) == nullptr;
+  return alone ? Pin::never : Pin::always;
+}
+
+Held::Held(py::array array, Pin pin) : data_(const_cast<void*>(array.data())), size_(1) {
+  const auto count = static_cast<std::size_t>(array.ndim());
+  for (std::size_t axis = 0; axis < count; ++axis) {
+    const Index length = array.shape()[axis];
+    size_ *= length;
+    if (axis >= axes) continue;
+    shape_[axis] = length;
+    strides_[axis] = array.strides()[axis];
+  }
+  PyObject* const owner = pin == Pin::always ? owner_of(array) : nullptr;
   if (owner != nullptr) {
     pin_ = py::reinterpret_steal<py::object>(PyWeakref_NewRef(owner, nullptr));
     if (!pin_) throw py::error_already_set();

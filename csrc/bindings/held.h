@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 
 #include <array>
+#include <utility>
 
 #include "../lstm.h"
 
@@ -19,14 +20,17 @@ namespace py = pybind11;
 //   ValueError, with refcheck=False too.
 // Numbers may still be written to by others; kernels then read some of the old ones and some of the new.
 //
-// The weak reference costs 30 nanoseconds an array, which a step of few units notices. A call that keeps none
-// of its arrays needs none where its thread is the only one that runs Python.
-enum class Pin { always, beside_threads };
+// The weak reference costs 30 nanoseconds an array, which a step of few units notices. Arrays that the call
+// itself has just made need none; nor do those of others, if the call keeps none of them and its thread is
+// the only one that runs Python.
+enum class Pin { always, never };
+Pin pin_beside_threads();
 
 class Held {
  public:
   Held() = default;
   explicit Held(py::array array, Pin pin = Pin::always);
+  static Held made_here(py::array array) { return Held(std::move(array), Pin::never); }
 
   explicit operator bool() const { return static_cast<bool>(array_); }
   // The array itself, or None.

@@ -73,7 +73,7 @@ py::tuple layer_norm_backward(const py::object& x, const py::object& gamma, cons
   const Held gradient = contiguous("dy", dy, call.number, {{"M", call.rows()}, {"N", call.features()}});
   return with_number(call.number, [&](auto zero) {
     using T = decltype(zero);
-    const Held dx = need_dx ? Held(new_array<T>({call.rows(), call.features()})) : Held();
+    const Held dx = need_dx ? Held::made_here(new_array<T>({call.rows(), call.features()})) : Held();
     py::array dgamma = new_array<T>({call.features()});
     py::array dbeta = new_array<T>({call.features()});
     LayerNormProblem<T> p = call.problem<T>();

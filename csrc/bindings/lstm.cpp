@@ -164,14 +164,14 @@ py::tuple backward(Tape& tape, const Held& dy, const Held& dh, const Held& dc, b
   const Index outputs = B * R;
   py::array dh0 = new_array<T>({B, R});
   py::array dc0 = new_array<T>({B, H});
-  const Held dx = need_dx ? Held(new_array<T>({B, n.steps, n.inputs})) : Held();
+  const Held dx = need_dx ? Held::made_here(new_array<T>({B, n.steps, n.inputs})) : Held();
 
   const TapeShare<T> memory = std::get<TapeShare<T>>(tape.memory);
   BackwardProblem<T> p{};
   // A gradient of weights, where it is wanted and `has` says that there are such weights.
-  const auto make = [&](bool has, std::vector<py::ssize_t> shape, T*& data) -> py::object {
+  const auto make = [&](bool has, std::initializer_list<py::ssize_t> shape, T*& data) -> py::object {
     if (!need_dweights || !has) return py::none();
-    py::array array = new_array<T>(std::move(shape));
+    py::array array = new_array<T>(shape);
     data = mutable_data<T>(array);
     return array;
   };
@@ -342,7 +342,7 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
                     const py::object& options, const py::object& out) {
   check_kernels();
   const Number number = weights.number();
-  constexpr Pin pin = Pin::beside_threads;
+  const Pin pin = pin_beside_threads();
   const Held input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}}, pin);
   const Index B = input.shape(0);
   const Index H = weights.units();
@@ -369,8 +369,8 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
     return with_number(number, [&](auto zero) {
       using T = decltype(zero);
       if (!h_new) {
-        h_new = Held(new_array<T>({B, R.length}), pin);
-        c_new = Held(new_array<T>({B, H}), pin);
+        h_new = Held::made_here(new_array<T>({B, R.length}));
+        c_new = Held::made_here(new_array<T>({B, H}));
         pair = py::make_tuple(h_new.object(), c_new.object());
       }
       step<T>(weights, input, h_in, c_in, given, h_new, c_new);

@@ -187,9 +187,9 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
   py::array drecurrent = new_array<T>({H, 4 * H});
   py::array dh0 = new_array<T>({n.batch, H});
   py::array dc0 = new_array<T>({n.batch, H});
-  const Held dx = need_dx ? Held(new_array<T>({n.batch, n.steps, n.inputs})) : Held();
-  const Held dbias = tape.use_bias ? Held(new_array<T>({4 * H})) : Held();
-  const Held dpeepholes = tape.options.has_peepholes() ? Held(new_array<T>({3, H})) : Held();
+  const Held dx = need_dx ? Held::made_here(new_array<T>({n.batch, n.steps, n.inputs})) : Held();
+  const Held dbias = tape.use_bias ? Held::made_here(new_array<T>({4 * H})) : Held();
+  const Held dpeepholes = tape.options.has_peepholes() ? Held::made_here(new_array<T>({3, H})) : Held();
 
   const TangentProblem<T>& along = tangents.p;
   const ForwardProblem<T>& primal = along.primal;
