@@ -22,7 +22,7 @@ class Faces:
     def __init__(self, face: str, threads: int, dtype: str) -> None:
         ops.set_num_threads(threads)
         fusedlstm.config.set_floatx(dtype)
-        self.face, self.threads = face, threads
+        self.face, self.threads, self.dtype = face, threads, dtype
 
     def version(self) -> str:
         """Return version and instruction set."""
@@ -46,9 +46,9 @@ class Faces:
             stream = model.stream(workload.B)
 
             def check() -> dict[str, Array]:
-                [state] = stream.states
-                state[0][...], state[1][...] = arrays["h0"], arrays["c0"]
-                return {"h": np.array(stream.step(x)), "c": np.array(state[1])}
+                stream.states = [(arrays["h0"], arrays["c0"])]
+                h = np.array(stream.step(x))
+                return {"h": h, "c": stream.states[0][1]}
 
             return Job(lambda: stream.step(x), check)
 
@@ -67,7 +67,7 @@ class Faces:
         from fusedlstm.torch import LSTM
 
         torch.set_num_threads(self.threads)
-        lstm = LSTM(workload.I, workload.H, batch_first=True).eval()
+        lstm = LSTM(workload.I, workload.H, batch_first=True, dtype=getattr(torch, self.dtype)).eval()
         kernel, recurrent_kernel, bias = weights
         values = (kernel.T, recurrent_kernel.T, bias, np.zeros_like(bias))
         with torch.no_grad():
