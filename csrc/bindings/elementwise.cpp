@@ -6,7 +6,8 @@
 #include <limits>
 #include <tuple>
 
-#include "../cpu/dense.h"
+#include "../cpu/dispatch.h"
+#include "../cpu/parallel.h"
 #include "checks.h"
 #include "gil.h"
 #include "module.h"

@@ -1,7 +1,8 @@
 // Layer normalization of the rows of NumPy arrays.
+#include "../cpu/layer_norm.h"
+
 #include <cmath>
 
-#include "../cpu/dense.h"
 #include "checks.h"
 #include "gil.h"
 #include "module.h"

@@ -3,7 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
-#include "../cpu/lstm.h"
+#include "../cpu/kernel_run.h"
 
 namespace fusedlstm::bindings {
 

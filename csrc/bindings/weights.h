@@ -4,7 +4,7 @@
 #include <memory>
 #include <variant>
 
-#include "../cpu/lstm.h"
+#include "../cpu/panels.h"
 #include "checks.h"
 
 namespace fusedlstm::bindings {

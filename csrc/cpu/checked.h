@@ -1,7 +1,7 @@
 // Sizes that notice when 64 bits do not hold what they are multiplied to.
 #pragma once
 
-#include "../lstm.h"
+#include "problem.h"
 
 namespace fusedlstm {
 

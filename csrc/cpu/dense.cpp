@@ -1,6 +1,16 @@
 #include "dense.h"
 
+#include <algorithm>
+
+#include "buffer.h"
+
 namespace fusedlstm {
+namespace {
+
+// Operations below which one thread is faster.
+constexpr Index dense_grain = 400'000;
+
+}  // namespace
 
 template <class T>
 KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x,

@@ -1,36 +1,33 @@
 #include "dispatch.h"
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <stdexcept>
 
 #include "cores.h"
+#include "instruction_sets.h"
 #include "team.h"
 
 namespace fusedlstm {
 
-// What kernels.cpp leaves of each instruction set that this library is built with.
-#define FUSEDLSTM_SET(isa)                                                           \
-  namespace isa {                                                                    \
-  template <class T>                                                                 \
-  const Kernels<T>& kernels();                                                       \
-  template <>                                                                        \
-  const Kernels<float>& kernels();                                                   \
-  template <>                                                                        \
-  const Kernels<double>& kernels();                                                  \
-  inline const KernelSet& kernel_set() {                                             \
-    static const KernelSet set{#isa, isa::kernels<float>(), isa::kernels<double>()}; \
-    return set;                                                                      \
-  }                                                                                  \
+// Each set's kernels.cpp defines these two.
+#define FUSEDLSTM_DECLARE(isa, usable) \
+  namespace isa {                      \
+  template <class T>                   \
+  const Kernels<T>& kernels();         \
+  template <>                          \
+  const Kernels<float>& kernels();     \
+  template <>                          \
+  const Kernels<double>& kernels();    \
   }
-FUSEDLSTM_SET(avx512)
-FUSEDLSTM_SET(avx2)
-FUSEDLSTM_SET(neon)
-FUSEDLSTM_SET(scalar)
-#undef FUSEDLSTM_SET
+FUSEDLSTM_SETS(FUSEDLSTM_DECLARE)
+#undef FUSEDLSTM_DECLARE
 
 namespace {
+
+constexpr std::string_view scalar = "scalar";  // runs everywhere
 
 // The sets that FUSEDLSTM_DISABLE names, with commas between; a name of another processor's set is no
 // mistake.
@@ -40,8 +37,16 @@ std::vector<std::string_view> disabled_sets() {
   std::string_view rest(text != nullptr ? text : "");
   while (!rest.empty()) {
     const std::string_view name = rest.substr(0, rest.find(','));
-    if (name != "avx512" && name != "avx2" && name != "neon") {
-      throw std::invalid_argument("FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, got '" +
+    std::string choices;
+    bool known = false;
+    for (const std::string_view choice : {FUSEDLSTM_SET_NAMES}) {
+      if (choice == scalar) continue;
+      choices += choices.empty() ? "" : ", ";
+      choices += choice;
+      known = known || choice == name;
+    }
+    if (!known) {
+      throw std::invalid_argument("FUSEDLSTM_DISABLE: expected names among " + choices + ", got '" +
                                   std::string(name) + "'");
     }
     names.push_back(name);
@@ -52,23 +57,18 @@ std::vector<std::string_view> disabled_sets() {
 
 // The processor and the operating system: GCC's and Clang's run-time check covers both.
 std::vector<const KernelSet*> usable_sets() {
+  const std::vector<std::string_view> disabled = disabled_sets();
   std::vector<const KernelSet*> sets;
-#if defined(FUSEDLSTM_HAS_AVX512)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    sets.push_back(&avx512::kernel_set());
+  const auto add = [&](const KernelSet& set) {
+    if (std::find(disabled.begin(), disabled.end(), set.name) == disabled.end()) sets.push_back(&set);
+  };
+#define FUSEDLSTM_ADD(isa, usable)                                                   \
+  if (usable) {                                                                      \
+    static const KernelSet set{#isa, isa::kernels<float>(), isa::kernels<double>()}; \
+    add(set);                                                                        \
   }
-#endif
-#if defined(FUSEDLSTM_HAS_AVX2)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2::kernel_set());
-#endif
-#if defined(FUSEDLSTM_HAS_NEON)
-  sets.push_back(&neon::kernel_set());
-#endif
-  for (const std::string_view name : disabled_sets()) {
-    std::erase_if(sets, [&](const KernelSet* set) { return name == set->name; });
-  }
-  sets.push_back(&scalar::kernel_set());
+  FUSEDLSTM_SETS(FUSEDLSTM_ADD)
+#undef FUSEDLSTM_ADD
   return sets;
 }
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "dense.h"
+#include "dispatch.h"
+#include "parallel.h"
 
 namespace fusedlstm {
 

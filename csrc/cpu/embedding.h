@@ -1,7 +1,8 @@
 // Rows of a table by their numbers, and the sums that come back to them, on the team.
 #pragma once
 
-#include "lstm.h"
+#include "../lstm.h"
+#include "kernel_run.h"
 
 namespace fusedlstm {
 

@@ -1,8 +1,9 @@
 // What one instruction set offers: a table of plain functions, each the work of one thread.
 #pragma once
 
-#include "../second_order.h"
-#include "../updates.h"
+#include "../math/updates.h"
+#include "problem.h"
+#include "second_order_problem.h"
 #include "team.h"
 
 namespace fusedlstm {

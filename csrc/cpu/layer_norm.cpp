@@ -1,4 +1,9 @@
-#include "dense.h"
+#include "layer_norm.h"
+
+#include <algorithm>
+
+#include "buffer.h"
+#include "parallel.h"
 
 namespace fusedlstm {
 namespace {

@@ -1,97 +1,10 @@
-// The LSTM on the CPU as the bindings call it: packed weights, and one call for a whole sequence, which
-// plans, allocates scratch and runs the team. Nothing here throws once work has begun.
+// Calls of the LSTM for whole sequences, which plan, allocate scratch and run the team. Nothing here throws
+// once work has begun.
 #pragma once
 
-#include <atomic>
-#include <memory>
-
-#include "buffer.h"
-#include "dispatch.h"
+#include "panels.h"
 
 namespace fusedlstm {
-
-// How weights are kept: as they are, or, for inference in float32, in fewer bits.
-enum class Storage { full, bfloat16, int8 };
-
-// What ran, for last_kernel().
-struct KernelRun {
-  const char* operation = nullptr;
-  const char* instruction_set = nullptr;
-  bool is_double = false;
-  int threads = 1;
-  bool units_split = false;  // else the batch is
-  Storage storage = Storage::full;
-  bool options = false;  // the cell has some
-  bool projection = false;
-  bool layer_norm = false;
-};
-
-// An immutable copy of one layer's weights in the panels of one instruction set. A tape keeps the copy that
-// its forward pass used, so that later updates cannot disturb the backward pass.
-template <class T>
-class LstmPanels {
- public:
-  // kernel (inputs, 4 units), recurrent_kernel (outputs, 4 units) and projection (units, outputs) with rows
-  // `stride` apart; bias and projection may be null.
-  struct Source {
-    const T* kernel;
-    Index kernel_stride;
-    const T* recurrent_kernel;
-    Index recurrent_stride;
-    const T* bias;
-    const T* projection;
-    Index projection_stride;
-  };
-  LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
-             const KernelSet& set = fusedlstm::kernels());
-  ~LstmPanels();
-  LstmPanels(const LstmPanels&) = delete;
-  LstmPanels& operator=(const LstmPanels&) = delete;
-
-  Index inputs() const { return inputs_; }
-  Index units() const { return units_; }
-  Index outputs() const { return outputs_; }  // of h
-  bool projects() const { return projects_; }
-  Index width() const { return kernels().width; }  // units of a gate panel
-  Index gate_panels() const { return (units_ + width() - 1) / width(); }
-  Storage storage() const { return storage_; }
-  const KernelSet& set() const { return *set_; }
-
-  // The forward kernel for weights as they are stored here.
-  void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
-               Worker& worker) const;
-
-  // The panels of full storage.
-  GatePanels<T> gates() const;
-
-  // For backward; made by the team when first asked for. Only of full storage.
-  TransposedPanels<T> transposed(TeamLease& team) const;
-
-  // The weights that the kernels see, rounded as they are stored, as kernel, recurrent_kernel and projection,
-  // where there is one, in C order.
-  void unpack(T* kernel, T* recurrent_kernel, T* projection) const;
-
-  // The bias, or the factors of int8 weights, one number for each column of that matrix in C order.
-  enum class PerColumn { bias, input_scale, recurrent_scale, projection_scale };
-  void unpack(PerColumn which, T* columns) const;
-
- private:
-  const Kernels<T>& kernels() const { return set_->of<T>(); }
-  Index columns() const { return 4 * kernels().width; }
-  Index projection_panels() const { return projects_ ? (outputs_ + columns() - 1) / columns() : 0; }
-  template <class W>
-  GatePanels<T, W> view() const;
-
-  const KernelSet* set_;
-  Index inputs_;
-  Index units_;
-  Index outputs_;
-  bool projects_;
-  Storage storage_;
-  Buffer<char> weights_;  // input panels, recurrent panels, projection panels
-  Buffer<T> columns_;     // bias, then the factors of int8 weights
-  mutable std::atomic<T*> transposed_{nullptr};
-};
 
 // Fills in dropped_h0 and runs the problem.
 template <class T>

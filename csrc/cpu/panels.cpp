@@ -1,7 +1,8 @@
+#include "panels.h"
+
 #include <algorithm>
 
-#include "dense.h"
-#include "lstm.h"
+#include "parallel.h"
 #include "plan.h"
 
 namespace fusedlstm {

@@ -3,7 +3,6 @@
 
 #include <memory>
 
-#include "../second_order.h"
 #include "lstm.h"
 
 namespace fusedlstm {

@@ -1,6 +1,6 @@
 #include <type_traits>
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "cell.h"
 #include "cell_maker.cuh"
 #include "number.cuh"

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "number.cuh"
 #include "sequence.h"
 

@@ -1,4 +1,4 @@
-#include "../hash.h"
+#include "../math/hash.h"
 #include "elementwise.h"
 #include "number_types.cuh"
 #include "rows.cuh"

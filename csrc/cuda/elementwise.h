@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "../lstm.h"
-#include "../updates.h"
+#include "../math/updates.h"
 #include "stream.h"
 
 namespace fusedlstm::cuda {

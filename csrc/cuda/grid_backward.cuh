@@ -1,7 +1,7 @@
 // The backward kernel of grid_sequence.h.
 #pragma once
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "cell_maker.cuh"
 #include "grid_items.cuh"
 #include "product.cuh"

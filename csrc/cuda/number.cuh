@@ -1,5 +1,5 @@
-// The number type that the equations of cell.h are given on the device: the operations of cpu/vec.h and
-// cpu/vec_math.h at width 1, on CUDA's own functions.
+// The number type that the equations of cell.h are given on the device: the operations of
+// cpu/isa/vec.h and cpu/isa/vec_math.h at width 1, on CUDA's own functions.
 //
 // Errors, in units in the last place, follow from those that CUDA documents for its functions (CUDA Math API,
 // "Floating-Point Standard Compliance"; without --use_fast_math), where division is exact to half a unit:

@@ -2,7 +2,7 @@
 // a barrier of the blocks everybody adds the parts. They are added in one order, whatever the layout.
 #pragma once
 
-#include "../layer_norm.h"
+#include "../math/layer_norm.h"
 #include "number.cuh"
 #include "storage.cuh"
 

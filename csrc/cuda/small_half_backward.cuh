@@ -2,7 +2,7 @@
 // gradients of all gates.
 #pragma once
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "small_half.cuh"
 #include "zoneout.cuh"
 

@@ -1,7 +1,7 @@
 // The forward kernel of small_half_sequence.h. A warp has the columns of all four gates of its units.
 #pragma once
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "small_half.cuh"
 #include "zoneout.cuh"
 

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "cell_maker.cuh"
 #include "number.cuh"
 #include "pack.cuh"

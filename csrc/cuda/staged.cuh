@@ -1,7 +1,7 @@
 // What the staged kernels share: their items, products and what waits between stages.
 #pragma once
 
-#include "../cell.h"
+#include "../math/cell.h"
 #include "cell_maker.cuh"
 #include "grid_items.cuh"
 #include "product.cuh"

@@ -1,4 +1,4 @@
-#include "../updates.h"
+#include "../math/updates.h"
 #include "elementwise.h"
 #include "number.cuh"
 #include "rows.cuh"

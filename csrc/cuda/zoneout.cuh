@@ -2,7 +2,7 @@
 // none.
 #pragma once
 
-#include "../zoneout.h"
+#include "../math/zoneout.h"
 #include "cell_maker.cuh"
 
 namespace fusedlstm::cuda {

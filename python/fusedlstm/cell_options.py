@@ -12,7 +12,7 @@ from fusedlstm.dispatch import is_array
 
 __all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
 
-# The kernels' numbers of activations (csrc/activation.h), and the parameters that their names stand for.
+# The kernels' numbers of activations (csrc/math/activation.h), and the parameters that their names stand for.
 ACTIVATIONS: dict[str, tuple[int, float, float]] = {
     "tanh": (0, 0.0, 0.0),
     "sigmoid": (1, 0.0, 0.0),

@@ -9,7 +9,7 @@ from fusedlstm import ops
 
 from .problems import REDUCED, Array, Number, assert_same_bits
 
-# Stated next to the functions in csrc/cpu/vec_math.h.
+# Stated next to the functions in csrc/cpu/isa/vec_math.h.
 SIGMOID_ULP = 2.5
 TANH_ULP = 3.0
 

@@ -1,12 +1,12 @@
 // The sequence, forward: one thread's share.
 #pragma once
 
-#include "../cell.h"
+#include "../../math/cell.h"
+#include "../kernels.h"
 #include "denormals.h"
 #include "gemm.h"
 #include "hidden.h"
 #include "integer.h"
-#include "kernels.h"
 #include "projection.h"
 #include "vec_math.h"
 

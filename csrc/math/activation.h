@@ -1,11 +1,11 @@
 // The activations that a cell may have instead of sigmoid and tanh, on any number type `V` with the
-// operations of cpu/vec.h and cpu/vec_math.h, or of cuda/number.cuh. Slopes and what follows them are
+// operations of cpu/isa/vec.h and cpu/isa/vec_math.h, or of cuda/number.cuh. Slopes and what follows them are
 // functions of the activation's value, so that nothing but values needs to be kept for backward.
 #pragma once
 
 #include <cstdint>
 
-#include "inline.h"
+#include "../inline.h"
 
 namespace fusedlstm {
 

@@ -1,10 +1,10 @@
 // LSTMP (Sak, Senior and Beaufays 2014): h = m projection, where m = o tanh(c). A step is two products then.
 #pragma once
 
+#include "../kernels.h"
 #include "gemm.h"
 #include "hidden.h"
 #include "integer.h"
-#include "kernels.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 

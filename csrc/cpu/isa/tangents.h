@@ -2,7 +2,7 @@
 // of second_order.h as the epilogue of their tiles.
 #pragma once
 
-#include "../second_order.h"
+#include "../../math/second_order.h"
 #include "backward.h"
 #include "forward.h"
 

@@ -2,8 +2,8 @@
 // value, forward and backward, and which draws belong to a batch row and step.
 #pragma once
 
+#include "../lstm.h"
 #include "hash.h"
-#include "lstm.h"
 
 namespace fusedlstm {
 

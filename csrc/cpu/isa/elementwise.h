@@ -1,11 +1,11 @@
 // Kernels that touch each element once: the cell alone, dense layers' product, dropout, optimizers.
 #pragma once
 
-#include "../cell.h"
+#include "../../math/cell.h"
+#include "../kernels.h"
 #include "denormals.h"
 #include "gemm.h"
 #include "hash.h"
-#include "kernels.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {

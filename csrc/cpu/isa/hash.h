@@ -1,7 +1,7 @@
 // hash.h's words in the compiler's own vectors.
 #pragma once
 
-#include "../hash.h"
+#include "../../math/hash.h"
 #include "vec.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {

@@ -9,8 +9,8 @@
 // z, and another c on its way to h.
 #pragma once
 
-#include "inline.h"
-#include "lstm.h"
+#include "../inline.h"
+#include "../lstm.h"
 
 namespace fusedlstm {
 

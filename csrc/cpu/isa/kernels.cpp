@@ -1,6 +1,6 @@
-// Compiled once per instruction set and type of numbers, by add_isa() in CMakeLists.txt. Only this file's
+// Compiled once per instruction set and type of numbers, by instruction_set() in sets.cmake. Only this file's
 // table leaves it.
-#include "kernels.h"
+#include "../kernels.h"
 
 #include "backward.h"
 #include "elementwise.h"

@@ -2,7 +2,7 @@
 // back.
 #pragma once
 
-#include "kernels.h"
+#include "../kernels.h"
 #include "zoneout.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {

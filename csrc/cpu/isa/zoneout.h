@@ -1,7 +1,7 @@
 // Zoneout in the cell's epilogue, of a vector of units.
 #pragma once
 
-#include "../zoneout.h"
+#include "../../math/zoneout.h"
 #include "hash.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {

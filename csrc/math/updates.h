@@ -7,7 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "inline.h"
+#include "../inline.h"
 
 namespace fusedlstm {
 

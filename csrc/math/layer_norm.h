@@ -8,7 +8,7 @@
 //   dn = gamma dy      dx = r (dn - mean(dn) - n mean(n dn))      dgamma = sum n dy      dbeta = sum dy
 #pragma once
 
-#include "lstm.h"
+#include "../lstm.h"
 
 namespace fusedlstm {
 

@@ -1,9 +1,9 @@
 // Weight gradients: sums over all rows and steps of features^T gate gradients.
 #pragma once
 
+#include "../kernels.h"
 #include "denormals.h"
 #include "gemm.h"
-#include "kernels.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 

@@ -27,10 +27,10 @@
 
 #include <cstdint>
 
-#include "../lstm.h"
+#include "../problem.h"
 
 #if !defined(FUSEDLSTM_ISA) || !defined(FUSEDLSTM_VEC)
-  #error "compile kernels through add_isa() in CMakeLists.txt, which names the instruction set"
+  #error "compile kernels through instruction_set() in sets.cmake, which names it"
 #endif
 
 namespace fusedlstm::FUSEDLSTM_ISA {

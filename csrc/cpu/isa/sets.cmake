@@ -1,0 +1,57 @@
+# The kernels once more for each instruction set, and the table that dispatch.cpp chooses from.
+
+set(set_rows "")
+set(set_names "")
+
+# instruction_set(name PROCESSORS pattern [NEEDS features...] [FLAGS flags...]): a row of the table. Features are those
+# that the processor and the operating system are asked for when the library is loaded.
+function(instruction_set name)
+  cmake_parse_arguments(PARSE_ARGV 1 row "" "PROCESSORS" "NEEDS;FLAGS")
+  set(set_names "${set_names}, \"${name}\"" PARENT_SCOPE)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${row_PROCESSORS}")
+    return()
+  endif()
+  set(usable true)
+  foreach(feature IN LISTS row_NEEDS)
+    string(APPEND usable " && __builtin_cpu_supports(\"${feature}\")")
+  endforeach()
+  set(set_rows "${set_rows} SET(${name}, ${usable})" PARENT_SCOPE)
+  # Types of numbers apart, since these files take a compiler longest.
+  foreach(number float double)
+    set(kernels kernels_${name}_${number})
+    add_library(${kernels} OBJECT csrc/cpu/isa/kernels.cpp)
+    target_compile_definitions(${kernels} PRIVATE FUSEDLSTM_ISA=${name} FUSEDLSTM_VEC="vec_${name}.h"
+      FUSEDLSTM_NUMBER=${number})
+    target_compile_options(${kernels} PRIVATE ${row_FLAGS})
+    if(FUSEDLSTM_SANITIZE)
+      # Inlined, a kernel has thousands of scopes and pointers: watching the former and comparing the latter with null,
+      # where a kernel would crash anyway, takes a compiler twice as long.
+      target_compile_options(${kernels} PRIVATE -fno-sanitize-address-use-after-scope -fno-sanitize=null)
+    endif()
+    target_link_libraries(${kernels} PRIVATE fusedlstm_options)
+    target_sources(_core PRIVATE $<TARGET_OBJECTS:${kernels}>)
+  endforeach()
+endfunction()
+
+set(x86 "^(x86_64|AMD64)$")
+set(arm "^(aarch64|arm64)$")
+
+# Best first. A new set is a row here and its vec_<name>.h.
+# GCC 12's own AVX-512 header warns about the undefined operands that it passes on purpose (GCC PR 105593).
+instruction_set(avx512 PROCESSORS ${x86} NEEDS avx512f avx512bw avx512dq avx512vl
+  FLAGS -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+instruction_set(avx2 PROCESSORS ${x86} NEEDS avx2 fma FLAGS -mavx2 -mfma)
+instruction_set(neon PROCESSORS ${arm})
+instruction_set(scalar PROCESSORS ".*")
+
+string(REGEX REPLACE "^, " "" set_names "${set_names}")
+file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
+// The table of csrc/cpu/isa/sets.cmake.
+#pragma once
+// SET(name, whether this machine can run it) for each set of this library, best first.
+#define FUSEDLSTM_SETS(SET)@set_rows@
+// Names of all sets there are, of other processors too.
+#define FUSEDLSTM_SET_NAMES @set_names@
+]=])
+target_include_directories(_core PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
