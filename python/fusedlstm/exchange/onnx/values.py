@@ -10,10 +10,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fusedlstm import limits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Value", "joined", "summed"]
+
+
+# A direction among several, rounded up for the time that going through them takes.
+_PART = 256
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ class Value:
     def unsqueezed(self, axes: Sequence[int]) -> Value:
         """Follow Unsqueeze."""
         rank = len(self.axes) + len(axes)
-        places = {axis % rank for axis in axes}
+        places = {axis % rank for axis in axes if -rank <= axis < rank}
+        if len(places) != len(axes):
+            raise ValueError(f"expected different axes of a tensor with {rank}, got {list(axes)}")
         own = iter(self.axes)
         return replace(self, axes=tuple("" if place in places else next(own) for place in range(rank)))
 
@@ -190,6 +198,8 @@ def joined(values: Sequence[Value], axis: int) -> Value:
     if not -len(one.axes) <= axis < len(one.axes):
         raise ValueError(f"axis: expected one of {one}, got {axis}")
     place, letters = axis % len(one.axes), one.axes[axis]
+    # A value joined with itself again and again has any number of parts.
+    limits.claim_description(_PART * sum(len(value.parts) for value in values), "directions")
     parts = tuple(part for value in values for part in value.parts)
     stacked = _stacked(one.axes, place)
     for value in values:
