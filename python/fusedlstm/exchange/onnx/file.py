@@ -23,6 +23,18 @@ __all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
 _TENSOR = 512
 # The only attributes whose lists are longer than an array has axes.
 _LONG = {"value_floats", "value_ints"}
+# Which inputs of operators are lists of axes or of their sizes.
+_LISTS = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "ReduceMax": (1,),
+    "ReduceMean": (1,),
+    "ReduceSum": (1,),
+    "Reshape": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+}
 # The versions of the standard operators that are known here.
 OPSETS = range(7, 29)
 # Element types by their numbers in ONNX.
@@ -101,6 +113,7 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
         checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
+    _check_lists(model)
     # The checker's inference of shapes ends the process where it cuts a negative axis.
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         axes = value.type.tensor_type.shape.dim
@@ -132,6 +145,30 @@ def _check_attributes(node: Any, number: int, onnx: Any) -> None:
         if attribute.name not in _LONG:
             for items in (attribute.floats, attribute.ints, attribute.strings):
                 checks.few_axes(items, f"node {number} {node.name!r:.80}: {attribute.name!r:.80}")
+
+
+def _check_lists(model: Any) -> None:
+    """Refuse constant lists of very many axes: the checker makes a message of each."""
+    counts = {tensor.name: _count(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                size = max(len(attribute.ints), _count(attribute.t))
+                counts.update(dict.fromkeys(node.output, size))
+    for number, node in enumerate(model.graph.node):
+        for place in _LISTS.get(node.op_type, ()):
+            count = counts.get(node.input[place], 0) if place < len(node.input) else 0
+            if count > checks.MOST_AXES:
+                raise ValueError(
+                    f"node {number} {node.name!r:.80} ({node.op_type}): expected at most "
+                    f"{checks.MOST_AXES} axes, got {count}"
+                )
+
+
+def _count(tensor: Any) -> int:
+    """Return how many integers a tensor holds, or says that it does."""
+    there: int = max(len(tensor.int64_data), len(tensor.raw_data) // 8)
+    return max(there, math.prod(tensor.dims))
 
 
 def array_of(tensor: Any) -> Array:

@@ -163,10 +163,13 @@ class Value:
         elif letters == "D" and chosen and all(0 <= index < size for index in chosen):
             value = replace(self, parts=tuple(self.parts[index] for index in chosen))
             value = value.without("D") if len(chosen) == 1 else value
-        elif letters == "DF" and any(
-            _same(chosen, range(part * features, (part + 1) * features)) for part in range(len(self.parts))
+        elif (
+            letters == "DF"
+            and chosen
+            and 0 <= (part := chosen[0] // features) < len(self.parts)
+            and _same(chosen, range(part * features, (part + 1) * features))
         ):
-            value = replace(self.without("D"), parts=(self.parts[chosen[0] // features],))
+            value = replace(self.without("D"), parts=(self.parts[part],))
         else:
             raise ValueError(f"expected one direction, one end of the steps, or all, got a part of {self}")
         if not keep and len(chosen) == 1:
