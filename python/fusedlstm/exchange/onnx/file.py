@@ -167,8 +167,8 @@ def _check_lists(model: Any) -> None:
 
 def _count(tensor: Any) -> int:
     """Return how many integers a tensor holds, or says that it does."""
-    there: int = max(len(tensor.int64_data), len(tensor.raw_data) // 8)
-    return max(there, math.prod(tensor.dims))
+    declared: int = math.prod(tensor.dims)
+    return max(declared, len(tensor.int64_data), len(tensor.raw_data) // 8)
 
 
 def array_of(tensor: Any) -> Array:
