@@ -254,13 +254,13 @@ def _resigned(path: Path, header: dict[str, Any], data: bytes = b"") -> Path:
         ({"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}, "complete"),
         ({"dtype": "F32", "shape": [1], "data_offsets": [0]}, "complete"),
         ({"dtype": "F32", "shape": [1], "data_offsets": None}, "shape and offsets"),
-        ({"dtype": "F32", "shape": [1] * 40, "data_offsets": [0, 4]}, "complete"),
+        ({"dtype": "F32", "shape": [1] * 40, "data_offsets": [0, 4]}, "at most 32 axes, got 40"),
         ([], "dtype F32"),
     ],
 )
 def test_headers_that_announce_what_is_not_there(tmp_path: Path, entry: Any, message: str) -> None:
     path = _resigned(tmp_path / "a.safetensors", {"a": entry}, bytes(4))
-    refused(lambda: fusedlstm.load_model(path), rf"a\.safetensors: expected .*{message}")
+    refused(lambda: fusedlstm.load_model(path), rf"a\.safetensors: .*expected .*{message}")
 
 
 @pytest.mark.parametrize(
@@ -458,7 +458,7 @@ def test_many_empty_messages(tmp_path: Path, field: bytes) -> None:
     size = len(graph)
     length = bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14])
     (tmp_path / "b.onnx").write_bytes(model.SerializeToString() + b"\x3a" + length + graph)
-    refused(exchange.from_onnx, r"b\.onnx: graph: expected content", tmp_path / "b.onnx")
+    refused(exchange.from_onnx, r"b\.onnx: graph: expected a description", tmp_path / "b.onnx")
 
 
 def test_many_nodes(tmp_path: Path) -> None:

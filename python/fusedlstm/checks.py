@@ -13,17 +13,21 @@ import numpy.typing as npt
 from fusedlstm import _core, devices, dispatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from fusedlstm.variable import Shape
 
 T = TypeVar("T")
 
+# Of an array, in any version of NumPy. Lists of axes and of sizes are counted before anything else is done
+# with them, as products of very many sizes take long.
+MOST_AXES = 32
+
 
 def positive_int(value: object, name: str) -> int:
     """Return ``value``, a size, as an ``int`` from 1 to 2^63 - 1; `TypeError` or `ValueError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected a positive integer, got {value!r}")
+        raise TypeError(f"{name}: expected a positive integer, got {value!r:.80}")
     if value < 1:
         raise ValueError(f"{name}: expected a positive integer, got {value}")
     if value >= 2**63:
@@ -94,7 +98,7 @@ def rate(value: object, name: str) -> float:
 def non_negative_int(value: object, name: str) -> int:
     """Return ``value`` as an ``int`` of at least 0; `TypeError` or `ValueError` otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: expected an integer >= 0, got {value!r}")
+        raise TypeError(f"{name}: expected an integer >= 0, got {value!r:.80}")
     if value < 0:
         raise ValueError(f"{name}: expected an integer >= 0, got {value}")
     return int(value)
@@ -125,7 +129,7 @@ def choice(value: object, name: str, known: Iterable[str]) -> str:
     """Return ``value`` if it is one of the strings ``known``; `ValueError` with the list otherwise."""
     names = list(known)
     if value not in names:
-        raise ValueError(f"{name}: expected one of {names}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {names}, got {value!r:.80}")
     return str(value)
 
 
@@ -242,8 +246,15 @@ def shape(value: object, name: str) -> Shape:
     if isinstance(value, int | np.integer):
         value = (value,)
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{name}: expected a tuple of integers and None, got {value!r}")
+        raise TypeError(f"{name}: expected a tuple of integers and None, got {value!r:.80}")
+    few_axes(value, name)
     return tuple(None if size is None else positive_int(size, name) for size in value)
+
+
+def few_axes(value: Sequence[object], name: str) -> None:
+    """Raise `ValueError` if a list has more items than an array has axes."""
+    if len(value) > MOST_AXES:
+        raise ValueError(f"{name}: expected at most {MOST_AXES} axes, got {len(value)}")
 
 
 def same_scale(train: npt.NDArray[Any], other: npt.NDArray[Any], name: str) -> None:

@@ -28,9 +28,6 @@ __all__ = [
 ]
 
 
-_MOST_AXES = 32  # of an array, in any version of NumPy
-
-
 class Constraint:
     """Base of constraints: a callable that returns the nearest array that is allowed, in its own sense."""
 
@@ -180,11 +177,13 @@ def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
 
 def _axes(axis: Any) -> int | list[int]:
     given = axis if isinstance(axis, tuple | list) else [axis]
+    checks.few_axes(given, "axis")
+    most = checks.MOST_AXES
     for item in given:
         if isinstance(item, bool) or not isinstance(item, int | np.integer):
-            raise TypeError(f"axis: expected an integer or a list of integers, got {axis!r}")
-        if not -_MOST_AXES <= item < _MOST_AXES:
-            raise ValueError(f"axis: expected axes from {-_MOST_AXES} to {_MOST_AXES - 1}, got {item}")
+            raise TypeError(f"axis: expected an integer or a list of integers, got {axis!r:.80}")
+        if not -most <= item < most:
+            raise ValueError(f"axis: expected axes from {-most} to {most - 1}, got {item}")
     return [int(item) for item in given] if isinstance(axis, tuple | list) else int(axis)
 
 

@@ -58,8 +58,9 @@ class Sequential(Trainer):
         self._trainable = True
         if layers is not None and not isinstance(layers, list | tuple):
             raise TypeError(f"layers: expected a list of layers, got {type(layers).__name__}")
+        names: set[str] = set()
         for layer in layers or ():
-            self._append(layer)
+            self._append(layer, names)
         self._build_if_known()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -79,7 +80,7 @@ class Sequential(Trainer):
             As for the class; the model is unchanged then.
         """
         before = list(self.layers), self.input_shape, self.dtype
-        self._append(layer)
+        self._append(layer, {other.name for other in self.layers})
         try:
             self._build_if_known()
         except Exception:
@@ -355,7 +356,8 @@ class Sequential(Trainer):
     def __repr__(self) -> str:
         return f"<Sequential name={self.name}, layers={len(self.layers)}, built={self.built}>"
 
-    def _append(self, layer: Layer) -> None:
+    def _append(self, layer: Layer, names: set[str]) -> None:
+        """Put a layer on top of others of these names, and add its own to them."""
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a layer, got {layer!r}")
         if layer.declared_shape is not None and (self.layers or self.input_shape is not None):
@@ -365,7 +367,7 @@ class Sequential(Trainer):
         if isinstance(layer, InputLayer):
             self.input_shape = layer.declared_shape
             return
-        if any(layer.name == other.name for other in self.layers):
+        if layer.name in names:
             raise ValueError(f"layer: expected different names, got {layer.name!r} twice")
         if getattr(layer, "return_state", False):
             raise ValueError(f"layer: expected one output per layer, got {layer.name} with return_state=True")
@@ -375,6 +377,7 @@ class Sequential(Trainer):
         self.input_shape = layer.declared_shape if self.input_shape is None else self.input_shape
         layer.move(self.place)
         self.layers.append(layer)
+        names.add(layer.name)
 
     def _build_if_known(self) -> None:
         if self.input_shape is not None and self.layers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -207,6 +208,17 @@ def test_external_data_that_is_refused(entries: dict[str, Any], text: str, tmp_p
     if entries.get("location") == "absolute":
         entries = {"location": str(folder / "data.bin")}
     refused(with_external(folder, **entries), folder, text)
+
+
+def test_external_tensors_of_many_axes(tmp_path: Path) -> None:
+    """Their sizes are counted before they are multiplied, which would take minutes for as many as these."""
+    for axes in (33, 65, 100_000):
+        model = with_external(tmp_path)
+        tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "B")
+        tensor.dims[:] = [2**62] * axes
+        start = time.process_time()
+        refused(model, tmp_path, f"tensor 'B': expected at most 32 axes, got {axes}")
+        assert time.process_time() - start < 1
 
 
 def test_functions_and_sparse_tensors(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import io
 import math
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm import limits
+from fusedlstm.datasets.unpacking import Unpacked
 from fusedlstm.io.atomic import write_file
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ _UNSIGNED_BYTE = 0x08
 _CHUNK = 1 << 20
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path, name: str) -> BinaryIO | Unpacked:
+    file = path.open("rb")
+    return Unpacked(file, name) if path.suffix == ".gz" else file
 
 
-def _read_up_to(file: BinaryIO, count: int) -> bytearray:
+def _read_up_to(file: BinaryIO | Unpacked, count: int) -> bytearray:
     """Read at most ``count`` bytes, piece by piece.
 
     The count comes from a header that may be damaged, so memory grows with the bytes that are really
@@ -91,14 +93,14 @@ def read_idx(
     name = str(path) if shown_as is None else shown_as
     digest = hashlib.sha256()
     try:
-        with limits.reading(limits.size_of(path), max_bytes), _open(path) as file:
+        with limits.reading(limits.size_of(path), max_bytes), _open(path, name) as file:
             shape = _read_header(file, ndim, name, digest)
             size = math.prod(shape)
             if path.suffix == ".gz":
                 limits.claim(size, name)
             # One byte more than wanted shows trailing bytes, and makes gzip check its own checksum.
             payload = _read_up_to(file, size + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (EOFError, zlib.error) as error:
         raise ValueError(f"{name}: expected a complete gzip file, found a damaged one ({error})") from error
     if len(payload) != size:
         found = f"only {len(payload)}" if len(payload) < size else "more bytes after them"
@@ -109,7 +111,7 @@ def read_idx(
     return np.frombuffer(payload, dtype=np.uint8).reshape(shape)
 
 
-def _read_header(file: BinaryIO, ndim: int, name: str, digest: hashlib._Hash) -> tuple[int, ...]:
+def _read_header(file: BinaryIO | Unpacked, ndim: int, name: str, digest: hashlib._Hash) -> tuple[int, ...]:
     header = bytes(_read_up_to(file, 4 + 4 * ndim))
     magic = bytes([0, 0, _UNSIGNED_BYTE, ndim])
     if header[:4] != magic:

@@ -149,14 +149,14 @@ def _described_layer(layer: Layer) -> dict[str, Any]:
 def _layer(description: Any, place: str, classes: dict[str, type[Layer]]) -> Layer:
     known = isinstance(description, dict) and isinstance(description.get("config"), dict)
     name = description["config"].get("name") if known else None
-    where = place if name is None else f"layer {name!r}"
+    where = place if name is None else f"layer {name!r:.80}"
     class_name = _named(description, where, ("keras.layers",), tuple(classes))
     where = f"{where} ({class_name})"
     arguments = {}
     for key, value in checks.member(description, "config", dict, where).items():
         if key in _OFF:
             if value is not _OFF[key]:
-                raise ValueError(f"{where}: {key}: expected {_OFF[key]}, got {value!r}")
+                raise ValueError(f"{where}: {key}: expected {_OFF[key]}, got {value!r:.80}")
         elif key.endswith(tuple(_OBJECTS)):
             arguments[key] = _object(value, key, f"{where}: {key}")
         elif key in _INNER:

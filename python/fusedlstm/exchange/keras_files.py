@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fusedlstm import limits
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.exchange.keras_weights import read_weights, stored_numbers, write_weights
+from fusedlstm.exchange.keras_weights import opened, write_weights
 from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
@@ -40,6 +40,8 @@ _ZIP_ERRORS = (
     zlib.error,
 )
 _PIECE = 1 << 16
+# What zipfile has of a member.
+_ENTRY = 1024
 # The oldest version whose files are laid out like this.
 _KERAS_VERSION = "3.0.0"
 
@@ -79,9 +81,10 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
         except (*_ZIP_ERRORS, ValueError) as error:
             raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
         try:
-            with filling(stored_numbers(weights)):
-                model = model_from_config(description)
-            model.set_weights(read_weights(weights, model))
+            with opened(weights) as stored:
+                with filling(stored.numbers):
+                    model = model_from_config(description)
+                model.set_weights(stored.read(model))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return model
@@ -161,7 +164,8 @@ def load_keras_weights(
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
     with limits.content(path, max_bytes) as content:
         try:
-            model.set_weights(read_weights(content, model))
+            with opened(content) as stored:
+                model.set_weights(stored.read(model))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -195,6 +199,8 @@ def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
 
 def _members(content: bytes) -> tuple[bytes, bytes]:
     """Return the description and the weights in an archive."""
+    # Each entry in its directory begins with this.
+    limits.claim_description(_ENTRY * content.count(b"PK\1\2"), "members of the archive")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         for name in (_CONFIG, _WEIGHTS):

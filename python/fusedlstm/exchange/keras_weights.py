@@ -17,39 +17,126 @@ import numpy as np
 
 from fusedlstm import limits
 from fusedlstm.exchange.keras_config import check_in_keras
+from fusedlstm.io.json_text import DEPTH
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
 from fusedlstm.utils import snake_case
 from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from fusedlstm.layers import Layer
     from fusedlstm.model import Sequential
     from fusedlstm.variable import Array, Variable
 
-__all__ = ["read_weights", "stored_numbers", "write_weights"]
+__all__ = ["Stored", "opened", "write_weights"]
 
 # What h5py raises for a damaged file depends on the damage.
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
+# What is kept of a group or a dataset, rounded up for the time that opening takes.
+_OBJECT = 2560
 
 
-def read_weights(content: bytes, model: Sequential) -> list[Array]:
-    """Read the arrays of a built model's weights from the bytes of an HDF5 file.
+class Stored:
+    """The datasets at and below ``layers`` in an HDF5 file, by name; made by `opened`.
 
-    Raises
-    ------
-    ImportError
-        When h5py is not installed.
-    ValueError
-        When the bytes are no complete HDF5 file, a dataset is missing, left over or of another shape or type.
+    They are listed once, but not kept open, and read by HDF5's own functions: those of h5py's classes take
+    several times longer.
     """
-    with _opened(content) as file:
-        return _read(_library(), file, model)
+
+    def __init__(self, library: Any, file: Any) -> None:
+        self._library = library
+        self._file = file.id
+        self._names: list[str] = []
+        self._seen: set[int] = set()
+        # How many numbers the datasets can be at most, by the bytes that they have there.
+        self.numbers = 0
+        if b"layers" in self._file:
+            self._list(self._file, [b"layers"], "")
+
+    def read(self, model: Sequential) -> list[Array]:
+        """Read the arrays of a built model's weights.
+
+        Raises
+        ------
+        ValueError
+            When a dataset is missing, left over or of another shape or type.
+        """
+        wanted = {place: variable.shape for place, variable in _places(model)}
+        # States of random streams are not weights.
+        found = {name for name in self._names if "/seed_generator/" not in name}
+        for name in sorted(found ^ set(wanted)):
+            what = "of this model's weights" if name in found else f"{name} of shape {wanted[name]}"
+            raise ValueError(f"expected datasets {what}, found {name if name in found else 'none'}")
+        with _damage():
+            return [self._array(name, shape) for name, shape in wanted.items()]
+
+    def _list(self, group: Any, keys: Sequence[bytes], prefix: str) -> None:
+        """Add all datasets at and below some members of a group.
+
+        Everything has one name: groups with several could be listed without end.
+        """
+        library = self._library
+        for key in keys:
+            try:
+                name = prefix + key.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"expected names in UTF-8, found {key!r} in {prefix or 'the file'}"
+                ) from error
+            # A link could lead to another file of this machine, or in a circle.
+            link = group.links.get_info(key)
+            if link.type != library.h5l.TYPE_HARD:
+                raise ValueError(f"expected datasets and groups only, found a link at {name}")
+            if name.count("/") > DEPTH:
+                raise ValueError(f"expected groups of at most {DEPTH} levels, found more at {name!r:.80}")
+            address = link.u
+            if address in self._seen:
+                raise ValueError(
+                    f"expected datasets and groups of one name each, found another name at {name}"
+                )
+            self._seen.add(address)
+            item = library.h5o.open(group, key)
+            if isinstance(item, library.h5g.GroupID):
+                limits.claim_description(_OBJECT * item.get_num_objs(), "groups and datasets")
+                self._list(item, list(item), f"{name}/")
+            elif isinstance(item, library.h5d.DatasetID):
+                self._names.append(name)
+                # A dataset may have any shape and no bytes; and a dtype is made of a type that may be nested
+                # so deep that it takes gigabytes.
+                if there := int(item.get_storage_size()):
+                    self.numbers += there // max(1, item.get_type().get_size())
+            else:
+                raise ValueError(f"expected datasets and groups only, found a type at {name}")
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+        """Read one dataset, after its shape: a small file can announce an array of any size."""
+        library = self._library
+        dataset = library.h5d.open(self._file, name.encode())
+        # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
+        number = dataset.get_type().get_class() == library.h5t.FLOAT
+        kind = dataset.dtype if number else None
+        if dataset.shape != shape or kind not in (np.float32, np.float64):
+            raise ValueError(
+                f"expected {name} of shape {shape} in float32 or float64, found {dataset.shape} of {kind}"
+            )
+        properties = dataset.get_create_plist()
+        layout = properties.get_layout()
+        if layout == library.h5d.VIRTUAL or properties.get_external_count():
+            raise ValueError(f"expected {name} in this file, found a reference to another one")
+        if properties.get_nfilters():
+            # A filter unpacks a piece to whatever size it has, before anybody can look.
+            raise ValueError(f"expected {name} as Keras writes it, found it compressed")
+        chunk = math.prod(properties.get_chunk()) if layout == library.h5d.CHUNKED else 0
+        limits.claim((chunk + math.prod(shape)) * kind.itemsize, name)
+        values: Array = np.empty(shape, kind)
+        dataset.read(library.h5s.ALL, library.h5s.ALL, values)
+        return values
 
 
-def stored_numbers(content: bytes) -> int:
-    """Return how many numbers the weights in an HDF5 file can be at most, by the bytes that they have there.
+@contextmanager
+def opened(content: bytes) -> Iterator[Stored]:
+    """Give the weights in the bytes of an HDF5 file.
 
     Raises
     ------
@@ -59,17 +146,30 @@ def stored_numbers(content: bytes) -> int:
         When the bytes are no complete HDF5 file.
     """
     library = _library()
-    total = 0
-    with _opened(content) as file:
-        names: list[str] = []
-        _list(library, file, ["layers"] if "layers" in file else [], "", names, set())
-        for name in names:
-            stored = file[name]
-            # A dataset may have any shape and no bytes; and a dtype is made of a type that may be nested so
-            # deep that it takes gigabytes.
-            if isinstance(stored, library.Dataset) and (there := int(stored.id.get_storage_size())):
-                total += there // max(1, stored.id.get_type().get_size())
-    return total
+    limits.claim(2 * len(content), "weights")  # HDF5 has a copy
+    with _damage():
+        try:
+            file = library.File(library.h5f.open_file_image(content))
+        except ValueError as error:
+            raise ValueError(
+                f"expected a complete HDF5 file of weights, found a damaged one: {error}"
+            ) from error
+    try:
+        with _damage():
+            stored = Stored(library, file)
+        yield stored
+    finally:
+        with _damage():
+            file.close()
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Raise `ValueError` for what h5py raises."""
+    try:
+        yield
+    except _HDF5_ERRORS as error:
+        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
 
 
 @of_one_version
@@ -97,23 +197,6 @@ def write_weights(model: Sequential) -> bytes:
         for place, variable in _places(model):
             file[place] = variable.numpy()
     return memory.getvalue()
-
-
-@contextmanager
-def _opened(content: bytes) -> Iterator[Any]:
-    library = _library()
-    limits.claim(2 * len(content), "weights")  # HDF5 has a copy
-    try:
-        try:
-            file = library.File(library.h5f.open_file_image(content))
-        except ValueError as error:
-            raise ValueError(
-                f"expected a complete HDF5 file of weights, found a damaged one: {error}"
-            ) from error
-        with file:
-            yield file
-    except _HDF5_ERRORS as error:
-        raise ValueError(f"expected a complete HDF5 file of weights, found {error}") from error
 
 
 def _library() -> Any:
@@ -156,60 +239,3 @@ def _places(model: Sequential) -> list[tuple[str, Variable]]:
         for layer, group in _groups(model)
         for number, variable in enumerate(() if _inner(layer) else layer.weights)
     ]
-
-
-def _read(library: Any, file: Any, model: Sequential) -> list[Array]:
-    wanted = {place: variable.shape for place, variable in _places(model)}
-    names: list[str] = []
-    _list(library, file, ["layers"] if "layers" in file else [], "", names, set())
-    # States of random streams are not weights.
-    found = {name for name in names if "/seed_generator/" not in name}
-    for name in sorted(found ^ set(wanted)):
-        what = "of this model's weights" if name in found else f"{name} of shape {wanted[name]}"
-        raise ValueError(f"expected datasets {what}, found {name if name in found else 'none'}")
-    return [_array(file[name], name, shape) for name, shape in wanted.items()]
-
-
-def _list(
-    library: Any, group: Any, keys: Iterable[str], prefix: str, names: list[str], seen: set[int]
-) -> None:
-    """Append the names of all datasets at and below some members of a group.
-
-    Everything has one name: groups with several could be listed without end.
-    """
-    for key in keys:
-        if not isinstance(key, str):  # bytes that are no UTF-8
-            raise ValueError(f"expected names in UTF-8, found {key!r} in {prefix or 'the file'}")
-        name = prefix + key
-        limits.claim(limits.OBJECT, "weights")
-        # A link could lead to another file of this machine, or in a circle.
-        if not isinstance(group.get(key, getlink=True), library.HardLink) or name.count("/") > 7:
-            raise ValueError(f"expected datasets and groups only, found a link or too deep a group at {name}")
-        item = group[key]
-        address = library.h5o.get_info(item.id).addr
-        if address in seen:
-            raise ValueError(f"expected datasets and groups of one name each, found another name at {name}")
-        seen.add(address)
-        if isinstance(item, library.Group):
-            _list(library, item, item, f"{name}/", names, seen)
-        else:
-            names.append(name)
-
-
-def _array(dataset: Any, name: str, shape: tuple[int, ...]) -> Array:
-    """Read one dataset, after its shape: a small file can announce an array of any size."""
-    library = _library()
-    # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
-    number = isinstance(dataset, library.Dataset) and dataset.id.get_type().get_class() == library.h5t.FLOAT
-    kind = dataset.dtype if number else None
-    if getattr(dataset, "shape", None) != shape or kind not in (np.float32, np.float64):
-        found = f"{getattr(dataset, 'shape', 'no array')} of {kind}"
-        raise ValueError(f"expected {name} of shape {shape} in float32 or float64, found {found}")
-    if dataset.is_virtual or dataset.external is not None:
-        raise ValueError(f"expected {name} in this file, found a reference to another one")
-    if dataset.id.get_create_plist().get_nfilters():
-        # A filter unpacks a piece to whatever size it has, before anybody can look.
-        raise ValueError(f"expected {name} as Keras writes it, found it compressed")
-    limits.claim(math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize + dataset.nbytes, name)
-    values: Array = dataset[()]
-    return values

@@ -188,7 +188,8 @@ def _go_on(model: Sequential, names: list[str], training: Any, state: dict[str, 
         loss=None if loss is None else restore(loss),
         metrics=[restore(metric) for metric in metrics],
     )
-    trained = [weight for name, weight in zip(names, model.weights, strict=True) if name in targets]
+    chosen = {name for name in targets if isinstance(name, str)}
+    trained = [weight for name, weight in zip(names, model.weights, strict=True) if name in chosen]
     optimizer.set_state(state, trained)
     for stream, pair in zip(streams, pairs, strict=True):
         stream.state = pair

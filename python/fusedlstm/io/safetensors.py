@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm import checks, limits
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import check_ending
 from fusedlstm.io.json_text import parse
@@ -33,7 +33,6 @@ FORMAT = "fusedlstm"
 FORMAT_VERSION = "1"
 # An array's own memory, beside its numbers.
 _ENTRY = 512
-_MOST_AXES = 32  # in any version of NumPy
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64}
 
 
@@ -178,24 +177,23 @@ def parse_tensors(
 
 def _check_entry(name: str, entry: Any) -> None:
     """Check what a header says of a tensor; that the data are there and do not overlap, the library does."""
-    limits.claim(_ENTRY, f"tensor {name!r:.80}")
+    limits.claim_description(_ENTRY, f"tensor {name!r:.80}")
     dtype = entry.get("dtype") if isinstance(entry, dict) else None
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         known = " or ".join(_DTYPES)
         raise ValueError(f"expected tensor {name!r:.80} of dtype {known}, found {dtype!r:.80}")
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if isinstance(shape, list):
+        checks.few_axes(shape, f"tensor {name!r:.80}")
     for numbers in (shape, offsets):
-        if not isinstance(numbers, list) or not all(
-            type(number) is int and 0 <= number < 1 << 63 for number in numbers
+        if (
+            not isinstance(numbers, list)
+            or len(numbers) > checks.MOST_AXES
+            or not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
         ):
             raise ValueError(
                 f"expected tensor {name!r:.80} with shape and offsets, found {shape!r:.60}, {offsets!r:.60}"
             )
-    # Products of very many axes take long.
-    if len(shape) > _MOST_AXES:
-        raise ValueError(
-            f"expected a complete safetensors file, found tensor {name!r:.80} of {len(shape)} axes"
-        )
     size = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
     if len(offsets) != 2 or offsets[1] - offsets[0] != size:
         raise ValueError(

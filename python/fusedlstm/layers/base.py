@@ -96,7 +96,7 @@ class Layer(Placed):
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
-        limits.claim(limits.OBJECT, kind)
+        limits.claim_description(limits.OBJECT, f"a layer {kind}")
         for argument in self.weight_arguments.values():
             for option, module in _WEIGHT_OPTIONS.items():
                 key = f"{argument}_{option}"
@@ -107,9 +107,9 @@ class Layer(Placed):
             allowed = self.only_values[key]
             if not any(value is only or (type(value) is type(only) and value == only) for only in allowed):
                 expected = " or ".join(repr(only) for only in allowed)
-                raise ValueError(f"{key}: expected {expected}, got {value!r}: {kind} does not support it")
+                raise ValueError(f"{key}: expected {expected}, got {value!r:.80}: {kind} does not support it")
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name: expected a non-empty string without '/', got {name!r}")
+            raise ValueError(f"name: expected a non-empty string without '/', got {name!r:.80}")
         self.name = auto_name(type(self)) if name is None else name
         self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
         self._trainable = bool(trainable)
@@ -234,6 +234,7 @@ class Layer(Placed):
             raise ValueError(f"{path}: expected a weight that fits into memory, got shape {shape}")
         # Without memory of its own until the variable is made.
         value = None if waits is None else waits.take(shape, self.dtype, path)
+        limits.claim_description(limits.OBJECT // 8, path)
         limits.claim(size, path)
         if value is None:
             value = initializers.get(initializer)(shape, self.dtype)

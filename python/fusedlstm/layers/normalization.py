@@ -55,7 +55,7 @@ class LayerNormalization(Layer):
     ) -> None:
         given = list(axis) if isinstance(axis, tuple | list) else [axis]
         if len(given) != 1 or isinstance(given[0], bool) or not isinstance(given[0], int):
-            raise ValueError(f"axis: expected one axis, the last, got {axis!r}")
+            raise ValueError(f"axis: expected one axis, the last, got {axis!r:.80}")
         self.epsilon = checks.non_negative(epsilon, "epsilon")
         if self.epsilon == 0:
             raise ValueError(f"epsilon: expected a positive number, got {epsilon}")

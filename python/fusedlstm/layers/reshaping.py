@@ -58,7 +58,8 @@ class Reshape(_Reshaping):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         if not isinstance(target_shape, tuple | list):
-            raise TypeError(f"target_shape: expected a tuple of integers, got {target_shape!r}")
+            raise TypeError(f"target_shape: expected a tuple of integers, got {target_shape!r:.80}")
+        checks.few_axes(target_shape, "target_shape")
         self.target_shape = tuple(
             -1 if size == -1 else checks.positive_int(size, "target_shape") for size in target_shape
         )
@@ -134,7 +135,8 @@ class Permute(_Reshaping):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         if not isinstance(dims, tuple | list):
-            raise TypeError(f"dims: expected a tuple of integers, got {dims!r}")
+            raise TypeError(f"dims: expected a tuple of integers, got {dims!r:.80}")
+        checks.few_axes(dims, "dims")
         self.dims = tuple(checks.positive_int(axis, "dims") for axis in dims)
         if sorted(self.dims) != list(range(1, len(dims) + 1)):
             raise ValueError(f"dims: expected the numbers from 1 to {len(dims)}, got {self.dims}")

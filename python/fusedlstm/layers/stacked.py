@@ -264,7 +264,7 @@ def _sizes(units: int | Sequence[int], num_layers: int | None) -> list[int]:
     if not isinstance(units, list | tuple):
         if room() is not None:
             # A description names each layer's, so that a short one cannot ask for any number of layers.
-            raise ValueError(f"units: expected a list with the units of each layer, got {units!r}")
+            raise ValueError(f"units: expected a list with the units of each layer, got {units!r:.80}")
         count = 2 if num_layers is None else checks.positive_int(num_layers, "num_layers")
         return [checks.positive_int(units, "units")] * count
     if not units or num_layers not in (None, len(units)):

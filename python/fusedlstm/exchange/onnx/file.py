@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import limits
+from fusedlstm import checks, limits
 from fusedlstm.exchange.onnx.wire import claim_messages
 
 if TYPE_CHECKING:
@@ -19,10 +19,23 @@ Array = npt.NDArray[Any]  # of a type in DTYPES
 
 __all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
 
-# The versions of the standard operators that are known here.
 # A tensor's objects, beside its numbers.
 _TENSOR = 512
-_MOST_AXES = 32  # in any version of NumPy
+# The only attributes whose lists are longer than an array has axes.
+_LONG = {"value_floats", "value_ints"}
+# Which inputs of operators are lists of axes or of their sizes.
+_LISTS = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "ReduceMax": (1,),
+    "ReduceMean": (1,),
+    "ReduceSum": (1,),
+    "Reshape": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Squeeze": (1,),
+    "Unsqueeze": (1,),
+}
+# The versions of the standard operators that are known here.
 OPSETS = range(7, 29)
 # Element types by their numbers in ONNX.
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -97,11 +110,15 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
             )
     others: dict[Path, int] = {}
     for tensor in _tensors(model):
+        checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
+    _check_lists(model)
     # The checker's inference of shapes ends the process where it cuts a negative axis.
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        if any(axis.dim_value < 0 for axis in value.type.tensor_type.shape.dim):
+        axes = value.type.tensor_type.shape.dim
+        checks.few_axes(axes, f"{value.name!r:.80}")
+        if any(axis.dim_value < 0 for axis in axes):
             raise ValueError(f"{value.name!r:.80}: expected axes of known or named length, got a negative")
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -125,6 +142,33 @@ def _check_attributes(node: Any, number: int, onnx: Any) -> None:
                 f"node {number} {node.name!r:.80}: attribute {attribute.name!r:.80}: expected numbers, "
                 "texts or a tensor, got something else"
             )
+        if attribute.name not in _LONG:
+            for items in (attribute.floats, attribute.ints, attribute.strings):
+                checks.few_axes(items, f"node {number} {node.name!r:.80}: {attribute.name!r:.80}")
+
+
+def _check_lists(model: Any) -> None:
+    """Refuse constant lists of very many axes: the checker makes a message of each."""
+    counts = {tensor.name: _count(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            for attribute in node.attribute:
+                size = max(len(attribute.ints), _count(attribute.t))
+                counts.update(dict.fromkeys(node.output, size))
+    for number, node in enumerate(model.graph.node):
+        for place in _LISTS.get(node.op_type, ()):
+            count = counts.get(node.input[place], 0) if place < len(node.input) else 0
+            if count > checks.MOST_AXES:
+                raise ValueError(
+                    f"node {number} {node.name!r:.80} ({node.op_type}): expected at most "
+                    f"{checks.MOST_AXES} axes, got {count}"
+                )
+
+
+def _count(tensor: Any) -> int:
+    """Return how many integers a tensor holds, or says that it does."""
+    declared: int = math.prod(tensor.dims)
+    return max(declared, len(tensor.int64_data), len(tensor.raw_data) // 8)
 
 
 def array_of(tensor: Any) -> Array:
@@ -137,7 +181,8 @@ def array_of(tensor: Any) -> Array:
             f"got ONNX's type {tensor.data_type}"
         )
     dtype = DTYPES[tensor.data_type]
-    if min(tensor.dims, default=0) < 0 or len(tensor.dims) > _MOST_AXES:
+    checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
+    if min(tensor.dims, default=0) < 0:
         raise ValueError(f"tensor {tensor.name!r}: expected sizes >= 0, got {tuple(tensor.dims)!r:.80}")
     size = math.prod(tensor.dims) * dtype.itemsize
     if tensor.HasField("raw_data") and len(tensor.raw_data) != size:
@@ -145,7 +190,8 @@ def array_of(tensor: Any) -> Array:
             f"tensor {tensor.name!r}: expected {size} bytes for shape {tuple(tensor.dims)}, "
             f"got {len(tensor.raw_data)}"
         )
-    limits.claim(_TENSOR + size, f"tensor {tensor.name!r:.80}")
+    limits.claim_description(_TENSOR, f"tensor {tensor.name!r:.80}")
+    limits.claim(size, f"tensor {tensor.name!r:.80}")
     try:
         array: Array = numpy_helper.to_array(tensor)
     except (TypeError, ValueError) as error:
@@ -185,11 +231,10 @@ def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> 
     # A link could lead out as well as a name.
     if not location or Path(location).is_absolute() or not file.is_relative_to(inside) or not file.is_file():
         raise ValueError(f"{where}: expected its data in a file of the model's folder, got {location!r}")
-    # Products of very many axes take long, and NumPy's arrays have no more than these.
-    if tensor.data_type not in DTYPES or len(tensor.dims) > 64 or min(tensor.dims, default=0) < 0:
+    if tensor.data_type not in DTYPES or min(tensor.dims, default=0) < 0:
         raise ValueError(
             f"{where}: expected a known element type and shape, got ONNX's type {tensor.data_type} and "
-            f"{tuple(tensor.dims[:65])}"
+            f"{tuple(tensor.dims)}"
         )
     size = math.prod(tensor.dims) * DTYPES[tensor.data_type].itemsize
     try:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from fusedlstm import checks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,10 +35,12 @@ def optional(inputs: Inputs, number: int) -> Array | None:
     return inputs[number] if number < len(inputs) else None
 
 
-def integers(array: Array, name: str) -> list[int]:
-    """Return the elements of an integer tensor of rank 0 or 1."""
+def integers(array: Array, name: str, *, few: bool = True) -> list[int]:
+    """Return the elements of an integer array of rank 0 or 1, at most one for each axis if they are `few`."""
     if array.dtype.kind != "i" or array.ndim > 1:
         raise ValueError(f"{name}: expected integers, got {array.dtype} of shape {array.shape}")
+    if few and array.size > checks.MOST_AXES:
+        raise ValueError(f"{name}: expected at most {checks.MOST_AXES} axes, got {array.size}")
     return [int(value) for value in np.atleast_1d(array)]
 
 

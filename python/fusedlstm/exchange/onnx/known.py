@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusedlstm import limits
 from fusedlstm.exchange.onnx.inputs import integers
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Known:
         self._sizes: dict[str, Array] = {}
         # As views of one number; None where the shape is not known.
         self._zeros: dict[str, Array | None] = {}
+        # Which constants are zeros, of those that were asked for.
+        self._all_zero: dict[str, bool] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._constants or name in self._sizes
@@ -56,7 +59,13 @@ class Known:
 
     def is_zero(self, name: str) -> bool:
         """Return whether a value is zeros only."""
-        return name in self._zeros or (name in self._constants and not self._constants[name].any())
+        if name in self._zeros:
+            return True
+        if name in self._constants and name not in self._all_zero:
+            # Going through it takes about as long as making it.
+            limits.claim(self._constants[name].nbytes, f"{name!r:.80}")
+            self._all_zero[name] = not self._constants[name].any()
+        return self._all_zero.get(name, False)
 
     def shape(self, step: Step, shape: Sequence[int]) -> None:
         """Follow a Shape node over a value of this shape."""

@@ -290,7 +290,7 @@ class OnnxModel:
             values[name] = result
 
     def _add(self, node: Any, label: str, opset: int, used: set[str]) -> None:
-        limits.claim(_NODE, "nodes")
+        limits.claim_description(_NODE, "nodes")
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
         inputs, outputs = tuple(node.input), tuple(node.output)
         if node.op_type == "LSTM":

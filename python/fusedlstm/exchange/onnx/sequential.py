@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from fusedlstm import limits
 from fusedlstm.exchange.onnx import made as making
 from fusedlstm.exchange.onnx.inputs import integers
 from fusedlstm.exchange.onnx.known import Known
@@ -43,6 +43,8 @@ _AXES = {
 }
 # Lengths of axes of any length: primes that no other axis is likely to have.
 _ANY = {"B": 251, "T": 241, "F": 239}
+# A number in a list of Python's, rounded up for the time that making it takes.
+_INDEX = 64
 
 
 def sequential(
@@ -348,14 +350,16 @@ def _reshaped(reader: _Reader, step: Step, value: Value) -> Value:
 def _flattened(reader: _Reader, step: Step, value: Value) -> Value:
     del reader
     axis = step.attributes.get("axis", 1)
-    return value.reshaped([int(np.prod(value.shape[:axis])), -1])
+    return value.reshaped([math.prod(value.shape[:axis]), -1])
 
 
 def _gathered(reader: _Reader, step: Step, value: Value) -> Value:
     if step.inputs[0] not in reader.values:
         return reader._layer(step, value)  # An embedding.
     indices = reader.known[step.inputs[1]]
-    return value.taken(step.attributes.get("axis", 0), integers(indices, "indices"), keep=indices.ndim > 0)
+    limits.claim(_INDEX * indices.size, "indices")
+    chosen = integers(indices, "indices", few=False)
+    return value.taken(step.attributes.get("axis", 0), chosen, keep=indices.ndim > 0)
 
 
 def _sliced(reader: _Reader, step: Step, value: Value) -> Value:

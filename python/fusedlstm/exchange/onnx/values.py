@@ -10,10 +10,16 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fusedlstm import limits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Value", "joined", "summed"]
+
+
+# A direction among several, rounded up for the time that going through them takes.
+_PART = 256
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,9 @@ class Value:
     def unsqueezed(self, axes: Sequence[int]) -> Value:
         """Follow Unsqueeze."""
         rank = len(self.axes) + len(axes)
-        places = {axis % rank for axis in axes}
+        places = {axis % rank for axis in axes if -rank <= axis < rank}
+        if len(places) != len(axes):
+            raise ValueError(f"expected different axes of a tensor with {rank}, got {list(axes)}")
         own = iter(self.axes)
         return replace(self, axes=tuple("" if place in places else next(own) for place in range(rank)))
 
@@ -155,10 +163,13 @@ class Value:
         elif letters == "D" and chosen and all(0 <= index < size for index in chosen):
             value = replace(self, parts=tuple(self.parts[index] for index in chosen))
             value = value.without("D") if len(chosen) == 1 else value
-        elif letters == "DF" and any(
-            _same(chosen, range(part * features, (part + 1) * features)) for part in range(len(self.parts))
+        elif (
+            letters == "DF"
+            and chosen
+            and 0 <= (part := chosen[0] // features) < len(self.parts)
+            and _same(chosen, range(part * features, (part + 1) * features))
         ):
-            value = replace(self.without("D"), parts=(self.parts[chosen[0] // features],))
+            value = replace(self.without("D"), parts=(self.parts[part],))
         else:
             raise ValueError(f"expected one direction, one end of the steps, or all, got a part of {self}")
         if not keep and len(chosen) == 1:
@@ -190,6 +201,8 @@ def joined(values: Sequence[Value], axis: int) -> Value:
     if not -len(one.axes) <= axis < len(one.axes):
         raise ValueError(f"axis: expected one of {one}, got {axis}")
     place, letters = axis % len(one.axes), one.axes[axis]
+    # A value joined with itself again and again has any number of parts.
+    limits.claim_description(_PART * sum(len(value.parts) for value in values), "directions")
     parts = tuple(part for value in values for part in value.parts)
     stacked = _stacked(one.axes, place)
     for value in values:
