@@ -44,6 +44,23 @@ def _elu(x: Array, a: dict[str, Any]) -> Array:
     return np.where(x < 0, _scalar(a, "alpha", 1.0, x) * np.expm1(np.minimum(x, 0)), x)
 
 
+def _erf(x: Array) -> Array:
+    # NumPy has none.
+    values = np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, x.size)
+    return values.reshape(x.shape).astype(x.dtype)
+
+
+def _gelu(x: Array, attributes: dict[str, Any]) -> Array:
+    kind = attributes.get("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise ValueError(f"approximate: expected none or tanh, got {kind!r}")
+    root, half = x.dtype.type(math.sqrt(0.5)), x.dtype.type(0.5)
+    if kind == "none":
+        return np.asarray(half * x * (1 + _erf(root * x)))
+    inner = x.dtype.type(math.sqrt(2 / math.pi)) * (x + x.dtype.type(0.044715) * x * x * x)
+    return np.asarray(half * x * (1 + np.tanh(inner)))
+
+
 def _binary(function: Callable[[Array, Array], Array]) -> Operator:
     """Make an operator of a function of two arrays of one type."""
 
@@ -82,11 +99,6 @@ def _normalized(function: Callable[[Array], Array]) -> Operator:
         return [function(x.reshape(rows, -1)).reshape(x.shape)]
 
     return operator
-
-
-def _log_softmax(x: Array) -> Array:
-    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
@@ -196,13 +208,15 @@ ARITHMETIC: dict[str, Operator] = {
     "Dropout": _dropout,
     "Elu": _pointwise(_elu),
     "Equal": _binary(np.equal),
+    "Erf": _pointwise(lambda x, _: _erf(x)),
     "Exp": _pointwise(lambda x, _: activations.exponential(x)),
+    "Gelu": _pointwise(_gelu),
     "Gemm": _gemm,
     "HardSigmoid": _pointwise(_hard_sigmoid),
     "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
     "LayerNormalization": _layer_normalization,
     "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
-    "LogSoftmax": _normalized(_log_softmax),
+    "LogSoftmax": _normalized(activations.log_softmax),
     "MatMul": _matmul,
     "Mul": _binary(np.multiply),
     "Not": _not,

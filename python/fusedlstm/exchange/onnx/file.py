@@ -19,10 +19,10 @@ Array = npt.NDArray[Any]  # of a type in DTYPES
 
 __all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
 
-# The versions of the standard operators that are known here.
 # A tensor's objects, beside its numbers.
 _TENSOR = 512
 _MOST_AXES = 32  # in any version of NumPy
+# The versions of the standard operators that are known here.
 OPSETS = range(7, 29)
 # Element types by their numbers in ONNX.
 DTYPES: dict[int, np.dtype[Any]] = {
@@ -30,6 +30,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     6: np.dtype(np.int32),
     7: np.dtype(np.int64),
     9: np.dtype(np.bool_),
+    10: np.dtype(np.float16),
     11: np.dtype(np.float64),
 }
 
@@ -86,9 +87,10 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
     opset = _opset(model)
     if model.functions:
         raise ValueError(f"expected standard operators only, got the function {model.functions[0].name!r}")
-    if model.graph.sparse_initializer:
+    graphs = _graphs(model.graph)
+    if any(graph.sparse_initializer for graph in graphs):
         raise ValueError("expected dense tensors only, got a sparse initializer")
-    for number, node in enumerate(model.graph.node):
+    for number, node in ((number, node) for graph in graphs for number, node in enumerate(graph.node)):
         _check_attributes(node, number, onnx)
         if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
             domain = f" of {node.domain!r}" if node.domain else ""
@@ -96,11 +98,11 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
                 f"node {number} {node.name!r}: the operator {node.op_type!r}{domain} is not supported"
             )
     others: dict[Path, int] = {}
-    for tensor in _tensors(model):
+    for tensor in _tensors(graphs):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
     # The checker's inference of shapes ends the process where it cuts a negative axis.
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    for value in (info for g in graphs for info in (*g.input, *g.output, *g.value_info)):
         if any(axis.dim_value < 0 for axis in value.type.tensor_type.shape.dim):
             raise ValueError(f"{value.name!r:.80}: expected axes of known or named length, got a negative")
     try:
@@ -116,15 +118,29 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
 
 
 def _check_attributes(node: Any, number: int, onnx: Any) -> None:
-    """Refuse attributes that are not numbers, texts or a tensor: graphs inside of nodes are not known."""
+    """Refuse attributes that are not numbers, texts or a tensor, or the branches of an If node."""
     kinds = onnx.AttributeProto
     known = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS, kinds.STRINGS)
     for attribute in node.attribute:
+        if _is_branch(node, attribute) and attribute.type == kinds.GRAPH:
+            continue
         if attribute.type not in known or attribute.HasField("g") or attribute.graphs:
             raise ValueError(
                 f"node {number} {node.name!r:.80}: attribute {attribute.name!r:.80}: expected numbers, "
                 "texts or a tensor, got something else"
             )
+
+
+def _is_branch(node: Any, attribute: Any) -> bool:
+    return node.op_type == "If" and attribute.name in ("then_branch", "else_branch")
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """Return a graph and those of all branches in it."""
+    inner = [
+        attribute.g for node in graph.node for attribute in node.attribute if _is_branch(node, attribute)
+    ]
+    return [graph, *(one for each in inner for one in _graphs(each))]
 
 
 def array_of(tensor: Any) -> Array:
@@ -165,11 +181,11 @@ def _opset(model: Any) -> int:
     return int(versions[0])
 
 
-def _tensors(model: Any) -> list[Any]:
-    constants = [
-        attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")
-    ]
-    return [*model.graph.initializer, *constants]
+def _tensors(graphs: list[Any]) -> list[Any]:
+    """Return all tensors of the graphs: initializers and those of attributes."""
+    nodes = [node for graph in graphs for node in graph.node]
+    constants = [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
+    return [*(tensor for graph in graphs for tensor in graph.initializer), *constants]
 
 
 def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> None:
