@@ -392,6 +392,8 @@ def test_operators_that_claim_what_they_take() -> None:
         "Unsqueeze": ([x, np.asarray([0])], {}),
         "Where": ([x > 0, x[:, :1], x], {}),
         "Not": ([x > 0], {}),
+        "And": ([x > 0, x[:, :1] > 0], {}),
+        "Or": ([x > 0, x[:, :1] > 0], {}),
         "Constant": ([], {"value_floats": [1.0, 2.0]}),
         "ReduceMax": ([x], {"axes": [0]}),
         "ReduceSum": ([x, np.asarray([0])], {}),
@@ -415,9 +417,10 @@ def test_operators_that_claim_what_they_take() -> None:
         "Transpose",
         "Unsqueeze",
     }
+    pairs = {"Add", "Div", "Equal", "Mul", "Sub"}
     for name, operator in _OPERATORS.items():
         inputs, attributes = given.get(
-            name, ([x, x] if name in ("Add", "Div", "Equal", "Mul", "Sub") else [x], {})
+            name, ([x, x] if name in pairs or name.startswith(("Greater", "Less")) else [x], {})
         )
         results = operator(inputs, attributes, 17)
         taken = sum(result.nbytes for result in results)

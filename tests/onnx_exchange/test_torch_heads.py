@@ -179,6 +179,35 @@ def test_half_precision(dynamic: str, dynamo: bool, tmp_path: Path) -> None:
     np.testing.assert_allclose(model(x.float().numpy()), exact, rtol=0, atol=2e-6)
 
 
+def masked_mean(net: Net, o: Outputs) -> Any:
+    """Return the mean of the outputs whose first feature is positive."""
+    real = (o.y[:, :, :1] > 0).to(o.y.dtype)
+    return net.linear((o.y * real).sum(1) / real.sum(1).clamp(min=1))
+
+
+ALONE: dict[str, Callable[[Net, Outputs], Any]] = {
+    "masked mean": masked_mean,
+    "masked maximum": lambda n, o: n.linear(o.y.masked_fill(o.y < -0.1, -1e9).amax(1)),
+    "attention": lambda n, o: n.linear(torch.softmax(o.y @ o.h[-1].unsqueeze(-1), 1).transpose(1, 2) @ o.y),
+    "normalized": lambda n, o: F.normalize(n.linear(o.h[-1]), dim=-1),
+    "log sigmoid": lambda n, o: F.logsigmoid(-n.linear(o.h[-1]).abs()),
+    "relu6": lambda n, o: F.relu6(4 * n.linear(o.y)) + F.silu(n.linear(o.y)),
+}
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("name", ALONE)
+def test_what_graphs_alone_do(name: str, dynamo: bool, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    net = Net(Case(ALONE[name], "")).eval()
+    export(net, (torch.randn(B, T, I),), tmp_path / "net.onnx", "B", dynamo)
+    graph = fusedlstm.from_onnx(tmp_path / "net.onnx")
+    x = torch.randn(2, T, I)
+    np.testing.assert_allclose(graph(x.numpy()), net(x).detach().numpy(), rtol=0, atol=2e-6)
+    with pytest.raises(ValueError, match="not a stack of layers: node "):
+        graph.sequential()
+
+
 class Cells(torch.nn.Module):  # type: ignore[misc]  # PyTorch is not looked into
     """A loop over the steps, and what comes of it by Gelu."""
 

@@ -74,6 +74,19 @@ def _binary(function: Callable[[Array, Array], Array]) -> Operator:
     return operator
 
 
+def _of_many(function: Callable[[Array, Array], Array]) -> Operator:
+    """Make an operator of any number of arrays of a function of two of one type."""
+    pair = _binary(function)
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        result, *others = required(inputs, max(1, len(inputs)))
+        for other in others:
+            (result,) = pair([result, other], attributes, opset)
+        return [result]
+
+    return operator
+
+
 def _divided(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -110,10 +123,27 @@ def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
         return [np.asarray(np.power(x, exponent)).astype(x.dtype)]
 
 
-def _square_root(x: Array, attributes: dict[str, Any]) -> Array:
-    del attributes
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(x)
+def _quiet(function: Callable[[Array], Array]) -> Operator:
+    """Make an operator of a function that is NaN or infinite for some numbers."""
+
+    def quiet(x: Array, attributes: dict[str, Any]) -> Array:
+        del attributes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return function(x)
+
+    return _pointwise(quiet)
+
+
+def _clip(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    (x,) = required(inputs, 1)
+    limits: list[Any] = [optional(inputs, 1), optional(inputs, 2)]
+    if opset < 11:
+        limits = [
+            np.asarray(attributes[name], x.dtype) if name in attributes else None for name in ("min", "max")
+        ]
+    if any(limit is not None and (limit.dtype != x.dtype or limit.ndim) for limit in limits):
+        raise ValueError(f"min, max: expected {x.dtype} without axes")
+    return [x if all(limit is None for limit in limits) else np.asarray(np.clip(x, *limits))]
 
 
 def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
@@ -177,6 +207,23 @@ def _reduction(function: Callable[..., Array], since: int) -> Operator:
     return operator
 
 
+def _length(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+    return np.asarray(np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims)))
+
+
+def _logical(function: Callable[[Array, Array], Array]) -> Operator:
+    """Make an operator of a function of two arrays of truth values."""
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        del attributes, opset
+        a, b = required(inputs, 2)
+        if a.dtype != np.bool_ or b.dtype != np.bool_:
+            raise ValueError(f"expected bool, got {a.dtype} and {b.dtype}")
+        return [function(a, b)]
+
+    return operator
+
+
 def _where(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del attributes, opset
     condition, x, y = required(inputs, 3)
@@ -203,7 +250,10 @@ def _dropout(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Arr
 
 
 ARITHMETIC: dict[str, Operator] = {
+    "Abs": _pointwise(lambda x, _: np.abs(x)),
     "Add": _binary(np.add),
+    "And": _logical(np.logical_and),
+    "Clip": _clip,
     "Div": _binary(_divided),
     "Dropout": _dropout,
     "Elu": _pointwise(_elu),
@@ -212,24 +262,35 @@ ARITHMETIC: dict[str, Operator] = {
     "Exp": _pointwise(lambda x, _: activations.exponential(x)),
     "Gelu": _pointwise(_gelu),
     "Gemm": _gemm,
+    "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
     "HardSigmoid": _pointwise(_hard_sigmoid),
     "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
     "LayerNormalization": _layer_normalization,
     "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
+    "Less": _binary(np.less),
+    "LessOrEqual": _binary(np.less_equal),
+    "Log": _quiet(np.log),
     "LogSoftmax": _normalized(activations.log_softmax),
     "MatMul": _matmul,
+    "Max": _of_many(np.maximum),
+    "Min": _of_many(np.minimum),
     "Mul": _binary(np.multiply),
+    "Neg": _pointwise(lambda x, _: -x),
     "Not": _not,
+    "Or": _logical(np.logical_or),
     "Pow": _power,
+    "ReduceL2": _reduction(_length, 18),
     "ReduceMax": _reduction(np.max, 18),
     "ReduceMean": _reduction(np.mean, 18),
+    "ReduceMin": _reduction(np.min, 18),
     "ReduceSum": _reduction(np.sum, 13),
     "Relu": _pointwise(lambda x, _: activations.relu(x)),
     "Sigmoid": _pointwise(lambda x, _: activations.sigmoid(x)),
     "Softmax": _normalized(activations.softmax),
     "Softplus": _pointwise(lambda x, _: activations.softplus(x)),
     "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
-    "Sqrt": _pointwise(_square_root),
+    "Sqrt": _quiet(np.sqrt),
     "Sub": _binary(np.subtract),
     "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
     "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),

@@ -128,6 +128,7 @@ def _normalization(inputs: Inputs, attributes: dict[str, Any]) -> int:
 
 _SIZES: dict[str, Size] = {
     "Add": _broadcast,
+    "And": _broadcast,
     "AveragePool": _windows,
     "Cast": _cast,
     "Constant": _nothing,
@@ -140,11 +141,19 @@ _SIZES: dict[str, Size] = {
     "Gather": _gather,
     "Gelu": _error_function,
     "Gemm": _product,
+    "Greater": _broadcast,
+    "GreaterOrEqual": _broadcast,
     "Identity": _nothing,
     "LayerNormalization": _normalization,
+    "Less": _broadcast,
+    "LessOrEqual": _broadcast,
     "MatMul": _product,
+    # Each pair of them has a result.
+    "Max": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
     "MaxPool": _windows,
+    "Min": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
     "Mul": _broadcast,
+    "Or": _broadcast,
     "Pow": lambda inputs, attributes: 2 * _broadcast(inputs, attributes),
     "Shape": _nothing,
     "Slice": _nothing,
