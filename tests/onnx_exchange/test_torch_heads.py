@@ -257,6 +257,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case(lambda n, o: n.linear(F.max_pool1d(o.y.transpose(1, 2), 2).transpose(1, 2)), ""),
         r"kernel_shape: expected all 5 steps, for which there are layers, got windows of \[2\]",
     ),
+    "some features": (
+        Case(lambda n, o: torch.tanh(n.linear(o.y))[..., :1], ""),
+        "expected all features of a layer that is no matrix product, got some",
+    ),
     "squares": (
         Case(lambda n, o: (lambda z: z * z)(n.linear(o.y)), ""),
         "output that is used more than once",

@@ -28,7 +28,8 @@ def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
     """Make a model of an ONNX file, for inference.
 
     LSTM nodes run on this package's kernels, with every attribute that the operator has, and so do matrix
-    products; all else is NumPy. Nothing in a file is ever executed.
+    products; all else is NumPy. Nodes of float16 compute in float32 and round their results. An If node runs
+    the branch that its condition chooses. Nothing in a file is ever executed.
 
     Parameters
     ----------
@@ -207,8 +208,11 @@ class OnnxModel:
         -------
         Sequential
             Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Dropout, Activation,
-            LayerNormalization, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or (B, T), or
-            from ids (B, T) on an Embedding.
+            LayerNormalization, RepeatVector, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or
+            (B, T), or from ids (B, T) on an Embedding. Weights of float16 are float32 there. Columns of a
+            matrix product that nothing reads are left out, and so are steps that nothing reads after the last
+            LSTM. A graph whose axes may have any length, but which takes one only, as after a pooling of so
+            many steps, makes a model for that length.
 
         Raises
         ------

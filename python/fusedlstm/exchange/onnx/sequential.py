@@ -145,6 +145,8 @@ class Reader:
     def with_columns(self, value: Value, indices: Sequence[int]) -> Value:
         """Make the last layer one that has these features only, if it is a matrix product."""
         value = self.finished(value)
+        if not self.made:
+            raise ValueError("expected all features of the input, got some")
         made = making.columns(self.made[-1], indices)
         self.made[-1] = made
         # An empty one, so that no earlier value is taken for the output of this layer.
