@@ -182,6 +182,26 @@ def test_weights_inside_of_a_branch(tmp_path: Path) -> None:
     np.testing.assert_array_equal(graph.sequential()(x), want)
 
 
+def test_a_branch_that_is_a_constant(tmp_path: Path) -> None:
+    """Whoever changes what it gave changes nothing of the model."""
+    own = np.array([[1, 2, 3]], np.float32)
+    nodes = squeeze_if_one("x", "unused")
+    constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(own))
+    nodes[3] = helper.make_node(
+        "If",
+        ["is_one"],
+        ["y"],
+        then_branch=branch("then", [constant], "c", 2),
+        else_branch=branch("else", [helper.make_node("Reshape", ["x", "rows"], ["r"])], "r", 2),
+    )
+    graph = fusedlstm.from_onnx(save(model(nodes, ["B", "T", 3]), tmp_path))
+    x = np.zeros((1, 1, 3), np.float32)
+    first = graph(x)
+    np.testing.assert_array_equal(first, own)
+    first[...] = 0
+    np.testing.assert_array_equal(graph(x), own)
+
+
 def refused(made: Any, folder: Path, text: str) -> None:
     path = save(made, folder)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{text}"):

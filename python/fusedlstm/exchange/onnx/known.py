@@ -51,6 +51,7 @@ class Known:
     def add(self, constants: Mapping[str, Array]) -> None:
         """Add those of a branch."""
         self._constants |= {name: wide(array) for name, array in constants.items()}
+        self._most += sum(array.size for array in constants.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._constants or name in self._sizes

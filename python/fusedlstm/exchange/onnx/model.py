@@ -120,10 +120,10 @@ class OnnxModel:
         )
         self.outputs = tuple(info.name for info in graph.output)
         self._defaults = {one.name: self._constants.pop(one.name) for one in self.inputs if not one.required}
-        known = {*self._constants, *(one.name for one in self.inputs)}
         self._body = Body(graph, opset, self._constants, used_names(graph))
+        known = {*self._constants, *(one.name for one in self.inputs), *self._body.results}
         for output in self.outputs:
-            if output not in known | self._body.results | set(self._constants):
+            if output not in known:
                 raise ValueError(f"output {output!r}: expected the result of a node, got none of this name")
         needed = self._body.needed
         self._constants = {key: value for key, value in self._constants.items() if key in needed}

@@ -197,7 +197,8 @@ class Branches:
             **constants,
         }
         body.run(values)
-        return [values[name] for name in body.outputs]
+        # A constant is copied: what comes out may be an output of the model, which its caller may change.
+        return [constants[name].copy() if name in constants else values[name] for name in body.outputs]
 
 
 def used_names(graph: Any) -> set[str]:
