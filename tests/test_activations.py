@@ -39,7 +39,15 @@ def test_softmax(dtype: str) -> None:
     assert_close(activations.softmax(x), expected, dtype=dtype, terms=7, steps=2, scale=expected)
 
 
-@pytest.mark.parametrize("name", [*FORMULAS, "softmax"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_softmax(dtype: str) -> None:
+    x = np.random.default_rng(0).normal(0, 30, (3, 4, 7)).astype(dtype)
+    expected = [[[v - math.log(math.fsum(map(math.exp, row))) for v in row] for row in rows] for rows in x]
+    # Differences from the largest number, which are rounded, and so is their sum's logarithm.
+    assert_close(activations.log_softmax(x), expected, dtype=dtype, terms=7, scale=np.abs(x).max())
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, "softmax", "log_softmax"])
 def test_gradient(name: str) -> None:
     x = np.random.default_rng(1).normal(0, 2, (4, 5))
     x[np.abs(x) < 0.01] = 0.5  # relu and elu have no derivative of high order at 0
@@ -64,10 +72,13 @@ def test_softmax_of_huge_logits() -> None:
         [1, 0],
         [0.5, 0.5],
     ]
+    # Where softmax is 0 its logarithm still is a number.
+    logarithms = activations.log_softmax(np.array([[1e4, -1e4], [-1e30, -1e30]], "f"))
+    assert logarithms.tolist() == [[0, -2e4], [-np.log(np.float32(2))] * 2]
 
 
 def test_nan_stays() -> None:
-    for name in [*FORMULAS, "softmax"]:
+    for name in [*FORMULAS, "softmax", "log_softmax"]:
         assert np.isnan(activations.get(name)(np.array([np.nan, 1.0]))[0]), name
 
 

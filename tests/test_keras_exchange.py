@@ -406,6 +406,15 @@ def test_models_in_memory(keras: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_log_softmax(keras: Any) -> None:
+    model = fusedlstm.Sequential([layers.Input((3,)), layers.Dense(4, activation="log_softmax")])
+    theirs, x = fusedlstm.to_keras(model), np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    assert theirs.layers[0].activation is keras.activations.log_softmax
+    assert np.allclose(np.asarray(theirs(x)), model(x), atol=1e-6)
+    assert fusedlstm.from_keras(theirs).get_config() == model.get_config()
+
+
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("activation", "recurrent_activation"),
     [

@@ -371,8 +371,8 @@ def test_constants_that_grow_in_a_graph(tmp_path: Path) -> None:
 def test_operators_that_claim_what_they_take() -> None:
     """No result is larger than what was claimed for it, so that an operator without an entry is safe too."""
     pytest.importorskip("onnx")
-    from fusedlstm.exchange.onnx.model import _OPERATORS
     from fusedlstm.exchange.onnx.sizes import needed_bytes
+    from fusedlstm.exchange.onnx.steps import _OPERATORS
 
     x, ids = np.ones((3, 4), np.float32), np.asarray([2, 1, 0, 2, 2, 1], np.int64)
     given: dict[str, tuple[list[Any], dict[str, Any]]] = {
@@ -392,9 +392,17 @@ def test_operators_that_claim_what_they_take() -> None:
         "Unsqueeze": ([x, np.asarray([0])], {}),
         "Where": ([x > 0, x[:, :1], x], {}),
         "Not": ([x > 0], {}),
+        "And": ([x > 0, x[:, :1] > 0], {}),
+        "Or": ([x > 0, x[:, :1] > 0], {}),
         "Constant": ([], {"value_floats": [1.0, 2.0]}),
         "ReduceMax": ([x], {"axes": [0]}),
         "ReduceSum": ([x, np.asarray([0])], {}),
+        "MaxPool": ([x[None]], {"kernel_shape": [2], "pads": [1, 1]}),
+        "AveragePool": ([x[None]], {"kernel_shape": [3], "ceil_mode": 1, "strides": [3]}),
+        "GlobalMaxPool": ([x[None]], {}),
+        "GlobalAveragePool": ([x[None]], {}),
+        "Split": ([x, np.asarray([1, 2])], {"axis": 0, "num_outputs": 2}),
+        "Tile": ([x, np.asarray([5, 3])], {}),
     }
     views = {
         "Constant",
@@ -404,13 +412,15 @@ def test_operators_that_claim_what_they_take() -> None:
         "Reshape",
         "Shape",
         "Slice",
+        "Split",
         "Squeeze",
         "Transpose",
         "Unsqueeze",
     }
+    pairs = {"Add", "Div", "Equal", "Mul", "Sub"}
     for name, operator in _OPERATORS.items():
         inputs, attributes = given.get(
-            name, ([x, x] if name in ("Add", "Div", "Equal", "Mul", "Sub") else [x], {})
+            name, ([x, x] if name in pairs or name.startswith(("Greater", "Less")) else [x], {})
         )
         results = operator(inputs, attributes, 17)
         taken = sum(result.nbytes for result in results)

@@ -14,6 +14,8 @@ from fusedlstm.testing import assert_close
 torch: Any = pytest.importorskip("torch")
 
 FEATURES, UNITS, STEPS = 3, 5, 7
+# PyTorch says of some of these that they are in the making, and of others that they are old.
+OLD_OR_NEW = "ignore:.*(deprecated|prototype|beta state|subject to change|in the near future)"
 
 
 def module(dtype: Any = torch.float64, **options: Any) -> Any:
@@ -88,6 +90,44 @@ def test_single_layers_and_lists() -> None:
     assert len(fusedlstm.to_torch([first, layers.Dropout(0.5), second])) == 8
 
 
+def test_weights_that_a_module_computes() -> None:
+    """They are what it computes now, not what it was made with."""
+    theirs = torch.nn.ModuleDict({"lstm": module(num_layers=2, dropout=0.25)})
+    theirs["lstm"] = torch.nn.utils.parametrizations.weight_norm(theirs["lstm"], "weight_hh_l0")
+    with torch.no_grad():
+        theirs["lstm"].parametrizations.weight_hh_l0.original0.mul_(3)
+    expected = theirs["lstm"].eval()(torch.from_numpy(samples()))[0].detach().numpy()
+    model = fusedlstm.from_torch(theirs, prefix="lstm.")
+    assert np.allclose(model(samples()), expected, atol=1e-12)
+    assert [layer.name.split("_")[0] for layer in model.layers] == ["lstm", "dropout", "lstm"]
+
+
+def test_tensors_that_are_views() -> None:
+    """Negated when they are read, of a part of another one, or in another order."""
+    state = module().state_dict()
+    imaginary = {key: torch.complex(value, -value).conj().imag for key, value in state.items()}
+    assert all(value.is_neg() for value in imaginary.values())
+    swapped = {key: value.T.contiguous().T if value.ndim == 2 else value for key, value in state.items()}
+    parts = {key: torch.cat((value, value))[len(value) :] for key, value in state.items()}
+    want = fusedlstm.from_torch(state).get_weights()
+    for views in (imaginary, swapped, parts):
+        for left, right in zip(fusedlstm.from_torch(views).get_weights(), want, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.filterwarnings(OLD_OR_NEW)
+def test_dropout_is_that_of_the_lstm() -> None:
+    theirs = torch.nn.Module()
+    theirs.lstm, theirs.dropout = module(num_layers=2, dropout=0.25), torch.nn.Dropout(0.5)
+    for source, prefix in ((theirs, "lstm."), (torch.jit.script(theirs.lstm), "")):
+        (dropout,) = [
+            layer
+            for layer in fusedlstm.from_torch(source, prefix=prefix).layers
+            if isinstance(layer, layers.Dropout)
+        ]
+        assert dropout.rate == 0.25
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     state = dict(module(num_layers=2).state_dict()) | changes
     return {key: value for key, value in state.items() if value is not None}
@@ -97,6 +137,8 @@ def changed(**changes: Any) -> dict[str, Any]:
     ("make", "error", "message"),
     [
         (lambda: 3, TypeError, "source: expected a torch.nn.LSTM or its state_dict, got int"),
+        (lambda: torch.nn.LSTM, TypeError, "source: expected a torch.nn.LSTM or its state_dict, got type"),
+        (lambda: {3: 4}, TypeError, "source: expected names of tensors, got the key 3"),
         (dict, ValueError, "source: expected the weights of an LSTM, got no key"),
         (lambda: module(bidirectional=True), ValueError, "weight_ih_l0_reverse: .* both directions are not"),
         (
@@ -133,6 +175,104 @@ def changed(**changes: Any) -> dict[str, Any]:
 def test_what_cannot_come(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         fusedlstm.from_torch(make())
+
+
+def first(tensor: Any) -> dict[str, Any]:
+    return changed(weight_ih_l0=tensor)
+
+
+def fake() -> Any:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        return module()
+
+
+def freed(size: int) -> Any:
+    tensor = torch.zeros(20, 3).double()
+    tensor.untyped_storage().resize_(size)
+    return tensor
+
+
+def escaped() -> Any:
+    kept: list[Any] = []
+
+    def keep(x: Any) -> Any:
+        kept.append(x)
+        return x
+
+    torch.func.vmap(keep)(torch.zeros(2, 20, 3).double())
+    return kept[0]
+
+
+PAIR = (torch.ones(20, 3).double(), torch.ones(20, 3).double())
+
+
+@pytest.mark.filterwarnings(OLD_OR_NEW)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: torch.nn.LSTM(3, 5, device="meta"), "expected a dense tensor of numbers, got a meta tensor"),
+        (lambda: first(torch.nested.nested_tensor(list(PAIR))), "expected a dense .*, got a nested tensor"),
+        (
+            lambda: first(torch.nested.nested_tensor(list(PAIR), layout=torch.jagged)),
+            "expected a dense .*, got a nested tensor",
+        ),
+        (lambda: first(PAIR[0].to_sparse()), r"got a torch.sparse_coo tensor; to_dense\(\) makes one"),
+        (lambda: first(PAIR[0].to_sparse_csr()), r"got a torch.sparse_csr tensor; to_dense\(\) makes one"),
+        (lambda: first(PAIR[0].float().to_mkldnn()), "got a torch._mkldnn tensor"),
+        (lambda: first(torch.quantize_per_tensor(PAIR[0].float(), 0.1, 0, torch.qint8)), "got torch.qint8"),
+        (lambda: first(torch.complex(*PAIR).conj()), "of dtype float32 or float64, got torch.complex128"),
+        (fake, "expected a tensor of numbers in memory, got FakeTensor"),
+        (lambda: first(escaped()), "expected a tensor of numbers in memory, got Tensor"),
+        (lambda: first(freed(0)), "expected a tensor of numbers in memory, got Tensor"),
+        (lambda: first(freed(40)), "expected a tensor of numbers in memory, got Tensor"),
+        (lambda: first(torch._efficientzerotensor(20, 3)), "expected a tensor of numbers in memory, got T"),
+        (lambda: first(torch._to_functional_tensor(PAIR[0])), "expected a tensor of numbers in memory, got"),
+        (lambda: first(torch.nn.parameter.UninitializedParameter()), "got one of a lazy module that no call"),
+        (lambda: first(np.ma.masked_array(PAIR[0].numpy())), "expected an array without NumPy's masks"),
+        (lambda: first(PAIR[0].numpy().astype(object)), "float32 or float64, got object"),
+    ],
+)
+def test_tensors_without_numbers(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^weight_ih_l0: .*{message}"):
+        fusedlstm.from_torch(make())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("dropout", "error"),
+    [("x", TypeError), (None, TypeError), (True, TypeError), (float("nan"), ValueError), (1.5, ValueError)],
+)
+def test_dropout_that_is_no_share(dropout: object, error: type[Exception], count: int) -> None:
+    theirs = module(num_layers=count)
+    theirs.dropout = dropout
+    with pytest.raises(error, match=r"^source: dropout: expected a "):
+        fusedlstm.from_torch(theirs)
+
+
+@pytest.mark.filterwarnings(OLD_OR_NEW)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: torch.nn.utils.parametrizations.weight_norm(module(), "weight_hh_l0").state_dict(),
+            r"^parametrizations.weight_hh_l0.original0: .*: give the module itself",
+        ),
+        (lambda: torch.nn.utils.weight_norm(module(), "weight_hh_l0"), "^weight_hh_l0_g: .*remove_weight_no"),
+        (lambda: changed(weight_hh_l0=None, weight_hh_l0_orig=PAIR[0]), "^weight_hh_l0_orig: .*prune.remove"),
+        (lambda: {f"weight_ih_l{'9' * 5000}": PAIR[0]}, "^weight_ih_l9{69}: expected weight_ih_l0"),
+    ],
+)
+def test_keys_that_are_no_weights(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fusedlstm.from_torch(make())
+
+
+@pytest.mark.parametrize("prefix", [None, 3, b"lstm."])
+def test_prefixes_are_strings(prefix: Any) -> None:
+    with pytest.raises(TypeError, match=r"^prefix: expected a string"):
+        fusedlstm.from_torch(module(), prefix=prefix)
 
 
 def built(*items: layers.Layer) -> fusedlstm.Sequential:

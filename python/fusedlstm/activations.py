@@ -83,6 +83,18 @@ def _softmax_gradient(dy: Array, y: Array) -> Array:
     return dx
 
 
+def log_softmax(x: Array) -> Array:
+    """Return the logarithm of `softmax`, without rounding small ones to zero before."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y
+
+
+def _log_softmax_gradient(dy: Array, y: Array) -> Array:
+    dx: Array = dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
+    return dx
+
+
 _GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {
     linear: lambda dy, y: dy,  # noqa: ARG005
     relu: lambda dy, y: dy * (y > 0),
@@ -95,6 +107,7 @@ _GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {
     softplus: lambda dy, y: dy * -np.expm1(-y),
     tanh: lambda dy, y: dy * (1 - y * y),
     softmax: _softmax_gradient,
+    log_softmax: _log_softmax_gradient,
 }
 _BY_NAME: dict[str, Activation] = {function.__name__: function for function in _GRADIENTS}
 

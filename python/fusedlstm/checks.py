@@ -148,6 +148,16 @@ def member(description: object, key: str, kind: type[T], where: str) -> T:
     return value
 
 
+def arguments(config: object, where: str) -> dict[str, Any]:
+    """Return ``config``, the arguments of a class by name, as a new dict; `ValueError` if it is none."""
+    if not isinstance(config, dict):
+        raise ValueError(f"{where}: expected a dict of arguments, got {type(config).__name__}")
+    for key in config:
+        if not isinstance(key, str):
+            raise ValueError(f"{where}: expected names of arguments, got the key {key!r:.80}")
+    return dict(config)
+
+
 def numeric(value: object, name: str) -> npt.NDArray[Any]:
     """Return ``value`` as an array of real numbers of its own dtype, not copied when it is one.
 

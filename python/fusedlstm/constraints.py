@@ -41,8 +41,14 @@ class Constraint:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Constraint:
-        """Make a constraint from `get_config`'s result."""
-        return cls(**config)
+        """Make a constraint from `get_config`'s result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no dict of arguments, or one of them is unknown or wrong.
+        """
+        return cls(**checks.arguments(config, cls.__name__))
 
 
 class NonNeg(Constraint):

@@ -49,8 +49,14 @@ class Initializer:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Initializer:
-        """Make an initializer from `get_config`'s result."""
-        return cls(**config)
+        """Make an initializer from `get_config`'s result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no dict of arguments, or one of them is unknown or wrong.
+        """
+        return cls(**checks.arguments(config, cls.__name__))
 
 
 class Constant(Initializer):

@@ -47,8 +47,14 @@ class Regularizer:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Regularizer:
-        """Make a regularizer from `get_config`'s result."""
-        return cls(**config)
+        """Make a regularizer from `get_config`'s result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no dict of arguments, or one of them is unknown or wrong.
+        """
+        return cls(**checks.arguments(config, cls.__name__))
 
 
 class L1L2(Regularizer):

@@ -200,7 +200,7 @@ def _onnx_files() -> list[bytes]:
             direction="bidirectional",
         ).SerializeToString()
     ]
-    return theirs + _written(models, ".onnx", exchange.to_onnx) + nodes + _folding()
+    return theirs + _written(models, ".onnx", exchange.to_onnx) + nodes + _folding() + _pooling()
 
 
 def _folding() -> list[bytes]:
@@ -234,6 +234,51 @@ def _folding() -> list[bytes]:
         "from": two[:1] - 2, "to": two[:1], "test": np.asarray([True]),
     }  # fmt: skip
     return [made.model_of(nodes, {"x": x}, ("out",), constants, 17).SerializeToString()]
+
+
+def _pooling() -> list[bytes]:
+    """Return a graph of constants with a branch, windows, repetitions and numbers of 16 bits."""
+    from onnx import helper, numpy_helper
+
+    from tests.onnx_exchange import graphs as made
+
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7
+
+    def branch(name: str, operator: str, constants: dict[str, Any]) -> Any:
+        return helper.make_graph(
+            [helper.make_node(operator, ["tiled", *constants], [f"{name} output"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name} output", 1, [None] * 3)],
+            [numpy_helper.from_array(array, key) for key, array in constants.items()],
+        )
+
+    nodes = [
+        helper.make_node("MaxPool", ["c"], ["max"], kernel_shape=[2], pads=[1, 0], strides=[2]),
+        helper.make_node("AveragePool", ["c"], ["mean"], kernel_shape=[2], ceil_mode=1, dilations=[2]),
+        helper.make_node("GlobalMaxPool", ["max"], ["largest"]),
+        helper.make_node("GlobalAveragePool", ["mean"], ["middle"]),
+        helper.make_node("Split", ["c", "sizes"], ["one", "two"], axis=2),
+        helper.make_node("Cast", ["one"], ["half"], to=10),
+        helper.make_node("Gelu", ["half"], ["gelu"], approximate="tanh"),
+        helper.make_node("Erf", ["gelu"], ["erf"]),
+        helper.make_node("Cast", ["erf"], ["whole"], to=1),
+        helper.make_node("Tile", ["whole", "times"], ["tiled"]),
+        helper.make_node(
+            "If",
+            ["yes"],
+            ["chosen"],
+            then_branch=branch("then", "Add", {"more": np.ones(1, np.float32)}),
+            else_branch=branch("else", "Relu", {}),
+        ),
+        helper.make_node("Add", ["chosen", "largest"], ["sum"]),
+        helper.make_node("Add", ["sum", "middle"], ["all"]),
+        helper.make_node("Add", ["x", "all"], ["y"]),
+    ]
+    constants = {
+        "c": x, "sizes": np.asarray([1, 3]), "times": np.asarray([1, 1, 4]), "yes": np.asarray([True])
+    }  # fmt: skip
+    return [made.model_of(nodes, {"x": x}, ["y"], constants).SerializeToString()]
 
 
 @cache

@@ -82,8 +82,8 @@ def test_no_file(tmp_path: Path) -> None:
     ("node", "text"),
     [
         (
-            helper.make_node("Erf", ["x"], ["y"], name="it"),
-            "node 0 'it': the operator 'Erf' is not supported",
+            helper.make_node("Cos", ["x"], ["y"], name="it"),
+            "node 0 'it': the operator 'Cos' is not supported",
         ),
         (
             helper.make_node("Relu", ["x"], ["y"], name="it", domain="com.microsoft"),
@@ -154,7 +154,6 @@ def test_weights_of_wrong_types_and_shapes(tmp_path: Path) -> None:
     }
     for name, (array, text) in bad.items():
         refused(lstm_model({**arrays, name: array}), tmp_path, text)
-    refused(lstm_model(lstm_arrays(dtype=np.float16)), tmp_path, "expected")
 
 
 def test_tensors_of_wrong_sizes_and_types(tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_cells(direction: str, cell: str, dtype: Any, tmp_path: Path) -> None:
     check(run(arrays, attributes, tmp_path), arrays, attributes)
 
 
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_float16(direction: str, inputs: str, tmp_path: Path) -> None:
+    """The node computes in float32 and rounds what it returns."""
+    arrays = lstm_arrays(directions=DIRECTIONS[direction], dtype=np.float16, given=INPUTS[inputs])
+    expected = lstm(**arrays, direction=direction)
+    for want, got in zip(expected, run(arrays, {"direction": direction}, tmp_path), strict=True):
+        assert got.dtype == np.float16
+        np.testing.assert_allclose(got, want, rtol=2**-11, atol=1e-6)
+    mixed = {**arrays, "X": arrays["X"].astype(np.float32)}
+    with pytest.raises(ValueError, match=r"valid ONNX graph|X: expected float16 with 3 axes, got float32"):
+        run(mixed, {"direction": direction}, tmp_path)
+
+
 def test_options_change_the_result(tmp_path: Path) -> None:
     """So that the tests above compare something."""
     arrays = lstm_arrays(given=INPUTS["all"])

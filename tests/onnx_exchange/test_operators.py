@@ -46,6 +46,10 @@ class Case(NamedTuple):
         return model_of([node], fed, outputs, arrays, self.opset), fed
 
 
+def halves(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(array.astype(np.float16) for array in arrays)
+
+
 X, I64, YES = normal(2, 3, 4), np.arange(-6, 6).reshape(3, 4), np.array([[True], [False], [True]])
 FIVE = numpy_helper.from_array(np.array([5], np.int64))
 CASES = [
@@ -119,7 +123,57 @@ CASES = [
     Case("Cast", (I64,), {"to": TensorProto.BOOL}),
     Case("Dropout", (X,), {"ratio": 0.4}, 10),
     Case("Dropout", (X, np.array(0.5, np.float32), np.array(False)), {}, 22, 2),
+    Case("Abs", (X,)),
+    Case("Neg", (X,)),
+    *(Case(name, (X, normal(3, 1), normal(4))) for name in ("Max", "Min")),
+    Case("Max", (X,)),
+    Case("Log", (X * X,)),
+    Case("Clip", (X, np.array(-0.5, np.float32), np.array(0.25, np.float32))),
+    Case("Clip", (X, None, np.array(0.25, np.float32))),
+    Case("Clip", (X,), {"min": -0.5}, 10),
+    Case("Clip", (I64, np.array(-2)), {}, 13),
+    *(Case(name, (X, X[:, ::-1].copy())) for name in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual")),
+    *(Case(name, (YES, YES.T)) for name in ("And", "Or")),
+    Case("ReduceMin", (X, ints(-1)), {"keepdims": 0}),
+    Case("ReduceL2", (X, ints(-1)), {}),
+    Case("ReduceL2", (X,), {"axes": [0, 2]}, 13),
+    Case("Erf", (3 * X,)),
+    Case("Gelu", (3 * X,)),
+    Case("Gelu", (3 * X,), {"approximate": "tanh"}),
+    Case("Tile", (X, ints(1, 3, 2))),
+    Case("Tile", (normal(2, 1, 3), ints(1, 0, 1))),
+    Case("Split", (normal(2, 7), ints(4, 0, 3)), {"axis": 1}, 22, 3),
+    Case("Split", (normal(6, 2),), {"num_outputs": 3}, 22, 3),
+    Case("Split", (normal(2, 7),), {"axis": -1, "num_outputs": 3}, 18, 3),
+    Case("Split", (normal(6, 2),), {}, 13, 2),
+    Case("Split", (normal(6, 2),), {"split": [2, 4]}, 11, 2),
+    Case("GlobalMaxPool", (normal(2, 3, 4, 5),)),
+    Case("GlobalAveragePool", (X,)),
+    *(
+        Case(name, (normal(2, 3, 11),), {"kernel_shape": [3], **attributes}, opset)
+        for name in ("MaxPool", "AveragePool")
+        for attributes, opset in (
+            ({}, 8),
+            ({"strides": [2]}, 22),
+            ({"strides": [3], "pads": [1, 2]}, 22),
+            ({"strides": [4], "ceil_mode": 1}, 22),
+            ({"strides": [2], "dilations": [4]}, 22),
+        )
+    ),
+    Case("AveragePool", (normal(2, 3, 11),), {"kernel_shape": [4], "pads": [2, 1], "count_include_pad": 1}),
+    Case("AveragePool", (normal(2, 3, 11),), {"kernel_shape": [4], "pads": [2, 1], "strides": [2]}),
+    Case("MaxPool", (normal(2, 3, 11),), {"kernel_shape": [11], "auto_pad": "VALID"}),
+    *(Case(name, halves(X)) for name in ("Sigmoid", "Softmax", "Gelu", "ReduceMean", "GlobalAveragePool")),
+    *(Case(name, halves(X, normal(3, 1))) for name in ("Add", "Div")),
+    Case("MatMul", halves(X, normal(4, 5))),
+    Case("Gemm", halves(normal(3, 4), normal(4, 5), normal(5)), {"alpha": 0.5}),
+    Case("LayerNormalization", halves(X, normal(4), normal(4)), {}, 17),
+    Case("Cast", halves(X), {"to": TensorProto.FLOAT}),
+    Case("Transpose", halves(X)),
 ]
+
+# What onnx's evaluator does otherwise, or warns of.
+OTHERWISE = [Case("GlobalMaxPool", (X,)), Case("Cast", (1e5 * X,), {"to": TensorProto.FLOAT16})]
 
 
 def named(value: Any) -> str:
@@ -130,7 +184,9 @@ def compare(actual: list[Array], expected: list[Array]) -> None:
     for got, want in zip(actual, expected, strict=True):
         assert got.dtype == want.dtype
         assert got.shape == want.shape
-        np.testing.assert_allclose(got, want, rtol=1e-6 if want.dtype == np.float32 else 1e-14, atol=1e-6)
+        # Numbers of float16 may be rounded after each operation of a node, or once.
+        rtol = {"float16": 4 * 2**-11, "float32": 1e-6}.get(str(want.dtype), 1e-14)
+        np.testing.assert_allclose(got, want, rtol=rtol, atol=1e-3 if want.dtype == np.float16 else 1e-6)
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
@@ -152,7 +208,7 @@ def test_softmax_before_version_13(tmp_path: Path) -> None:
     compare(list(fusedlstm.from_onnx(save(model, tmp_path)).run(fed).values()), [expected])
 
 
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", [*CASES, *OTHERWISE], ids=named)
 def test_operators_in_onnx_runtime(case: Case, tmp_path: Path) -> None:
     onnxruntime: Any = pytest.importorskip("onnxruntime")
     model, fed = case.model()
@@ -172,6 +228,11 @@ def test_operators_in_onnx_runtime(case: Case, tmp_path: Path) -> None:
         (Case("Gemm", (normal(3, 4), normal(4, 5), normal(4))), "C: expected float32 that fits"),
         (Case("Dropout", (X, np.array(0.5, np.float32), np.array(True))), "training_mode: expected false"),
         (Case("Concat", (X, normal(3, 3, 4)), {"axis": 1}), "dimension"),
+        (Case("Split", (X, ints(1, 2)), {}, 22, 2), "split: expected 2 sizes that add up to 2"),
+        (Case("MaxPool", (X,), {"kernel_shape": [5]}), "kernel_shape: expected at most the 4 steps, got 5"),
+        (Case("MaxPool", (X[None],), {"kernel_shape": [2, 2]}), r"expected float32 or float64 \(B, F, T\)"),
+        (Case("MaxPool", (X,), {"kernel_shape": [2], "auto_pad": "SAME_UPPER"}), "auto_pad: expected NOTSET"),
+        (Case("MaxPool", (X,), {"kernel_shape": [2]}, 22, 2), "expected at most 1 outputs, got 2"),
     ],
     ids=named,
 )

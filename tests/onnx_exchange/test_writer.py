@@ -32,6 +32,7 @@ POINTWISE = (
     "softplus",
     "tanh",
     "softmax",
+    "log_softmax",
 )
 
 
@@ -85,7 +86,11 @@ MODELS: dict[str, Callable[[], list[layers.Layer]]] = {
     ],
 }
 CELLS: dict[str, Any] = {
-    **{name: {"activation": name} for name in POINTWISE if name not in ("exponential", "softmax", "sigmoid")},
+    **{
+        name: {"activation": name}
+        for name in POINTWISE
+        if name not in ("exponential", "log_softmax", "sigmoid", "softmax")
+    },
     "linear": {"activation": "linear", "recurrent_activation": "hard_sigmoid"},
     "relu and softsign": {"activation": "relu", "recurrent_activation": "softsign"},
 }

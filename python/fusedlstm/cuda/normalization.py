@@ -1,6 +1,6 @@
 """What layer normalization does outside the recurrence: the rows of x kernel, forward and back.
 
-The equations are those of csrc/math/layer_norm.h; the parameters of the recurrence's own part go to the kernel.
+The equations are those of csrc/math/layer_norm.h; parameters of the recurrence's own part go to the kernel.
 """
 
 from __future__ import annotations

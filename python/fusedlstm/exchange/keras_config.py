@@ -153,7 +153,7 @@ def _layer(description: Any, place: str, classes: dict[str, type[Layer]]) -> Lay
     class_name = _named(description, where, ("keras.layers",), tuple(classes))
     where = f"{where} ({class_name})"
     arguments = {}
-    for key, value in checks.member(description, "config", dict, where).items():
+    for key, value in checks.arguments(description.get("config"), where).items():
         if key in _OFF:
             if value is not _OFF[key]:
                 raise ValueError(f"{where}: {key}: expected {_OFF[key]}, got {value!r:.80}")
@@ -185,7 +185,7 @@ def _object(value: Any, key: str, where: str) -> Any:
         return value
     module = next(module for end, module in _OBJECTS.items() if key.endswith(end))
     class_name = _named(value, where, (module,), None)
-    config = dict(checks.member(value, "config", dict, where))
+    config = checks.arguments(value.get("config"), where)
     for key in _INITIALIZER_OFF:
         if config.pop(key, None) is not None:
             raise ValueError(f"{where}: {key}: expected None, got another value")

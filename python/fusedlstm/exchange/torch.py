@@ -7,11 +7,14 @@ each layer, which add up. A projection's matrix is ``weight_hr``.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm import checks
 from fusedlstm.filling import filling
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
@@ -26,7 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["from_torch", "to_torch"]
 
-_KEY = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]*)")
+_NAMES = "(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})"
+_KEY = re.compile(_NAMES)
+# Under these keys is what a weight is computed from, by torch.nn.utils.parametrize and by older hooks.
+_PARAMETRIZED = re.compile(r"((?:.*\.)?)parametrizations\.([^.]+)\..*")
+_HOOKED = re.compile(_NAMES + "_(g|v|u|orig|mask)")
 
 
 def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
@@ -35,9 +42,10 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     Parameters
     ----------
     source : torch.nn.LSTM or mapping of str to tensor
-        The module, or its state_dict; arrays do as well as tensors. It is copied.
+        The module, or its state_dict; arrays do as well as tensors. It is copied. Weights that
+        ``torch.nn.utils.parametrize`` computes are read from a module as they are now.
     prefix : str
-        What the LSTM's keys begin with in the state_dict of a larger module, such as ``"encoder.lstm."``;
+        What the LSTM's keys begin with in a larger module or its state_dict, such as ``"encoder.lstm."``;
         other keys are left alone.
     return_sequences : bool
         Whether the last layer returns all steps, as PyTorch does.
@@ -46,22 +54,20 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     -------
     Sequential
         From (B, T, I) to (B, T, H), or (B, H), in the weights' dtype. Between layers there is a `Dropout` if
-        `source` is a module with dropout. The two biases of a layer are summed.
+        the LSTM is a module with dropout. The two biases of a layer are summed.
 
     Raises
     ------
     TypeError
-        If `source` or one of its values is of a wrong type, or not float32 or float64.
+        If an argument or one of the source's values is of a wrong type, or not float32 or float64, or a
+        tensor does not have all its numbers in memory, as sparse, nested and meta tensors.
     ValueError
-        If it is bidirectional, or a key or shape is not that of a ``torch.nn.LSTM``.
+        If it is bidirectional, a key or shape is not that of a ``torch.nn.LSTM``, or its dropout is not in
+        [0, 1).
     """
-    tensors = source.state_dict() if hasattr(source, "state_dict") else source
-    if not isinstance(tensors, Mapping):
-        raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
-    for key in tensors:
-        if not isinstance(key, str):
-            raise TypeError(f"source: expected names of tensors, got the key {key!r:.80}")
-    arrays = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected a string, got {prefix!r:.80}")
+    arrays = _tensors(source, prefix)
     weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
     dtype, inputs = weights[0]["kernel"].dtype, weights[0]["kernel"].shape[0]
     for number, weight in enumerate(weights):
@@ -72,7 +78,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
             raise TypeError(f"{name}: expected dtype {dtype} like the others, got {kernel.dtype}")
         if kernel.shape[0] != wanted:
             raise ValueError(f"{name}: expected {wanted} inputs, got shape {kernel.T.shape}")
-    rate = float(getattr(source, "dropout", 0.0)) if not isinstance(source, Mapping) else 0.0
+    # PyTorch allows any share for a single layer, after which nothing is dropped.
+    check = checks.rate if len(weights) > 1 else checks.share
+    rate = check(_dropout(source, prefix), f"source: {prefix}dropout")
     layers: list[Layer] = [InputLayer((None, inputs))]
     with filling():
         for number, weight in enumerate(weights):
@@ -132,20 +140,47 @@ def to_torch(source: Sequential | LSTM | StackedLSTM | Sequence[Layer]) -> dict[
     return result
 
 
+def _is_module(source: Any) -> bool:
+    # Without PyTorch in the process there are no modules of it.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.nn.Module)
+
+
+def _tensors(source: Any, prefix: str) -> dict[str, Any]:
+    """Return the tensors of a module or mapping whose names begin with a prefix, by the rest."""
+    tensors = source.state_dict() if _is_module(source) else source
+    if not isinstance(tensors, Mapping):
+        raise TypeError(f"source: expected a torch.nn.LSTM or its state_dict, got {type(source).__name__}")
+    result = {}
+    for key, value in tensors.items():
+        if not isinstance(key, str):
+            raise TypeError(f"source: expected names of tensors, got the key {key!r:.80}")
+        found = _PARAMETRIZED.fullmatch(key) if _is_module(source) else None
+        name = key if found is None else found[1] + found[2]
+        if name.startswith(prefix):
+            result[name[len(prefix) :]] = value if found is None else attrgetter(name)(source)
+    return result
+
+
+def _dropout(source: Any, prefix: str) -> Any:
+    """Return what the LSTM of a module drops between its layers, nothing if it is a mapping's."""
+    if (prefix and not prefix.endswith(".")) or not _is_module(source):
+        return 0.0
+    try:
+        return attrgetter(f"{prefix}dropout")(source)
+    except AttributeError:
+        return 0.0
+
+
 def _by_layer(tensors: Mapping[str, Any], prefix: str) -> list[dict[str, Array]]:
     """Sort tensors by layer and convert them; all layers have the same names."""
     layers: dict[int, dict[str, Array]] = {}
     for key, value in tensors.items():
         found = _KEY.fullmatch(key)
         if found is None:
-            reason = (
-                ": layers of both directions are not supported"
-                if key.endswith("_reverse")
-                else "; prefix says where in a larger state_dict the LSTM is"
-            )
             raise ValueError(
-                f"{prefix}{key}: expected weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 and so on, "
-                f"got this key{reason}"
+                f"{prefix + key:.80}: expected weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 and so on, "
+                f"got this key{_reason(key)}"
             )
         layers.setdefault(int(found[2]), {})[found[1]] = _array(value, prefix + key)
     if not layers:
@@ -162,16 +197,55 @@ def _by_layer(tensors: Mapping[str, Any], prefix: str) -> list[dict[str, Array]]
     return [layers[number] for number in range(len(layers))]
 
 
+def _reason(key: str) -> str:
+    """Return what there is to say of a key that is none of an LSTM's."""
+    if key.endswith("_reverse"):
+        return ": layers of both directions are not supported"
+    if _PARAMETRIZED.fullmatch(key):
+        return ", from which a parametrized module computes a weight: give the module itself"
+    if _HOOKED.fullmatch(key):
+        return (
+            ", from which a weight is computed before each call: torch.nn.utils.remove_weight_norm, "
+            "remove_spectral_norm or prune.remove makes one tensor of it"
+        )
+    return "; prefix says where in a larger state_dict the LSTM is"
+
+
 def _array(value: Any, key: str) -> Array:
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        # NumPy has no bfloat16, so the type is asked for before the array.
-        if str(value.dtype) in ("torch.float32", "torch.float64"):
-            value = value.numpy()
-    dtype = getattr(value, "dtype", type(value).__name__)
-    if not isinstance(value, np.ndarray) or dtype not in (np.float32, np.float64):
-        raise TypeError(f"{key}: expected a tensor of dtype float32 or float64, got {dtype}")
-    return value
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return _numbers(torch, value, key)
+    if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64):
+        got = getattr(value, "dtype", type(value).__name__)
+        raise TypeError(f"{key}: expected a tensor of dtype float32 or float64, got {got}")
+    return checks.numeric(value, key)
+
+
+def _numbers(torch: Any, value: Any, key: str) -> Array:
+    """Return a tensor's numbers; `TypeError` for one that does not have them in memory, one by one."""
+    if torch.nn.parameter.is_lazy(value):
+        raise TypeError(f"{key}: expected a tensor, got one of a lazy module that no call has initialized")
+    if value.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{key}: expected a tensor of dtype float32 or float64, got {value.dtype}")
+    kind = "nested" if value.is_nested else "meta" if value.is_meta else str(value.layout)
+    if kind != "torch.strided":
+        hint = "" if kind in ("nested", "meta") else "; to_dense() makes one of it"
+        raise TypeError(f"{key}: expected a dense tensor of numbers, got a {kind} tensor{hint}")
+    try:
+        last = value.storage_offset() + sum(
+            (size - 1) * stride for size, stride in zip(value.shape, value.stride(), strict=True)
+        )
+        # Wrappers have no memory, and storages can be freed or cut below their tensors, which are read on.
+        whole = value.data_ptr() != 0 and value.untyped_storage().nbytes() >= (last + 1) * value.itemsize
+        if value.numel() and not whole:
+            raise RuntimeError("its memory is not there")
+        # Copies from other devices, and resolves views whose numbers are negated when they are read.
+        array: Array = value.numpy(force=True)
+    except RuntimeError as error:
+        raise TypeError(
+            f"{key}: expected a tensor of numbers in memory, got {type(value).__name__}: {error}"
+        ) from error
+    return array
 
 
 def _keras_weights(layer: Mapping[str, Array], number: int) -> dict[str, Array]:

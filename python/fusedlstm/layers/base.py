@@ -322,8 +322,14 @@ class Layer(Placed):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make a layer from `get_config`'s result."""
-        return cls(**config)
+        """Make a layer from `get_config`'s result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no dict of arguments, or one of them is unknown or wrong.
+        """
+        return cls(**checks.arguments(config, cls.__name__))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -249,7 +249,9 @@ class Bidirectional(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make a layer from `get_config`'s result."""
-        arguments = {key: value for key, value in config.items() if key not in ("layer", "backward_layer")}
+        arguments = checks.arguments(config, cls.__name__)
+        arguments.pop("layer", None)
+        arguments.pop("backward_layer", None)
         if config.get("backward_layer") is not None:
             backward = checks.member(config, "backward_layer", dict, cls.__name__)
             arguments["backward_layer"] = LSTM.from_config(backward)

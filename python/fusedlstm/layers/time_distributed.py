@@ -130,7 +130,8 @@ class TimeDistributed(ActivatedLayer):
         """Make a layer from `get_config`'s result."""
         from fusedlstm import layers
 
-        arguments = {key: value for key, value in config.items() if key != "layer"}
+        arguments = checks.arguments(config, cls.__name__)
+        arguments.pop("layer", None)
         return cls(layers.deserialize(checks.member(config, "layer", dict, cls.__name__)), **arguments)
 
     def _inner_shape(self, input_shape: Shape) -> Shape:

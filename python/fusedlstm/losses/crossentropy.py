@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedlstm import checks, config, devices
-from fusedlstm.activations import sigmoid, softmax
+from fusedlstm.activations import log_softmax, sigmoid, softmax
 from fusedlstm.losses.base import Labels, Loss
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class CategoricalCrossentropy(_Crossentropy):
         if self.label_smoothing:
             y = y * (1 - self.label_smoothing) + self.label_smoothing / y.shape[-1]
         if self.from_logits:
-            log_p = _log_softmax(y_pred)
+            log_p = log_softmax(y_pred)
             return -(y * log_p).sum(axis=-1), np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
         total = y_pred.sum(axis=-1, keepdims=True)
         share = y_pred / total
@@ -188,7 +188,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         """Return each sample's loss and gradient; see `Loss.terms`."""
         own = _places(y_true, y_pred.shape[-1])
         if self.from_logits:
-            log_p = devices.contiguous(_log_softmax(y_pred))
+            log_p = devices.contiguous(log_softmax(y_pred))
             gradients = np.exp(log_p)
             gradients.reshape(-1)[own] -= 1
             return -log_p.reshape(-1)[own].reshape(y_true.shape[:-1]), gradients
@@ -214,9 +214,3 @@ def _clipped(p: Array) -> tuple[Array, Array]:
     low, high = config.epsilon(), 1 - config.epsilon()
     clipped = np.clip(p, low, high)
     return clipped, (clipped == p).astype(p.dtype)
-
-
-def _log_softmax(z: Array) -> Array:
-    shifted: Array = z - z.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted

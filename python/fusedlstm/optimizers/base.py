@@ -257,8 +257,14 @@ class Optimizer(Copied):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """Make an optimizer from `get_config`'s result."""
-        return cls(**config)
+        """Make an optimizer from `get_config`'s result.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no dict of arguments, or one of them is unknown or wrong.
+        """
+        return cls(**checks.arguments(config, cls.__name__))
 
     def _scales(self, grads: Sequence[Array]) -> list[float]:
         if self.clipnorm is not None:

@@ -44,6 +44,23 @@ def _elu(x: Array, a: dict[str, Any]) -> Array:
     return np.where(x < 0, _scalar(a, "alpha", 1.0, x) * np.expm1(np.minimum(x, 0)), x)
 
 
+def _erf(x: Array) -> Array:
+    # NumPy has none.
+    values = np.fromiter(map(math.erf, x.ravel().tolist()), np.float64, x.size)
+    return values.reshape(x.shape).astype(x.dtype)
+
+
+def _gelu(x: Array, attributes: dict[str, Any]) -> Array:
+    kind = attributes.get("approximate", "none")
+    if kind not in ("none", "tanh"):
+        raise ValueError(f"approximate: expected none or tanh, got {kind!r}")
+    root, half = x.dtype.type(math.sqrt(0.5)), x.dtype.type(0.5)
+    if kind == "none":
+        return np.asarray(half * x * (1 + _erf(root * x)))
+    inner = x.dtype.type(math.sqrt(2 / math.pi)) * (x + x.dtype.type(0.044715) * x * x * x)
+    return np.asarray(half * x * (1 + np.tanh(inner)))
+
+
 def _binary(function: Callable[[Array, Array], Array]) -> Operator:
     """Make an operator of a function of two arrays of one type."""
 
@@ -53,6 +70,19 @@ def _binary(function: Callable[[Array, Array], Array]) -> Operator:
         if a.dtype != b.dtype:
             raise ValueError(f"expected two inputs of one type, got {a.dtype} and {b.dtype}")
         return [np.asarray(function(a, b))]
+
+    return operator
+
+
+def _of_many(function: Callable[[Array, Array], Array]) -> Operator:
+    """Make an operator of any number of arrays of a function of two of one type."""
+    pair = _binary(function)
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        result, *others = required(inputs, max(1, len(inputs)))
+        for other in others:
+            (result,) = pair([result, other], attributes, opset)
+        return [result]
 
     return operator
 
@@ -84,11 +114,6 @@ def _normalized(function: Callable[[Array], Array]) -> Operator:
     return operator
 
 
-def _log_softmax(x: Array) -> Array:
-    shifted = x - x.max(axis=-1, keepdims=True, initial=-np.inf)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
-
-
 def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del attributes, opset
     x, exponent = required(inputs, 2)
@@ -98,10 +123,27 @@ def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
         return [np.asarray(np.power(x, exponent)).astype(x.dtype)]
 
 
-def _square_root(x: Array, attributes: dict[str, Any]) -> Array:
-    del attributes
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(x)
+def _quiet(function: Callable[[Array], Array]) -> Operator:
+    """Make an operator of a function that is NaN or infinite for some numbers."""
+
+    def quiet(x: Array, attributes: dict[str, Any]) -> Array:
+        del attributes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return function(x)
+
+    return _pointwise(quiet)
+
+
+def _clip(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    (x,) = required(inputs, 1)
+    limits: list[Any] = [optional(inputs, 1), optional(inputs, 2)]
+    if opset < 11:
+        limits = [
+            np.asarray(attributes[name], x.dtype) if name in attributes else None for name in ("min", "max")
+        ]
+    if any(limit is not None and (limit.dtype != x.dtype or limit.ndim) for limit in limits):
+        raise ValueError(f"min, max: expected {x.dtype} without axes")
+    return [x if all(limit is None for limit in limits) else np.asarray(np.clip(x, *limits))]
 
 
 def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
@@ -165,6 +207,23 @@ def _reduction(function: Callable[..., Array], since: int) -> Operator:
     return operator
 
 
+def _length(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
+    return np.asarray(np.sqrt(np.square(x).sum(axis=axis, keepdims=keepdims)))
+
+
+def _logical(function: Callable[[Array, Array], Array]) -> Operator:
+    """Make an operator of a function of two arrays of truth values."""
+
+    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+        del attributes, opset
+        a, b = required(inputs, 2)
+        if a.dtype != np.bool_ or b.dtype != np.bool_:
+            raise ValueError(f"expected bool, got {a.dtype} and {b.dtype}")
+        return [function(a, b)]
+
+    return operator
+
+
 def _where(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del attributes, opset
     condition, x, y = required(inputs, 3)
@@ -191,31 +250,47 @@ def _dropout(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Arr
 
 
 ARITHMETIC: dict[str, Operator] = {
+    "Abs": _pointwise(lambda x, _: np.abs(x)),
     "Add": _binary(np.add),
+    "And": _logical(np.logical_and),
+    "Clip": _clip,
     "Div": _binary(_divided),
     "Dropout": _dropout,
     "Elu": _pointwise(_elu),
     "Equal": _binary(np.equal),
+    "Erf": _pointwise(lambda x, _: _erf(x)),
     "Exp": _pointwise(lambda x, _: activations.exponential(x)),
+    "Gelu": _pointwise(_gelu),
     "Gemm": _gemm,
+    "Greater": _binary(np.greater),
+    "GreaterOrEqual": _binary(np.greater_equal),
     "HardSigmoid": _pointwise(_hard_sigmoid),
     "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
     "LayerNormalization": _layer_normalization,
     "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
-    "LogSoftmax": _normalized(_log_softmax),
+    "Less": _binary(np.less),
+    "LessOrEqual": _binary(np.less_equal),
+    "Log": _quiet(np.log),
+    "LogSoftmax": _normalized(activations.log_softmax),
     "MatMul": _matmul,
+    "Max": _of_many(np.maximum),
+    "Min": _of_many(np.minimum),
     "Mul": _binary(np.multiply),
+    "Neg": _pointwise(lambda x, _: -x),
     "Not": _not,
+    "Or": _logical(np.logical_or),
     "Pow": _power,
+    "ReduceL2": _reduction(_length, 18),
     "ReduceMax": _reduction(np.max, 18),
     "ReduceMean": _reduction(np.mean, 18),
+    "ReduceMin": _reduction(np.min, 18),
     "ReduceSum": _reduction(np.sum, 13),
     "Relu": _pointwise(lambda x, _: activations.relu(x)),
     "Sigmoid": _pointwise(lambda x, _: activations.sigmoid(x)),
     "Softmax": _normalized(activations.softmax),
     "Softplus": _pointwise(lambda x, _: activations.softplus(x)),
     "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
-    "Sqrt": _pointwise(_square_root),
+    "Sqrt": _quiet(np.sqrt),
     "Sub": _binary(np.subtract),
     "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
     "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),

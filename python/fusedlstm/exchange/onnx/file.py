@@ -33,6 +33,7 @@ _LISTS = {
     "Reshape": (1,),
     "Slice": (1, 2, 3, 4),
     "Squeeze": (1,),
+    "Tile": (1,),
     "Unsqueeze": (1,),
 }
 # The versions of the standard operators that are known here.
@@ -43,6 +44,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     6: np.dtype(np.int32),
     7: np.dtype(np.int64),
     9: np.dtype(np.bool_),
+    10: np.dtype(np.float16),
     11: np.dtype(np.float64),
 }
 
@@ -99,9 +101,10 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
     opset = _opset(model)
     if model.functions:
         raise ValueError(f"expected standard operators only, got the function {model.functions[0].name!r}")
-    if model.graph.sparse_initializer:
+    graphs = _graphs(model.graph)
+    if any(graph.sparse_initializer for graph in graphs):
         raise ValueError("expected dense tensors only, got a sparse initializer")
-    for number, node in enumerate(model.graph.node):
+    for number, node in ((number, node) for graph in graphs for number, node in enumerate(graph.node)):
         _check_attributes(node, number, onnx)
         if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
             domain = f" of {node.domain!r}" if node.domain else ""
@@ -109,13 +112,13 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
                 f"node {number} {node.name!r}: the operator {node.op_type!r}{domain} is not supported"
             )
     others: dict[Path, int] = {}
-    for tensor in _tensors(model):
+    for tensor in _tensors(graphs):
         checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
-    _check_lists(model)
+    _check_lists(graphs)
     # The checker's inference of shapes ends the process where it cuts a negative axis.
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    for value in (info for g in graphs for info in (*g.input, *g.output, *g.value_info)):
         axes = value.type.tensor_type.shape.dim
         checks.few_axes(axes, f"{value.name!r:.80}")
         if any(axis.dim_value < 0 for axis in axes):
@@ -133,10 +136,12 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
 
 
 def _check_attributes(node: Any, number: int, onnx: Any) -> None:
-    """Refuse attributes that are not numbers, texts or a tensor: graphs inside of nodes are not known."""
+    """Refuse attributes that are not numbers, texts or a tensor, or the branches of an If node."""
     kinds = onnx.AttributeProto
     known = (kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS, kinds.STRINGS)
     for attribute in node.attribute:
+        if _is_branch(node, attribute) and attribute.type == kinds.GRAPH:
+            continue
         if attribute.type not in known or attribute.HasField("g") or attribute.graphs:
             raise ValueError(
                 f"node {number} {node.name!r:.80}: attribute {attribute.name!r:.80}: expected numbers, "
@@ -147,15 +152,17 @@ def _check_attributes(node: Any, number: int, onnx: Any) -> None:
                 checks.few_axes(items, f"node {number} {node.name!r:.80}: {attribute.name!r:.80}")
 
 
-def _check_lists(model: Any) -> None:
+def _check_lists(graphs: list[Any]) -> None:
     """Refuse constant lists of very many axes: the checker makes a message of each."""
-    counts = {tensor.name: _count(tensor) for tensor in model.graph.initializer}
-    for node in model.graph.node:
+    # Names of a graph are not used again in its branches.
+    nodes = [node for graph in graphs for node in graph.node]
+    counts = {tensor.name: _count(tensor) for graph in graphs for tensor in graph.initializer}
+    for node in nodes:
         if node.op_type == "Constant":
             for attribute in node.attribute:
                 size = max(len(attribute.ints), _count(attribute.t))
                 counts.update(dict.fromkeys(node.output, size))
-    for number, node in enumerate(model.graph.node):
+    for number, node in enumerate(nodes):
         for place in _LISTS.get(node.op_type, ()):
             count = counts.get(node.input[place], 0) if place < len(node.input) else 0
             if count > checks.MOST_AXES:
@@ -169,6 +176,18 @@ def _count(tensor: Any) -> int:
     """Return how many integers a tensor holds, or says that it does."""
     declared: int = math.prod(tensor.dims)
     return max(declared, len(tensor.int64_data), len(tensor.raw_data) // 8)
+
+
+def _is_branch(node: Any, attribute: Any) -> bool:
+    return node.op_type == "If" and attribute.name in ("then_branch", "else_branch")
+
+
+def _graphs(graph: Any) -> list[Any]:
+    """Return a graph and those of all branches in it."""
+    inner = [
+        attribute.g for node in graph.node for attribute in node.attribute if _is_branch(node, attribute)
+    ]
+    return [graph, *(one for each in inner for one in _graphs(each))]
 
 
 def array_of(tensor: Any) -> Array:
@@ -211,11 +230,11 @@ def _opset(model: Any) -> int:
     return int(versions[0])
 
 
-def _tensors(model: Any) -> list[Any]:
-    constants = [
-        attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t")
-    ]
-    return [*model.graph.initializer, *constants]
+def _tensors(graphs: list[Any]) -> list[Any]:
+    """Return all tensors of the graphs: initializers and those of attributes."""
+    nodes = [node for graph in graphs for node in graph.node]
+    constants = [attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t")]
+    return [*(tensor for graph in graphs for tensor in graph.initializer), *constants]
 
 
 def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> None:

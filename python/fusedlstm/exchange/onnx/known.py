@@ -1,4 +1,7 @@
-"""What does not depend on the numbers in a graph's input: constants, sizes, and initial states of zeros."""
+"""What does not depend on the numbers in a graph's input: constants, sizes, and initial states of zeros.
+
+Numbers of float16 are float32 here, which layers have.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedlstm import limits
+from fusedlstm.exchange.onnx.halves import wide
 from fusedlstm.exchange.onnx.inputs import integers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fusedlstm.exchange.onnx.file import Array
-    from fusedlstm.exchange.onnx.model import Step
+    from fusedlstm.exchange.onnx.steps import Step
 
 __all__ = ["Known"]
 
@@ -39,13 +43,18 @@ class Known:
     """
 
     def __init__(self, constants: Mapping[str, Array]) -> None:
-        self._constants = dict(constants)
+        self._constants = {name: wide(array) for name, array in constants.items()}
         self._most = sum(array.size for array in constants.values())
         self._sizes: dict[str, Array] = {}
         # As views of one number; None where the shape is not known.
         self._zeros: dict[str, Array | None] = {}
         # Which constants are zeros, of those that were asked for.
         self._all_zero: dict[str, bool] = {}
+
+    def add(self, constants: Mapping[str, Array]) -> None:
+        """Add those of a branch."""
+        self._constants |= {name: wide(array) for name, array in constants.items()}
+        self._most += sum(array.size for array in constants.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._constants or name in self._sizes
@@ -82,7 +91,7 @@ class Known:
                 raise ValueError(f"expected at most the {self._most} elements of all constants")
             result = step.run(arrays)[0]
             assert result is not None
-            self._constants[step.outputs[0]] = result
+            self._constants[step.outputs[0]] = wide(result)
         elif self._read_zeros(step, names) or not known:
             return
         elif all(array is None or (array.size <= _LONGEST and array.dtype.kind != "f") for array in arrays):

@@ -9,6 +9,7 @@ import numpy as np
 
 from fusedlstm import limits, ops
 from fusedlstm.exchange.onnx.cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
+from fusedlstm.exchange.onnx.halves import in_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +51,7 @@ class LSTMOperator:
         self, attributes: dict[str, Any], weights: Mapping[str, Array], wanted: Sequence[bool]
     ) -> None:
         for name, array in weights.items():
-            limits.claim(2 * array.nbytes, name)  # reordered, and packed
+            limits.claim(2 * array.size * max(array.itemsize, 4), name)  # reordered, and packed
         direction = attributes.get("direction", "forward")
         if direction not in _DIRECTIONS:
             raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
@@ -74,7 +75,10 @@ class LSTMOperator:
                 raise ValueError(f"{name}: expected shape {shape}, got {weights[name].shape}")
             if name in weights and weights[name].dtype != R.dtype:
                 raise ValueError(f"{name}: expected {R.dtype} like R, got {weights[name].dtype}")
-        self.dtype = R.dtype
+        self._given = R.dtype
+        # The kernels have no float16.
+        self.dtype = np.dtype(np.float32) if R.dtype == np.float16 else R.dtype
+        weights = {name: in_type(array, self.dtype) for name, array in weights.items()}
         self.use_bias = "B" in weights
         self.options: list[ops.CellOptions | None] = []
         self._weights: list[ops.LSTMWeights] = []
@@ -101,9 +105,10 @@ class LSTMOperator:
             If a type or shape does not fit; the message names the input.
         """
         x, lengths, h0, c0 = (inputs[i] if i < len(inputs) else None for i in (0, 4, 5, 6))
-        if x is None or x.ndim != 3 or x.dtype != self.dtype:
+        if x is None or x.ndim != 3 or x.dtype != self._given:
             got = "nothing" if x is None else f"{x.dtype} of shape {x.shape}"
-            raise ValueError(f"X: expected {self.dtype} with 3 axes, got {got}")
+            raise ValueError(f"X: expected {self._given} with 3 axes, got {got}")
+        x = in_type(x, self.dtype)
         rows = x if self.batch_first else x.transpose(1, 0, 2)
         B, T, D = len(rows), rows.shape[1], len(self.backwards)
         if lengths is not None and (
@@ -129,7 +134,10 @@ class LSTMOperator:
                     state[lengths == 0] = 0
             results.append(result)
         axis = 1 if self.batch_first else 0
-        last = [np.stack([r.h for r in results], axis), np.stack([r.c for r in results], axis)]
+        last = [
+            in_type(np.stack(states, axis), self._given)
+            for states in ([r.h for r in results], [r.c for r in results])
+        ]
         if not self._want_y:
             return [None, *last]
         # The kernels give steps in the order in which they are read, ONNX in that of the input.
@@ -138,7 +146,7 @@ class LSTMOperator:
             for r, backwards in zip(results, self.backwards, strict=True)
             if r.y is not None
         ]
-        y = outputs[0][:, :, None] if D == 1 else np.stack(outputs, 2)
+        y = in_type(outputs[0][:, :, None] if D == 1 else np.stack(outputs, 2), self._given)
         return [y if self.batch_first else y.transpose(1, 2, 0, 3), *last]
 
     @property
@@ -160,10 +168,11 @@ class LSTMOperator:
             return None
         D, H = len(self.backwards), self.units
         shape = (batch, D, H) if self.batch_first else (D, batch, H)
-        if state.shape != shape or state.dtype != self.dtype:
+        if state.shape != shape or state.dtype != self._given:
             raise ValueError(
-                f"{name}: expected {self.dtype} of shape {shape}, got {state.dtype} of shape {state.shape}"
+                f"{name}: expected {self._given} of shape {shape}, got {state.dtype} of shape {state.shape}"
             )
+        state = in_type(state, self.dtype)
         return state.transpose(1, 0, 2) if self.batch_first else state
 
 

@@ -11,12 +11,24 @@ from fusedlstm.cell_options import ACTIVATIONS, CellOptions
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Embedding, LayerNormalization
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusedlstm.exchange.onnx.file import Array
     from fusedlstm.exchange.onnx.lstm import LSTMOperator
     from fusedlstm.exchange.onnx.values import Value
     from fusedlstm.layers import Layer
 
-__all__ = ["Made", "activation", "biased", "dense", "embedding", "normalization", "recurrent"]
+__all__ = [
+    "Made",
+    "activation",
+    "biased",
+    "columns",
+    "dense",
+    "elementwise",
+    "embedding",
+    "normalization",
+    "recurrent",
+]
 
 # Activations by operator, with the parameters that this package's function of the name has.
 _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
@@ -30,6 +42,12 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
     "Softsign": ("softsign", {}),
     "Tanh": ("tanh", {}),
 }
+_OVER_FEATURES = {"LogSoftmax": "log_softmax", "Softmax": "softmax"}
+# What to do instead of what no layer does.
+_HINTS = {
+    "Gelu": ", as activations have their derivative by their output: train with relu, elu or softplus",
+    "Erf": ", as activations have their derivative by their output: train with relu, elu or softplus",
+}
 _DEFAULTS = {"HardSigmoid": {"alpha": 0.2, "beta": 0.5}, "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}}
 
 
@@ -42,15 +60,20 @@ class Made:
     weights: tuple[Array, ...] = ()
 
 
+def elementwise(operator: str) -> bool:
+    """Return whether a node does the same to each number, wherever it lies."""
+    return operator in _ACTIVATIONS or operator == "Dropout"
+
+
 def activation(operator: str, attributes: dict[str, Any], rank: int, opset: int) -> str:
     """Return the name of the activation that a node over a tensor with `rank` axes is."""
-    if operator == "Softmax":
+    if operator in _OVER_FEATURES:
         axis = attributes.get("axis", -1 if opset >= 13 else 1)
         if axis not in (-1, rank - 1) or (opset < 13 and rank != 2 and axis != rank - 1):
             raise ValueError("expected a softmax over the features")
-        return "softmax"
+        return _OVER_FEATURES[operator]
     if operator not in _ACTIVATIONS:
-        raise ValueError(f"there is no layer for the operator {operator!r} here")
+        raise ValueError(f"there is no layer for the operator {operator!r} here{_HINTS.get(operator, '')}")
     name, expected = _ACTIVATIONS[operator]
     for key, number in expected.items():
         given = attributes.get(key, _DEFAULTS[operator][key])
@@ -91,6 +114,14 @@ def normalization(scale: Array, shift: Array | None, epsilon: float) -> Made:
         raise ValueError(f"expected a scale for each feature, got shape {scale.shape}")
     layer = LayerNormalization(epsilon=epsilon, center=shift is not None, dtype=str(scale.dtype))
     return Made(layer=layer, weights=(scale,) if shift is None else (scale, shift))
+
+
+def columns(made: Made, indices: Sequence[int]) -> Made:
+    """Make a matrix product with these of its columns; nothing reads the others, which would never change."""
+    if not isinstance(made.layer, Dense):
+        raise ValueError("expected all features of a layer that is no matrix product, got some")
+    chosen = list(indices)
+    return dense(made.weights[0][:, chosen], made.weights[1][chosen] if made.layer.use_bias else None)
 
 
 def recurrent(node: LSTMOperator, value: Value) -> Made:

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import limits
-from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, import_onnx, read_file
-from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
-from fusedlstm.exchange.onnx.shapes import SHAPES
-from fusedlstm.exchange.onnx.sizes import needed_bytes
+from fusedlstm.exchange.onnx.lstm import WEIGHTS
+from fusedlstm.exchange.onnx.steps import ERRORS, OPERATORS, Body, used_names
 from fusedlstm.filling import filling
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -25,18 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
-# A node's objects; there are many more of them than of layers.
-_NODE = 2048
-_OPERATORS = {**ARITHMETIC, **SHAPES}
-# What operators raise for inputs that do not fit.
-_ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
-
 
 def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> OnnxModel:
     """Make a model of an ONNX file, for inference.
 
     LSTM nodes run on this package's kernels, with every attribute that the operator has, and so do matrix
-    products; all else is NumPy. Nothing in a file is ever executed.
+    products; all else is NumPy. Nodes of float16 compute in float32 and round their results. An If node runs
+    the branch that its condition chooses. Nothing in a file is ever executed.
 
     Parameters
     ----------
@@ -66,7 +59,7 @@ def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
     import_onnx("from_onnx")
     with limits.content(path, max_bytes) as content:
         try:
-            model, opset, size = read_file(content, path, {*_OPERATORS, "LSTM"})
+            model, opset, size = read_file(content, path, OPERATORS)
             return OnnxModel(model, opset, name, (size, max_bytes))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
@@ -90,43 +83,6 @@ class OnnxInput:
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...] | None
     required: bool
-
-
-@dataclass(frozen=True)
-class Step:
-    """A node of a graph.
-
-    Attributes
-    ----------
-    label : str
-        What messages call it.
-    operator : str
-    attributes : dict
-    run : callable
-        Computes its outputs from its inputs.
-    inputs, outputs : tuple of str
-        The names of values; empty for those that are left out.
-    """
-
-    label: str
-    operator: str
-    attributes: dict[str, Any]
-    run: Callable[[list[Array | None]], Sequence[Array | None]]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Operator:
-    """An operator with its attributes, as a function of its inputs that can be pickled."""
-
-    name: str
-    attributes: dict[str, Any]
-    opset: int
-
-    def __call__(self, given: list[Array | None]) -> Sequence[Array | None]:
-        limits.claim(needed_bytes(self.name, given, self.attributes), "results")
-        return _OPERATORS[self.name](given, self.attributes, self.opset)
 
 
 class OnnxModel:
@@ -164,20 +120,12 @@ class OnnxModel:
         )
         self.outputs = tuple(info.name for info in graph.output)
         self._defaults = {one.name: self._constants.pop(one.name) for one in self.inputs if not one.required}
-        self._steps: list[Step] = []
-        known = {*self._constants, *(one.name for one in self.inputs)}
-        used = {source for node in graph.node for source in node.input} | set(self.outputs)
-        for number, node in enumerate(graph.node):
-            label = f"node {number} {node.name!r} ({node.op_type})"
-            try:
-                self._add(node, label, opset, used)
-            except _ERRORS as error:
-                raise ValueError(f"{label}: {error}") from error
-            known.update(node.output)
+        self._body = Body(graph, opset, self._constants, used_names(graph))
+        known = {*self._constants, *(one.name for one in self.inputs), *self._body.results}
         for output in self.outputs:
             if output not in known:
                 raise ValueError(f"output {output!r}: expected the result of a node, got none of this name")
-        needed = {name for step in self._steps for name in step.inputs} | set(self.outputs)
+        needed = self._body.needed
         self._constants = {key: value for key, value in self._constants.items() if key in needed}
 
     def __call__(self, *arrays: npt.ArrayLike, **named: npt.ArrayLike) -> Any:
@@ -234,8 +182,10 @@ class OnnxModel:
             elif one.required:
                 raise ValueError(f"{one.name}: expected an array, got none of this name")
         before = {id(value) for value in values.values()}
-        for step in self._steps:
-            self._run(step, values)
+        try:
+            self._body.run(values)
+        except ValueError as error:
+            raise ValueError(f"{self._name}: {error}") from error
         results = {}
         for name in self.outputs:
             value = values[name]
@@ -258,8 +208,11 @@ class OnnxModel:
         -------
         Sequential
             Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Dropout, Activation,
-            LayerNormalization, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or (B, T), or
-            from ids (B, T) on an Embedding.
+            LayerNormalization, RepeatVector, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or
+            (B, T), or from ids (B, T) on an Embedding. Weights of float16 are float32 there. Columns of a
+            matrix product that nothing reads are left out, and so are steps that nothing reads after the last
+            LSTM. A graph whose axes may have any length, but which takes one only, as after a pooling of so
+            many steps, makes a model for that length.
 
         Raises
         ------
@@ -273,48 +226,13 @@ class OnnxModel:
             constants = {**self._constants, **self._defaults}
             inputs = [one for one in self.inputs if one.required]
             with limits.reading(*self._limit), filling():
-                return sequential(self._steps, constants, inputs, self.outputs, self._opset)
-        except _ERRORS as error:
+                return sequential(self._body.steps, constants, inputs, self.outputs, self._opset)
+        except ERRORS as error:
             raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
 
     def __repr__(self) -> str:
         names = [one.name for one in self.inputs]
         return f"<OnnxModel {self._name!r}, inputs={names}, outputs={list(self.outputs)}>"
-
-    def _run(self, step: Step, values: dict[str, Array | None]) -> None:
-        try:
-            results = step.run([values[name] if name else None for name in step.inputs])
-        except _ERRORS as error:
-            raise ValueError(f"{self._name}: {step.label}: {error}") from error
-        for name, result in zip(step.outputs, results, strict=False):
-            values[name] = result
-
-    def _add(self, node: Any, label: str, opset: int, used: set[str]) -> None:
-        limits.claim_description(_NODE, "nodes")
-        attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
-        inputs, outputs = tuple(node.input), tuple(node.output)
-        if node.op_type == "LSTM":
-            sources = {place: inputs[place] for place in WEIGHTS if place < len(inputs) and inputs[place]}
-            wanted = [bool(outputs[0]) and outputs[0] in used]
-            operator: LSTMOperator | UnpackedLSTM
-            if all(source in self._constants for source in sources.values()):
-                weights = {WEIGHTS[place]: self._constants[source] for place, source in sources.items()}
-                operator = LSTMOperator(attributes, weights, wanted)
-                # The weights are packed now; nothing else is read but by position.
-                inputs = tuple("" if place in WEIGHTS else source for place, source in enumerate(inputs))
-            else:
-                operator = UnpackedLSTM(attributes, wanted)
-            self._steps.append(Step(label, "LSTM", attributes, operator, inputs, outputs))
-            return
-        run = _Operator(node.op_type, attributes, opset)
-        step = Step(label, node.op_type, attributes, run, inputs, outputs)
-        if all(name in self._constants for name in inputs if name):
-            results = step.run([self._constants[name] if name else None for name in inputs])
-            for name, result in zip(outputs, results, strict=False):
-                if result is not None:
-                    self._constants[name] = result
-        else:
-            self._steps.append(step)
 
 
 def _input(info: Any, required: bool) -> OnnxInput:
@@ -344,14 +262,3 @@ def _checked(value: npt.ArrayLike, one: OnnxInput) -> Array:
     ):
         raise ValueError(f"{one.name}: expected shape {one.shape}, got {array.shape}")
     return array
-
-
-def _value(attribute: Any) -> Any:
-    from onnx import helper
-
-    value = helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, list) and value and isinstance(value[0], bytes):
-        return [item.decode() for item in value]
-    return value

@@ -10,7 +10,7 @@ import numpy as np
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of
 from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axes_of, axis_of, integers, optional, required
 
-__all__ = ["SHAPES"]
+__all__ = ["SHAPES", "split_sizes"]
 
 
 def _squeeze(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
@@ -88,6 +88,38 @@ def _concat(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Arra
     return [np.concatenate(arrays, axis=attributes["axis"])]
 
 
+def split_sizes(length: int, sizes: list[int] | None, count: int, opset: int) -> list[int]:
+    """Return the lengths of an axis's parts: those that a Split node has, or equal ones as it has outputs."""
+    if sizes is None:
+        each = -(-length // count)
+        if (opset < 18 and each * count != length) or each * (count - 1) > length:
+            raise ValueError(f"split: expected {count} parts of an axis of their size, got {length}")
+        sizes = [each] * (count - 1) + [length - each * (count - 1)]
+    if min(sizes, default=-1) < 0 or sum(sizes) != length or len(sizes) != count:
+        raise ValueError(f"split: expected {count} sizes that add up to {length}, got {sizes}")
+    return sizes
+
+
+def _split(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    (x,) = required(inputs, 1)
+    axis = attributes.get("axis", 0)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis: expected one of a tensor with {x.ndim} axes, got {axis}")
+    given = optional(inputs, 1)
+    sizes = attributes.get("split") if opset < 13 else None if given is None else integers(given, "split")
+    sizes = split_sizes(x.shape[axis], sizes, attributes["num_outputs"], opset)
+    return np.split(x, np.cumsum(sizes)[:-1], axis=axis)
+
+
+def _tile(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del attributes, opset
+    x, repeats = required(inputs, 2)
+    times = integers(repeats, "repeats")
+    if len(times) != x.ndim or min(times, default=0) < 0:
+        raise ValueError(f"repeats: expected a number for each of {x.ndim} axes, got {times}")
+    return [np.tile(x, times)]
+
+
 def _shape(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del opset
     (x,) = required(inputs, 1)
@@ -117,7 +149,8 @@ def _cast(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]
         raise ValueError(
             f"to: expected one of {', '.join(map(str, DTYPES.values()))}, got ONNX's type {attributes['to']}"
         )
-    return [x.astype(DTYPES[attributes["to"]])]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [x.astype(DTYPES[attributes["to"]])]
 
 
 def _constant(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
@@ -147,7 +180,9 @@ SHAPES: dict[str, Operator] = {
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
+    "Split": _split,
     "Squeeze": _squeeze,
+    "Tile": _tile,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

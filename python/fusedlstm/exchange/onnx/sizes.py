@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedlstm.exchange.onnx.file import DTYPES
 from fusedlstm.exchange.onnx.inputs import Inputs, integers, required
+from fusedlstm.exchange.onnx.pooling import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,29 @@ def _product(inputs: Inputs, attributes: dict[str, Any]) -> int:
     return a.nbytes + b.nbytes + rows * columns * a.itemsize
 
 
+def _tile(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    del attributes
+    x, repeats = required(inputs, 2)
+    times = math.prod(max(0, count) for count in integers(repeats, "repeats"))
+    return int(times * _size(x.shape) * x.itemsize)
+
+
+def _error_function(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return the size of lists of numbers, through which these go."""
+    del attributes
+    return 96 * sum(_size(array.shape) for array in _arrays(inputs))
+
+
+def _windows(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return the size of all windows, as if they were made: that is how long it takes to go through them."""
+    (x,) = required(inputs, 1)
+    if x.ndim != 3:
+        return 0
+    windows = Windows(x.shape[-1], attributes)
+    each = windows.count * windows.size + 2 * windows.length
+    return int(_size(x.shape[:-1]) * each * x.itemsize)
+
+
 def _normalization(inputs: Inputs, attributes: dict[str, Any]) -> int:
     # Scale and shift may have more axes than what they are applied to.
     return 4 * _broadcast(inputs, attributes)
@@ -104,24 +128,39 @@ def _normalization(inputs: Inputs, attributes: dict[str, Any]) -> int:
 
 _SIZES: dict[str, Size] = {
     "Add": _broadcast,
+    "And": _broadcast,
+    "AveragePool": _windows,
     "Cast": _cast,
     "Constant": _nothing,
     "ConstantOfShape": _constant_of_shape,
     "Div": lambda inputs, attributes: 3 * _broadcast(inputs, attributes),
     "Equal": _broadcast,
+    "Erf": _error_function,
     "Expand": _expand,
     "Flatten": _nothing,
     "Gather": _gather,
+    "Gelu": _error_function,
     "Gemm": _product,
+    "Greater": _broadcast,
+    "GreaterOrEqual": _broadcast,
     "Identity": _nothing,
     "LayerNormalization": _normalization,
+    "Less": _broadcast,
+    "LessOrEqual": _broadcast,
     "MatMul": _product,
+    # Each pair of them has a result.
+    "Max": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
+    "MaxPool": _windows,
+    "Min": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
     "Mul": _broadcast,
+    "Or": _broadcast,
     "Pow": lambda inputs, attributes: 2 * _broadcast(inputs, attributes),
     "Shape": _nothing,
     "Slice": _nothing,
+    "Split": _nothing,
     "Squeeze": _nothing,
     "Sub": _broadcast,
+    "Tile": _tile,
     "Transpose": _nothing,
     "Unsqueeze": _nothing,
     "Where": _broadcast,

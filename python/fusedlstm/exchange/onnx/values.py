@@ -1,7 +1,8 @@
 """Values of a graph, followed by what their axes are, from one layer to the next.
 
-The letters of an axis are B for batch rows, T for steps, D for directions and F for features. An axis may be
-of several letters, the slowest first, as "DF" is of joined directions, and one of length 1 may be of none.
+The letters of an axis are B for batch rows, T for steps, D for directions, F for features, and L for layers
+where the directions of several are apart from them. An axis may be of several letters, the slowest first, as
+"DF" is of joined directions, and one of length 1 may be of none.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Value:
     rows, steps, features : int
         The lengths of B, T and F.
     parts : tuple of (int, int)
-        Along D: after how many layers, and in which direction of the last of them.
+        Along D, or along L and D: after how many layers, and in which direction of the last of them.
     backwards : tuple of bool
         Which directions of that layer read backwards.
     what : {"y", "h", "c"}
@@ -65,8 +66,33 @@ class Value:
 
     def size(self, letters: str) -> int:
         """Return the length of an axis of these letters."""
-        sizes = {"B": self.rows, "T": self.steps, "D": len(self.parts), "F": self.features}
+        layers = self._layers if any("L" in axis for axis in self.axes) else 1
+        directions = len(self.parts) // layers
+        sizes = {"B": self.rows, "T": self.steps, "L": layers, "D": directions, "F": self.features}
         return math.prod(sizes[letter] for letter in letters)
+
+    @property
+    def _layers(self) -> int:
+        return len({layer for layer, _ in self.parts})
+
+    def layered(self) -> Value:
+        """Return it with L before D if its parts are all directions of several layers, layer by layer."""
+        count = self._layers
+        each = len(self.parts) // count
+        layers = [layer for layer, _ in self.parts]
+        if (
+            min(count, each) < 2
+            or any("L" in axis for axis in self.axes)
+            or layers != sorted(layers[::each] * each)
+        ):
+            return self
+        return replace(self, axes=tuple(axis.replace("D", "LD") for axis in self.axes))
+
+    def of_one_layer(self) -> Value:
+        """Return it if it has no axis of layers; `ValueError` otherwise."""
+        if any("L" in axis for axis in self.axes):
+            raise ValueError(f"expected the states of one layer, got {self}")
+        return self
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,6 +137,9 @@ class Value:
 
     def reshaped(self, shape: Sequence[int], allowzero: bool = False) -> Value:
         """Follow Reshape, which joins and splits axes."""
+        if self.layered() != self:
+            value = self.layered().reshaped(shape, allowzero)
+            return replace(value, axes=tuple(axis.replace("LD", "D") for axis in value.axes))
         own, total = self.shape, math.prod(self.shape)
         sizes = [own[place] if size == 0 and not allowzero else size for place, size in enumerate(shape)]
         if sizes.count(-1) == 1:
@@ -160,9 +189,15 @@ class Value:
         ):
             last = (chosen[0] == size - 1) != self.turned
             value = replace(self.without("T"), step="last" if last else "first", turned=False)
-        elif letters == "D" and chosen and all(0 <= index < size for index in chosen):
-            value = replace(self, parts=tuple(self.parts[index] for index in chosen))
-            value = value.without("D") if len(chosen) == 1 else value
+        elif letters in ("D", "L") and chosen and all(0 <= index < size for index in chosen):
+            each = self.size("D")
+            groups = [self.parts[at : at + each] for at in range(0, len(self.parts), each)]
+            if letters == "L":
+                groups = [groups[index] for index in chosen]
+            else:
+                groups = [tuple(group[index] for index in chosen) for group in groups]
+            value = replace(self, parts=tuple(part for group in groups for part in group))
+            value = value.without(letters) if len(chosen) == 1 else value
         elif (
             letters == "DF"
             and chosen
@@ -171,7 +206,10 @@ class Value:
         ):
             value = replace(self.without("D"), parts=(self.parts[part],))
         else:
-            raise ValueError(f"expected one direction, one end of the steps, or all, got a part of {self}")
+            raise ValueError(
+                f"expected one direction, one end of the steps, or all, got a part of {self}; a loop over "
+                "steps is no layer, torch.nn.LSTM is one"
+            )
         if not keep and len(chosen) == 1:
             value = replace(value, axes=tuple(one for place, one in enumerate(value.axes) if place != axis))
         return value.settled()
@@ -197,7 +235,7 @@ def _same(indices: Sequence[int], all_of: range) -> bool:
 
 def joined(values: Sequence[Value], axis: int) -> Value:
     """Follow Concat: of states of several directions and layers, or of the features of directions."""
-    one = values[0]
+    one = values[0].of_one_layer()
     if not -len(one.axes) <= axis < len(one.axes):
         raise ValueError(f"axis: expected one of {one}, got {axis}")
     place, letters = axis % len(one.axes), one.axes[axis]
@@ -218,7 +256,7 @@ def joined(values: Sequence[Value], axis: int) -> Value:
 
 def summed(values: Sequence[Value], merge: str) -> Value:
     """Follow what adds or multiplies two directions."""
-    one, two = values
+    one, two = values[0].of_one_layer(), values[1]
     parts = (*one.parts, *two.parts)
     if len(parts) != 2 or one.merge is not None or replace(two, parts=one.parts) != one:
         raise ValueError(f"expected the two directions of an LSTM, got {one} and {two}")

@@ -36,6 +36,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
     "softplus": ("Softplus", {}),
     "tanh": ("Tanh", {}),
     "softmax": ("Softmax", {}),
+    "log_softmax": ("LogSoftmax", {}),
 }
 
 
@@ -136,7 +137,7 @@ class _Writer(RecurrentWriter):
         attributes: dict[str, Any] = {
             key: exact(number, self.graph.dtype.name, f"activation={name!r}") for key, number in given.items()
         }
-        if name == "softmax":
+        if operator in ("LogSoftmax", "Softmax"):
             attributes["axis"] = -1
         y = self.graph.add(operator, value.names, **attributes)
         return Value([y], value.steps_first, value.real, value.lengths)
