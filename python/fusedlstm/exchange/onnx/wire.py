@@ -66,7 +66,8 @@ def claim_messages(content: bytes, descriptor: Any) -> None:
                     of = messages.get(key >> 3)
                     if of is not None and at + size <= end:
                         taken += _MESSAGE
-                        left.append((at, at + size, of))
+                        if size:
+                            left.append((at, at + size, of))
                     elif key >> 3 in integers:
                         limits.claim(_PACKED * min(size, end - at), "numbers of the graph")
                     at += size
