@@ -46,11 +46,6 @@ STRETCHES = {
     ),
     "one step": (f"{LARGE}; h = np.zeros((96, 512), f)", "ops.lstm_step(zeros(96, 100_000), h, h, weights)"),
     "dense, one row": ("", "ops.dense_forward(zeros(1, 100_000), zeros(100_000, 2048))"),
-    "lengths": (
-        f"{SHORT}; lengths = np.full(1000, 99_999)",
-        "ops.lstm_forward(zeros(1000, 100_000, 1), weights, lengths=lengths, go_backwards=True, "
-        "return_sequences=False)",
-    ),
     "outputs of masked steps": (
         f"{SHORT}; lengths = np.zeros(1000, np.int64)",
         "ops.lstm_forward(zeros(1000, 200_000, 1), weights, lengths=lengths)",
@@ -62,11 +57,11 @@ STRETCHES = {
         "ops.layer_norm_backward(x, None, x)",
     ),
     "embedding": (
-        "ids = np.zeros(10**7, np.int64); table = np.zeros((4, 16), f)",
+        "ids = np.zeros(2 * 10**7, np.int64); table = np.zeros((4, 16), f)",
         "ops.embedding_forward(ids, table)",
     ),
     "embedding, backward": (
-        "ids = np.zeros(10**7, np.int64); dy = np.zeros((10**7, 16), f)",
+        "ids = np.zeros(4 * 10**7, np.int64); dy = np.zeros((4 * 10**7, 16), f)",
         "ops.embedding_backward(ids, dy, 4)",
     ),
     "cell": (
@@ -75,8 +70,7 @@ STRETCHES = {
     ),
     "norm": ("x = np.zeros(10**9, f)", "ops.squared_norm(x)"),
 }
-# Seconds in which a call need not ask twice.
-SOON = 0.12
+SOON = 0.12  # seconds
 
 
 def interrupted(code: str) -> str:
@@ -112,7 +106,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("name", STRETCHES)
 def test_every_stretch_asks(name: str) -> None:
-    """The handler of a timer runs while a call does, more than once: at its end it would run once at most."""
+    """A timer's handler runs again and again while a call does, and not only at its end.
+
+    Other programs may hold a call up, and its handlers with it: so the longest time between two of them may
+    be a part of the call.
+    """
     prepare, call = STRETCHES[name]
     code = f"""{SETUP.replace('print("started", flush=True)', "")}
 {prepare}
@@ -123,14 +121,15 @@ start = time.monotonic()
 result = {call}
 end = time.monotonic()
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(len([moment for moment in seen if start < moment < end]), end - start)
+moments = [start, *(moment for moment in seen if start < moment < end), end]
+print(max(after - before for before, after in zip(moments, moments[1:])), end - start)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if "MemoryError" in done.stderr:
         pytest.skip("needs some gigabytes of memory")
     assert done.returncode == 0, done.stderr
-    handled, seconds = (float(word) for word in done.stdout.split())
-    assert handled >= 2 or seconds < SOON
+    longest, seconds = (float(word) for word in done.stdout.split())
+    assert longest < max(SOON, 0.3 * seconds)
 
 
 def test_steps_are_whole() -> None:
