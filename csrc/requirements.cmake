@@ -17,6 +17,83 @@ function(ask_for_compiler detail)
     MACOS "xcode-select --install" CONDA "conda install -c conda-forge cxx-compiler" DETAIL "${detail}")
 endfunction()
 
+# The line of a compiler's output that says most, in result; seconds are what it was given.
+function(first_error result code output seconds)
+  if(output MATCHES "[^\n]*([Ee]rror|fatal|not found|cannot find)[^\n]*" OR output MATCHES "[^\n]+")
+    string(STRIP "${CMAKE_MATCH_0}" line)
+  elseif(code MATCHES "timeout")
+    set(line "nothing in ${seconds} seconds")
+  else()
+    set(line "nothing but its exit code, ${code}")
+  endif()
+  set(${result} "${line}" PARENT_SCOPE)
+endfunction()
+
+# What the kernels need of the compiler and its standard library.
+set(cxx20_program "#include <atomic>
+#include <charconv>
+#include <numeric>
+#include <span>
+static_assert(__cplusplus >= 202002L);
+int main() { return static_cast<int>(std::span<char>().size()); }
+")
+
+# Sets code and said to what a compiler ends with, given arguments in front of a program of C++20, and says.
+macro(try_compiler)
+  execute_process(COMMAND ${ARGV} -std=c++20 "${file}.cpp" -o "${file}" RESULT_VARIABLE code OUTPUT_VARIABLE said
+    ERROR_VARIABLE said TIMEOUT 60)
+endmacro()
+
+# Ends the build where flags keep a compiler from compiling that works without them. They are the cache's, or else, as CMake
+# takes them, the environment's. The arguments are the compiler's command.
+function(check_flags)
+  set(names "")
+  set(flags "")
+  set(entries CMAKE_CXX_FLAGS CMAKE_EXE_LINKER_FLAGS)
+  set(variables CXXFLAGS LDFLAGS)
+  foreach(entry variable IN ZIP_LISTS entries variables)
+    set(name ${entry})
+    set(text "${${entry}}")
+    if(NOT DEFINED ${entry})
+      set(name ${variable})
+      set(text "$ENV{${variable}}")
+    endif()
+    separate_arguments(flags_of_${name} NATIVE_COMMAND "${text}")
+    if(flags_of_${name})
+      list(APPEND names ${name})
+      list(APPEND flags ${flags_of_${name}})
+    endif()
+  endforeach()
+  if(NOT names)
+    return()
+  endif()
+  set(file "${CMAKE_BINARY_DIR}/CMakeFiles/requirements")
+  file(WRITE "${file}.cpp" "${cxx20_program}")
+  try_compiler(${ARGN} ${flags})
+  if(code EQUAL 0)
+    return()
+  endif()
+  first_error(line "${code}" "${said}" 60)
+  try_compiler(${ARGN})
+  if(NOT code EQUAL 0) # Flags are not the first thing to blame.
+    return()
+  endif()
+  foreach(name ${names}) # Either alone, or only both.
+    try_compiler(${ARGN} ${flags_of_${name}})
+    if(NOT code EQUAL 0)
+      first_error(line "${code}" "${said}" 60)
+      set(names ${name})
+      set(flags ${flags_of_${name}})
+      break()
+    endif()
+  endforeach()
+  list(JOIN names ", " names)
+  list(JOIN flags " " flags)
+  list(JOIN ARGN " " command)
+  message(FATAL_ERROR "${names}: expected flags for a C++20 compiler, got\n"
+    "  ${flags}\nWithout them ${command} compiles C++20; with them it said:\n  ${line}")
+endfunction()
+
 macro(require_compiler)
   if(NOT CMAKE_CXX_COMPILER) # A look that found nothing is not the last word on a machine.
     unset(CMAKE_CXX_COMPILER CACHE)
@@ -26,12 +103,34 @@ macro(require_compiler)
     if(NOT compiler_here)
       ask_for_compiler("CMAKE_CXX_COMPILER is ${CMAKE_CXX_COMPILER}, and there is no such program.")
     endif()
+    check_flags(${CMAKE_CXX_COMPILER})
   else()
+    find_program(compiler_here NAMES c++ g++ clang++ PATHS ENV PATH NO_DEFAULT_PATH NO_CACHE)
+    separate_arguments(compiler_command NATIVE_COMMAND "$ENV{CXX}")
+    if(NOT compiler_command)
+      set(compiler_command "${compiler_here}")
+    endif()
+    check_flags(${compiler_command})
+    foreach(name CXXFLAGS LDFLAGS) # The check is a project of its own, which gets flags by the environment alone.
+      set(given_${name} "$ENV{${name}}")
+    endforeach()
+    if(DEFINED CMAKE_CXX_FLAGS)
+      set(ENV{CXXFLAGS} "${CMAKE_CXX_FLAGS}")
+    endif()
+    if(DEFINED CMAKE_EXE_LINKER_FLAGS)
+      set(ENV{LDFLAGS} "${CMAKE_EXE_LINKER_FLAGS}")
+    endif()
     check_language(CXX)
+    foreach(name CXXFLAGS LDFLAGS)
+      set(ENV{${name}} "${given_${name}}")
+    endforeach()
     if(NOT CMAKE_CXX_COMPILER)
-      find_program(compiler_here NAMES c++ g++ clang++ PATHS ENV PATH NO_DEFAULT_PATH NO_CACHE)
       if(NOT "$ENV{CXX}" STREQUAL "")
-        ask_for_compiler("CXX is $ENV{CXX}, which is no program or cannot compile an empty one.")
+        set(compiler_asked "CXX is")
+        if(SKBUILD) # scikit-build-core sets CXX where the user has not.
+          set(compiler_asked "CXX, or without it the compiler that Python was made with, is")
+        endif()
+        ask_for_compiler("${compiler_asked} $ENV{CXX}, which is no program or cannot compile an empty one.")
       elseif(compiler_here)
         ask_for_compiler("${compiler_here} is there, but cannot compile an empty program.")
       endif()
@@ -46,12 +145,7 @@ macro(require_compiler)
   set(CMAKE_CXX_STANDARD_REQUIRED ON)
   set(CMAKE_CXX_EXTENSIONS OFF)
   if("cxx_std_20" IN_LIST CMAKE_CXX_COMPILE_FEATURES)
-    check_cxx_source_compiles("#include <atomic>
-      #include <charconv>
-      #include <numeric>
-      #include <span>
-      static_assert(__cplusplus >= 202002L);
-      int main() { return static_cast<int>(std::span<char>().size()); }" FUSEDLSTM_CXX20)
+    check_cxx_source_compiles("${cxx20_program}" FUSEDLSTM_CXX20)
   endif()
   if(NOT FUSEDLSTM_CXX20)
     unset(FUSEDLSTM_CXX20 CACHE) # Another compiler may come to the same place.

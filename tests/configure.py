@@ -64,7 +64,7 @@ def configure(
         f"-DCMAKE_MAKE_PROGRAM={make}",
     ]
     command += [f"-DPython_EXECUTABLE={sys.executable}", *(f"-D{option}" for option in options)]
-    unset = ("CXX", "CXXFLAGS", "CUDACXX", "CUDAFLAGS", "CUDAHOSTCXX", "CMAKE_GENERATOR")
+    unset = ("CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "CUDAHOSTCXX", "CMAKE_GENERATOR")
     own = {name: value for name, value in os.environ.items() if name not in unset}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**own, **(environment or {})}

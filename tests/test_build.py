@@ -82,6 +82,60 @@ def test_an_old_compiler(tmp_path: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("cmake", cmakes())
+@pytest.mark.parametrize(
+    ("variable", "flag"),
+    [("CXXFLAGS", "--no-such-flag"), ("CXXFLAGS", "-nostdinc++"), ("LDFLAGS", "-L. -lno-such-library")],
+)
+def test_wrong_flags(variable: str, flag: str, cmake: str, tmp_path: Path) -> None:
+    """Flags that keep a good compiler from compiling are named, and nobody is asked to install one."""
+    environment = {"CXXFLAGS": "-O1", "LDFLAGS": "-L.", variable: f"-g {flag}"}
+    code, text = configure(tmp_path / "build", cmake=cmake, environment=environment)
+    assert code != 0
+    assert first_line(text) == f"{variable}: expected flags for a C++20 compiler, got"
+    assert f"    -g {flag}\n" in text
+    assert "Install" not in text
+    # The wrong flags are not remembered.
+    good = {"CXXFLAGS": "-O1 -std=c++17", "LDFLAGS": "-L."}
+    code, text = configure(tmp_path / "build", "FUSEDLSTM_CUDA=OFF", cmake=cmake, environment=good)
+    assert code == 0, text
+
+
+@needs_compiler
+def test_wrong_flags_of_the_command_line(tmp_path: Path) -> None:
+    """The cache's flags are instead of the environment's."""
+    options = (f"CMAKE_CXX_COMPILER={COMPILER}", "CMAKE_CXX_FLAGS=--no-such-flag")
+    code, text = configure(tmp_path / "build", *options)
+    assert code != 0
+    assert first_line(text) == "CMAKE_CXX_FLAGS: expected flags for a C++20 compiler, got"
+    assert f"Without them {COMPILER} compiles C++20; with them it said:" in " ".join(text.split())
+    code, text = configure(
+        tmp_path / "other",
+        "FUSEDLSTM_CUDA=OFF",
+        "CMAKE_CXX_FLAGS=-O1",
+        environment={"CXXFLAGS": "--no-such-flag"},
+    )
+    assert code == 0, text
+
+
+def test_flags_of_a_compiler_that_fails(tmp_path: Path) -> None:
+    """A compiler that fails without the flags too is itself the first thing to mend."""
+    broken = program(tmp_path / "c++", "exit 1")
+    code, text = configure(tmp_path / "build", environment={"CXX": str(broken), "CXXFLAGS": "-O1"})
+    assert code != 0
+    assert first_line(text).startswith("Install a C++20 compiler")
+
+
+def test_who_says_which_compiler(tmp_path: Path) -> None:
+    """In a build by pip, CXX may not be the user's: scikit-build-core sets it to the one of Python."""
+    missing = str(tmp_path / "g++")
+    code, text = configure(tmp_path / "build", "SKBUILD=2", environment={"CXX": missing})
+    assert code != 0
+    words = " ".join(text.split())
+    assert f"CXX, or without it the compiler that Python was made with, is {missing}, which" in words
+
+
+@needs_compiler
 def test_arguments_of_the_compiler(tmp_path: Path) -> None:
     launcher = program(tmp_path / "launcher", 'exec "$@"')
     code, text = configure(

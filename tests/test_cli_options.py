@@ -6,17 +6,16 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import cuda, mnist_command, ops
+from fusedlstm import cli_options, cuda, mnist_command, ops
 from fusedlstm.cli import cli
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from fusedlstm.datasets.mnist import FILES
 
 
 def run(*arguments: str | Path) -> Result:
@@ -145,6 +144,24 @@ def test_missing_extras(
     result = run("mnist", option, tmp_path / target)
     assert result.exit_code == 2
     assert f'needs {module}: pip install "fusedlstm[{extra}]"' in " ".join(result.stderr.split())
+
+
+def test_the_extra_brings_what_the_options_need() -> None:
+    tomllib: Any = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    file = Path(__file__).parents[1] / "pyproject.toml"
+    extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    (own,) = extras["mnist"]
+    parts = own.removeprefix("fusedlstm[").removesuffix("]").split(",")
+    needed = {extra for _, extra in cli_options._PACKAGES.values()} | {"cli", "data", "report"}
+    assert set(parts) == needed
+
+
+def test_the_names_of_mnists_files_are_said() -> None:
+    told = run("mnist", "--help").stdout.split()
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for file in FILES:
+        assert any(file.name in word for word in told)
+        assert f"`{file.name}`" in readme
 
 
 def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

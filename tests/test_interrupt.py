@@ -28,6 +28,49 @@ CALLS = {
     "ops.lstm_forward(zeros(64, 10**8, 16), weights, return_sequences=False)",
     "dense": "ops.dense_forward(zeros(10**6, 4096), np.zeros((4096, 4096), f))",
 }
+# What is made for a call, and the call: each for a good fraction of a second in which it is not a loop over
+# steps that asks, over arrays that take a gigabyte at most.
+LARGE = "weights = ops.LSTMWeights(zeros(100_000, 2048), zeros(512, 2048))"
+SHORT = "weights = ops.LSTMWeights(zeros(1, 4), zeros(1, 4))"
+STRETCHES = {
+    "packing": ("", "ops.LSTMWeights(zeros(100_000, 2048), zeros(512, 2048))"),
+    "packing as int8": ("", "ops.LSTMWeights(zeros(100_000, 2048), zeros(512, 2048), storage='int8')"),
+    "packing as bfloat16": (
+        "",
+        "ops.LSTMWeights(zeros(100_000, 2048), zeros(512, 2048), storage='bfloat16')",
+    ),
+    "unpacking": (LARGE, "weights.unpack()"),
+    "transposing": (
+        f"{LARGE}; tape = ops.lstm_forward(zeros(1, 1, 100_000), weights, training=True).tape",
+        "ops.lstm_backward(tape, np.zeros((1, 1, 512), f), need_dweights=False)",
+    ),
+    "one step": (f"{LARGE}; h = np.zeros((96, 512), f)", "ops.lstm_step(zeros(96, 100_000), h, h, weights)"),
+    "dense, one row": ("", "ops.dense_forward(zeros(1, 100_000), zeros(100_000, 2048))"),
+    "outputs of masked steps": (
+        f"{SHORT}; lengths = np.zeros(1000, np.int64)",
+        "ops.lstm_forward(zeros(1000, 200_000, 1), weights, lengths=lengths)",
+    ),
+    "dropout": ("x = np.zeros((1000, 200_000), f)", "ops.dropout(x, 0.5, 1)"),
+    "layer normalization": ("x = zeros(400_000, 512)", "ops.layer_norm_forward(x)"),
+    "layer normalization, backward": (
+        "x = np.zeros((400_000, 512), f)",
+        "ops.layer_norm_backward(x, None, x)",
+    ),
+    "embedding": (
+        "ids = np.zeros(2 * 10**7, np.int64); table = np.zeros((4, 16), f)",
+        "ops.embedding_forward(ids, table)",
+    ),
+    "embedding, backward": (
+        "ids = np.zeros(4 * 10**7, np.int64); dy = np.zeros((4 * 10**7, 16), f)",
+        "ops.embedding_backward(ids, dy, 4)",
+    ),
+    "cell": (
+        "z = np.zeros((200_000, 1024), f); c = np.zeros((200_000, 256), f)",
+        "ops.cell_forward(z, c)",
+    ),
+    "norm": ("x = np.zeros(10**9, f)", "ops.squared_norm(x)"),
+}
+SOON = 0.12  # seconds
 
 
 def interrupted(code: str) -> str:
@@ -59,6 +102,51 @@ except KeyboardInterrupt:
     print("interrupted", float(abs(y).max()))
 """
     assert interrupted(code) == "interrupted 0.0"
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_every_stretch_asks(name: str) -> None:
+    """A timer's handler runs again and again while a call does, and not only at its end.
+
+    Other programs may hold a call up, and its handlers with it: so the longest time between two of them may
+    be a part of the call.
+    """
+    prepare, call = STRETCHES[name]
+    code = f"""{SETUP.replace('print("started", flush=True)', "")}
+{prepare}
+seen = []
+signal.signal(signal.SIGALRM, lambda *_: seen.append(time.monotonic()))
+signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+start = time.monotonic()
+result = {call}
+end = time.monotonic()
+signal.setitimer(signal.ITIMER_REAL, 0)
+moments = [start, *(moment for moment in seen if start < moment < end), end]
+print(max(after - before for before, after in zip(moments, moments[1:])), end - start)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if "MemoryError" in done.stderr:
+        pytest.skip("needs some gigabytes of memory")
+    assert done.returncode == 0, done.stderr
+    longest, seconds = (float(word) for word in done.stdout.split())
+    assert longest < max(SOON, 0.3 * seconds)
+
+
+def test_steps_are_whole() -> None:
+    """A long step that writes in place has written all or nothing when it is interrupted."""
+    code = f"""{SETUP.replace('print("started", flush=True)', "")}
+weights = ops.LSTMWeights(zeros(100_000, 2048), zeros(512, 2048), np.ones(2048, f))
+h, c = np.full((2000, 512), 2, f), np.full((2000, 512), 3, f)
+print("started", flush=True)
+try:
+    while True:
+        before = h.copy(), c.copy()
+        ops.lstm_step(zeros(2000, 100_000), h, c, weights, out=(h, c))
+except KeyboardInterrupt:
+    after = ops.lstm_step(zeros(2000, 100_000), *before, weights)
+    print(any(all(map(np.array_equal, pair, (h, c))) for pair in (before, after)))
+"""
+    assert interrupted(code) == "True"
 
 
 def test_a_handler_that_does_not_raise() -> None:

@@ -185,6 +185,51 @@ def test_interrupted_anywhere(name: str) -> None:
             check(model, outcomes, pool)
 
 
+@pytest.mark.parametrize("constrained", [False, True], ids=["plain", "constrained"])
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "rmsprop"])
+def test_updates_are_whole(optimizer: str, beside: bool, constrained: bool) -> None:
+    """Weights, slots and the count of updates are those before or those after."""
+    model, gate = make(constrained=constrained), Gate()
+    model.compile(optimizer, "mse")
+    model.train_on_batch(X, Y)
+    assert model.optimizer is not None
+    grads: list[Any] = [np.full(v.shape, 0.5, v.dtype) for v in model.trainable_weights]
+
+    def state() -> list[Any]:
+        assert model.optimizer is not None
+        return [*model.get_weights(), *model.optimizer.get_state().values()]
+
+    def put(weights: list[Any], slots: dict[str, Any]) -> None:
+        assert model.optimizer is not None
+        model.set_weights(weights)
+        model.optimizer.set_state(slots, model.trainable_weights)
+
+    def apply() -> None:
+        assert model.optimizer is not None
+        model.optimizer.apply(grads, model.trainable_weights)
+
+    start = model.get_weights(), model.optimizer.get_state()
+    before = state()
+    apply()
+    after = state()
+    outcomes = set()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            if beside:
+                pool.submit(gate, np.ones((1, 2), np.float32))
+                assert gate.here.wait(SECONDS)
+            put(*start)
+            for _ in each(apply, PACKAGE):
+                got = state()
+                assert same(got, before) or same(got, after)
+                outcomes.add(same(got, after))
+                put(*start)
+        finally:
+            gate.go_on.set()
+    assert outcomes == {False, True}
+
+
 def test_the_thread_that_waits_for_an_interrupted_change_goes_on() -> None:
     """It may begin to wait before the interrupt comes."""
     model = make()

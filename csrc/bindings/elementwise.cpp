@@ -45,11 +45,12 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
     T* gates_out = mutable_data<T>(gates);
     const auto run = kernels().of<T>().cell_forward;
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       const int threads = parallel(
           cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1,
           [&](Range rows) { run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out); });
       note_run(run_of("cell_forward", number, threads));
+      unlocked.finish();
     }
     return py::make_tuple(h, c, gates);
   });
@@ -76,13 +77,14 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
     const T* dc_data = data_of<T>(dc_in);
     const auto run = kernels().of<T>().cell_backward;
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       const int threads =
           parallel(cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
             run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
                 dc_data, dz_out, dc_out);
           });
       note_run(run_of("cell_backward", number, threads));
+      unlocked.finish();
     }
     return py::make_tuple(dz, dc_prev);
   });
@@ -122,11 +124,19 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
     const Sequence<const T> source{data_of<T>(input), steps * features, features};
     T* out = mutable_data<T>(target);
     const auto run = kernels().of<T>().dropout;
-    const WithoutLock unlocked;
-    const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range) {
-      run(range, steps, features, share_steps, seed, threshold, scale, source, out);
-    });
-    note_run(run_of("dropout", number, threads));
+    const auto drop = [&] {
+      const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range) {
+        run(range, steps, features, share_steps, seed, threshold, scale, source, out);
+      });
+      note_run(run_of("dropout", number, threads));
+    };
+    if (!out_or_none.is_none()) {
+      const WithoutLock unlocked;
+      return drop();
+    }
+    LongCall unlocked;
+    drop();
+    unlocked.finish();
   });
   return target.array();
 }
@@ -164,19 +174,46 @@ class PerParam {
   py::tuple items_;
 };
 
+// A count of updates, (), that goes up with one as far as Python can see: no signal comes between them.
+class Iterations {
+ public:
+  explicit Iterations(const py::object& given) {
+    if (given.is_none()) return;
+    const std::string expected = "an array () of int64 that can be written, or None";
+    if (!py::isinstance<py::array>(given)) raise_type("iterations", expected, type_name(given));
+    const auto count = py::reinterpret_borrow<py::array>(given);
+    if (!count.dtype().equal(py::dtype::of<std::int64_t>())) {
+      raise_type("iterations", expected, "one of " + py::cast<std::string>(py::str(count.dtype())));
+    }
+    if (count.ndim() != 0) raise_value("iterations", expected, "shape " + shape_text(count));
+    if (!count.writeable()) raise_value("iterations", expected, "one that is read-only");
+    array_ = count;
+    count_ = static_cast<std::int64_t*>(const_cast<void*>(count.data()));
+  }
+
+  void add_one() const {
+    if (count_ != nullptr) ++*count_;
+  }
+
+ private:
+  py::object array_;
+  std::int64_t* count_ = nullptr;
+};
+
 // What an optimizer update is told of its arrays: of one parameter, those of one dtype and shape, all but the
 // gradient written in place. All of them are checked before the first is written to.
 class Update {
  public:
   Update(const char* operation, const py::object& param, const py::object& grad,
-         const UpdateSettings& settings, const py::object& scale)
+         const UpdateSettings& settings, const py::object& scale, const py::object& iterations)
       : operation_(operation),
         listed_(PerParam::is_list(param)),
         count_(listed_ ? py::len(param) : 1),
         settings_(settings),
         params_("param", param, listed_, count_),
         grads_("grad", grad, listed_, count_),
-        scales_("scale", scale, listed_ && PerParam::is_list(scale), count_) {
+        scales_("scale", scale, listed_ && PerParam::is_list(scale), count_),
+        iterations_(iterations) {
     check_kernels();
     if (!(settings.clip > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(settings.clip));
   }
@@ -220,9 +257,12 @@ class Update {
       });
     }
     used.check_apart();
-    const WithoutLock unlocked;
-    const int threads = run_parts(parts);
-    note_run(run_of(operation_, number, threads));
+    {
+      const WithoutLock unlocked;
+      const int threads = run_parts(parts);
+      note_run(run_of(operation_, number, threads));
+    }
+    iterations_.add_one();
   }
 
  private:
@@ -297,6 +337,7 @@ class Update {
   PerParam params_;
   PerParam grads_;
   PerParam scales_;
+  Iterations iterations_;
 };
 
 void require(const char* name, const py::object& slot) {
@@ -305,8 +346,8 @@ void require(const char* name, const py::object& slot) {
 
 void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity,
                 double learning_rate, double momentum, bool nesterov, double weight_decay, double clipvalue,
-                const py::object& scale) {
-  Update update("sgd_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
+                const py::object& scale, const py::object& iterations) {
+  Update update("sgd_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale, iterations);
   if (velocity.is_none() && momentum != 0.0)
     raise_type("velocity", "an array, since momentum is not 0", "None");
   update.run(
@@ -320,8 +361,9 @@ void sgd_update(const py::object& param, const py::object& grad, const py::objec
 void rmsprop_update(const py::object& param, const py::object& grad, const py::object& mean_square,
                     const py::object& mean_grad, const py::object& velocity, double learning_rate, double rho,
                     double momentum, double epsilon, double weight_decay, double clipvalue,
-                    const py::object& scale) {
-  Update update("rmsprop_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
+                    const py::object& scale, const py::object& iterations) {
+  Update update("rmsprop_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale,
+                iterations);
   if (velocity.is_none() && momentum != 0.0)
     raise_type("velocity", "an array, since momentum is not 0", "None");
   require("mean_square", mean_square);
@@ -337,8 +379,8 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
 void adam_update(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
                  const py::object& vhat, double learning_rate, std::int64_t step, double beta_1,
                  double beta_2, double epsilon, double weight_decay, double clipvalue,
-                 const py::object& scale) {
-  Update update("adam_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale);
+                 const py::object& scale, const py::object& iterations) {
+  Update update("adam_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale, iterations);
   if (step < 1) raise_value("step", "1 or more", std::to_string(step));
   require("m", m);
   require("v", v);
@@ -356,8 +398,16 @@ double squared_norm(const py::object& a) {
   const Held values = contiguous_of_any_shape("a", a, number);
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
-    const WithoutLock unlocked;
-    return kernels().of<T>().squared_norm({0, values.size()}, data_of<T>(values));
+    const T* data = data_of<T>(values);
+    const Index size = values.size();
+    constexpr Index block = 1'000'000;  // The order of the sum depends on the size alone.
+    double total = 0.0;
+    LongCall unlocked;
+    for (Index first = 0; first < size && !Interruptible::leave(block); first += block) {
+      total += kernels().of<T>().squared_norm({first, std::min(first + block, size)}, data);
+    }
+    unlocked.finish();
+    return total;
   });
 }
 

@@ -27,13 +27,19 @@ std::string index_text(const py::array& array, Index flat) {
 // The numbers, all of them in [0, rows). A copy: another thread may write others into the array while a
 // kernel goes by these to rows of the table.
 Buffer<Index> checked_ids(const std::string& name, const Ids& ids, Index rows) {
+  constexpr Index block = 1'000'000;
   Buffer<Index> copy(ids.size());
-  std::copy_n(ids.data(), ids.size(), copy.data());
-  for (Index n = 0; n < ids.size(); ++n) {
-    const Index id = copy.data()[n];
-    if (id >= 0 && id < rows) continue;
-    raise_value(name, "whole numbers in [0, " + std::to_string(rows) + ")",
-                std::to_string(id) + " at index " + index_text(ids, n));
+  Signals signals;
+  for (Index first = 0; first < ids.size(); first += block) {
+    const Index end = std::min<Index>(first + block, ids.size());
+    std::copy(ids.data() + first, ids.data() + end, copy.data() + first);
+    for (Index n = first; n < end; ++n) {
+      const Index id = copy.data()[n];
+      if (id >= 0 && id < rows) continue;
+      raise_value(name, "whole numbers in [0, " + std::to_string(rows) + ")",
+                  std::to_string(id) + " at index " + index_text(ids, n));
+    }
+    signals.check_after(block);
   }
   return copy;
 }
@@ -56,8 +62,9 @@ py::array embedding_forward(const Ids& ids, const py::object& table) {
     py::array y = new_array<T>(with_features(ids, E));
     T* out = mutable_data<T>(y);
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       note_run(run_gather(numbers.data(), count, E, data_of<T>(rows), out));
+      unlocked.finish();
     }
     return y;
   });
@@ -84,8 +91,9 @@ py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
     if (E == 0) return dtable;  // However many rows it has.
     T* out = mutable_data<T>(dtable);
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       note_run(run_scatter(numbers.data(), count, E, rows, data_of<T>(gradient), out));
+      unlocked.finish();
     }
     return dtable;
   });

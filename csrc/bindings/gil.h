@@ -37,6 +37,8 @@ class WithoutLock {
 
 // The same for a call whose kernels may take long, and write nothing but new arrays: a signal whose handler
 // raises, as Ctrl-C does, ends them. Only the main thread handles signals; the calls of others ask once.
+// Calls that write into arrays of the caller are WithoutLock, since half of an update would be no state that
+// anything could go on from: a signal is handled after them.
 class LongCall {
  public:
   LongCall() : unlocked_(std::in_place), scope_(&LongCall::goes_on, this) {}
@@ -54,6 +56,23 @@ class LongCall {
   std::optional<WithoutLock> unlocked_;
   bool handles_signals_ = true;
   Interruptible scope_;
+};
+
+// The same for a loop that needs the lock: asked after so many elements more, it throws what a signal's
+// handler raised.
+class Signals {
+ public:
+  void check_after(Index elements) {
+    elements_ += elements;
+    if (elements_ < elements_before_check) return;
+    elements_ = 0;
+    if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
+  }
+
+ private:
+  static constexpr Index elements_before_check = 10'000'000;  // some 10 milliseconds
+
+  Index elements_ = 0;
 };
 
 }  // namespace fusedlstm::bindings

@@ -61,8 +61,9 @@ py::array layer_norm_forward(const py::object& x, const py::object& gamma, const
     p.beta = data_of<T>(offset);
     p.y = mutable_data<T>(y);
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       note_run(run_layer_norm(p));
+      unlocked.finish();
     }
     return y;
   });
@@ -83,8 +84,9 @@ py::tuple layer_norm_backward(const py::object& x, const py::object& gamma, cons
     T* dgamma_out = mutable_data<T>(dgamma);
     T* dbeta_out = mutable_data<T>(dbeta);
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       note_run(run_layer_norm_gradients(p, dgamma_out, dbeta_out));
+      unlocked.finish();
     }
     return py::make_tuple(dx.object(), dgamma, dbeta);
   });

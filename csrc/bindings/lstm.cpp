@@ -249,8 +249,11 @@ py::tuple backward(Tape& tape, const Held& dy, const Held& dh, const Held& dc, b
     } else {
       std::fill_n(p.dc, states, T(0));
     }
-    note_run(memory->checkpoints != nullptr ? memory->checkpoints->backward(*memory->panels, p)
-                                            : run_backward(*memory->panels, p));
+    try {
+      note_run(memory->checkpoints != nullptr ? memory->checkpoints->backward(*memory->panels, p)
+                                              : run_backward(*memory->panels, p));
+    } catch (const Interrupted&) {  // finish() says by what.
+    }
     if (need_dx && !tape.real.all()) {
       tape.real.clear_others(dx_data, B, n.steps, n.inputs, tape.go_backwards);
     }
@@ -295,12 +298,17 @@ void step(const Weights& weights, const Held& x, const Held& h, const Held& c, c
   const Index outputs = p.sizes.batch * p.sizes.outputs;
   p.x = {data_of<T>(x), stride_of<T>(x, 0), 0};
   p.h0 = data_of<T>(h);
-  p.cells = mutable_data<T>(c_out);
   T* h_target = mutable_data<T>(h_out);
+  T* c_target = mutable_data<T>(c_out);
+  // A step of some milliseconds and more can be interrupted, and writes its results when it has them.
+  constexpr Index most_uninterrupted = 500'000'000;
+  const bool is_long = 8 * states * (p.sizes.inputs + p.sizes.outputs) > most_uninterrupted;
   // Units still read the old state while others write the new one.
-  const bool in_place = h_out.data() == h.data();
-  const Buffer<T> fresh = in_place ? Buffer<T>(outputs) : Buffer<T>();
-  p.h = {{in_place ? fresh.data() : h_target, p.sizes.outputs, 0}, Slots::steps};
+  const bool h_apart = is_long || h_out.data() == h.data();
+  const Buffer<T> fresh = h_apart ? Buffer<T>(outputs) : Buffer<T>();
+  const Buffer<T> fresh_c = is_long ? Buffer<T>(states) : Buffer<T>();
+  p.h = {{h_apart ? fresh.data() : h_target, p.sizes.outputs, 0}, Slots::steps};
+  p.cells = is_long ? fresh_c.data() : c_target;
   const Buffer<T> m = panels->projects() ? Buffer<T>(states) : Buffer<T>();
   p.m = {{m.data(), p.sizes.units, 0}, Slots::steps};
   p.timeline = Timeline::whole(1, nullptr);
@@ -309,12 +317,21 @@ void step(const Weights& weights, const Held& x, const Held& h, const Held& c, c
   const LayerNorm<T> layer_norm = given.layer_norm<T>();
   p.layer_norm = given.has_layer_norm() ? &layer_norm : nullptr;
   const T* c_prev = data_of<T>(c);
+  const auto run = [&] {
+    if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
+    KernelRun done = run_forward(*panels, p);
+    done.operation = "lstm_step";
+    note_run(done);
+  };
+  if (is_long) {
+    LongCall unlocked;
+    run();
+    unlocked.finish();
+  }
   const WithoutLock unlocked;
-  if (c_prev != p.cells) std::copy_n(c_prev, states, p.cells);
-  KernelRun run = run_forward(*panels, p);
-  run.operation = "lstm_step";
-  note_run(run);
-  if (in_place) std::copy_n(fresh.data(), outputs, h_target);
+  if (!is_long) run();
+  if (h_apart) std::copy_n(fresh.data(), outputs, h_target);
+  if (is_long) std::copy_n(fresh_c.data(), states, c_target);
 }
 
 // An array that a step writes may be the state that it replaces, and shares memory with nothing else that the

@@ -51,7 +51,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
     raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
   const KernelSet& set = kernels();
   const auto run = dtype == "float64" ? set.f64.multiply_adds : set.f32.multiply_adds;
-  const WithoutLock unlocked;
+  LongCall unlocked;
   using Clock = std::chrono::steady_clock;
   constexpr Index rounds = 20'000;
   TeamLease team({.threads = threads});
@@ -66,7 +66,8 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
     });
     const double elapsed = std::chrono::duration<double>(Clock::now() - start).count();
     best = std::max(best, operations * team.count() / elapsed * 1e-9);
-  } while (Clock::now() < end);
+  } while (Clock::now() < end && !Interruptible::leave(Index{1} << 40));
+  unlocked.finish();
   return best;
 }
 

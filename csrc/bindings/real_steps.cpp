@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "gil.h"
+
 namespace fusedlstm::bindings {
 namespace {
 
@@ -64,6 +66,7 @@ RealSteps::RealSteps(const py::object& lengths, const py::object& mask, bool zer
   std::int32_t* time = times.mutable_data();
   bool whole = true;
   bool left = true;
+  Signals signals;
   if (!lengths.is_none()) {
     const py::array_t<Index> given = checked_lengths(lengths, batch, steps);
     for (Index b = 0; b < batch; ++b) {
@@ -72,6 +75,7 @@ RealSteps::RealSteps(const py::object& lengths, const py::object& mask, bool zer
       for (Index s = 0; s < count[b]; ++s) time[b * steps + s] = static_cast<std::int32_t>(first + s);
       whole = whole && count[b] == steps;
       left = left && (first == 0 || count[b] == 0);
+      signals.check_after(steps);
     }
   } else {
     const py::array_t<bool> given = checked_mask(mask, batch, steps);
@@ -84,6 +88,7 @@ RealSteps::RealSteps(const py::object& lengths, const py::object& mask, bool zer
         time[b * steps + count[b]++] = static_cast<std::int32_t>(t);
       }
       whole = whole && count[b] == steps;
+      signals.check_after(steps);
     }
     repeats_ = !whole && !zero_output_for_mask;
   }
@@ -127,6 +132,7 @@ void RealSteps::fill_outputs(T* y, const T* h0, Index batch, Index steps, Index 
         std::copy_n(t > 0 ? out - units : h0 + b * units, units, out);
       }
     });
+    if (Interruptible::leave(steps * units)) return;
   }
 }
 
@@ -144,6 +150,7 @@ void RealSteps::gather_gradients(const Sequence<const T>& dy, T* sums, T* dh0, I
       const T* source = dy.at(b, t);
       for (Index j = 0; j < units; ++j) target[j] += source[j];
     });
+    if (Interruptible::leave(steps * units)) return;
   }
 }
 
@@ -151,7 +158,7 @@ template <class T>
 void RealSteps::clear_others(T* data, Index batch, Index steps, Index features, bool backwards) const {
   const bool on_the_right = time_data_ == nullptr && !backwards;
   const Timeline line = timeline(steps);
-  for (Index b = 0; b < batch; ++b) {
+  for (Index b = 0; b < batch && !Interruptible::leave(steps * features); ++b) {
     T* row = data + b * steps * features;
     if (on_the_right) {
       std::fill(row + line.length(b) * features, row + steps * features, T(0));

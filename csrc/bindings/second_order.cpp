@@ -229,7 +229,10 @@ py::tuple second_backward(const GradientTape& gradients, const GivenDirection& g
     LongCall unlocked;
     std::fill_n(p.dc, states, T(0));
     tangents.run();
-    note_run(run_second_backward(*memory.panels, tangents.packed(), p));
+    try {
+      note_run(run_second_backward(*memory.panels, tangents.packed(), p));
+    } catch (const Interrupted&) {  // finish() says by what.
+    }
     if (need_dx && !tape.real.all()) {
       tape.real.clear_others(dx_data, n.batch, n.steps, n.inputs, tape.go_backwards);
     }

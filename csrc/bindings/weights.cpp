@@ -34,12 +34,17 @@ Storage storage_named(const py::object& name, Number number) {
 
 void check_finite(const char* name, const Held& array) {
   const float* data = data_of<float>(array);
-  for (Index i = 0; i < array.shape(0); ++i) {
-    const float* row = data + i * stride_of<float>(array, 0);
-    if (!std::all_of(row, row + array.shape(1), [](float value) { return std::isfinite(value); })) {
-      raise_value(name, "finite numbers, to be kept as int8", "NaN or infinity");
+  bool finite = true;
+  {
+    LongCall unlocked;
+    for (Index i = 0; finite && i < array.shape(0); ++i) {
+      const float* row = data + i * stride_of<float>(array, 0);
+      finite = std::all_of(row, row + array.shape(1), [](float value) { return std::isfinite(value); });
+      if (Interruptible::leave(array.shape(1))) break;
     }
+    unlocked.finish();
   }
+  if (!finite) raise_value(name, "finite numbers, to be kept as int8", "NaN or infinity");
 }
 
 }  // namespace
@@ -103,11 +108,12 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
     using T = decltype(zero);
     Panels<T> fresh;
     {
-      const WithoutLock unlocked;
+      LongCall unlocked;
       const typename LstmPanels<T>::Source source{data_of<T>(k),      stride_of<T>(k, 0), data_of<T>(r),
                                                   stride_of<T>(r, 0), data_of<T>(b),      data_of<T>(p),
                                                   stride_of<T>(p, 0)};
       fresh = std::make_shared<const LstmPanels<T>>(inputs_, units_, outputs_, source, storage_);
+      unlocked.finish();
     }
     panels_ = std::move(fresh);
   });
@@ -120,8 +126,15 @@ py::tuple Weights::unpack() const {
     py::array kernel = new_array<T>({inputs_, 4 * units_});
     py::array recurrent_kernel = new_array<T>({outputs_, 4 * units_});
     py::array projection = projects_ ? new_array<T>({units_, outputs_}) : py::array();
-    panels<T>()->unpack(mutable_data<T>(kernel), mutable_data<T>(recurrent_kernel),
-                        projects_ ? mutable_data<T>(projection) : nullptr);
+    const Panels<T> packed = panels<T>();  // A share: update() may come meanwhile.
+    T* kernel_out = mutable_data<T>(kernel);
+    T* recurrent_out = mutable_data<T>(recurrent_kernel);
+    T* projection_out = projects_ ? mutable_data<T>(projection) : nullptr;
+    {
+      LongCall unlocked;
+      packed->unpack(kernel_out, recurrent_out, projection_out);
+      unlocked.finish();
+    }
     if (!projects_) return py::make_tuple(kernel, recurrent_kernel);
     return py::make_tuple(kernel, recurrent_kernel, projection);
   });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "interrupt.h"
 #include "norm_memory.h"
 
 namespace fusedlstm {
@@ -45,6 +46,7 @@ KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T>
     problem.sizes.steps = problem.timeline.steps;
     problem.h0 = window > 0 ? h(window) : first_h;
     run = run_forward(panels, problem);
+    if (Interruptible::leave(0)) break;
     for (Index b = 0; b < sizes_.batch; ++b) {
       const Index length = problem.timeline.length(b);
       if (length > 0) std::copy_n(problem.hidden(b, length - 1), R, h_last + b * R);
@@ -116,6 +118,7 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
     std::copy_n(c(window), B * H, cells.data());
     run_forward(panels, again);
     run = run_backward(panels, problem);
+    if (Interruptible::leave(0)) break;
   }
   return run;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "buffer.h"
+#include "parallel.h"
 
 namespace fusedlstm {
 namespace {
@@ -21,7 +22,9 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
   const Index columns = 4 * table.width;
   const Index panels = (outputs + columns - 1) / columns;
   const Buffer<T> packed(panels * columns * inputs);
-  table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, packed.data());
+  parallel_panels(panels, inputs, columns, [&](Index panel, Range own) {
+    table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, panel, own, packed.data());
+  });
   const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
   const Index grain = dense_grain / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
   const Buffer<T> partial(rows * columns);

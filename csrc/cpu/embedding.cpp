@@ -26,12 +26,19 @@ KernelRun run_scatter(const Index* ids, Index count, Index features, Index rows,
   constexpr Index line = 64 / Index{sizeof(T)};
   const Index lines = (features + line - 1) / line;
   const Index grain = elementwise_grain / (line * std::max<Index>(count + rows, 1)) + 1;
-  const int threads = parallel(lines, grain, [&](Range range) {
+  const int threads = parallel_shares(lines, grain, [&](Range range, Worker& worker) {
     const Range columns{range.begin * line, std::min(range.end * line, features)};
+    // So many rows between two questions whether to go on.
+    const Index most = elementwise_grain / std::max<Index>(columns.size(), 1) + 1;
     for (Index row = 0; row < rows; ++row) {
       std::fill(dtable + row * features + columns.begin, dtable + row * features + columns.end, T(0));
+      if (row % most == 0 && worker.stopped(grain_operations)) return;
     }
-    set.of<T>().scatter_rows(ids, count, features, columns, dy, dtable);
+    for (Index n = 0; n < count; n += most) {
+      set.of<T>().scatter_rows(ids + n, std::min(most, count - n), features, columns, dy + n * features,
+                               dtable);
+      if (worker.stopped(grain_operations)) return;
+    }
   });
   return {"embedding_backward", set.name, sizeof(T) == sizeof(double), threads, false};
 }

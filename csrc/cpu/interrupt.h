@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 
 #include "../lstm.h"
 
@@ -20,6 +21,13 @@ class Interruptible {
 
   // That of the calling thread, or null.
   static Interruptible* current();
+
+  // For loops of the calling thread outside of the team's jobs: whether to leave what they do as it is, asked
+  // after so many operations more.
+  static bool leave(Index operations) {
+    Interruptible* innermost = current();
+    return innermost != nullptr && innermost->ask(operations);
+  }
 
   bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
@@ -40,6 +48,12 @@ class Interruptible {
   std::atomic<bool> stopped_{false};
   Index operations_ = 0;
   std::chrono::steady_clock::time_point next_;
+};
+
+// Thrown by the caller of a job, outside of it, where no result can stand for one that was left unfinished.
+class Interrupted : public std::exception {
+ public:
+  const char* what() const noexcept override { return "interrupted"; }
 };
 
 }  // namespace fusedlstm

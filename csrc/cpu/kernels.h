@@ -117,9 +117,11 @@ struct Kernels {
   Index group;          // blocks that it packs before it adds them
   bool joins_products;  // whether forward has `joined` shares
 
-  // Panels from weights in Keras's layout, for panels in `range`: (K,G) as gate panels; the transpose of gate
-  // panels, as panels of K columns; gate panels in fewer bits; and a plain (K,N) matrix with any strides.
-  void (*pack_gates)(const T* source, Index row_stride, Index K, Index units, Range range, T* panels);
+  // Panels from weights in Keras's layout: (K,G) as gate panels, rows of one of them; the transpose of gate
+  // panels, as panels of K columns, for panels in `range`; gate panels in fewer bits; and a plain (K,N)
+  // matrix with any strides, rows of one panel.
+  void (*pack_gates)(const T* source, Index row_stride, Index K, Index units, Index panel, Range rows,
+                     T* panels);
   void (*transpose_gates)(const T* gate_panels, Index K, Index units, Range range, T* panels);
   // Plain panels (panels, K, 4 width) of N columns as plain panels of K columns.
   void (*transpose_panels)(const T* panels, Index K, Index N, Range range, T* transposed);
@@ -127,7 +129,8 @@ struct Kernels {
   // back. Float only.
   void (*round_to_bfloat16)(const T* panels, Index rows, BFloat16* out) = nullptr;
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
-  void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels);
+  void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, Index panel,
+                      Range rows, T* panels);
 
   // Scratch of a thread, in elements: forward chunk row_block (4 width + 2) + 16, and for int8 weights
   // row_block ((max(units, outputs) + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block
@@ -149,7 +152,7 @@ struct Kernels {
   // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
   void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch, Worker&);
   void (*second_backward)(const SecondProblem<T>&, const SequenceShare&, T* scratch, Worker&);
-  void (*gate_product)(const GateProduct<T>&, const SequenceShare&, Range panels, T* scratch);
+  void (*gate_product)(const GateProduct<T>&, const SequenceShare&, Range panels, T* scratch, Worker& worker);
 
   void (*layer_norm)(const LayerNormProblem<T>&, Range rows);
   void (*layer_norm_gradients)(const LayerNormProblem<T>&, Range blocks);

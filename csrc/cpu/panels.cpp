@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "interrupt.h"
 #include "parallel.h"
 #include "plan.h"
 
@@ -23,18 +24,25 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
   const Index gate_size = row * (inputs + outputs);
   const Index size = gate_size + projection_row * units;
   Buffer<T> full(size);
-  parallel(all.end, elementwise_grain / (columns() * (inputs + outputs)) + 1, [&](Range range) {
-    kernels().pack_gates(source.kernel, source.kernel_stride, inputs, units, range, full.data());
-    kernels().pack_gates(source.recurrent_kernel, source.recurrent_stride, outputs, units, range,
+  // The rows of both kernels are those of one matrix.
+  parallel_panels(all.end, inputs + outputs, columns(), [&](Index panel, Range rows) {
+    const Range of_kernel{std::min(rows.begin, inputs), std::min(rows.end, inputs)};
+    kernels().pack_gates(source.kernel, source.kernel_stride, inputs, units, panel, of_kernel, full.data());
+    kernels().pack_gates(source.recurrent_kernel, source.recurrent_stride, outputs, units, panel,
+                         {std::max(rows.begin, inputs) - inputs, std::max(rows.end, inputs) - inputs},
                          full.data() + input_size);
   });
   if (projects_) {
-    kernels().pack_matrix(source.projection, source.projection_stride, 1, units, outputs,
-                          full.data() + gate_size);
+    parallel_panels(projection_panels(), units, columns(), [&](Index panel, Range rows) {
+      kernels().pack_matrix(source.projection, source.projection_stride, 1, units, outputs, panel, rows,
+                            full.data() + gate_size);
+    });
   }
   columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row + projection_row : row);
   if (source.bias != nullptr) {
-    kernels().pack_gates(source.bias, 0, 1, units, all, columns_.data());
+    for (Index panel = 0; panel < all.end; ++panel) {
+      kernels().pack_gates(source.bias, 0, 1, units, panel, {0, 1}, columns_.data());
+    }
   } else {
     std::fill_n(columns_.data(), row, T(0));
   }
@@ -44,7 +52,10 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       break;
     case Storage::bfloat16: {
       Buffer<BFloat16> narrow(size);
-      kernels().round_to_bfloat16(full.data(), size / columns(), narrow.data());
+      parallel(size / columns(), elementwise_grain / columns(), [&](Range rows) {
+        const Index first = rows.begin * columns();
+        kernels().round_to_bfloat16(full.data() + first, rows.size(), narrow.data() + first);
+      });
       weights_ = std::move(narrow).template as<char>();
       break;
     }
@@ -52,11 +63,14 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       const Index input_end = row * panel_rows<std::int8_t>(inputs);
       const Index gate_end = input_end + row * panel_rows<std::int8_t>(outputs);
       Buffer<std::int8_t> narrow(gate_end + projection_row * panel_rows<std::int8_t>(units));
-      kernels().round_to_int8(full.data(), inputs, all, narrow.data(), columns_.data() + row);
-      kernels().round_to_int8(full.data() + input_size, outputs, all, narrow.data() + input_end,
-                              columns_.data() + 2 * row);
-      kernels().round_to_int8(full.data() + gate_size, units, {0, projection_panels()},
-                              narrow.data() + gate_end, columns_.data() + 3 * row);
+      const auto round = [&](Index panels, const T* source_panels, Index K, std::int8_t* out, T* scale) {
+        parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
+                 [&](Range range) { kernels().round_to_int8(source_panels, K, range, out, scale); });
+      };
+      round(all.end, full.data(), inputs, narrow.data(), columns_.data() + row);
+      round(all.end, full.data() + input_size, outputs, narrow.data() + input_end, columns_.data() + 2 * row);
+      round(projection_panels(), full.data() + gate_size, units, narrow.data() + gate_end,
+            columns_.data() + 3 * row);
       weights_ = std::move(narrow).template as<char>();
       break;
     }
@@ -111,12 +125,31 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
     const Index size = gate_size + unit_panels * outputs_ * columns();
     T* fresh = take_elements<T>(size);
     const GatePanels<T> gates = view<T>();
-    team.share([&](int share) {
-      const auto own = [&](Index panels) { return share_of(panels, share, team.count()); };
-      kernels().transpose_gates(gates.recurrent, outputs_, units_, own(recurrent_panels), fresh);
-      kernels().transpose_gates(gates.input, inputs_, units_, own(input_panels), fresh + recurrent_size);
-      kernels().transpose_panels(gates.projection, units_, outputs_, own(unit_panels), fresh + gate_size);
+    team.run([&](Worker& worker) {
+      const auto transpose = [&](int share) {
+        Worker alone = Worker::alone(worker);
+        const auto each = [&](Index panels, Index size_of_each, const auto& work) {
+          const Range own = share_of(panels, share, team.count());
+          for (Index panel = own.begin; panel < own.end; ++panel) {
+            work(Range{panel, panel + 1});
+            if (alone.stopped(2 * size_of_each)) return;
+          }
+        };
+        each(recurrent_panels, panel_size,
+             [&](Range one) { kernels().transpose_gates(gates.recurrent, outputs_, units_, one, fresh); });
+        each(input_panels, panel_size, [&](Range one) {
+          kernels().transpose_gates(gates.input, inputs_, units_, one, fresh + recurrent_size);
+        });
+        each(unit_panels, outputs_ * columns(), [&](Range one) {
+          kernels().transpose_panels(gates.projection, units_, outputs_, one, fresh + gate_size);
+        });
+      };
+      worker.phase(team.count(), transpose, true);
     });
+    if (Interruptible::leave(0)) {  // It may be incomplete.
+      give_memory(fresh);
+      throw Interrupted();
+    }
     // Two threads may come here at once; both copies are the same, and one is kept.
     if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
       data = fresh;
@@ -132,26 +165,32 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
   const Index width = kernels().width;
   const auto unpack_panels = [&]<class W>(const W* panels, const T* scale, Index K, T* out,
                                           const auto& widen) {
-    for (Index k = 0; k < K; ++k) {
-      for (Index gate = 0; gate < 4; ++gate) {
-        for (Index unit = 0; unit < units_; ++unit) {
-          const Index panel = unit / width;
-          const W* of_panel = panels + panel * panel_rows<W>(K) * columns();
-          const T factor = scale != nullptr ? scale[panel * columns() + gate * width + unit % width] : T(1);
-          *out++ = widen(of_panel[place_in_panel<W>(k, gate, unit % width, width)]) * factor;
+    parallel(K, elementwise_grain / (4 * units_) + 1, [&](Range rows) {
+      T* target = out + rows.begin * 4 * units_;
+      for (Index k = rows.begin; k < rows.end; ++k) {
+        for (Index gate = 0; gate < 4; ++gate) {
+          for (Index unit = 0; unit < units_; ++unit) {
+            const Index panel = unit / width;
+            const W* of_panel = panels + panel * panel_rows<W>(K) * columns();
+            const T factor = scale != nullptr ? scale[panel * columns() + gate * width + unit % width] : T(1);
+            *target++ = widen(of_panel[place_in_panel<W>(k, gate, unit % width, width)]) * factor;
+          }
         }
       }
-    }
+    });
   };
   const auto unpack_columns = [&]<class W>(const W* panels, const T* scale, T* out, const auto& widen) {
-    for (Index k = 0; k < units_; ++k) {
-      for (Index n = 0; n < outputs_; ++n) {
-        const Index j = n % columns();
-        const W* panel = panels + n / columns() * panel_rows<W>(units_) * columns();
-        *out++ = widen(panel[place_in_panel<W>(k, j / width, j % width, width)]) *
-                 (scale != nullptr ? scale[n] : T(1));
+    parallel(units_, elementwise_grain / outputs_ + 1, [&](Range rows) {
+      T* target = out + rows.begin * outputs_;
+      for (Index k = rows.begin; k < rows.end; ++k) {
+        for (Index n = 0; n < outputs_; ++n) {
+          const Index j = n % columns();
+          const W* panel = panels + n / columns() * panel_rows<W>(units_) * columns();
+          *target++ = widen(panel[place_in_panel<W>(k, j / width, j % width, width)]) *
+                      (scale != nullptr ? scale[n] : T(1));
+        }
       }
-    }
+    });
   };
   const auto unpack_all = [&](const auto& gates, const auto& widen) {
     const bool scaled = storage_ == Storage::int8;

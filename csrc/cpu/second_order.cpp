@@ -155,7 +155,7 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
       T* own = scratch.of(thread);
       const auto multiply = [&](const GateProduct<T>& product, Index columns_panels) {
         thread.phase(share.parts, [&](int part) {
-          kernels.gate_product(product, share, share.part_of(columns_panels, part), own);
+          kernels.gate_product(product, share, share.part_of(columns_panels, part), own, thread);
         });
       };
       if (recurrent_moves) multiply(to_hidden, share.panels);

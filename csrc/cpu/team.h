@@ -47,6 +47,8 @@ class Worker {
   // Whether the work is to be left as it is, since its caller was interrupted; asked about every so many
   // operations.
   bool stopped(Index operations);
+  // Whether it ever may be.
+  bool interruptible() const { return interruptible_ != nullptr; }
 
  private:
   friend class Phases;

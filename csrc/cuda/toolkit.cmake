@@ -1,5 +1,6 @@
 # Looks for a CUDA compiler that can compile the kernels. Each question costs more than the one before it, up to some seconds,
-# and the first that has no answer ends the look, so that a build without CUDA costs nothing and knows why.
+# and the first that has no answer ends the look, so that a build without CUDA costs nothing and knows why. Each
+# question to nvcc is announced with its time limit, since an nvcc may hang.
 
 set(nvcc_hint "(pip install nvidia-cuda-nvcc nvidia-cuda-cccl brings one, and CUDACXX names one that is elsewhere)")
 
@@ -37,20 +38,13 @@ function(find_nvcc)
   endif()
 endfunction()
 
-# The line of a compiler's output that says most, in result.
-function(first_error result code output)
-  if(NOT output MATCHES "[^\n]*([Ee]rror|fatal|not found|cannot find)[^\n]*" AND NOT output MATCHES "[^\n]+")
-    set(CMAKE_MATCH_0 "nothing but its exit code, ${code}")
-  endif()
-  string(STRIP "${CMAKE_MATCH_0}" line)
-  set(${result} "${line}" PARENT_SCOPE)
-endfunction()
-
 # Sets nvcc_version and nvcc_codes, the architectures that it has, or cuda_missing.
 function(ask_nvcc)
-  execute_process(COMMAND "${nvcc}" --version OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT 60)
+  set(seconds 15) # An answer takes a hundredth of one, and more where the disk is far away.
+  message(STATUS "CUDA kernels: asking ${nvcc} for its version, at most ${seconds} s")
+  execute_process(COMMAND "${nvcc}" --version OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT ${seconds})
   if(NOT code EQUAL 0 OR NOT text MATCHES "release ([0-9]+\\.[0-9]+)")
-    first_error(said "${code}" "${text}")
+    first_error(said "${code}" "${text}" ${seconds})
     set(cuda_missing "expected nvcc of CUDA 12 or 13, but ${nvcc} --version said: ${said} ${nvcc_hint}" PARENT_SCOPE)
     return()
   endif()
@@ -60,11 +54,12 @@ function(ask_nvcc)
     set(cuda_missing "expected nvcc of CUDA 12 or 13, got ${nvcc_version}, ${nvcc} ${nvcc_hint}" PARENT_SCOPE)
     return()
   endif()
-  execute_process(COMMAND "${nvcc}" --list-gpu-code OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT 60)
+  execute_process(COMMAND "${nvcc}" --list-gpu-code OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code
+    TIMEOUT ${seconds})
   string(REGEX MATCHALL "sm_[0-9]+" codes "${text}")
   list(TRANSFORM codes REPLACE "sm_" "")
   if(NOT code EQUAL 0 OR NOT codes)
-    first_error(said "${code}" "${text}")
+    first_error(said "${code}" "${text}" ${seconds})
     set(cuda_missing "${nvcc} --list-gpu-code said: ${said} ${nvcc_hint}" PARENT_SCOPE)
     return()
   endif()
@@ -72,13 +67,16 @@ function(ask_nvcc)
 endfunction()
 
 # Sets gpus to the architectures of this machine's GPUs as nvcc -arch=native sees them, which asks the driver and needs no
-# other program; to nothing where there is no GPU, or none that this nvcc's programs could run on.
+# other program; to nothing where there is no GPU, or none that this nvcc's programs could run on, or where nvcc fails, which
+# gpus_unknown tells then.
 function(find_gpus)
   set(gpus "")
   set(empty "${CMAKE_CURRENT_BINARY_DIR}/empty.cu")
   file(WRITE "${empty}" "")
+  set(seconds 60) # A driver that no process uses starts all of the machine's GPUs first.
+  message(STATUS "CUDA kernels: asking ${nvcc} for the GPUs of this machine, at most ${seconds} s")
   execute_process(COMMAND "${nvcc}" --dryrun -arch=native -c "${empty}" -o "${empty}.o"
-    OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT 60)
+    OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT ${seconds})
   if(text MATCHES "Cannot find valid GPU")
     set(text "")
   elseif(text MATCHES "Unsupported gpu architecture 'compute_([0-9]+)'") # Newer than nvcc: its driver compiles the PTX.
@@ -92,6 +90,9 @@ function(find_gpus)
   elseif(text MATCHES "__CUDA_ARCH_LIST__=([0-9,]+)") # 860,900
     string(REGEX MATCHALL "[0-9]+" gpus "${CMAKE_MATCH_1}")
     list(TRANSFORM gpus REPLACE "0$" "")
+  elseif(NOT code EQUAL 0)
+    first_error(said "${code}" "${text}" ${seconds})
+    set(gpus_unknown "${nvcc} --dryrun -arch=native said: ${said}" PARENT_SCOPE)
   endif()
   list(REMOVE_DUPLICATES gpus)
   set(gpus ${gpus} PARENT_SCOPE)
@@ -100,6 +101,7 @@ endfunction()
 # Sets cuda_architectures to what is asked for, or cuda_missing.
 function(choose_architectures)
   string(REPLACE "," ";" asked "${FUSEDLSTM_CUDA_ARCHITECTURES}")
+  set(gpus_unknown "")
   if(NOT asked OR asked STREQUAL "native")
     find_gpus()
     set(chosen "")
@@ -115,6 +117,9 @@ function(choose_architectures)
       return()
     elseif(FUSEDLSTM_CUDA_CHOICE STREQUAL "ON" AND NOT asked)
       set(asked all) # For another machine, of which nothing is known.
+    elseif(gpus_unknown)
+      set(cuda_missing "the GPUs of this machine are not known, since ${gpus_unknown}" PARENT_SCOPE)
+      return()
     else()
       set(cuda_missing "nvcc ${nvcc_version} is here, ${nvcc}, but no GPU that its programs can run on; \
 FUSEDLSTM_CUDA_ARCHITECTURES=all compiles for every GPU, and 90, for example, for one" PARENT_SCOPE)
@@ -155,15 +160,18 @@ function(try_nvcc)
     set(hosts "${CMAKE_CXX_COMPILER}" none)
   endif()
   list(GET cuda_architectures 0 number)
+  set(trial -std=c++20 "-gencode=arch=compute_${number},code=sm_${number}" -cudart=static -Xcompiler=-fPIC -shared
+    "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/probe.cu" -o "${CMAKE_CURRENT_BINARY_DIR}/cuda_probe.so")
+  set(seconds 120) # It takes some five, and more on a busy machine.
+  message(STATUS "CUDA kernels: trying ${nvcc}, at most ${seconds} s")
   set(first "")
   foreach(host ${hosts})
     set(option "-ccbin=${host}")
     if(host STREQUAL "none")
       set(option "")
     endif()
-    execute_process(COMMAND "${nvcc}" ${flags} ${option} -std=c++20 "-gencode=arch=compute_${number},code=sm_${number}" -cudart=static
-      -Xcompiler=-fPIC -shared "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/probe.cu" -o "${CMAKE_CURRENT_BINARY_DIR}/cuda_probe.so"
-      OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT 300)
+    execute_process(COMMAND "${nvcc}" ${flags} ${option} ${trial}
+      OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT ${seconds})
     if(code EQUAL 0)
       if(option)
         set(cuda_host "${host}" PARENT_SCOPE)
@@ -171,9 +179,21 @@ function(try_nvcc)
       return()
     endif()
     if(NOT first)
-      first_error(first "${code}" "${text}")
+      first_error(first "${code}" "${text}" ${seconds})
+    endif()
+    if(code MATCHES "timeout") # Another host compiler would not help.
+      break()
     endif()
   endforeach()
+  if(flags AND NOT code MATCHES "timeout")
+    execute_process(COMMAND "${nvcc}" ${option} ${trial} OUTPUT_QUIET ERROR_QUIET RESULT_VARIABLE code TIMEOUT ${seconds})
+    if(code EQUAL 0)
+      list(JOIN flags " " flags)
+      set(cuda_missing "${nvcc} could not compile a trial program: ${first} (without ${flags}, the flags of CUDAFLAGS, CUDACXX or \
+CMAKE_CUDA_FLAGS, it can)" PARENT_SCOPE)
+      return()
+    endif()
+  endif()
   set(hint "${nvcc_hint}")
   if(text MATCHES "nv/target|cuda/std")
     set(hint "(pip install nvidia-cuda-cccl brings these headers)")

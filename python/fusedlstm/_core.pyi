@@ -154,6 +154,7 @@ def sgd_update(
     weight_decay: float,
     clipvalue: float,
     scale: float | Sequence[float],
+    iterations: NDArray[np.int64] | None,
 ) -> None: ...
 def rmsprop_update(
     param: Arrays,
@@ -168,6 +169,7 @@ def rmsprop_update(
     weight_decay: float,
     clipvalue: float,
     scale: float | Sequence[float],
+    iterations: NDArray[np.int64] | None,
 ) -> None: ...
 def adam_update(
     param: Arrays,
@@ -183,6 +185,7 @@ def adam_update(
     weight_decay: float,
     clipvalue: float,
     scale: float | Sequence[float],
+    iterations: NDArray[np.int64] | None,
 ) -> None: ...
 def squared_norm(a: Array) -> float: ...
 def why_without_cuda() -> str | None: ...

@@ -30,6 +30,7 @@ _EXTRAS = {
     "cli": ("click", "rich"),
     "data": ("pooch", "tqdm"),
     "io": ("safetensors",),
+    "keras": ("h5py",),
     "report": ("matplotlib",),
     "bench": ("onnxruntime", "keras", "jax"),
 }

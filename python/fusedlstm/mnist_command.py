@@ -95,7 +95,12 @@ def mnist(**options: Any) -> None:
     The model reads a digit as 28 rows of 28 pixels: LSTMs, each followed by dropout, then Dense(32, relu),
     dropout and Dense(10, softmax), trained with Adam on the cross-entropy. The test digits are the
     validation data.
-    """
+
+    \b
+    The IDX files that --data looks for, as they are or with .gz:
+      train-images-idx3-ubyte  train-labels-idx1-ubyte
+      t10k-images-idx3-ubyte   t10k-labels-idx1-ubyte
+    """  # noqa: D301 (click's mark of a paragraph that keeps its lines)
     before = ops.get_num_threads(), ops.get_instruction_set()
     try:
         if options["threads"] is not None:

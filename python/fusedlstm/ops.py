@@ -680,6 +680,7 @@ def sgd_update(
     weight_decay: float = 0.0,
     clipvalue: float = inf,
     scale: float | Sequence[float] = 1.0,
+    iterations: NDArray[np.int64] | None = None,
 ) -> None:
     """Update `param` and `velocity` in place by stochastic gradient descent.
 
@@ -696,6 +697,8 @@ def sgd_update(
     clipvalue : float
     scale : float, or list of float
         The gradient used is ``clip(grad, -clipvalue, clipvalue) scale``; any finite number.
+    iterations : array (), int64, optional
+        A count that goes up by one with the update: an interrupt comes before both or after both.
 
     Raises
     ------
@@ -705,7 +708,7 @@ def sgd_update(
     """
     _check_settings(learning_rate, weight_decay, clipvalue, momentum=momentum)
     kernels_for(_first(param)).sgd_update(
-        param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale
+        param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale, iterations
     )
 
 
@@ -723,6 +726,7 @@ def rmsprop_update(
     weight_decay: float = 0.0,
     clipvalue: float = inf,
     scale: float | Sequence[float] = 1.0,
+    iterations: NDArray[np.int64] | None = None,
 ) -> None:
     """Update `param` and its slots in place by RMSprop (Hinton 2012).
 
@@ -733,7 +737,7 @@ def rmsprop_update(
     learning_rate, rho, momentum, epsilon
         ``s = rho s + (1 - rho) g^2; p -= rate g / sqrt(s + epsilon)``; centered, ``s`` less the square of
         the mean gradient.
-    weight_decay, clipvalue, scale
+    weight_decay, clipvalue, scale, iterations
         As in `sgd_update`.
 
     Raises
@@ -757,6 +761,7 @@ def rmsprop_update(
         weight_decay,
         clipvalue,
         scale,
+        iterations,
     )
 
 
@@ -775,6 +780,7 @@ def adam_update(
     weight_decay: float = 0.0,
     clipvalue: float = inf,
     scale: float | Sequence[float] = 1.0,
+    iterations: NDArray[np.int64] | None = None,
 ) -> None:
     """Update `param` and its moments in place by Adam (Kingma and Ba 2014).
 
@@ -813,6 +819,7 @@ def adam_update(
         weight_decay,
         clipvalue,
         scale,
+        iterations,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fusedlstm import ops
-from fusedlstm.benchmark import command, kernels, runner
+from fusedlstm.benchmark import command, kernels, runner, tables
 from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS, offers
 from fusedlstm.benchmark.plots import write_plots
 from fusedlstm.benchmark.remarks import remarks
@@ -98,6 +98,8 @@ def test_printed(benchmarked: tuple[Path, Result]) -> None:
         for remark in remarks(entry):
             assert remark in words
     assert words.count(f"contenders {OURS}") == 1
+    for heading, meaning in tables.COLUMNS.items():
+        assert words.count(f"{heading} {meaning}") == 1
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if not line.startswith("written"))
     assert str(out / "plots" / "roofline.png") in result.stdout
 

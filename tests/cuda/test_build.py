@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,7 +38,7 @@ def fake_nvcc(
   *--version*) echo "Cuda compilation tools, release {version}, V{version}.1" ;;
   *--list-gpu-code*) printf '%s\\n' {CODES} ;;
   *-arch=native*) echo "{native}" >&2 ;;
-  *) echo "{words}" >&2; exit {code} ;;
+  *) printf '%s\\n' "{words}" >&2; exit {code} ;;
 esac""",
     )
 
@@ -120,12 +122,65 @@ def test_auto_goes_without_on_a_machine_without_a_gpu(again: Configure, tmp_path
     assert "called for nothing" not in text
 
 
+WORDS = r"""error: \n %s "quoted" )" )missing" ??/ */ // ;; ${nvcc} $ENV{HOME} @nvcc@ [=[ ]=] \u0041 ü 0"""
+
+
 def test_the_reason_is_compiled_in(tmp_path: Path) -> None:
-    compiler = fake_nvcc(tmp_path, native=gpus(90), words='error: \\\\\\"quoted\\\\\\" )missing; ü')
-    code, text = configure(tmp_path / "build", environment={"CUDACXX": str(compiler)})
+    """The compiler's words reach the package as they are, whatever they are."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    (tmp_path / "words").write_text(WORDS, encoding="utf-8")
+    nvcc = fake_nvcc(tmp_path, native=gpus(90), words=f"$(cat '{tmp_path / 'words'}')")
+    code, text = configure(tmp_path / "build", environment={"CUDACXX": str(nvcc)})
     assert code == 0, text
-    notes = (tmp_path / "build" / "generated" / "build_notes.h").read_text(encoding="utf-8")
-    assert re.search(r'R"missing\(.*could not compile a trial program: error: .*\)missing"', notes)
+    source = tmp_path / "say.cpp"
+    source.write_text(
+        '#include <cstdio>\n#include "build_notes.h"\nint main() { puts(FUSEDLSTM_CUDA_MISSING); }'
+    )
+    generated = tmp_path / "build" / "generated"
+    subprocess.run([compiler, f"-I{generated}", str(source), "-o", str(tmp_path / "say")], check=True)
+    said = subprocess.run([tmp_path / "say"], capture_output=True, check=True).stdout.decode()
+    assert f"could not compile a trial program: {WORDS} (" in said
+
+
+def test_a_compiler_that_hangs(again: Configure, tmp_path: Path) -> None:
+    """Whoever waits for nvcc knows that, and for how long at most."""
+    compiler = program(tmp_path / "nvcc", "exec sleep 100")
+    start = time.monotonic()
+    code, text = again("AUTO", compiler)
+    assert time.monotonic() - start < 60
+    assert code == 0, text
+    assert f"CUDA kernels: asking {compiler} for its version, at most 15 s" in text
+    assert f"but {compiler} --version said: nothing in 15 seconds" in text
+
+
+def test_gpus_that_nvcc_cannot_tell(again: Configure, tmp_path: Path) -> None:
+    """A failure is not taken for a machine without GPUs."""
+    compiler = fake_nvcc(tmp_path, native="$(kill $$)")
+    code, text = again("AUTO", compiler)
+    assert code == 0, text
+    assert f"asking {compiler} for the GPUs of this machine, at most" in text
+    assert f"the GPUs of this machine are not known, since {compiler} --dryrun -arch=native said: " in text
+
+
+def test_wrong_flags_of_nvcc(tmp_path: Path) -> None:
+    """Flags that keep nvcc from compiling are named; it would be no use to install another."""
+    compiler = program(
+        tmp_path / "nvcc",
+        f"""case "$*" in
+  *--version*) echo "Cuda compilation tools, release 13.0, V13.0.1" ;;
+  *--list-gpu-code*) printf '%s\\n' {CODES} ;;
+  *-arch=native*) echo "{gpus(90)}" >&2 ;;
+  *--no-such*) echo "nvcc fatal   : Unknown option '--no-such'" >&2; exit 1 ;;
+esac""",
+    )
+    environment = {"CUDACXX": str(compiler), "CUDAFLAGS": "-g --no-such"}
+    code, text = configure(tmp_path / "build", environment=environment)
+    assert code == 0, text
+    text = " ".join(text.split())
+    assert "could not compile a trial program: nvcc fatal : Unknown option '--no-such'" in text
+    assert "(without -g --no-such, the flags of CUDAFLAGS, CUDACXX or CMAKE_CUDA_FLAGS, it can)" in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -15,6 +16,7 @@ from fusedlstm.cuda.lstm import DeviceTape
 from fusedlstm.cuda.weights import DeviceWeights
 from tests.kernels.problems import assert_same_bits, make_problem
 from tests.simt.device import SimArray
+from tests.test_versions_interrupted import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,6 +291,22 @@ def test_updates_have_the_bits_of_the_cpu(device: SimDevice) -> None:
         ("param", "grad", "m", "v", "vhat"), (param, grad, m, v, vhat), there, strict=True
     ):
         assert_same_bits(own.get(), array, name)
+
+
+def test_updates_are_whole(device: SimDevice) -> None:
+    """An interrupt comes before all parameters and their count, or after all."""
+    iterations = np.zeros((), np.int64)
+    params = [device.put(np.zeros(5, np.float32)) for _ in range(3)]
+    grads = [device.put(np.ones(5, np.float32)) for _ in range(3)]
+
+    def update() -> None:
+        ops.sgd_update(params, grads, None, learning_rate=1.0, iterations=iterations)
+
+    outcomes = set()
+    for _ in each(update, {str(path) for path in Path(fusedlstm.__file__).parent.rglob("*.py")}):
+        (done,) = {float(-value) for param in params for value in param.get()} | {float(iterations)}
+        outcomes.add(done)
+    assert len(outcomes) > 1
 
 
 def test_later_changes_are_not_seen(device: SimDevice) -> None:

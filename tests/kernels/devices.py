@@ -125,7 +125,10 @@ def crossing(device: Any, function: Any) -> Any:
     def run(*args: Any, **options: Any) -> Any:
         trip = Crossing(device)
         given = [trip.to_device(value) for value in args]
-        named = {name: trip.to_device(value) for name, value in options.items()}
+        # The count of an optimizer's updates is the host's.
+        named = {
+            name: value if name == "iterations" else trip.to_device(value) for name, value in options.items()
+        }
         try:
             result = function(*given, **named)
             if function is fusedlstm.ops.LSTMWeights:

@@ -186,18 +186,18 @@ def test_adam_after_many_steps(dtype: Number) -> None:
     testing.assert_close(param, expected, dtype=dtype, terms=2, name="param")
 
 
-def call_sgd(param: Any, slots: Any, grad: Any, scale: Any) -> None:
-    ops.sgd_update(param, grad, slots[0], learning_rate=0.1, momentum=0.9, scale=scale)
+def call_sgd(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
+    ops.sgd_update(param, grad, slots[0], learning_rate=0.1, momentum=0.9, scale=scale, **more)
 
 
-def call_rmsprop(param: Any, slots: Any, grad: Any, scale: Any) -> None:
-    usual = {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7}
-    ops.rmsprop_update(param, grad, slots[0], None, slots[1], scale=scale, **usual)
+def call_rmsprop(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
+    usual: dict[str, Any] = {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7}
+    ops.rmsprop_update(param, grad, slots[0], None, slots[1], scale=scale, **usual, **more)
 
 
-def call_adam(param: Any, slots: Any, grad: Any, scale: Any) -> None:
-    usual = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-    ops.adam_update(param, grad, slots[0], slots[1], slots[2], step=3, scale=scale, **usual)
+def call_adam(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
+    usual: dict[str, Any] = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    ops.adam_update(param, grad, slots[0], slots[1], slots[2], step=3, scale=scale, **usual, **more)
 
 
 # Calls for one parameter or lists of them, with the number of their slots.
@@ -230,6 +230,33 @@ def test_lists_of_parameters(call: Callable[..., None], count: int, threads: int
         assert_same_bits(param, alone[k], f"param[{k}]")
         for row, row_alone in zip(slots, slots_alone, strict=True):
             assert_same_bits(row[k], row_alone[k], f"slot of param[{k}]")
+
+
+@pytest.mark.parametrize(("call", "count"), CALLS)
+def test_iterations(call: Callable[..., None], count: int, dtype: Number) -> None:
+    """The count goes up with updates that are done, of one parameter or several."""
+    iterations = np.array(7, np.int64)
+    param, grad, *slots = (np.ones(5, dtype) for _ in range(2 + count))
+    call(param, slots, grad, 1.0, iterations=iterations)
+    assert iterations == 8
+    pair = [param, param.copy()]
+    call(pair, [[slot, slot.copy()] for slot in slots], [grad, grad], 1.0, iterations=iterations)
+    assert iterations == 9
+    with pytest.raises(ValueError, match=r"^grad\[1\]: "):
+        call(pair, [[slot, slot.copy()] for slot in slots], [grad, grad[:3]], 1.0, iterations=iterations)
+    assert iterations == 9
+    before = param.copy()
+    read_only = iterations.copy()
+    read_only.flags.writeable = False
+    for wrong, kind, text in (
+        (3, TypeError, "int"),
+        (np.array(3.0), TypeError, "one of float64"),
+        (np.array([3]), ValueError, r"shape \(1,\)"),
+        (read_only, ValueError, "one that is read-only"),
+    ):
+        with pytest.raises(kind, match=rf"^iterations: expected an array \(\) of int64 .*, got {text}"):
+            call(param, slots, grad, 1.0, iterations=wrong)
+    np.testing.assert_array_equal(param, before)
 
 
 def test_lists_take_one_scale_and_may_be_empty(dtype: Number) -> None:

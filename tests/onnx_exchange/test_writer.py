@@ -113,6 +113,88 @@ MASKED: dict[str, Callable[[], list[layers.Layer]]] = {
 }
 
 
+# Of layers that `from_onnx` does not read.
+AROUND: dict[str, Callable[[], list[layers.Layer]]] = {
+    "average": lambda: [layers.LSTM(5, return_sequences=True), layers.GlobalAveragePooling1D()],
+    "average of the input": lambda: [layers.GlobalAveragePooling1D(), layers.Dense(2)],
+    "average, axis kept": lambda: [
+        layers.LSTM(5, return_sequences=True),
+        layers.GlobalAveragePooling1D(keepdims=True),
+        layers.LSTM(4),
+    ],
+    "maximum": lambda: [layers.LSTM(5, return_sequences=True), layers.GlobalMaxPooling1D()],
+    "maximum of the input": lambda: [layers.GlobalMaxPooling1D(keepdims=True), layers.Dense(2)],
+    "maximum, axis kept": lambda: [
+        layers.LSTM(5, return_sequences=True),
+        layers.GlobalMaxPooling1D(keepdims=True),
+        layers.LSTM(4, return_sequences=True),
+    ],
+    "normalized": lambda: [
+        layers.LayerNormalization(epsilon=0.25),
+        layers.LSTM(5, return_sequences=True),
+        layers.LayerNormalization(scale=False),
+        layers.LSTM(4),
+        layers.LayerNormalization(center=False),
+        layers.LayerNormalization(scale=False, center=False),
+    ],
+    "each step": lambda: [
+        layers.TimeDistributed(layers.Dense(4, activation="softmax", name="one")),
+        layers.LSTM(5, return_sequences=True),
+        layers.TimeDistributed(layers.Dense(4, name="one")),
+        layers.TimeDistributed(layers.LayerNormalization()),
+        layers.TimeDistributed(layers.Activation("tanh")),
+        layers.TimeDistributed(layers.Dropout(0.5)),
+    ],
+    "noise": lambda: [
+        layers.GaussianNoise(0.5),
+        layers.LSTM(5, return_sequences=True),
+        layers.SpatialDropout1D(0.5),
+    ],
+    "repeated": lambda: [layers.LSTM(5), layers.RepeatVector(3), layers.LSTM(4, return_sequences=True)],
+    "repeated, shown": lambda: [layers.LSTM(5), layers.RepeatVector(3)],
+    "reshaped": lambda: [
+        layers.LSTM(6, return_sequences=True),
+        layers.Reshape((-1, 2, 3)),
+        layers.Reshape((4, 9)),
+        layers.LSTM(3),
+    ],
+    "permuted": lambda: [
+        layers.LSTM(5, return_sequences=True),
+        layers.Permute((2, 1)),
+        layers.LSTM(4, return_sequences=True),
+        layers.Permute((2, 1)),
+    ],
+}
+OF_IDS: dict[str, Callable[[], list[layers.Layer]]] = {
+    "alone": lambda: [layers.Embedding(9, 3)],
+    "LSTM": lambda: [layers.Embedding(9, 3), layers.LSTM(5, return_sequences=True)],
+    "masked": lambda: [layers.Embedding(9, 3, mask_zero=True), layers.LSTM(5)],
+    "masked, sequences": lambda: [
+        layers.Embedding(9, 3, mask_zero=True),
+        layers.SpatialDropout1D(0.25),
+        layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+        layers.LayerNormalization(),
+        layers.TimeDistributed(layers.Dense(3)),
+        layers.LSTM(4, return_sequences=True),
+    ],
+    "masked, average": lambda: [
+        layers.Embedding(9, 3, mask_zero=True),
+        layers.LSTM(5, return_sequences=True),
+        layers.GlobalAveragePooling1D(),
+    ],
+    "masked, average, axis kept": lambda: [
+        layers.Embedding(9, 3, mask_zero=True),
+        layers.GlobalAveragePooling1D(keepdims=True),
+        layers.LSTM(4),
+    ],
+    "masked, maximum": lambda: [
+        layers.Embedding(9, 3, mask_zero=True),
+        layers.LSTM(5, return_sequences=True),
+        layers.GlobalMaxPooling1D(),
+    ],
+}
+
+
 def make(parts: list[layers.Layer], steps: int | None = None, features: int = 3) -> fusedlstm.Sequential:
     """Return a built model with weights that are nowhere zero."""
     model = fusedlstm.Sequential([layers.Input((steps, features)), *parts])
@@ -176,6 +258,44 @@ def test_models_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     fusedlstm.to_onnx(model, path)
     for x in (batch(), batch(1, 6)):
         assert_equal(run_in_onnx_runtime(path, {"input": x}), listed(model(x)))
+
+
+@pytest.mark.parametrize("runtime", [False, True])
+@pytest.mark.parametrize("name", AROUND)
+def test_layers_around(name: str, runtime: bool, tmp_path: Path) -> None:
+    fixed = name in ("reshaped", "permuted")
+    model, path = make(AROUND[name](), steps=6 if fixed else None), tmp_path / "model.onnx"
+    fusedlstm.to_onnx(model, path)
+    run = run_in_onnx_runtime if runtime else evaluate
+    for x in (batch(), batch(1, 6), *([] if fixed else [batch(3, 17)])):
+        assert_equal(run(path, {"input": x}), [model(x)])
+
+
+@pytest.mark.parametrize("runtime", [False, True])
+@pytest.mark.parametrize("name", OF_IDS)
+def test_embedding(name: str, runtime: bool, tmp_path: Path) -> None:
+    model, path = fusedlstm.Sequential([layers.Input((None,)), *OF_IDS[name]()]), tmp_path / "model.onnx"
+    random = np.random.default_rng(7)
+    model.set_weights([random.standard_normal(weight.shape) for weight in model.get_weights()])
+    fusedlstm.to_onnx(model, path, right_padding="masked" in name)
+    ids = random.integers(1, 9, (5, 6))
+    for row, length in enumerate((6, 3, 1, 0, 4)):
+        ids[row, length:] = 0
+    run = run_in_onnx_runtime if runtime else evaluate
+    for x in (ids, ids[:1, :2]):
+        assert_equal(run(path, {"input": x}), [model(x)])
+
+
+def test_float64_around(tmp_path: Path) -> None:
+    parts = [
+        layers.LSTM(5, return_sequences=True, dtype="float64"),
+        layers.LayerNormalization(epsilon=2.0**-10, dtype="float64"),
+        layers.GlobalAveragePooling1D(dtype="float64"),
+    ]
+    model, path = make(list(parts)), tmp_path / "model.onnx"
+    fusedlstm.to_onnx(model, path)
+    x = batch(dtype="float64")
+    assert_equal(evaluate(path, {"input": x}, plain=True), [model(x)])
 
 
 @pytest.mark.parametrize("runtime", [False, True])
@@ -322,6 +442,14 @@ class Own(layers.Dropout):
         ([layers.Masking(name="it"), layers.LSTM(3)], "it: ONNX has only masks whose masked steps come last"),
         ([Own(0.5, name="it")], "it: expected layers of the classes"),
         (
+            [layers.TimeDistributed(layers.Reshape((3, 1)), name="it")],
+            "it: layer: expected one of the classes .*'Dense'.*, got <.*Reshape",
+        ),
+        (
+            [layers.LayerNormalization(dtype="float64", name="it")],
+            "it: epsilon: ONNX keeps 0.001 in float32 only",
+        ),
+        (
             [layers.Bidirectional(layers.LSTM(2), None, name="it"), layers.Dropout(0.1, name="next")],
             "next: expected one input, got two",
         ),
@@ -356,8 +484,14 @@ def test_contradictions(tmp_path: Path) -> None:
     model = make([layers.Masking(name="mask"), layers.LSTM(2, zero_output_for_mask=True, name="it")])
     with pytest.raises(ValueError, match=r"^it: zero_output_for_mask=True: expected return_sequences=True"):
         fusedlstm.to_onnx(model, path, right_padding=True)
-    with pytest.raises(ValueError, match=r"^mask: initial_states: expected False together with Masking"):
+    with pytest.raises(ValueError, match=r"^mask: initial_states: expected False together with masks"):
         fusedlstm.to_onnx(model, path, right_padding=True, initial_states=True)
+    of_ids = fusedlstm.Sequential([layers.Input((6,)), layers.Embedding(9, 3, mask_zero=True, name="it")])
+    with pytest.raises(ValueError, match=r"^it: mask_zero=True: ONNX has only masks .* right_padding=True"):
+        fusedlstm.to_onnx(of_ids, path)
+    more = fusedlstm.Sequential([layers.Input((6, 2)), layers.Embedding(9, 3, mask_zero=True, name="it")])
+    with pytest.raises(ValueError, match=r"^it: mask_zero=True: expected ids \(B, T\), got 3 axes"):
+        fusedlstm.to_onnx(more, path, right_padding=True)
     same = [
         layers.Bidirectional(layers.LSTM(2, name="it", return_sequences=True), name=name) for name in "ab"
     ]

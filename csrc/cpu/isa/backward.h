@@ -197,18 +197,21 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
     const auto run_inputs = [&](int part) {
       alignas(64) T finished[Tile<T>::rows * columns];
       const auto row = [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; };
-      multiply(
-          due, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input,
-          PanelOrder{share.part_of(share.input_panels, part)}, partial, from_zero,
-          [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
-          [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-            for (Index r = 0; r < count; ++r, sums += columns) {
-              for_each_vector<T>(panel, p.sizes.inputs,
-                                 [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
-                                   V::load(sums + j * V::width).store(dx_rows[first + r] + column, lanes);
-                                 });
-            }
-          });
+      const PanelOrder whole{share.part_of(share.input_panels, part)};
+      in_groups(worker, whole, panel_operations<T>(due, G), [&](PanelOrder order) FUSEDLSTM_INLINE {
+        multiply(
+            due, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input, order,
+            partial, from_zero,
+            [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
+            [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+              for (Index r = 0; r < count; ++r, sums += columns) {
+                for_each_vector<T>(panel, p.sizes.inputs,
+                                   [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
+                                     V::load(sums + j * V::width).store(dx_rows[first + r] + column, lanes);
+                                   });
+              }
+            });
+      });
     };
 
     for (Index s = longest - 1; s >= 0; --s) {
@@ -226,23 +229,27 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
             prefetch_tape(p, layout, own + first, count, s, panel);
             return zeros<T>();
           };
-          multiply(
-              range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
-              PanelOrder{share.part_of(share.panels, part), s % 2 != 0}, partial, from_zero_soon,
-              [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
-                return rows_first ? product(range.begin + first, panel) : finished + i * columns;
-              },
-              [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
-                const Index* tile = own + first;
-                if (rows_first) return;
-                if (p.m) {
-                  keep_hidden_gradients(p, sums, tile, count, s, panel, last);
-                } else if (p.options == nullptr) {
-                  run_gradients<Pass, false>(p, layout, sums, tile, count, s, panel, false, last);
-                } else {
-                  run_gradients<Pass, true>(p, layout, sums, tile, count, s, panel, false, last);
-                }
-              });
+          const PanelOrder whole{share.part_of(share.panels, part), s % 2 != 0};
+          in_groups(worker, whole, panel_operations<T>(range.size(), G),
+                    [&](PanelOrder order) FUSEDLSTM_INLINE {
+                      multiply(
+                          range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
+                          order, partial, from_zero_soon,
+                          [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
+                            return rows_first ? product(range.begin + first, panel) : finished + i * columns;
+                          },
+                          [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
+                            const Index* tile = own + first;
+                            if (rows_first) return;
+                            if (p.m) {
+                              keep_hidden_gradients(p, sums, tile, count, s, panel, last);
+                            } else if (p.options == nullptr) {
+                              run_gradients<Pass, false>(p, layout, sums, tile, count, s, panel, false, last);
+                            } else {
+                              run_gradients<Pass, true>(p, layout, sums, tile, count, s, panel, false, last);
+                            }
+                          });
+                    });
         };
         if (later > 0) run_rows({0, later}, false);
         if (active > later) run_rows({later, active}, true);

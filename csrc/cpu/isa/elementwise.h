@@ -78,7 +78,7 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch, Worker& worker) {
   const Index panels = divide_up(p.outputs, columns);
   for (Index begin = rows.begin; begin < rows.end; begin += block) {
     const Index count = smaller(block, rows.end - begin);
-    const Index of_panel = 2 * count * p.inputs * columns;
+    const Index of_panel = panel_operations<T>(count, p.inputs);
     const Index group = operations / (of_panel + 1) + 1;
     const auto finish = [&](Index first, Index panel, Index tile_rows, const T* sums) {
       const Index width = smaller(columns, p.outputs - panel * columns);

@@ -264,9 +264,12 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         const auto product = [=](Index r, Index panel)
                                  FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
         // By value what the loops over tiles read: they would find it behind two pointers otherwise.
-        const auto run_step = [=, &p, &weights, &share, &project_inputs](int part) {
-          const PanelOrder order{share.part_of(share.panels, part), s % 2 != 0};
-          if (i == 0 && !joined) project_inputs(order.range);
+        const auto run_step = [=, &p, &weights, &share, &project_inputs, &worker](int part) {
+          const PanelOrder whole{share.part_of(share.panels, part), s % 2 != 0};
+          if (i == 0 && !joined) {
+            in_groups(worker, whole, panel_operations<T>(total, I),
+                      [&](PanelOrder own) FUSEDLSTM_INLINE { project_inputs(own.range); });
+          }
           alignas(64) T finished[Tile<T>::rows * columns];
           const auto addend = [=, &p](Index first, Index panel) FUSEDLSTM_INLINE {
             if (normal) return zeros<T>();
@@ -286,23 +289,28 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
               Pass::finish(p, sums, rows + first, count, s, panel, H - panel * V::width);
             }
           };
-          if constexpr (integers) {
-            round_rows(active_now, recurrent, hidden_row, rounded_states);
-            multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
-                     [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-                       const Start<T> from = addend(first, panel);
-                       scale_and_add(sums, count, rounded_states.scales + first,
-                                     weights.recurrent_scale + panel * columns, from.rows, from.stride);
-                       finish(first, panel, count, sums);
-                     });
-          } else if (joined) {
-            const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
-            const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
-            multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);
-          } else {
-            multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
-                     partial, addend, to_finished, finish);
-          }
+          if constexpr (integers) round_rows(active_now, recurrent, hidden_row, rounded_states);
+          // Joined products are short.
+          in_groups(
+              worker, whole, panel_operations<T>(active_now, recurrent),
+              [&](PanelOrder order) FUSEDLSTM_INLINE {
+                if constexpr (integers) {
+                  multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
+                           [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
+                             const Start<T> from = addend(first, panel);
+                             scale_and_add(sums, count, rounded_states.scales + first,
+                                           weights.recurrent_scale + panel * columns, from.rows, from.stride);
+                             finish(first, panel, count, sums);
+                           });
+                } else if (joined) {
+                  const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
+                  const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
+                  multiply_both<T>(active_now, of_inputs, of_states, order, addend, to_finished, finish);
+                } else {
+                  multiply(active_now, recurrent, whole_rows(recurrent, hidden_row), weights.recurrent, order,
+                           partial, addend, to_finished, finish);
+                }
+              });
         };
         const auto run_norm_rows = [&](int part) {
           const Range own = share.part_of(active_now, part);

@@ -5,6 +5,7 @@
 // grouped into tiles, which thread has them and where the chain pauses in memory never changes its bits.
 #pragma once
 
+#include "../team.h"
 #include "vec.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -197,6 +198,30 @@ struct PanelOrder {
 
   [[gnu::always_inline]] Index at(Index i) const { return reversed ? range.end - 1 - i : range.begin + i; }
 };
+
+// What a product with so many rows is worth for each panel: a few rows take as long as the reading of it.
+template <class T>
+[[gnu::always_inline]] inline Index panel_operations(Index rows, Index K) {
+  constexpr Index rows_of_reading = 16;
+  return 2 * (rows > rows_of_reading ? rows : rows_of_reading) * K * Tile<T>::columns;
+}
+
+// Calls body(order) for panels of a product that each take so many operations; for a few of them at a time
+// where all would take long, and then asks in between whether to go on.
+template <class Body>
+[[gnu::always_inline]] inline void in_groups(Worker& worker, PanelOrder order, Index operations,
+                                             const Body& body) {
+  constexpr Index most = 1'000'000'000;
+  const Index count = order.range.size();
+  const Index group = operations * count <= most ? count : most / operations + 1;
+  for (Index done = 0; done < count; done += group) {
+    const Index end = smaller(done + group, count);
+    const Range own = order.reversed ? Range{order.range.end - end, order.range.end - done}
+                                     : Range{order.range.begin + done, order.range.begin + end};
+    body(PanelOrder{own, order.reversed});
+    if (end < count && worker.stopped(operations * group)) return;
+  }
+}
 
 // For every row in [0, rows) and every panel of `order`:
 //   start(first_row, panel)         what a tile's sums start from

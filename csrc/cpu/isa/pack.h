@@ -6,17 +6,15 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// (K,G) in Keras's layout to (panels, K, 4, width).
+// (K,G) in Keras's layout to (panels, K, 4, width): rows of one panel.
 template <class T>
-void pack_gates(const T* source, Index row_stride, Index K, Index units, Range range, T* panels) {
+void pack_gates(const T* source, Index row_stride, Index K, Index units, Index panel, Range rows, T* panels) {
   using V = Vec<T>;
-  for (Index panel = range.begin; panel < range.end; ++panel) {
-    const Index unit = panel * V::width;
-    T* out = panels + panel * K * Tile<T>::columns;
-    for (Index k = 0; k < K; ++k) {
-      for (Index gate = 0; gate < 4; ++gate, out += V::width) {
-        V::load(source + k * row_stride + gate * units + unit, units - unit).store(out);
-      }
+  const Index unit = panel * V::width;
+  T* out = panels + (panel * K + rows.begin) * Tile<T>::columns;
+  for (Index k = rows.begin; k < rows.end; ++k) {
+    for (Index gate = 0; gate < 4; ++gate, out += V::width) {
+      V::load(source + k * row_stride + gate * units + unit, units - unit).store(out);
     }
   }
 }
@@ -83,17 +81,22 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
   constexpr Index columns = Tile<T>::columns;
   for (Index panel = range.begin; panel < range.end; ++panel) {
     std::int8_t* target = out + panel * panel_rows<std::int8_t>(K) * columns;
-    for (Index j = 0; j < columns; ++j) {
-      const T* column = panels + panel * K * columns + j;
-      T largest(0);
-      for (Index k = 0; k < K; ++k) {
-        const T size = __builtin_fabsf(column[k * columns]);
-        largest = size > largest ? size : largest;
+    const T* rows = panels + panel * K * columns;
+    T largest[columns] = {};
+    for (Index k = 0; k < K; ++k) {
+      for (Index j = 0; j < columns; ++j) {
+        const T size = __builtin_fabsf(rows[k * columns + j]);
+        largest[j] = size > largest[j] ? size : largest[j];
       }
-      scale[panel * columns + j] = largest / T(127);
-      const T factor = largest > T(0) ? T(127) / largest : T(0);
-      for (Index k = 0; k < panel_rows<std::int8_t>(K); ++k) {
-        const T value = k < K ? column[k * columns] * factor : T(0);
+    }
+    T factors[columns];
+    for (Index j = 0; j < columns; ++j) {
+      scale[panel * columns + j] = largest[j] / T(127);
+      factors[j] = largest[j] > T(0) ? T(127) / largest[j] : T(0);
+    }
+    for (Index k = 0; k < panel_rows<std::int8_t>(K); ++k) {
+      for (Index j = 0; j < columns; ++j) {
+        const T value = k < K ? rows[k * columns + j] * factors[j] : T(0);
         target[place_in_panel<std::int8_t>(k, j / width, j % width, width)] =
             static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
       }
@@ -101,17 +104,18 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
   }
 }
 
-// Any (K,N) matrix to (panels, K, 4 width).
+// Any (K,N) matrix to (panels, K, 4 width): rows of one panel.
 template <class T>
-void pack_matrix(const T* source, Index row_stride, Index column_stride, Index K, Index N, T* panels) {
+void pack_matrix(const T* source, Index row_stride, Index column_stride, Index K, Index N, Index panel,
+                 Range rows, T* panels) {
   constexpr Index columns = Tile<T>::columns;
-  for (Index first = 0; first < N; first += columns) {
-    const Index count = smaller(columns, N - first);
-    for (Index k = 0; k < K; ++k, panels += columns) {
-      const T* in = source + k * row_stride + first * column_stride;
-      for (Index j = 0; j < count; ++j) panels[j] = in[j * column_stride];
-      for (Index j = count; j < columns; ++j) panels[j] = T(0);
-    }
+  const Index first = panel * columns;
+  const Index count = smaller(columns, N - first);
+  T* out = panels + (panel * K + rows.begin) * columns;
+  for (Index k = rows.begin; k < rows.end; ++k, out += columns) {
+    const T* in = source + k * row_stride + first * column_stride;
+    for (Index j = 0; j < count; ++j) out[j] = in[j * column_stride];
+    for (Index j = count; j < columns; ++j) out[j] = T(0);
   }
 }
 

@@ -158,7 +158,8 @@ struct GradientTangents {
 
 // For `chunk` steps at once, so that small batches fill the tile.
 template <class T>
-void gate_product(const GateProduct<T>& p, const SequenceShare& share, Range panels, T* scratch) {
+void gate_product(const GateProduct<T>& p, const SequenceShare& share, Range panels, T* scratch,
+                  Worker& worker) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
@@ -206,6 +207,7 @@ void gate_product(const GateProduct<T>& p, const SequenceShare& share, Range pan
       }
       if ((s + 1) % share.chunk == 0 || s + 1 == longest) {
         compute(count);
+        if (worker.stopped(2 * count * G * columns * panels.size())) return;
         count = 0;
       }
     }

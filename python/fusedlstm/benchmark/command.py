@@ -277,6 +277,8 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
                 continue
             results.append(result)
             tables.print_result(out, workload, result)
+    if results:
+        tables.print_legend(out, tables.COLUMNS)
     _print_steadiness(out, results)
     content = {
         "format": FORMAT,
@@ -300,7 +302,7 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
 
 def _run_pauses(out: Console, options: dict[str, Any]) -> bool:
     """Run workloads with pauses; tell whether every contender took part."""
-    from fusedlstm.benchmark.pauses import CALLS, PAUSED, QUICK_CALLS, pause_workload, print_pauses
+    from fusedlstm.benchmark.pauses import CALLS, COLUMNS, PAUSED, QUICK_CALLS, pause_workload, print_pauses
 
     dtype, threads = options["dtype"], options["threads"]
     workloads = options["workloads"]
@@ -338,6 +340,8 @@ def _run_pauses(out: Console, options: dict[str, Any]) -> bool:
                 continue
             results.append(result)
             print_pauses(out, result)
+    if results:
+        tables.print_legend(out, COLUMNS)
     content = {
         "format": FORMAT,
         "machine": describe_machine(),

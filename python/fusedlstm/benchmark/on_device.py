@@ -19,7 +19,7 @@ from fusedlstm import cuda, ops
 from fusedlstm.benchmark.job import Job
 from fusedlstm.benchmark.prediction import known_device, predicted_seconds
 from fusedlstm.benchmark.statistics import spread
-from fusedlstm.benchmark.tables import digits, seconds_text
+from fusedlstm.benchmark.tables import digits, print_legend, seconds_text
 from fusedlstm.benchmark.verify import DisagreementError, compare, expectations
 from fusedlstm.benchmark.workloads import Workload, make_arrays, number_type, select
 from fusedlstm.cuda import runtime
@@ -48,6 +48,15 @@ USUAL = (
     "training-16x1024x768x768",
 )
 OURS = "fusedlstm"
+# The columns of a workload's table, and what they mean.
+COLUMNS = {
+    "median": "time of a call by the device's events, half of all take longer",
+    "10 %": "a tenth of the calls take less",
+    "90 %": "a tenth of the calls take more",
+    "predicted": "what this library's kernels should take, by a model of the GPU",
+    "GFLOP/s": "the workload's operations in the median time",
+    "x ours": "time as a multiple of fusedlstm's: above 1 is slower",
+}
 
 
 class Clock(ABC):
@@ -230,6 +239,8 @@ def run(
         result["predicted_seconds"] = None if predict is None else predict(workload)
         results.append(result)
         _print(out, workload, result)
+    if results:
+        print_legend(out, COLUMNS)
     return results, refused
 
 
@@ -268,7 +279,7 @@ def _print(out: Console, workload: Workload, result: dict[str, Any]) -> None:
     )
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
-    for heading in ("median", "10 %", "90 %", "predicted", "GFLOP/s", "x ours"):
+    for heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     predicted = result["predicted_seconds"]
     for name, entry in result["contenders"].items():

@@ -39,6 +39,13 @@ PAUSED = (
     "step-1x128x128",
     "mnist-64",
 )
+# The columns of a workload's table, and what they mean; those behind are a pause each.
+COLUMNS = {
+    "busy": "processes that compute all the time on the same cores",
+    "contender": "who is called; with all threads, unless it says how many",
+    "pause 2 ms": "a call after so long a pause; tight loop: without any",
+    "0.1/0.2/0.3": "median, 90th and 99th percentile of a call, in milliseconds",
+}
 PAUSES = (0.0, 0.002, 0.02)  # seconds; the first is a tight loop
 CALLS = 200
 QUICK_CALLS = 40
@@ -177,7 +184,8 @@ def print_pauses(out: Console, result: dict[str, Any]) -> None:
         texts.append("/".join(_milliseconds(row[key]) for key in ("p50", "p90", "p99")))
     for (busy, name, threads), texts in cells.items():
         label = PEERS[name].label if name in PEERS else name
-        table.add_row(str(busy), f"{label}, {threads}" if name == OURS else label, *texts)
+        count = "1 thread" if threads == 1 else f"{threads} threads"
+        table.add_row(str(busy), f"{label}, {count}" if name == OURS else label, *texts)
     out.print(table)
     for name, problem in result["failed"].items():
         out.print(f"{name}: {problem}", style="red")

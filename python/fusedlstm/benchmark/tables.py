@@ -21,11 +21,24 @@ __all__ = [
     "console",
     "digits",
     "print_catalogue",
+    "print_legend",
     "print_machine",
     "print_result",
     "print_versions",
     "seconds_text",
 ]
+
+
+# The columns of a workload's table, and what they mean.
+COLUMNS = {
+    "median": "time of a call, half of all take longer",
+    "10-90 %": "10th to 90th percentile of it, in the same unit",
+    "GFLOP/s": "the workload's operations in the median time",
+    "% peak": "of the multiply-add peak that was measured in the same rounds",
+    "x ours": "time as a multiple of fusedlstm's: above 1 is slower",
+    "first": "time of the very first call, with all that it prepares",
+    "cores": "processor time over time: how many cores were kept busy",
+}
 
 
 def console() -> Console:
@@ -85,12 +98,7 @@ def print_versions(out: Console, versions: Mapping[str, str]) -> None:
 
 
 def print_result(out: Console, workload: Workload, result: Mapping[str, Any]) -> None:
-    """Print one workload's table.
-
-    Its columns: median time of a call, 10th to 90th percentile in the same unit, operations a second, share
-    of the multiply-add peak, time as a multiple of this library's, time of the very first call, cores kept
-    busy.
-    """
+    """Print one workload's table, with the columns of `COLUMNS`."""
     out.print()
     out.print(Text(workload.name, style="bold"), Text(workload.description, style="dim"))
     worst = max(entry["agreement"] for entry in result["contenders"].values())
@@ -103,7 +111,7 @@ def print_result(out: Console, workload: Workload, result: Mapping[str, Any]) ->
     )
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
-    for heading in ("median", "10-90 %", "GFLOP/s", "% peak", "x ours", "first", "cores"):
+    for heading in COLUMNS:
         table.add_column(heading, justify="right", no_wrap=True)
     for name, entry in result["contenders"].items():
         seconds, ratio = entry["seconds"], entry["time_relative_to_ours"]
@@ -124,6 +132,17 @@ def print_result(out: Console, workload: Workload, result: Mapping[str, Any]) ->
         out.print(remark)
     for name, reason in result["failed"].items():
         out.print(f"{name} failed: {reason}", style="red")
+
+
+def print_legend(out: Console, columns: Mapping[str, str]) -> None:
+    """Print what the columns of tables mean, a line for each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for heading, meaning in columns.items():
+        table.add_row(heading, meaning, style="dim")
+    out.print()
+    out.print(table)
 
 
 def print_catalogue(out: Console) -> None:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
+from itertools import chain
 from math import isfinite
 from numbers import Real
+from operator import methodcaller, setitem
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fusedlstm import _core
 from fusedlstm.cuda.checks import NUMBERS, Call
+from fusedlstm.held import all_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 def _note(call: Call, operation: str) -> None:
     _core.note_kernel(f"{call.device.name} {call.number} {operation}")
 
 
-def _run(call: Call, operation: str, sizes: dict[str, Any], **arrays: Any) -> None:
+def _launch(call: Call, operation: str, sizes: dict[str, Any], **arrays: Any) -> Callable[[], None]:
+    """Return what launches a kernel, in C."""
     addresses = {name: call.address(array) for name, array in arrays.items()}
     run = getattr(call.extension, operation)
-    run(number=call.number, stream=call.device.stream(), **sizes, **addresses)
+    return partial(run, number=call.number, stream=call.device.stream(), **sizes, **addresses)
+
+
+def _run(call: Call, operation: str, sizes: dict[str, Any], **arrays: Any) -> None:
+    _launch(call, operation, sizes, **arrays)()
     _note(call, operation)
 
 
@@ -126,29 +134,53 @@ _Update: TypeAlias = tuple[Call, dict[str, Any], dict[str, Any]]
 def _update(arrays: int) -> Callable[[Callable[..., _Update]], Callable[..., None]]:
     """Run what a function prepares, whose first arguments are so many arrays and whose last is the scale.
 
-    With lists, all updates are prepared before the first one runs.
+    With lists, all updates are prepared before the first one runs. No interrupt comes between them, nor
+    before one is added to the count that is the last argument of what is returned.
     """
 
     def decorate(prepare: Callable[..., _Update]) -> Callable[..., None]:
         names = (*list(signature(prepare).parameters)[:arrays], "scale")
 
         @wraps(prepare)
-        def run(*given: Any) -> None:
+        def run(*arguments: Any) -> None:
+            *given, iterations = arguments
+            _check_count(iterations)
             listed = isinstance(given[0], list | tuple)
             if listed:
-                *lists, scale = given[:arrays] + given[-1:]
+                *lists, scale = *given[:arrays], given[-1]
                 scales = scale if isinstance(scale, list | tuple) else [scale] * len(lists[0])
-                settings = given[arrays:-1]
+                settings = tuple(given[arrays:-1])
                 updates = _prepared(prepare, dict(zip(names, (*lists, scales), strict=True)), settings)
             else:
                 updates = [prepare(*given)]
             _check_apart(updates, listed)
-            for call, sizes, named in updates:
-                _run(call, prepare.__name__, sizes, **named)
+            steps: Iterable[object] = map(
+                methodcaller("__call__"),
+                [_launch(call, prepare.__name__, sizes, **named) for call, sizes, named in updates],
+            )
+            if iterations is not None:
+                steps = chain(steps, map(setitem, (iterations,), (...,), (iterations + 1,)))
+            all_of(steps)
+            for call, _, _ in updates[-1:]:
+                _note(call, prepare.__name__)
 
         return run
 
     return decorate
+
+
+def _check_count(iterations: Any) -> None:
+    if iterations is None:
+        return
+    expected = "iterations: expected an array () of int64 that can be written, or None, got"
+    if not isinstance(iterations, np.ndarray):
+        raise TypeError(f"{expected} {type(iterations).__name__}")
+    if iterations.dtype != np.int64:
+        raise TypeError(f"{expected} one of {iterations.dtype}")
+    if iterations.ndim != 0:
+        raise ValueError(f"{expected} shape {iterations.shape}")
+    if not iterations.flags.writeable:
+        raise ValueError(f"{expected} one that is read-only")
 
 
 def _prepared(

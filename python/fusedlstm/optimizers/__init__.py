@@ -152,7 +152,7 @@ class Adam(Optimizer):
             slots["momentum"],
             slots["velocity"],
             slots.get("velocity_hat"),
-            step=self.iterations,
+            step=self.iterations + 1,
             beta_1=self.beta_1,
             beta_2=self.beta_2,
             epsilon=self.epsilon,

@@ -70,7 +70,8 @@ class Optimizer(Copied):
         ]
         if len(given) > 1:
             raise ValueError(f"{given[1]}: expected at most one kind of gradient clipping, got {given}")
-        self.iterations = 0
+        # An array, since kernels count in it what they have done.
+        self._count = Variable(np.zeros((), np.int64), "iterations", trainable=False)
         self._targets: list[Variable] = []
         self._slots: list[dict[str, Variable]] = []
         self._places: list[Device | None] = []  # of the slots
@@ -87,6 +88,15 @@ class Optimizer(Copied):
         else:
             self._rate = checks.non_negative(value, "learning_rate")
 
+    @property
+    def iterations(self) -> int:
+        """The number of updates so far."""
+        return int(self._count.newest()[0])
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._count.assign(value)
+
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""
         raise NotImplementedError(f"{type(self).__name__} must define slot_names")
@@ -98,7 +108,7 @@ class Optimizer(Copied):
         slots: dict[str, list[Array]],
         common: dict[str, Any],
     ) -> None:
-        """Update ``variables`` and ``slots`` in place.
+        """Update ``variables`` and ``slots`` in place. `iterations` is that of the updates before.
 
         Parameters
         ----------
@@ -107,8 +117,8 @@ class Optimizer(Copied):
         slots : dict of str to list of ndarray
             By the names of `slot_names`, an array for each variable.
         common : dict
-            The keyword arguments ``learning_rate``, ``weight_decay``, ``clipvalue`` and ``scale`` of the
-            kernels in `fusedlstm.ops`, ``scale`` being a list.
+            The keyword arguments ``learning_rate``, ``weight_decay``, ``clipvalue``, ``scale`` and
+            ``iterations`` of the kernels in `fusedlstm.ops`, ``scale`` being a list.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update")
 
@@ -145,6 +155,7 @@ class Optimizer(Copied):
         """Return an optimizer of the same variables with slots of its own."""
         made = super().__copy__()
         made._slots = [{name: copy.copy(slot) for name, slot in slots.items()} for slots in self._slots]
+        made._count = copy.copy(self._count)
         return made
 
     def follow(self) -> None:
@@ -159,6 +170,9 @@ class Optimizer(Copied):
 
     def apply(self, grads: Sequence[Array | None], trainable_variables: Sequence[Variable]) -> None:
         """Update the variables in place, apply their constraints and count one iteration.
+
+        An interrupt, as by Ctrl-C, leaves variables, slots and `iterations` as they were before, or as they
+        are after.
 
         Parameters
         ----------
@@ -184,16 +198,19 @@ class Optimizer(Copied):
             if math.isnan(scale):  # All of the gradient is NaN then, as in Keras.
                 checked[place], scales[place] = checked[place] * math.nan, 1.0
         common["scale"] = scales
-        self.iterations += 1
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         chosen = [of_variable[id(variable)] for variable in trainable_variables]
-        slots = {name: [own[name].writable() for own in chosen] for name in self.slot_names()}
-        constrained = any(variable.constraint is not None for variable in trainable_variables)
-        with versions.writing(trainable_variables, drafts=constrained):
+        own = [slot for slots in chosen for slot in slots.values()]
+        constrained = [variable for variable in trainable_variables if variable.constraint is not None]
+        with versions.writing([*trainable_variables, *own, self._count], drafts=bool(constrained)):
+            slots = {name: [held[name].writable() for held in chosen] for name in self.slot_names()}
+            common["iterations"] = count = self._count.writable()
+            after = int(count) + 1
             self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
-            for variable in trainable_variables:
-                if variable.constraint is not None:
-                    variable.assign(variable.constraint(variable.value))
+            count[...] = after  # It is already, unless `update` computes by itself.
+            for variable in constrained:
+                assert variable.constraint is not None
+                variable.assign(variable.constraint(variable.value))
 
     @property
     def targets(self) -> list[Variable]:
@@ -246,9 +263,10 @@ class Optimizer(Copied):
                 raise ValueError(
                     f"state: expected shape {slots[path].shape} for {path}, got {np.shape(value)}"
                 )
-        for path, slot in slots.items():
-            slot.assign(state[path] if path in state else np.zeros(slot.shape))
-        self.iterations = int(iterations)
+        with versions.writing([self._count, *slots.values()]):
+            for path, slot in slots.items():
+                slot.assign(state[path] if path in state else np.zeros(slot.shape))
+            self._count.assign(iterations)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal optimizer, with the learning rate of now."""

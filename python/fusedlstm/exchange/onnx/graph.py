@@ -58,12 +58,17 @@ class Graph:
         return outputs[0] if len(outputs) == 1 else list(outputs)
 
     def tensor(self, name: str, value: npt.ArrayLike, dtype: Any = None) -> str:
-        """Add a constant tensor of the graph's number type, or another; equal names are equal tensors."""
+        """Add a constant tensor of the graph's number type, or another, and return its name.
+
+        The same tensor is there once; another one under a name that is taken gets a longer name.
+        """
         array = np.ascontiguousarray(np.asarray(value, self.dtype if dtype is None else dtype))
         # ascontiguousarray makes a vector of a scalar.
         array = array.reshape(np.shape(value))
-        if name not in self._tensors:
-            self._tensors[name] = self.onnx.numpy_helper.from_array(array, name)
+        while (made := self.onnx.numpy_helper.from_array(array, name)) != self._tensors.setdefault(
+            name, made
+        ):
+            name += "'"
         return name
 
     def integers(self, *values: int) -> str:
@@ -75,9 +80,11 @@ class Graph:
         last, first, axis, step = (self.integers(number) for number in (_LAST, _FIRST, 0, -1))
         return str(self.add("Slice", [x, last, first, axis, step]))
 
-    def input(self, name: str, shape: Sequence[int | str | None], default: Array | None = None) -> str:
-        """Add an input, with a default or without."""
-        self._inputs.append(self._info(name, shape))
+    def input(
+        self, name: str, shape: Sequence[int | str | None], default: Array | None = None, dtype: Any = None
+    ) -> str:
+        """Add an input, with a default or without, of the graph's number type or another."""
+        self._inputs.append(self._info(name, shape, dtype))
         if default is not None:
             self.tensor(name, default)
         return name
@@ -103,6 +110,6 @@ class Graph:
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 
-    def _info(self, name: str, shape: Sequence[int | str | None]) -> Any:
-        kind = self.onnx.helper.np_dtype_to_tensor_dtype(self.dtype)
+    def _info(self, name: str, shape: Sequence[int | str | None], dtype: Any = None) -> Any:
+        kind = self.onnx.helper.np_dtype_to_tensor_dtype(self.dtype if dtype is None else np.dtype(dtype))
         return self.onnx.helper.make_tensor_value_info(name, kind, list(shape))
