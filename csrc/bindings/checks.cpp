@@ -169,13 +169,13 @@ Held contiguous_of_any_shape(const char* name, const py::handle& object, Number 
 }
 
 Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                 bool written) {
+                 bool written, Pin pin) {
   py::array array = of_number(name, object, number);
   if (!std::equal(array.shape(), array.shape() + array.ndim(), like.shape(), like.shape() + like.ndim())) {
     raise_value(name, "shape " + shape_text(like), "shape " + shape_text(array));
   }
   check_direct(name, array, number, written);
-  return Held(array);
+  return Held(array, pin);
 }
 
 }  // namespace fusedlstm::bindings

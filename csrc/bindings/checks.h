@@ -82,7 +82,7 @@ Held contiguous_of_any_shape(const char* name, const py::handle& object, Number 
 
 // An array of the number type and of this shape, in C order and never copied; `written`: one that can be.
 Held direct_like(const char* name, const py::handle& object, Number number, const py::array& like,
-                 bool written);
+                 bool written, Pin pin = Pin::always);
 
 // For an array that nobody else has yet; an argument's address is Held's.
 template <class T>

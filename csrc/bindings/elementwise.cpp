@@ -226,6 +226,7 @@ class Update {
   template <class Make, class... Slots>
   void run(const Make& make, const Slots&... slots) {
     const std::vector<double> scales = numbers(scales_);
+    const Pin pin = pin_beside_threads();
     std::vector<Part> parts;
     Arrays used;
     Number number = Number::f32;
@@ -236,7 +237,7 @@ class Update {
       const auto param = py::reinterpret_borrow<py::array>(object);
       const auto hold = [&](const PerParam& argument, bool written) -> const Held& {
         const std::string own_name = argument.name(i);
-        return used.add(own_name, direct_like(own_name.c_str(), argument.at(i), number, param, written),
+        return used.add(own_name, direct_like(own_name.c_str(), argument.at(i), number, param, written, pin),
                         number, written);
       };
       UpdateSettings own = settings_;

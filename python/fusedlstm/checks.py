@@ -37,6 +37,8 @@ def positive_int(value: object, name: str) -> int:
 
 def real(value: object, name: str) -> float:
     """Return ``value``, infinite or NaN too, as a ``float``; `TypeError` or `ValueError` otherwise."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name}: expected a number, got {value!r:.80}")
     try:
@@ -168,6 +170,8 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
     ValueError
         If it is a nested list whose rows differ in length.
     """
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
     if value is None:
         raise ValueError(f"{name}: expected an array, got None")
     if isinstance(value, np.ma.MaskedArray):

@@ -245,6 +245,12 @@ class Writing:
             content = new
         self.made[variable] = content
 
+    def arrays(self, variables: list[Variable]) -> list[Array]:
+        """Return `Variable.writable` of some of the variables."""
+        if self.in_place and not self.made and not self._drafts:
+            return [variable._data for variable in variables]
+        return [variable.writable() for variable in variables]
+
     def writable(self, variable: Variable, array: Array) -> Array:
         """Return what an update of a variable is written into, whose array is given."""
         made = self.made.get(variable)

@@ -133,7 +133,8 @@ class Optimizer(Copied):
             If it was built for others before.
         """
         if self._targets:
-            if not set(map(id, self._targets)).issuperset(map(id, variables)):
+            known = [*variables] == self._targets
+            if not known and not set(map(id, self._targets)).issuperset(map(id, variables)):
                 raise ValueError(
                     "variables: expected those that this optimizer was built for "
                     f"({[v.path for v in self._targets]}), got {[v.path for v in variables]}; "
@@ -198,19 +199,27 @@ class Optimizer(Copied):
             if math.isnan(scale):  # All of the gradient is NaN then, as in Keras.
                 checked[place], scales[place] = checked[place] * math.nan, 1.0
         common["scale"] = scales
-        of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
-        chosen = [of_variable[id(variable)] for variable in trainable_variables]
+        chosen = self._slots_of(trainable_variables)
         own = [slot for slots in chosen for slot in slots.values()]
         constrained = [variable for variable in trainable_variables if variable.constraint is not None]
-        with versions.writing([*trainable_variables, *own, self._count], drafts=bool(constrained)):
-            slots = {name: [held[name].writable() for held in chosen] for name in self.slot_names()}
-            common["iterations"] = count = self._count.writable()
+        changed = [*trainable_variables, *own, self._count]
+        with versions.writing(changed, drafts=bool(constrained)) as change:
+            slots = {name: change.arrays([held[name] for held in chosen]) for name in self.slot_names()}
+            *arrays, count = change.arrays([*trainable_variables, self._count])
+            common["iterations"] = count
             after = int(count) + 1
-            self.update([variable.writable() for variable in trainable_variables], checked, slots, common)
+            self.update(arrays, checked, slots, common)
             count[...] = after  # It is already, unless `update` computes by itself.
             for variable in constrained:
                 assert variable.constraint is not None
                 variable.assign(variable.constraint(variable.value))
+
+    def _slots_of(self, variables: Sequence[Variable]) -> list[dict[str, Variable]]:
+        """Return the slots of some of the targets."""
+        if [*variables] == self._targets:
+            return self._slots
+        of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
+        return [of_variable[id(variable)] for variable in variables]
 
     @property
     def targets(self) -> list[Variable]:
