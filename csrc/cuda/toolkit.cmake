@@ -1,6 +1,11 @@
 # Looks for a CUDA compiler that can compile the kernels. Each question costs more than the one before it, up to some seconds,
 # and the first that has no answer ends the look, so that a build without CUDA costs nothing and knows why. Each
-# question to nvcc is announced with its time limit, since an nvcc may hang.
+# question to nvcc is announced with its time limit, since an nvcc may hang. Who insists on CUDA is ready to wait:
+# on a machine that is busy with other things, limits of a quiet one are soon over.
+set(cuda_patience 1)
+if(FUSEDLSTM_CUDA_CHOICE STREQUAL "ON")
+  set(cuda_patience 10)
+endif()
 
 set(nvcc_hint "(pip install nvidia-cuda-nvcc nvidia-cuda-cccl brings one, and CUDACXX names one that is elsewhere)")
 
@@ -40,7 +45,7 @@ endfunction()
 
 # Sets nvcc_version and nvcc_codes, the architectures that it has, or cuda_missing.
 function(ask_nvcc)
-  set(seconds 15) # An answer takes a hundredth of one, and more where the disk is far away.
+  math(EXPR seconds "15 * ${cuda_patience}") # An answer takes a hundredth of one, and more where the disk is far away.
   message(STATUS "CUDA kernels: asking ${nvcc} for its version, at most ${seconds} s")
   execute_process(COMMAND "${nvcc}" --version OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT ${seconds})
   if(NOT code EQUAL 0 OR NOT text MATCHES "release ([0-9]+\\.[0-9]+)")
@@ -73,7 +78,7 @@ function(find_gpus)
   set(gpus "")
   set(empty "${CMAKE_CURRENT_BINARY_DIR}/empty.cu")
   file(WRITE "${empty}" "")
-  set(seconds 60) # A driver that no process uses starts all of the machine's GPUs first.
+  math(EXPR seconds "60 * ${cuda_patience}") # A driver that no process uses starts all of the machine's GPUs first.
   message(STATUS "CUDA kernels: asking ${nvcc} for the GPUs of this machine, at most ${seconds} s")
   execute_process(COMMAND "${nvcc}" --dryrun -arch=native -c "${empty}" -o "${empty}.o"
     OUTPUT_VARIABLE text ERROR_VARIABLE text RESULT_VARIABLE code TIMEOUT ${seconds})
@@ -162,7 +167,7 @@ function(try_nvcc)
   list(GET cuda_architectures 0 number)
   set(trial -std=c++20 "-gencode=arch=compute_${number},code=sm_${number}" -cudart=static -Xcompiler=-fPIC -shared
     "${CMAKE_CURRENT_FUNCTION_LIST_DIR}/probe.cu" -o "${CMAKE_CURRENT_BINARY_DIR}/cuda_probe.so")
-  set(seconds 120) # It takes some five, and more on a busy machine.
+  math(EXPR seconds "120 * ${cuda_patience}") # It takes some five, and more on a busy machine.
   message(STATUS "CUDA kernels: trying ${nvcc}, at most ${seconds} s")
   set(first "")
   foreach(host ${hosts})
