@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import callbacks, layers, report
+from fusedlstm import callbacks, layers
+from fusedlstm.base.variable import Variable
+from fusedlstm.commands import report
 from fusedlstm.datasets.idx import write_idx
 from fusedlstm.io.atomic import check_target, write_file, write_text
-from fusedlstm.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import mnist_command, ops
-from fusedlstm.cli import cli
+from fusedlstm import ops
+from fusedlstm.commands import mnist as mnist_command
+from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
 

@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import cli_options, cuda, mnist_command, ops
-from fusedlstm.cli import cli
+from fusedlstm import cuda, ops
+from fusedlstm.commands import mnist as mnist_command
+from fusedlstm.commands import options as cli_options
+from fusedlstm.commands.cli import cli
 from fusedlstm.datasets.mnist import FILES
 
 
@@ -181,7 +183,7 @@ def test_unknown_command() -> None:
 
 
 def test_info() -> None:
-    from fusedlstm.cli import cuda_devices
+    from fusedlstm.commands.cli import cuda_devices
 
     result = run("info")
     assert result.exit_code == 0
@@ -195,7 +197,7 @@ def test_info() -> None:
 
 
 def test_info_names_missing_extras(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fusedlstm import cli as module
+    from fusedlstm.commands import cli as module
 
     monkeypatch.setitem(module._EXTRAS, "io", ("no-such-package",))
     words = " ".join(run("info").stdout.split())
@@ -217,10 +219,10 @@ def test_help(flag: str) -> None:
 def test_help_imports_little() -> None:
     code = (
         "import sys, click\n"
-        "from fusedlstm.cli import cli\n"
+        "from fusedlstm.commands.cli import cli\n"
         "cli(['--help'], standalone_mode=False)\n"
         "heavy = {'rich', 'matplotlib', 'pooch', 'safetensors'}\n"
-        "heavy |= {'fusedlstm.mnist_command', 'fusedlstm.benchmark'}\n"
+        "heavy |= {'fusedlstm.commands.mnist', 'fusedlstm.benchmark'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     done = process("-c", code)

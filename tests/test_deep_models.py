@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import exchange, layers, limits
+from fusedlstm import exchange, layers
+from fusedlstm.base import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import callbacks, exchange, io, layers, report
+from fusedlstm import callbacks, exchange, io, layers
+from fusedlstm.commands import report
 from fusedlstm.io.endings import MODELS, ONNX, PICTURES, WEIGHTS, check_ending
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import exchange, limits
+from fusedlstm import exchange
+from fusedlstm.base import limits
 from fusedlstm.datasets.idx import read_idx
 from fusedlstm.io import json_text
 from tests.test_limits import refused

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import exchange, layers, limits
+from fusedlstm import exchange, layers
+from fusedlstm.base import limits
 from fusedlstm.datasets.idx import read_idx
 from fusedlstm.datasets.mnist import load_mnist
 from fusedlstm.io import safetensors

@@ -17,9 +17,9 @@ import pytest
 
 import fusedlstm
 from fusedlstm import initializers, layers
-from fusedlstm.filling import filling
+from fusedlstm.base.filling import filling
+from fusedlstm.base.seeds import SeedGenerator, draw_seed, set_random_seed
 from fusedlstm.io.safetensors import read_tensors, write_tensors
-from fusedlstm.utils import SeedGenerator, draw_seed, set_random_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fusedlstm import report
+from fusedlstm.commands import report
 
 if TYPE_CHECKING:
     from pathlib import Path

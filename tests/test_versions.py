@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fusedlstm import Input, Sequential, layers, load_model, versions
+from fusedlstm import Input, Sequential, layers, load_model
+from fusedlstm.base import versions
 from fusedlstm.callbacks import Callback
 from fusedlstm.constraints import Constraint
 

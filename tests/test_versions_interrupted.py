@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import Input, Sequential, filling, held, layers, limits, strictness, versions
+from fusedlstm import Input, Sequential, layers
+from fusedlstm.base import filling, held, limits, versions
 from fusedlstm.constraints import NonNeg
+from fusedlstm.ops import strict as strictness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

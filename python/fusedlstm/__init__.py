@@ -21,11 +21,11 @@ from fusedlstm import (
     regularizers,
     utils,
 )
+from fusedlstm.base.variable import Variable
 from fusedlstm.layers import Input
 from fusedlstm.models import Sequential, load_model
 from fusedlstm.ops import last_kernel
-from fusedlstm.strictness import FallbackError, get_strict, set_strict, strict
-from fusedlstm.variable import Variable
+from fusedlstm.ops.strict import FallbackError, get_strict, set_strict, strict
 
 if TYPE_CHECKING:
     from fusedlstm import cuda, datasets, exchange, io, testing

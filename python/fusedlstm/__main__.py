@@ -13,7 +13,7 @@ def main() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         sys.exit(f'The command line needs {" and ".join(missing)}: pip install "fusedlstm[cli]"')
-    from fusedlstm.cli import cli
+    from fusedlstm.commands.cli import cli
 
     cli(prog_name="fusedlstm")
 

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks
-from fusedlstm.variable import Array
+from fusedlstm.base import checks
+from fusedlstm.base.types import Array
 
 Activation: TypeAlias = Callable[[Array], Array]
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, config
+from fusedlstm import config
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = [
     "Constraint",

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, config, ops
-from fusedlstm.filling import room
-from fusedlstm.utils import draw_seed
+from fusedlstm import config, ops
+from fusedlstm.base import checks
+from fusedlstm.base.filling import room
+from fusedlstm.base.seeds import draw_seed
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 
 class Initializer:

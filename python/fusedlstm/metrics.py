@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks, config, losses
+from fusedlstm import config, losses
+from fusedlstm.base import checks
 from fusedlstm.losses.base import prepare_weights
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 
 class Metric:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = [
     "L1",

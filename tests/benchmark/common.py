@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from fusedlstm.benchmark.peers import OURS, make_contender
 from fusedlstm.benchmark.verify import Expected, expectations
 from fusedlstm.benchmark.workloads import Workload, make_arrays
-from fusedlstm.cli import cli
+from fusedlstm.commands.cli import cli
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,8 +23,8 @@ from fusedlstm import (
     regularizers,
     testing,
 )
-from fusedlstm.data import Samples
 from fusedlstm.datasets.mnist import MNIST
+from fusedlstm.models.samples import Samples
 from fusedlstm.optimizers import schedules
 from fusedlstm.utils import SeedGenerator
 
@@ -220,7 +220,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "layers.Permute": built(lambda: layers.Permute((2, 1))),
     "layers.RepeatVector": built(lambda: layers.RepeatVector(2), B, F),
     "layers.Reshape": built(lambda: layers.Reshape((F, T))),
-    "variable.Variable": [
+    "Variable": [
         lambda: fusedlstm.Variable(array(3, 2), "a", "b/a", regularizer=regularizers.L2(), trainable=False),
         lambda: fusedlstm.Variable(array(2, 3).T, constraint=constraints.NonNeg()),
     ],
@@ -299,7 +299,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "callbacks.ModelCheckpoint": [lambda: callbacks.ModelCheckpoint("{epoch}.keras", mode="max")],
     "callbacks.TerminateOnNaN": [lambda: watched(callbacks.TerminateOnNaN())],
     "utils.SeedGenerator": [SeedGenerator, lambda: SeedGenerator(3)],
-    "streaming.Stream": [stream, lambda: stream("int8"), lambda: stream("bfloat16")],
+    "models.streaming.Stream": [stream, lambda: stream("int8"), lambda: stream("bfloat16")],
     "ops.LSTMWeights": [
         weights,
         projected,
@@ -323,7 +323,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "testing.LSTMSecondReference": [filled(testing.LSTMSecondReference)],
     "testing.GradientCheck": [filled(testing.GradientCheck)],
     "FallbackError": [lambda: fusedlstm.FallbackError("why")],
-    "data.Samples": [lambda: Samples(X, Y)],
+    "models.samples.Samples": [lambda: Samples(X, Y)],
     "datasets.MNIST": [filled(MNIST)],
     "exchange.OnnxModel": [onnx_model],
     "torch.LSTM": [torch_lstm],
@@ -342,9 +342,9 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
 
 # Classes without objects of their own. A subclass of each is tried in `test_classes_of_other_origin`.
 BASES = {
-    "batching.BatchTrainer",
+    "models.training.BatchTrainer",
     "constraints.Constraint",
-    "copying.Copied",
+    "models.streaming.Copied",
     "initializers.Initializer",
     "layers.ActivatedLayer",
     "layers.Layer",
@@ -352,7 +352,6 @@ BASES = {
     "metrics.Metric",
     "optimizers.Optimizer",
     "optimizers.schedules.LearningRateSchedule",
-    "placed.Placed",
     "regularizers.Regularizer",
-    "training.Trainer",
+    "models.training.Trainer",
 }

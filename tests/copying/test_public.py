@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
 # What is not for users: tools that run in processes of their own, commands, the kernels' own classes for
 # devices (tests/cuda), and what tells threads apart.
-NOT_PUBLIC = {"benchmark", "cli", "cli_options", "cuda", "mnist_command", "versions"}
+NOT_PUBLIC = {"benchmark", "commands", "cuda"}
 # Values without anything of their own to keep, and contexts, which live as long as their with statement.
 PLAIN = {
     "datasets.SubsetWarning",
-    "held.Setting",
-    "held.at_end",
-    "prechecks.Batches",
-    "training.ExpectedLogs",
+    "models.training.ExpectedLogs",
+    "models.prechecks.Batches",
 }
 NAMESPACES = [
     "fusedlstm",
@@ -43,6 +41,10 @@ NAMESPACES = [
         for module in pkgutil.iter_modules(fusedlstm.__path__)
         if not module.name.startswith("_") and module.name not in NOT_PUBLIC
     ),
+    "fusedlstm.models.prechecks",
+    "fusedlstm.models.samples",
+    "fusedlstm.models.streaming",
+    "fusedlstm.models.training",
     "fusedlstm.optimizers.schedules",
 ]
 
@@ -112,7 +114,7 @@ def probe(value: Any) -> Any:
         (SeedGenerator, lambda seeds: [seeds.next() for _ in range(3)]),
         (fusedlstm.Variable, lambda variable: variable.assign(variable.numpy() + 1).value),
         (ops.LSTMWeights, lambda weights: ops.lstm_forward(array(*SHAPE), weights).y),
-        (type(EXAMPLES["streaming.Stream"][0]()), lambda stream: stream.step(array(B, 2, seed=5))),
+        (type(EXAMPLES["models.streaming.Stream"][0]()), lambda stream: stream.step(array(B, 2, seed=5))),
     ]
     done = [state(act(value)) for kind, act in kinds if isinstance(value, kind)]
     return [*done, state(value)]
@@ -254,7 +256,7 @@ def test_a_shallow_copy_shares_layers_but_not_the_list_of_them() -> None:
     assert twin.layers[0] is model.layers[0]
     twin.pop()
     assert len(model.layers) == len(twin.layers) + 1
-    stream = made(EXAMPLES["streaming.Stream"][0])
+    stream = made(EXAMPLES["models.streaming.Stream"][0])
     fork = copy.copy(stream)
     before = [h.tobytes() for h, _ in stream.states]
     fork.step(array(B, 2))

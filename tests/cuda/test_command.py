@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from fusedlstm import devices
-from fusedlstm.cli import cli
+from fusedlstm.base import devices
+from fusedlstm.commands.cli import cli
 from tests.test_cli import SMALL, write_digits
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fusedlstm import _core, cuda
-from fusedlstm.cli import cuda_devices
+from fusedlstm.commands.cli import cuda_devices
 from fusedlstm.cuda import devices
 
 from .compiled import BUILD

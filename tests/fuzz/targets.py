@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fusedlstm
-from fusedlstm import exchange, io, layers, limits, losses, optimizers
+from fusedlstm import exchange, io, layers, losses, optimizers
+from fusedlstm.base import limits
 from fusedlstm.datasets.idx import read_idx, write_idx
 from fusedlstm.datasets.mnist import SUBSET_FOLDER
 from fusedlstm.exchange.keras_config import config_of, model_from_config

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.values import Value, joined
 
 if TYPE_CHECKING:

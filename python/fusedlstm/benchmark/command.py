@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusedlstm import cli_options, ops
+from fusedlstm import ops
 from fusedlstm.benchmark import kernels, tables
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
 from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
+from fusedlstm.commands import options as cli_options
 from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:

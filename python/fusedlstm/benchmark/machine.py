@@ -11,7 +11,7 @@ import numpy as np
 
 import fusedlstm
 from fusedlstm import ops
-from fusedlstm.cli import cpu_model
+from fusedlstm.commands.cli import cpu_model
 
 if TYPE_CHECKING:
     from fusedlstm.benchmark.process import WorkerProcess

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from fusedlstm.copying import Copied
+from fusedlstm.base.copying import Copied
 
 if TYPE_CHECKING:
-    from fusedlstm.training import Trainer
+    from fusedlstm.models.training import Trainer
 
 Logs: TypeAlias = dict[str, float]
 

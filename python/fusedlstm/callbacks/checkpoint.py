@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.callbacks.monitors import Monitor
 from fusedlstm.callbacks.writer import Writer
 from fusedlstm.io.destinations import Destinations, make_folder

@@ -13,7 +13,7 @@ from fusedlstm.callbacks.progress import ProgressBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusedlstm.training import Trainer
+    from fusedlstm.models.training import Trainer
 
 
 class CallbackList(Callback):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.callbacks.base import Callback, ExpectedLogs, Logs
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 _RISING = ("acc", "accuracy", "auc")
 

@@ -8,7 +8,7 @@ import io
 import math
 from typing import IO, TYPE_CHECKING, Any
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, Logs
 from fusedlstm.callbacks.writer import Writer
 from fusedlstm.io.atomic import followed

@@ -195,7 +195,7 @@ def _copied(name: str, array: Any, expected: str) -> Any:
 
 
 def whole(value: Any, name: str, below: int = 2**63) -> Any:
-    """Return a device array as integers in C order, as `fusedlstm.checks.whole` does."""
+    """Return a device array as integers in C order, as `fusedlstm.base.checks.whole` does."""
     device = device_of(value)
     if device is None:
         raise TypeError(f"{name}: expected an array on a device, got {kind_of(value)}")

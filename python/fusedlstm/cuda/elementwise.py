@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fusedlstm import _core
+from fusedlstm.base.held import all_of
 from fusedlstm.cuda.checks import NUMBERS, Call
-from fusedlstm.held import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

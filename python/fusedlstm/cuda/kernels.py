@@ -1,4 +1,4 @@
-"""What `fusedlstm._core` has for NumPy arrays, by the same names for device arrays (fusedlstm.dispatch)."""
+"""What `fusedlstm._core` has for NumPy arrays, by the same names for device arrays (see ops.dispatch)."""
 
 from __future__ import annotations
 

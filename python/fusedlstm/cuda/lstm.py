@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import _core
-from fusedlstm.copying import TAPE
-from fusedlstm.copying import refuse as refuse_copies
+from fusedlstm.base.copying import TAPE
+from fusedlstm.base.copying import refuse as refuse_copies
 from fusedlstm.cuda.checks import Call, kind_of
 from fusedlstm.cuda.sequence import Cell, Gradients, Recurrence, Results
 from fusedlstm.cuda.steps import RealSteps, Window

@@ -184,7 +184,7 @@ def _cupy_device() -> Device:
 
 
 def named(name: object) -> Device:
-    """Return a device by its `Device.kind`; errors as `fusedlstm.devices.find`."""
+    """Return a device by its `Device.kind`; errors as `fusedlstm.base.devices.find`."""
     if name != "cuda":
         for device in _devices:
             if device.kind == name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm import devices
+from fusedlstm.base import devices
 from fusedlstm.cuda.checks import NUMBERS, Call
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Data sets to train on."""
 
-from . import mnist
-from .mnist import SubsetWarning, load_mnist
+from fusedlstm.datasets import mnist
+from fusedlstm.datasets.mnist import SubsetWarning, load_mnist
 
 __all__ = ["SubsetWarning", "load_mnist", "mnist"]

@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusedlstm.datasets.idx import read_idx
 from fusedlstm.io.atomic import write_file
-
-from .idx import read_idx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

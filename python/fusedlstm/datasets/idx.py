@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 from fusedlstm.datasets.unpacking import Unpacked
 from fusedlstm.io.atomic import write_file
 
@@ -73,7 +73,7 @@ def read_idx(
     shown_as
         What errors call the file; the path when None.
     max_bytes
-        Memory that the array may take; see `fusedlstm.limits`.
+        Memory that the array may take; see `fusedlstm.base.limits`.
 
     Returns
     -------

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .download import IDXFile, fetch
-from .idx import read_idx
+from fusedlstm.datasets.download import IDXFile, fetch
+from fusedlstm.datasets.idx import read_idx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def load_mnist(
         ``.idx3-ubyte``. Then nothing else is tried. The files' structure is checked but not their hash, so
         data in the same format (Fashion-MNIST, KMNIST) can be used too.
     max_bytes
-        Memory that the array of each file may take; see `fusedlstm.limits`.
+        Memory that the array of each file may take; see `fusedlstm.base.limits`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fusedlstm.base.filling import filling
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.filling import filling
 from fusedlstm.io.state import warn_of_states
 
 if TYPE_CHECKING:
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["from_keras", "to_keras"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.layers import (
     CLASSES,
     Bidirectional,
@@ -16,7 +16,7 @@ from fusedlstm.layers import (
     StackedLSTM,
     TimeDistributed,
 )
-from fusedlstm.model import Sequential
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

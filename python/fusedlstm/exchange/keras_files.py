@@ -11,20 +11,20 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from fusedlstm import limits
+from fusedlstm.base import limits
+from fusedlstm.base.filling import filling
+from fusedlstm.base.versions import of_one_version
 from fusedlstm.exchange.keras_config import config_of, model_from_config
 from fusedlstm.exchange.keras_weights import opened, write_weights
-from fusedlstm.filling import filling
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.state import warn_of_states
-from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
 
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["load_keras", "load_keras_weights", "save_keras", "save_keras_weights"]
 
@@ -57,7 +57,7 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     path : path-like
         A file that Keras 3 or `save_keras` wrote, of a Sequential model of layers that this package has.
     max_bytes : int, optional
-        Memory that its content may take; see `fusedlstm.limits`.
+        Memory that its content may take; see `fusedlstm.base.limits`.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def load_keras_weights(
     path : path-like
         A file that Keras 3 or `save_keras_weights` wrote.
     max_bytes : int, optional
-        Memory that its content may take; see `fusedlstm.limits`.
+        Memory that its content may take; see `fusedlstm.base.limits`.
 
     Raises
     ------

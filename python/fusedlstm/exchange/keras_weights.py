@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
+from fusedlstm.base.names import snake_case
+from fusedlstm.base.versions import of_one_version
 from fusedlstm.exchange.keras_config import check_in_keras
 from fusedlstm.io.json_text import DEPTH
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
-from fusedlstm.utils import snake_case
-from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fusedlstm.base.types import Array
+    from fusedlstm.base.variable import Variable
     from fusedlstm.layers import Layer
-    from fusedlstm.model import Sequential
-    from fusedlstm.variable import Array, Variable
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["Stored", "opened", "write_weights"]
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks
-from fusedlstm.filling import filling
+from fusedlstm.base import checks
+from fusedlstm.base.filling import filling
+from fusedlstm.base.versions import of_one_version
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
-from fusedlstm.model import Sequential
-from fusedlstm.versions import of_one_version
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fusedlstm.base.types import Array
     from fusedlstm.layers import Layer
-    from fusedlstm.variable import Array
 
 __all__ = ["from_torch", "to_torch"]
 

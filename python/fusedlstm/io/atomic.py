@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, losses, metrics, optimizers
+from fusedlstm import losses, metrics, optimizers
+from fusedlstm.base import checks
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:

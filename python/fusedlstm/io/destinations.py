@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.io.atomic import check_folder, examined, followed, open_directly, temporary_path
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     import os

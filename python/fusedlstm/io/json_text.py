@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 
 __all__ = ["DEPTH", "parse"]
 

@@ -12,23 +12,23 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, limits
-from fusedlstm.filling import filling
+from fusedlstm.base import checks, limits
+from fusedlstm.base.filling import filling
+from fusedlstm.base.variable import unique_paths
+from fusedlstm.base.versions import of_one_version
 from fusedlstm.io.atomic import check_target
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.endings import MODELS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
-from fusedlstm.variable import unique_paths
-from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
 
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["load_model", "save_model"]
 
@@ -114,7 +114,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     path
         A file that `save_model` wrote, or a ``.keras`` file of Keras 3.
     max_bytes
-        Memory that its content may take; see `fusedlstm.limits`.
+        Memory that its content may take; see `fusedlstm.base.limits`.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
 
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
     weights = _part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, limits
+from fusedlstm.base import checks, limits
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import check_ending
 from fusedlstm.io.json_text import parse
@@ -118,7 +118,7 @@ def read_tensors(
     path
         The file.
     max_bytes
-        Memory that its content may take; see `fusedlstm.limits`.
+        Memory that its content may take; see `fusedlstm.base.limits`.
 
     Returns
     -------

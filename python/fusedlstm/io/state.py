@@ -10,7 +10,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import layers
-from fusedlstm.filling import filling
+from fusedlstm.base.filling import filling
 from fusedlstm.layers.lstm import LSTM
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusedlstm.layers import Layer
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
 # Arguments that describe a layer inside, which is compared itself.
 _INNER = ("layer", "backward_layer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Activation, Dropout, Input, InputLayer, Masking

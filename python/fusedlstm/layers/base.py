@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import (
-    activations,
-    checks,
-    config,
-    constraints,
-    devices,
-    initializers,
-    limits,
-    regularizers,
-    versions,
-)
-from fusedlstm.filling import room
-from fusedlstm.placed import Placed
-from fusedlstm.utils import SeedGenerator, auto_name
-from fusedlstm.variable import Array, Mask, Shape, Variable
+from fusedlstm import activations, config, constraints, initializers, regularizers
+from fusedlstm.base import checks, devices, limits, versions
+from fusedlstm.base.filling import room
+from fusedlstm.base.names import auto_name
+from fusedlstm.base.placed import Placed
+from fusedlstm.base.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from fusedlstm.base.seeds import SeedGenerator
+    from fusedlstm.base.types import Array, Mask, Shape
     from fusedlstm.cuda.runtime import Device
 
 # Arguments that a layer takes for each of its weights, with the modules that know their values.

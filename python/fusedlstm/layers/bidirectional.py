@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks, devices, versions
+from fusedlstm.base import checks, devices, versions
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 _MODES = ("concat", "sum", "mul", "ave", None)
 

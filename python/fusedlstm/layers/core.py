@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import activations, checks, ops
+from fusedlstm import activations, ops
+from fusedlstm.base import checks
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
-from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class InputLayer(Layer):

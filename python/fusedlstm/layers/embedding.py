@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks, initializers, ops
-from fusedlstm.filling import filling
+from fusedlstm import initializers, ops
+from fusedlstm.base import checks
+from fusedlstm.base.filling import filling
 from fusedlstm.layers.base import Layer, taken
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class Embedding(Layer):

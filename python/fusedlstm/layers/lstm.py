@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops, versions
+from fusedlstm import ops
+from fusedlstm.base import checks, devices, versions
 from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class LSTM(LSTMBase):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks, devices, initializers, ops, versions
+from fusedlstm import activations, initializers, ops
+from fusedlstm.base import checks, devices, versions
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import Layer, feature_count
-from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.base.types import Array, Shape
+    from fusedlstm.base.variable import Variable
     from fusedlstm.cuda.runtime import Device
-    from fusedlstm.variable import Array, Shape, Variable
 
 # A version, and its weights for the kernels.
 _Pack = tuple[int, ops.LSTMWeights]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm.base import checks, devices
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import Layer, feature_count
 from fusedlstm.layers.core import Dropout
-from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array, Shape
+    from fusedlstm.base.types import Array, Shape
 
 
 class SpatialDropout1D(Dropout):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import checks, initializers, ops
+from fusedlstm import initializers, ops
+from fusedlstm.base import checks
 from fusedlstm.layers.base import Layer, as_rows, feature_count, taken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.variable import Array, Shape, Variable
+    from fusedlstm.base.types import Array, Shape
+    from fusedlstm.base.variable import Variable
 
 
 class LayerNormalization(Layer):

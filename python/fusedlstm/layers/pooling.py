@@ -11,7 +11,7 @@ from fusedlstm.layers.base import Layer, feature_count, taken
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class _GlobalPooling1D(Layer):

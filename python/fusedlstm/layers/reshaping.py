@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import checks, devices
+from fusedlstm.base import checks, devices
 from fusedlstm.layers.base import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class _Reshaping(Layer):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import checks, versions
-from fusedlstm.filling import room
+from fusedlstm.base import checks, versions
+from fusedlstm.base.filling import room
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Dropout
 from fusedlstm.layers.lstm import LSTM
-from fusedlstm.utils import SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class StackedLSTM(Layer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, checks
+from fusedlstm import activations
+from fusedlstm.base import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
-    from fusedlstm.variable import Array, Mask, Shape
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class TimeDistributed(ActivatedLayer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 from fusedlstm.losses.base import Loss
 from fusedlstm.losses.crossentropy import (
     BinaryCrossentropy,

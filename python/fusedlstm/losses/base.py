@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks, config
+from fusedlstm import config
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     from fusedlstm.activations import Activation
-    from fusedlstm.variable import Array, Mask
+    from fusedlstm.base.types import Array, Mask
 
 Labels: TypeAlias = npt.NDArray[Any]
 _REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none")

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusedlstm import checks, config, devices
+from fusedlstm import config
 from fusedlstm.activations import log_softmax, sigmoid, softmax
+from fusedlstm.base import checks, devices
 from fusedlstm.losses.base import Labels, Loss
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 
 class _Crossentropy(Loss):

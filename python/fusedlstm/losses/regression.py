@@ -9,7 +9,7 @@ import numpy as np
 from fusedlstm.losses.base import Labels, Loss
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 
 class MeanSquaredError(Loss):

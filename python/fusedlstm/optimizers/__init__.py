@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, ops
+from fusedlstm import ops
+from fusedlstm.base import checks
 from fusedlstm.optimizers import schedules
 from fusedlstm.optimizers.base import LearningRate, Optimizer
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 

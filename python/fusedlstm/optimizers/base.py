@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops, versions
-from fusedlstm.copying import Copied
+from fusedlstm import ops
+from fusedlstm.base import checks, devices, versions
+from fusedlstm.base.copying import Copied
+from fusedlstm.base.variable import Variable, unique_paths
 from fusedlstm.optimizers.schedules import LearningRateSchedule
-from fusedlstm.variable import Array, Variable, unique_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from typing_extensions import Self
 
+    from fusedlstm.base.types import Array
     from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

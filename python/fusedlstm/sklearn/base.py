@@ -11,19 +11,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fusedlstm import checks, initializers, optimizers
+from fusedlstm import initializers, optimizers
+from fusedlstm.base import checks
+from fusedlstm.base.filling import filling
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.callbacks import EarlyStopping
-from fusedlstm.filling import filling
 from fusedlstm.io.describe import describe, restore
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Dropout, Input, Masking
-from fusedlstm.model import Sequential
-from fusedlstm.utils import SeedGenerator
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusedlstm.base.types import Array
     from fusedlstm.layers import Layer
-    from fusedlstm.variable import Array
 
 
 Fit = TypeVar("Fit", bound="Callable[..., Any]")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 # Checks of scikit-learn's that do not apply, with the reason.
 EXPECTED_FAILED_CHECKS: Mapping[str, str] = {

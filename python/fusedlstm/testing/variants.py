@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.cell_options import CellOptions
+    from fusedlstm.ops.options import CellOptions
 
 _USUAL: dict[str, tuple[float, ...]] = {
     "hard_sigmoid": (1 / 6, 0.5),

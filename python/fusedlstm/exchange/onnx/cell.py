@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.cell_options import ACTIVATIONS, Activation, CellOptions
+from fusedlstm.ops.options import ACTIVATIONS, Activation, CellOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = ["FROM_ONNX", "PEEPHOLES", "TO_ONNX", "cell_attributes", "cell_options", "exact", "reordered"]
 

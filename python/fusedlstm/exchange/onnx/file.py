@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks, limits
+from fusedlstm.base import checks, limits
 from fusedlstm.exchange.onnx.wire import claim_messages
 
 if TYPE_CHECKING:

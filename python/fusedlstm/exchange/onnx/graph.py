@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = ["Graph"]
 

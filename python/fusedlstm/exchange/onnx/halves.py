@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

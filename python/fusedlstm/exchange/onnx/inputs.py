@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import checks
+from fusedlstm.base import checks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.halves import wide
 from fusedlstm.exchange.onnx.inputs import integers
 

@@ -12,6 +12,7 @@ from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
 from fusedlstm.layers import Activation, Dense, Dropout, GaussianNoise, LayerNormalization, SpatialDropout1D
 
 if TYPE_CHECKING:
+    from fusedlstm.base.types import Shape
     from fusedlstm.exchange.onnx.graph import Graph
     from fusedlstm.layers import (
         Embedding,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         Reshape,
         TimeDistributed,
     )
-    from fusedlstm.variable import Shape
 
 __all__ = ["LayerWriter"]
 

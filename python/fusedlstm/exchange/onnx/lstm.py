@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits, ops
+from fusedlstm import ops
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.cell import FROM_ONNX, PEEPHOLES, cell_options, reordered
 from fusedlstm.exchange.onnx.halves import in_type
 

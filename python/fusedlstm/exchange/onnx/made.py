@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.cell_options import ACTIVATIONS, CellOptions
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Embedding, LayerNormalization
+from fusedlstm.ops.options import ACTIVATIONS, CellOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
+from fusedlstm.base.filling import filling
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, import_onnx, read_file
 from fusedlstm.exchange.onnx.lstm import WEIGHTS
 from fusedlstm.exchange.onnx.steps import ERRORS, OPERATORS, Body, used_names
-from fusedlstm.filling import filling
 
 if TYPE_CHECKING:
     import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.model import Sequential
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
 
@@ -37,7 +37,7 @@ def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
         The file. Tensors may lie in other files of its folder.
     max_bytes : int, optional
         Memory that its content may take, results of operators on constants included; see
-        `fusedlstm.limits`. What a graph computes when it is called is not limited.
+        `fusedlstm.base.limits`. What a graph computes when it is called is not limited.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.file import DTYPES
 from fusedlstm.exchange.onnx.inputs import integers
 from fusedlstm.exchange.onnx.shapes import split_sizes

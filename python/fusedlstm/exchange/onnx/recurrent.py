@@ -10,9 +10,9 @@ import numpy as np
 from fusedlstm.exchange.onnx.cell import PEEPHOLES, TO_ONNX, cell_attributes, reordered
 
 if TYPE_CHECKING:
+    from fusedlstm.base.types import Array
     from fusedlstm.exchange.onnx.graph import Graph
     from fusedlstm.layers import LSTM, Bidirectional
-    from fusedlstm.variable import Array
 
 __all__ = ["RecurrentWriter", "Value"]
 

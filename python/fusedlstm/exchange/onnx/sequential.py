@@ -25,7 +25,7 @@ from fusedlstm.layers import (
     LayerNormalization,
     Reshape,
 )
-from fusedlstm.model import Sequential
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

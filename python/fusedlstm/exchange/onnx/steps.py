@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
 from fusedlstm.exchange.onnx.file import Array, array_of
 from fusedlstm.exchange.onnx.halves import narrowed, widened

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

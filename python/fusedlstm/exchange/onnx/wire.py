@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fusedlstm import limits
+from fusedlstm.base import limits
 
 __all__ = ["claim_messages"]
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import layers
+from fusedlstm.base.versions import of_one_version
 from fusedlstm.exchange.onnx.graph import Graph
 from fusedlstm.exchange.onnx.layer_writer import LayerWriter
 from fusedlstm.exchange.onnx.recurrent import Value
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import ONNX, check_ending
 from fusedlstm.layers.stacked import unstacked
-from fusedlstm.versions import of_one_version
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from fusedlstm.base.types import Shape
     from fusedlstm.layers import Layer
-    from fusedlstm.model import Sequential
-    from fusedlstm.variable import Shape
+    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["to_onnx"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusedlstm import devices
-from fusedlstm.copying import Copied
+from fusedlstm.base import devices
+from fusedlstm.base.copying import Copied
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy import ndarray
 
-from fusedlstm import dispatch
+from fusedlstm.base import arrays
 
 if TYPE_CHECKING:
     from fusedlstm.cuda.runtime import Device
@@ -86,7 +86,7 @@ def check(array: Any, device: Device | None, name: str, owner: str) -> None:
     if device is not None and device.owns(array):
         device.check_place(name, array)
         return
-    if not dispatch.on_device(array):
+    if not arrays.on_device(array):
         return
     from fusedlstm.cuda.checks import kind_of
 
@@ -106,7 +106,7 @@ def bring(array: Any, device: Device | None, name: str, owner: str) -> Any:
 
 def to_host(array: Any) -> Any:
     """Return a NumPy array: itself, or a copy of a device array."""
-    return array if isinstance(array, ndarray) or not dispatch.on_device(array) else array.get()
+    return array if isinstance(array, ndarray) or not arrays.on_device(array) else array.get()
 
 
 def read_only(array: Any) -> Any:

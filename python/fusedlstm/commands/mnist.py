@@ -13,7 +13,8 @@ import click
 import numpy as np
 
 import fusedlstm
-from fusedlstm import callbacks, cli_options, layers, ops, optimizers, utils
+from fusedlstm import callbacks, layers, ops, optimizers, utils
+from fusedlstm.commands import options as cli_options
 from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
 from fusedlstm.io.atomic import write_text
 
@@ -224,7 +225,7 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
         return [options["save"]]
 
     def report() -> list[Path]:
-        from fusedlstm.report import write_report
+        from fusedlstm.commands.report import write_report
 
         images, labels = data.test
         probabilities = model.predict(_scale(images), batch_size=_PREDICT_BATCH, verbose=0)

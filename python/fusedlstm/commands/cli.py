@@ -21,9 +21,9 @@ __all__ = ["cli"]
 
 # Name: module, attribute, help. The help stands here so that --help need not import any of them.
 _COMMANDS = {
-    "mnist": ("fusedlstm.mnist_command", "mnist", "Train an LSTM on MNIST and print its test accuracy."),
+    "mnist": ("fusedlstm.commands.mnist", "mnist", "Train an LSTM on MNIST and print its test accuracy."),
     "bench": ("fusedlstm.benchmark", "bench_command", "Verify and time the kernels."),
-    "info": ("fusedlstm.cli", "info", "Show the version, the processor and what is installed."),
+    "info": ("fusedlstm.commands.cli", "info", "Show the version, the processor and what is installed."),
 }
 
 _EXTRAS = {

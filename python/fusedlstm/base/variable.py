@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import devices, dispatch, versions
-from fusedlstm.copying import owned
+from fusedlstm.base import arrays, devices, versions
+from fusedlstm.base.copying import owned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fusedlstm.base.types import Array
     from fusedlstm.constraints import Constraint
     from fusedlstm.cuda.runtime import Device
     from fusedlstm.regularizers import Regularizer
-
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
-Shape: TypeAlias = tuple[int | None, ...]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Variable:
@@ -184,9 +181,7 @@ class Variable:
         ValueError
             If the shape differs; nothing is changed then.
         """
-        array: Any = (
-            value if type(value) is not np.ndarray and dispatch.on_device(value) else np.asarray(value)
-        )
+        array: Any = value if type(value) is not np.ndarray and arrays.on_device(value) else np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(f"{self.path}: expected shape {self.shape}, got {array.shape}")
         # Converted first, so that a failing conversion leaves the old content.

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import checks, devices, losses, metrics, optimizers, versions
-from fusedlstm.data import Samples, check_inputs, check_length
-from fusedlstm.dispatch import is_array
+from fusedlstm import losses, metrics, optimizers
+from fusedlstm.base import checks, devices, versions
+from fusedlstm.base.arrays import is_array
+from fusedlstm.base.placed import Placed
+from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.losses.base import prepare_weights
-from fusedlstm.placed import Placed
-from fusedlstm.prechecks import Batches, check_stateful
-from fusedlstm.utils import SeedGenerator
+from fusedlstm.models.prechecks import Batches, check_stateful
+from fusedlstm.models.samples import Samples, check_inputs, check_length
 
 if TYPE_CHECKING:
     import os
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusedlstm.activations import Activation
+    from fusedlstm.base.types import Array, Mask, Shape
+    from fusedlstm.base.variable import Variable
     from fusedlstm.callbacks import History
     from fusedlstm.losses import Loss
-    from fusedlstm.variable import Array, Mask, Shape, Variable
 
 Logs = dict[str, float]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm import checks, config, versions
+from fusedlstm import config
 from fusedlstm import layers as layers_module
-from fusedlstm.data import fits
+from fusedlstm.base import checks, versions
+from fusedlstm.base.names import auto_name
 from fusedlstm.layers.base import Layer, assign_all
 from fusedlstm.layers.core import InputLayer
-from fusedlstm.training import Trainer
-from fusedlstm.utils import SeedGenerator, auto_name
+from fusedlstm.models.samples import fits
+from fusedlstm.models.training import Trainer
 
 if TYPE_CHECKING:
     import os
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.base.seeds import SeedGenerator
+    from fusedlstm.base.types import Array, Shape
+    from fusedlstm.base.variable import Variable
     from fusedlstm.cuda.runtime import Device
-    from fusedlstm.streaming import Stream
-    from fusedlstm.variable import Array, Shape, Variable
+    from fusedlstm.models.streaming import Stream
 
 
 class Sequential(Trainer):
@@ -324,7 +327,7 @@ class Sequential(Trainer):
         ValueError
             If the model is not built, or a layer needs later steps.
         """
-        from fusedlstm.streaming import Stream
+        from fusedlstm.models.streaming import Stream
 
         return Stream(self, batch, storage=storage)
 

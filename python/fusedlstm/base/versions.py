@@ -25,15 +25,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from fusedlstm import devices
-from fusedlstm.held import all_of, at_end, under
+from fusedlstm.base import devices
+from fusedlstm.base.held import all_of, at_end, under
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from fusedlstm.base.types import Array
+    from fusedlstm.base.variable import Variable
     from fusedlstm.cuda.runtime import Device
-    from fusedlstm.variable import Array, Variable
 
 # An array, and the number of its version.
 Seen = tuple[Any, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fusedlstm import _core
 from fusedlstm._core import FallbackError
-from fusedlstm.held import Setting
+from fusedlstm.base.held import Setting
 
 __all__ = ["FallbackError", "get_strict", "set_strict", "strict"]
 

@@ -28,8 +28,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusedlstm import checks
-from fusedlstm.held import Setting
+from fusedlstm.base import checks
+from fusedlstm.base.held import Setting
 
 if TYPE_CHECKING:
     import os

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, ops, versions
-from fusedlstm.copying import Copied, owned
-from fusedlstm.data import fits
+from fusedlstm import ops
+from fusedlstm.base import checks, devices, versions
+from fusedlstm.base.copying import Copied, owned
 from fusedlstm.layers.core import Activation, Dropout, Masking
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.embedding import Embedding
@@ -18,13 +18,14 @@ from fusedlstm.layers.noise import GaussianNoise
 from fusedlstm.layers.normalization import LayerNormalization
 from fusedlstm.layers.stacked import unstacked
 from fusedlstm.layers.time_distributed import TimeDistributed
+from fusedlstm.models.samples import fits
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from fusedlstm.base.types import Array, Mask
     from fusedlstm.layers.base import Layer
-    from fusedlstm.model import Sequential
-    from fusedlstm.variable import Array, Mask
+    from fusedlstm.models.sequential import Sequential
 
 
 # Layers whose output at a step depends on that step alone. SpatialDropout1D is a Dropout.

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import checks, devices, versions
-from fusedlstm.batching import BatchTrainer
+from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
-from fusedlstm.data import Samples
-from fusedlstm.prechecks import Batches, check_stateful, may_reset
+from fusedlstm.models.batching import BatchTrainer
+from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
+from fusedlstm.models.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 Logs = dict[str, float]
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from numpy import ndarray
 
 from fusedlstm import _core
+from fusedlstm.base.arrays import on_device
 
-__all__ = ["is_array", "kernels_for", "kernels_for_tape", "on_device", "weights_class"]
+__all__ = ["kernels_for", "kernels_for_tape", "weights_class"]
 
 
 if TYPE_CHECKING:
@@ -40,17 +41,6 @@ if TYPE_CHECKING:
         squared_norm = staticmethod(_core.squared_norm)
 
 
-# What often comes, and needs no look at devices.
-_ON_HOST = (ndarray, float, int, list, tuple)
-
-
-def on_device(value: object) -> bool:
-    """Tell whether something is an array on a device."""
-    if isinstance(value, _ON_HOST):
-        return False
-    return _module("runtime").device_of(value) is not None
-
-
 # Modules, which types cannot say.
 _CPU: type[Kernels] = _core  # type: ignore[assignment]
 
@@ -63,11 +53,6 @@ def _module(name: str) -> Any:
 def _device_kernels() -> type[Kernels]:
     found: type[Kernels] = _module("kernels")
     return found
-
-
-def is_array(value: object) -> bool:
-    """Tell whether something is an array that there are kernels for, on the CPU or on a device."""
-    return isinstance(value, ndarray) or on_device(value)
 
 
 def kernels_for(array: object) -> type[Kernels]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import versions
+from fusedlstm.base import versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

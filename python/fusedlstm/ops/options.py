@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from fusedlstm import checks
-from fusedlstm.dispatch import is_array
+from fusedlstm.base import checks
+from fusedlstm.base.arrays import is_array
 
 __all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
 

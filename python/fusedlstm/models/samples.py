@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import checks, devices
+from fusedlstm.base import checks, devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fusedlstm.base.types import Array, Shape
     from fusedlstm.cuda.runtime import Device
-    from fusedlstm.variable import Array, Shape
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 

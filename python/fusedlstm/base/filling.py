@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.held import Setting
+from fusedlstm.base.held import Setting
 
 if TYPE_CHECKING:
-    from fusedlstm.variable import Array
+    from fusedlstm.base.types import Array
 
 __all__ = ["filling", "room"]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import os
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fusedlstm import _core, devices, dispatch
+from fusedlstm import _core
+from fusedlstm.base import arrays, devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from fusedlstm.variable import Shape
+    from fusedlstm.base.types import Shape
 
 T = TypeVar("T")
 
@@ -33,6 +35,14 @@ def positive_int(value: object, name: str) -> int:
     if value >= 2**63:
         raise ValueError(f"{name}: expected a positive integer below 2^63, got {value}")
     return int(value)
+
+
+def optional_integer(value: object, name: str) -> int | None:
+    """Return ``value``, None or an integer of any size, as it is; `TypeError` otherwise."""
+    try:
+        return None if value is None else index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer or None, got {type(value).__name__}") from None
 
 
 def real(value: object, name: str) -> float:
@@ -180,7 +190,7 @@ def numeric(value: object, name: str) -> npt.NDArray[Any]:
     given: Any = value
     array: npt.NDArray[Any]
     try:
-        array = given if type(value) is np.ndarray or dispatch.on_device(value) else np.asarray(given)
+        array = given if type(value) is np.ndarray or arrays.on_device(value) else np.asarray(given)
     except ValueError as error:
         raise ValueError(
             f"{name}: expected an array of numbers, got {type(value).__name__}: {error}"
@@ -202,7 +212,7 @@ def whole(value: object, name: str, beside: object = None, below: int = 2**63) -
     TypeError, ValueError
         As `numeric`, or if a number is not whole; the message names its place.
     """
-    if dispatch.on_device(value):
+    if arrays.on_device(value):
         from fusedlstm.cuda import checks
 
         if isinstance(beside, np.ndarray):
@@ -231,7 +241,7 @@ def whole(value: object, name: str, beside: object = None, below: int = 2**63) -
 def ids(value: object, name: str, limit: int) -> npt.NDArray[np.int64]:
     """Return ``value`` as `whole` does; `ValueError` with the place if a number is not in [0, limit)."""
     array = whole(value, name, below=limit)
-    if type(array) is not np.ndarray and dispatch.on_device(array):
+    if type(array) is not np.ndarray and arrays.on_device(array):
         from fusedlstm.cuda import checks
 
         checks.ids(array, name, limit)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fusedlstm import devices, ops
+from fusedlstm import ops
+from fusedlstm.base import devices
+from fusedlstm.commands.report import REPORT
 from fusedlstm.io.destinations import Destinations
 from fusedlstm.io.endings import MODELS, check_ending
-from fusedlstm.report import REPORT
 
 __all__ = ["FILE", "FOLDER", "Outputs", "device", "finite", "instruction_set", "output_file", "output_folder"]
 

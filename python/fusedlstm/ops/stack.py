@@ -7,18 +7,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import checks, ops
-from fusedlstm.copying import TAPE, refuse
-from fusedlstm.dispatch import is_array, on_device
-from fusedlstm.utils import SeedGenerator
+from fusedlstm._core import Tape
+from fusedlstm.base import checks
+from fusedlstm.base.arrays import is_array, on_device
+from fusedlstm.base.copying import TAPE, refuse
+from fusedlstm.base.seeds import SeedGenerator
+from fusedlstm.ops.lstm import LSTMGradients, LSTMResult, lstm_backward, lstm_forward
+from fusedlstm.ops.options import CellOptions
+from fusedlstm.ops.rows import dropout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from fusedlstm.cell_options import CellOptions
-    from fusedlstm.ops import Array, LSTMGradients, LSTMResult, LSTMWeights, Tape
+    Array = NDArray[Any]
+
+    from numpy.typing import NDArray
+
+    from fusedlstm.ops.weights import LSTMWeights
 
 __all__ = ["LSTMStackGradients", "LSTMStackResult", "StackTape", "lstm_stack_backward", "lstm_stack_forward"]
 
@@ -173,7 +180,7 @@ def lstm_stack_forward(
         for direction in range(directions):
             place = len(results)
             try:
-                result = ops.lstm_forward(
+                result = lstm_forward(
                     below,
                     weights[place],
                     first_h[place],
@@ -250,7 +257,7 @@ def lstm_stack_backward(
         raise RuntimeError("tape: expected one that no backward pass has used yet, got a used one")
     batch, steps = tape._shape
     last_h, last_c = _listed(dh, "dh", len(tape._states)), _listed(dc, "dc", len(tape._states))
-    there = not isinstance(tape._tapes[0], ops.Tape)
+    there = not isinstance(tape._tapes[0], Tape)
     # All is checked before the first tape is used.
     for place, (outputs, units) in enumerate(tape._states):
         _check(last_h[place], f"dh[{place}]", (batch, outputs), tape._dtype, there)
@@ -268,7 +275,7 @@ def lstm_stack_backward(
             if dy is not None and tape._directions == 2:
                 outputs = tape._states[place][0]
                 own = dy[:, ::-1, -outputs:] if direction else dy[:, :, :outputs]
-            gradients = ops.lstm_backward(
+            gradients = lstm_backward(
                 tape._tapes.pop(),
                 own,
                 last_h[place],
@@ -292,11 +299,11 @@ def _series(seed: int | None, count: int) -> list[int | None]:
 
 
 def _dropped(array: Any, rate: float, seed: int | None) -> Any:
-    return array if seed is None else ops.dropout(array, rate, seed)
+    return array if seed is None else dropout(array, rate, seed)
 
 
 def _has_zoneout(cell: CellOptions | None) -> bool:
-    return isinstance(cell, ops.CellOptions) and (cell.zoneout_h > 0 or cell.zoneout_c > 0)
+    return isinstance(cell, CellOptions) and (cell.zoneout_h > 0 or cell.zoneout_c > 0)
 
 
 def _listed(given: Any, name: str, count: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusedlstm.model import Sequential
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +20,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     path : path-like
         The file.
     max_bytes : int, optional
-        Memory that its content may take; see `fusedlstm.limits`.
+        Memory that its content may take; see `fusedlstm.base.limits`.
 
     Returns
     -------

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusedlstm import _core
 from fusedlstm._core import GradientTape, Tape
-from fusedlstm.copying import TAPE, refuse
+from fusedlstm.base.copying import TAPE, refuse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from fusedlstm import _core
-from fusedlstm.dispatch import weights_class
+from fusedlstm.ops.dispatch import weights_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

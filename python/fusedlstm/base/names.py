@@ -1,0 +1,33 @@
+"""Automatic names of layers and models."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["auto_name", "clear_session", "snake_case"]
+
+_names: defaultdict[str, Iterator[int]] = defaultdict(count)
+
+
+def snake_case(name: str) -> str:
+    """Return a class's name as Keras writes it: ``time_distributed``, ``global_max_pooling1d``."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def auto_name(cls: type) -> str:
+    """Return Keras's automatic name of an object of class ``cls``: ``lstm``, ``lstm_1``, and so on."""
+    base = snake_case(cls.__name__)
+    number = next(_names[base])
+    return f"{base}_{number}" if number else base
+
+
+def clear_session() -> None:
+    """Start the automatic names again from the first one."""
+    _names.clear()
