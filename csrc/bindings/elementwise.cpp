@@ -187,17 +187,22 @@ class Iterations {
     }
     if (count.ndim() != 0) raise_value("iterations", expected, "shape " + shape_text(count));
     if (!count.writeable()) raise_value("iterations", expected, "one that is read-only");
-    array_ = count;
-    count_ = static_cast<std::int64_t*>(const_cast<void*>(count.data()));
+    held_ = Held(count, pin_beside_threads());
+    if (value() == std::numeric_limits<std::int64_t>::max()) {
+      raise_value("iterations", "fewer than 2^63 - 1", std::to_string(value()));
+    }
   }
 
+  const Held& held() const { return held_; }
+
   void add_one() const {
-    if (count_ != nullptr) ++*count_;
+    if (held_) ++value();
   }
 
  private:
-  py::object array_;
-  std::int64_t* count_ = nullptr;
+  std::int64_t& value() const { return *static_cast<std::int64_t*>(held_.data()); }
+
+  Held held_;
 };
 
 // What an optimizer update is told of its arrays: of one parameter, those of one dtype and shape, all but the
@@ -257,6 +262,7 @@ class Update {
                         slot_data)});
       });
     }
+    if (iterations_.held()) used.add("iterations", iterations_.held(), Number::f64, true);
     used.check_apart();
     {
       const WithoutLock unlocked;

@@ -289,3 +289,18 @@ def test_squared_norm_of_special_values(dtype: Number) -> None:
     assert ops.squared_norm(np.full(9, 1e30, dtype)) == pytest.approx(9e60, rel=1e-6)
     assert ops.squared_norm(np.array([1, np.inf], dtype)) == INFINITY
     assert math.isnan(ops.squared_norm(np.array([1, np.nan], dtype)))
+
+
+@pytest.mark.cpu
+def test_iterations_apart_from_other_arrays() -> None:
+    """A count in the memory of another array, and one that would come round."""
+    param, grad = np.ones(4, np.float32), np.ones(4, np.float32)
+    for shared in (param, grad):
+        count = shared[:2].view(np.int64).reshape(())
+        with pytest.raises(ValueError, match=r"^iterations: expected memory apart"):
+            ops.sgd_update(param, grad, None, learning_rate=0.1, iterations=count)
+    last = np.array(2**63 - 1)
+    with pytest.raises(ValueError, match=r"^iterations: expected fewer than 2\^63 - 1, got 92"):
+        ops.sgd_update(param, grad, None, learning_rate=0.1, iterations=last)
+    assert (param == 1).all()
+    assert last == 2**63 - 1

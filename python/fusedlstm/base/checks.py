@@ -37,6 +37,21 @@ def positive_int(value: object, name: str) -> int:
     return int(value)
 
 
+def flag(value: object, name: str) -> bool:
+    """Return ``value``, True or False or the numbers 1 or 0, as a ``bool``; `TypeError` otherwise."""
+    if value is True or value is False:
+        return value
+    if not isinstance(value, np.bool_ | int | np.integer) or value not in (0, 1):
+        raise TypeError(f"{name}: expected True or False, got {value!r:.80}")
+    return bool(value)
+
+
+def flags(**given: object) -> None:
+    """Check several flags by their names."""
+    for name, value in given.items():
+        flag(value, name)
+
+
 def optional_integer(value: object, name: str) -> int | None:
     """Return ``value``, None or an integer of any size, as it is; `TypeError` otherwise."""
     try:

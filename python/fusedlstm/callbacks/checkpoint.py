@@ -77,8 +77,8 @@ class ModelCheckpoint(Monitor, Writer):
         super().__init__(monitor, mode)
         self.filepath = str(checks.path(filepath, "filepath"))
         self.verbose = verbose
-        self.save_best_only = bool(save_best_only)
-        self.save_weights_only = bool(save_weights_only)
+        self.save_best_only = checks.flag(save_best_only, "save_best_only")
+        self.save_weights_only = checks.flag(save_weights_only, "save_weights_only")
         self.save_freq = save_freq if save_freq == "epoch" else checks.positive_int(save_freq, "save_freq")
         if initial_value_threshold is not None:
             initial_value_threshold = checks.number(initial_value_threshold, "initial_value_threshold")

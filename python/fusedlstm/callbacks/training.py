@@ -110,7 +110,7 @@ class TerminateOnNaN(Callback):
     """
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = bool(raise_error)
+        self.raise_error = checks.flag(raise_error, "raise_error")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Check the loss."""

@@ -181,6 +181,8 @@ def _check_count(iterations: Any) -> None:
         raise ValueError(f"{expected} shape {iterations.shape}")
     if not iterations.flags.writeable:
         raise ValueError(f"{expected} one that is read-only")
+    if iterations == np.iinfo(np.int64).max:
+        raise ValueError(f"iterations: expected fewer than 2^63 - 1, got {iterations}")
 
 
 def _prepared(

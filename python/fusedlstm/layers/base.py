@@ -105,7 +105,7 @@ class Layer(Placed):
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r:.80}")
         self.name = auto_name(type(self)) if name is None else name
         self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
-        self._trainable = bool(trainable)
+        self._trainable = checks.flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer, "activity_regularizer")
         self.declared_shape: Shape | None = (
             None if input_shape is None else (None, *checks.shape(input_shape, "input_shape"))
@@ -257,7 +257,7 @@ class Layer(Placed):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable = checks.flag(value, "trainable")
         for layer in self._layers:
             layer.trainable = value
 

@@ -55,7 +55,7 @@ class Dense(ActivatedLayer):
     ) -> None:
         self.units = checks.positive_int(units, "units")
         super().__init__(activation, **kwargs)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
         self._input: Array | None = None

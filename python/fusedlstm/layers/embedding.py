@@ -74,7 +74,7 @@ class Embedding(Layer):
             checks.positive_int(input_length, "input_length")
         super().__init__(**kwargs)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
-        self.mask_zero = bool(mask_zero)
+        self.mask_zero = checks.flag(mask_zero, "mask_zero")
         self._ids: npt.NDArray[Any] | None = None
         if weights is not None:
             (table,) = weights if isinstance(weights, list) and len(weights) == 1 else [weights]

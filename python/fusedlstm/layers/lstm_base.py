@@ -96,10 +96,10 @@ class LSTMBase(Layer):
         self.units = checks.positive_int(units, "units")
         self.activation = _in_kernel(activation, "activation")
         self.recurrent_activation = _in_kernel(recurrent_activation, "recurrent_activation")
-        self.use_peepholes = bool(use_peepholes)
-        self.coupled = bool(coupled)
+        self.use_peepholes = checks.flag(use_peepholes, "use_peepholes")
+        self.coupled = checks.flag(coupled, "coupled")
         self.cell_clip = None if cell_clip is None else checks.number(cell_clip, "cell_clip")
-        self.layer_norm = bool(layer_norm)
+        self.layer_norm = checks.flag(layer_norm, "layer_norm")
         self.layer_norm_epsilon = checks.number(layer_norm_epsilon, "layer_norm_epsilon")
         if self.layer_norm_epsilon <= 0:
             raise ValueError(f"layer_norm_epsilon: expected a positive number, got {layer_norm_epsilon!r}")
@@ -111,7 +111,7 @@ class LSTMBase(Layer):
         self.zoneout_h = checks.rate(zoneout_h, "zoneout_h")
         self.zoneout_c = checks.rate(zoneout_c, "zoneout_c")
         super().__init__(**kwargs)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.recurrent_initializer = initializers.get(recurrent_initializer, "recurrent_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
@@ -120,12 +120,12 @@ class LSTMBase(Layer):
         self.projection_initializer: initializers.Initializer | None = None
         if self.projection_units is not None:
             self.projection_initializer = initializers.get(projection_initializer, "projection_initializer")
-        self.unit_forget_bias = bool(unit_forget_bias)
-        self.return_sequences = bool(return_sequences)
-        self.return_state = bool(return_state)
-        self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
-        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.unit_forget_bias = checks.flag(unit_forget_bias, "unit_forget_bias")
+        self.return_sequences = checks.flag(return_sequences, "return_sequences")
+        self.return_state = checks.flag(return_state, "return_state")
+        self.go_backwards = checks.flag(go_backwards, "go_backwards")
+        self.stateful = checks.flag(stateful, "stateful")
+        self.zero_output_for_mask = checks.flag(zero_output_for_mask, "zero_output_for_mask")
         self.seed = seed
         # Made here for its checks; `build` adds the weights.
         self._options = self._cell_options()

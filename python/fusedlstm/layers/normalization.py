@@ -63,7 +63,7 @@ class LayerNormalization(Layer):
             raise ValueError(f"epsilon: expected a positive number, got {epsilon}")
         super().__init__(**kwargs)
         self.axis = int(given[0])
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale = checks.flag(center, "center"), checks.flag(scale, "scale")
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
         self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
         self._input: Array | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fusedlstm.base import checks
 from fusedlstm.layers.base import Layer, feature_count, taken
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class _GlobalPooling1D(Layer):
 
     def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.keepdims = bool(keepdims)
+        self.keepdims = checks.flag(keepdims, "keepdims")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, F) or (B, 1, F); see `Layer.compute_output_shape`."""

@@ -76,11 +76,14 @@ class StackedLSTM(Layer):
         super().__init__(dtype=kwargs.get("dtype"), **own)
         sizes = _sizes(units, num_layers)
         self.between_dropout = checks.rate(between_dropout, "between_dropout")
-        self.bidirectional = bool(bidirectional)
+        self.bidirectional = checks.flag(bidirectional, "bidirectional")
         self.merge_mode = checks.choice(merge_mode, "merge_mode", ("concat", "sum", "mul", "ave"))
         if kwargs.pop("go_backwards", False):
             raise ValueError("go_backwards: expected False for a stack, got True; reverse its input instead")
-        self.return_sequences, self.return_state = bool(return_sequences), bool(return_state)
+        self.return_sequences, self.return_state = (
+            checks.flag(return_sequences, "return_sequences"),
+            checks.flag(return_state, "return_state"),
+        )
         self.seed = checks.optional_seed(seed, "seed")
         seeds = SeedGenerator(seed)
         self.layers: list[LSTM | Bidirectional] = []

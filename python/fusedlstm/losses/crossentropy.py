@@ -20,7 +20,7 @@ class _Crossentropy(Loss):
 
     def __init__(self, from_logits: bool, label_smoothing: float, reduction: str | None, name: str) -> None:
         super().__init__(name, reduction)
-        self.from_logits = bool(from_logits)
+        self.from_logits = checks.flag(from_logits, "from_logits")
         self.label_smoothing = checks.number(label_smoothing, "label_smoothing")
         if not 0 <= self.label_smoothing <= 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")

@@ -212,7 +212,7 @@ class Sequential(Trainer):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
+        self._trainable = checks.flag(value, "trainable")
         for layer in self.layers:
             layer.trainable = value
 

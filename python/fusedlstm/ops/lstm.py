@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+# The types of flags as they usually come, which need no look at each.
+_FLAGS = {bool}
+
+
 class LSTMResult(NamedTuple):
     """What `lstm_forward` returns.
 
@@ -205,6 +209,13 @@ def lstm_forward(
 
     and h is ``(o tanh(c)) projection`` with one.
     """
+    if {type(training), type(return_sequences), type(go_backwards), type(zero_output_for_mask)} != _FLAGS:
+        checks.flags(
+            training=training,
+            return_sequences=return_sequences,
+            go_backwards=go_backwards,
+            zero_output_for_mask=zero_output_for_mask,
+        )
     return LSTMResult(
         *kernels_for(x).lstm_forward(
             packed(weights, x),
@@ -271,6 +282,8 @@ def lstm_backward(
     MemoryError
         There is no memory for the pass; on the CPU the tape can be used again then.
     """
+    if {type(need_dx), type(need_dweights), type(keep)} != _FLAGS:
+        checks.flags(need_dx=need_dx, need_dweights=need_dweights, keep=keep)
     gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
     norm, kept = gradients[-2:]
     return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)

@@ -177,7 +177,7 @@ class CellOptions:
             *self.activations,
             self.peepholes,
             0.0 if self.cell_clip is None else float(self.cell_clip),
-            bool(self.coupled),
+            checks.flag(self.coupled, "coupled"),
             float(self.zoneout_h),
             float(self.zoneout_c),
             None if self.layer_norm is None else self.layer_norm.given,

@@ -122,7 +122,9 @@ def dense_backward(
     TypeError, ValueError
         A dtype or shape does not fit.
     """
-    return kernels_for(x).dense_backward(x, kernel, dy, need_dx, use_bias)
+    return kernels_for(x).dense_backward(
+        x, kernel, dy, checks.flag(need_dx, "need_dx"), checks.flag(use_bias, "use_bias")
+    )
 
 
 def layer_norm_forward(
@@ -176,7 +178,9 @@ def layer_norm_backward(
     TypeError, ValueError
         A dtype or shape does not fit, or epsilon is not positive.
     """
-    return kernels_for(x).layer_norm_backward(x, gamma, dy, checks.positive(epsilon, "epsilon"), need_dx)
+    return kernels_for(x).layer_norm_backward(
+        x, gamma, dy, checks.positive(epsilon, "epsilon"), checks.flag(need_dx, "need_dx")
+    )
 
 
 def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
@@ -259,4 +263,6 @@ def dropout(
     if whole is None:
         raise TypeError("seed: expected an integer, got None")
     bits = whole & 0xFFFFFFFFFFFFFFFF
-    return kernels_for(x).dropout(x, checks.rate(rate, "rate"), bits, share_steps, out)
+    return kernels_for(x).dropout(
+        x, checks.rate(rate, "rate"), bits, checks.flag(share_steps, "share_steps"), out
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fusedlstm import _core
 from fusedlstm._core import GradientTape, Tape
+from fusedlstm.base import checks
 from fusedlstm.base.copying import TAPE, refuse
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ def lstm_second_backward(
             "tape: expected the GradientTape of lstm_backward(..., keep=True).tape, "
             f"got {type(tape).__name__}"
         )
+    checks.flag(need_dx, "need_dx")
     return LSTMSecondGradients(
         *_core.lstm_second_backward(
             tape, ddx, ddkernel, ddrecurrent_kernel, ddbias, ddh0, ddc0, ddpeepholes, need_dx

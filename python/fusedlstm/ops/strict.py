@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fusedlstm import _core
 from fusedlstm._core import FallbackError
+from fusedlstm.base import checks
 from fusedlstm.base.held import Setting
 
 __all__ = ["FallbackError", "get_strict", "set_strict", "strict"]
@@ -27,7 +28,7 @@ def set_strict(on: bool) -> None:
     on : bool
         Whether calls are strict, except in threads inside of `strict`.
     """
-    _core.set_strict(bool(on))
+    _core.set_strict(checks.flag(on, "on"))
 
 
 def get_strict() -> bool:
@@ -43,4 +44,4 @@ def strict(on: bool = True) -> Setting[None]:
     on : bool
         False allows slower ways in the block, whatever holds outside.
     """
-    return Setting(_core.set_strict_here, _core.set_strict_here, bool(on))
+    return Setting(_core.set_strict_here, _core.set_strict_here, checks.flag(on, "on"))

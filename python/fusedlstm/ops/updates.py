@@ -68,6 +68,7 @@ def sgd_update(
         number is out of range; nothing is changed then.
     """
     _check_settings(learning_rate, weight_decay, clipvalue, momentum=momentum)
+    checks.flag(nesterov, "nesterov")
     kernels_for(_first(param)).sgd_update(
         param, grad, velocity, learning_rate, momentum, nesterov, weight_decay, clipvalue, scale, iterations
     )

@@ -33,7 +33,7 @@ class SGD(Optimizer):
         name: str = "sgd",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
-        self.momentum, self.nesterov = checks.share(momentum, "momentum"), bool(nesterov)
+        self.momentum, self.nesterov = checks.share(momentum, "momentum"), checks.flag(nesterov, "nesterov")
 
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""
@@ -77,7 +77,10 @@ class RMSprop(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
         self.rho, self.momentum = checks.share(rho, "rho"), checks.share(momentum, "momentum")
-        self.epsilon, self.centered = checks.non_negative(epsilon, "epsilon"), bool(centered)
+        self.epsilon, self.centered = (
+            checks.non_negative(epsilon, "epsilon"),
+            checks.flag(centered, "centered"),
+        )
 
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""
@@ -133,7 +136,7 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
         self.beta_1, self.beta_2 = checks.rate(beta_1, "beta_1"), checks.rate(beta_2, "beta_2")
-        self.epsilon, self.amsgrad = checks.non_negative(epsilon, "epsilon"), bool(amsgrad)
+        self.epsilon, self.amsgrad = checks.non_negative(epsilon, "epsilon"), checks.flag(amsgrad, "amsgrad")
 
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""
