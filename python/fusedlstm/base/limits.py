@@ -8,8 +8,8 @@ near, however large it is, and a small one cannot ask for more memory than anybo
 The other is for what describes numbers: layers, names, texts, nodes of a graph, members of an archive. By
 default that is `DESCRIPTION` bytes whatever the file's size: a large model has larger layers, not a million
 of them, and an object takes much more time than its bytes in the file do. A stack of 1,400 LSTM layers with
-Adam, of 1,200 with an optimizer of three slots, or of 600 bidirectional ones, is within it in every format. Beside both, reading a file takes
-time and memory in proportion to the file's own size: a few copies of it.
+Adam, of 1,200 with an optimizer of three slots, or of 600 bidirectional ones, is within it in every format.
+Beside both, reading a file takes time and memory in proportion to the file's own size: a few copies of it.
 
 ``max_bytes`` of a loader is one allowance in place of both. There is none for all loaders together: a file
 that needs it is one that somebody has looked at.
