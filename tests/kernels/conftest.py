@@ -50,9 +50,7 @@ def is_left_out(item: pytest.Item) -> bool:
         return False
     # What has no kernel there yet is refused, which tests/cuda shows.
     names = [value for value in call.params.values() if isinstance(value, str)]
-    if any("layer norm" in name or name in ONLY_CPU for name in names) or call.params.get("projected"):
-        return True
-    if "threads" in call.params:
+    if any(name in ONLY_CPU for name in names) or "threads" in call.params:
         return True
     if call.params["device"] == "gpu":
         return item.get_closest_marker("not_gpu") is not None or call.params.get("layout") == "misaligned"

@@ -229,7 +229,4 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
 ONLY_CPU = (
     "lstm_jvp",
     "lstm_second_backward",
-    "lstm_forward_normalized",
-    "lstm_backward_normalized",
-    "lstm_step_normalized",
 )
