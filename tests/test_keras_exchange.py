@@ -354,9 +354,7 @@ except ImportError as error:
 
 
 def test_no_model_of_keras() -> None:
-    with pytest.raises(
-        TypeError, match=r"model: expected a keras\.Sequential, got fusedlstm\.models"
-    ):
+    with pytest.raises(TypeError, match=r"model: expected a keras\.Sequential, got fusedlstm\.models"):
         fusedlstm.from_keras(make_model())
 
 

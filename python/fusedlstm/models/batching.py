@@ -13,6 +13,7 @@ from fusedlstm.base.arrays import is_array
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.stateful import in_step
 from fusedlstm.losses.base import prepare_weights
 from fusedlstm.models.prechecks import Batches, check_stateful
 from fusedlstm.models.samples import Samples, check_inputs, check_length
@@ -168,15 +169,16 @@ class BatchTrainer(Placed, ABC):
         """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
         mask: Mask | None = None
         activities = {}
-        for layer in self.layers:
-            inputs = x
-            if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                x = layer.forward_logits(x, training)
-            else:
-                x = layer.forward(x, training, **_given(layer, mask))
-            mask = layer.compute_mask(inputs, mask)
-            if layer.activity_regularizer is not None:
-                activities[layer.name] = x
+        with in_step(self.layers):
+            for layer in self.layers:
+                inputs = x
+                if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
+                    x = layer.forward_logits(x, training)
+                else:
+                    x = layer.forward(x, training, **_given(layer, mask))
+                mask = layer.compute_mask(inputs, mask)
+                if layer.activity_regularizer is not None:
+                    activities[layer.name] = x
         # A layer of another origin may end the steps and pass their mask all the same.
         fits = mask is not None and is_array(x) and x.shape[:-1][: mask.ndim] == mask.shape
         return _Pass(x, mask if fits else None, activities)
