@@ -81,8 +81,8 @@ class Stream(Copied):
     def step(self, x: npt.ArrayLike) -> Array:
         """Take the next element of each sequence.
 
-        If it raises, the states of all layers are as they were; after KeyboardInterrupt they may also be, all
-        of them, those after the step, where it came while the output was returned.
+        If it raises, the states of all layers are as they were. KeyboardInterrupt may also come while the
+        output is returned: then all layers have the states after the step.
 
         Parameters
         ----------
