@@ -164,20 +164,37 @@ except BaseException as error:
     assert interrupted(code) == "KeyboardInterrupt True"
 
 
-def test_backward_and_its_tape() -> None:
-    """A pass that was interrupted has used its tape up; gradients that were kept have not."""
+@pytest.mark.parametrize("keep", [False, True])
+def test_backward_and_its_tape(keep: bool) -> None:
+    """A pass that was interrupted has used its tape up, unless it was to keep it."""
     code = f"""{SETUP.replace('print("started", flush=True)', "")}
-x = np.zeros((64, 400, 16), f)
-tape = ops.lstm_forward(x, weights, training=True).tape
-dy = np.zeros((64, 400, 128), f)
-print("started", flush=True)
+x = np.ones((64, 2000, 16), f)
+dy = np.ones((64, 2000, 128), f)
+def tape():
+    return ops.lstm_forward(x, weights, training=True).tape
+expected = ops.lstm_backward(tape(), dy).dkernel
+def raised(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, raised)
+used = tape()
 try:
-    while True:
-        ops.lstm_backward(ops.lstm_forward(x, weights, training=True).tape, dy)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        for _ in range(10**6 if {keep} else 1):
+            ops.lstm_backward(used, dy, keep={keep})
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 except KeyboardInterrupt:
-    print("interrupted", ops.lstm_backward(tape, dy).dx.shape)
+    print("interrupted")
+try:
+    print(np.array_equal(ops.lstm_backward(used, dy).dkernel, expected))
+except RuntimeError as error:
+    print(error)
 """
-    assert interrupted(code) == "interrupted (64, 400, 16)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    error = "tape: expected one that no backward pass has used yet, got a used one"
+    assert done.stdout.splitlines() == ["interrupted", "True" if keep else error]
 
 
 def test_another_thread_computes() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +16,10 @@ from fusedlstm.base import filling, held, limits, versions
 from fusedlstm.constraints import NonNeg
 from fusedlstm.ops import strict as strictness
 
+from .interrupting import PACKAGE, each
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 SECONDS = 30.0
 X = np.random.default_rng(0).uniform(-1, 1, (2, 3, 4)).astype(np.float32)
@@ -44,40 +44,6 @@ def weights_of(model: Sequential, seed: int) -> list[Any]:
 
 def same(got: list[Any], expected: list[Any]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
-
-
-def interrupted(call: Callable[[], Any], number: int, files: set[str]) -> BaseException | None:
-    """Raise KeyboardInterrupt at an event of tracing in some files; None when there are not that many."""
-    left = number
-
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename not in files:
-            return None
-        if event in ("call", "line"):
-            left -= 1
-            if left < 0:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    try:
-        sys.settrace(trace)
-        call()
-    except KeyboardInterrupt as error:
-        return error  # with its traceback, and all the frames that it keeps, as a console has it
-    finally:
-        sys.settrace(before)
-    return None
-
-
-def each(call: Callable[[], Any], files: set[str]) -> Iterator[BaseException]:
-    number = 0
-    while (error := interrupted(call, number, files)) is not None:
-        yield error
-        number += 1
-    assert number > 3
 
 
 def check(model: Sequential, outcomes: list[list[Any]], pool: ThreadPoolExecutor) -> None:
@@ -172,9 +138,6 @@ def check_beside(model: Sequential, outcomes: list[list[Any]], pool: ThreadPoolE
     new = weights_of(model, 0)
     pool.submit(model.set_weights, new).result(SECONDS)
     assert same(model.get_weights(), new)
-
-
-PACKAGE = {str(path) for path in Path(versions.__file__).parent.rglob("*.py")}
 
 
 @pytest.mark.parametrize("name", ["set_weights", "call", "get_weights"])

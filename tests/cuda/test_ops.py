@@ -14,9 +14,9 @@ import fusedlstm
 from fusedlstm import ops, testing
 from fusedlstm.cuda.lstm import DeviceTape
 from fusedlstm.cuda.weights import DeviceWeights
+from tests.interrupting import each
 from tests.kernels.problems import assert_same_bits, make_problem
 from tests.simt.device import SimArray
-from tests.test_versions_interrupted import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,12 +151,13 @@ class Bidirectional(Layer):
         """Compute the output; see `Layer.forward` and `__call__`."""
         outputs: list[Array] = []
         states: list[Array] = []
-        for layer, own in zip(self._layers, initial_state or (None, None), strict=True):
-            result = layer.forward(x, training, own, mask)
-            if self.return_state:
-                result, *last = result
-                states += last
-            outputs.append(result)
+        with in_step(self._layers):
+            for layer, own in zip(self._layers, initial_state or (None, None), strict=True):
+                result = layer.forward(x, training, own, mask)
+                if self.return_state:
+                    result, *last = result
+                    states += last
+                outputs.append(result)
         if self.forward_layer.return_sequences:
             outputs[1] = outputs[1][:, ::-1]
         if training:
@@ -234,8 +236,9 @@ class Bidirectional(Layer):
 
     def reset_state(self) -> None:
         """Let both layers start from zeros again."""
-        for layer in self._layers:
-            layer.reset_state()
+        with in_step(self._layers):
+            for layer in self._layers:
+                layer.reset_state()
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""

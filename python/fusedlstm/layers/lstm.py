@@ -89,7 +89,9 @@ class LSTM(LSTMBase):
         Whether the input is read from the last step to the first. Outputs are in the order of processing.
     stateful : bool
         Whether each sample of a batch starts from the last states of the same sample in the batch before,
-        until `reset_state`. Gradients stop between batches.
+        until `reset_state`. Gradients stop between batches. If a model's pass over a batch raises, also with
+        KeyboardInterrupt, all its layers keep the states from before; what follows a pass, such as the update
+        of a training step, does not take the states back.
     zero_output_for_mask : bool
         Whether the output of masked steps is zero; by default it repeats the hidden state.
     **kwargs

@@ -11,6 +11,7 @@ from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Dropout
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,13 +175,15 @@ class StackedLSTM(Layer):
     ) -> Any:
         """Compute the output; see `Layer.forward` and `__call__`."""
         last: list[Array] = []
-        for number, layer in enumerate(self.layers):
-            if number:
-                x = self._gaps[number - 1].forward(x, training)
-            x = layer.forward(x, training, None if initial_state is None else initial_state[number], mask)
-            if self.return_state:
-                x, *states = x
-                last += states
+        with in_step(self.layers):
+            for number, layer in enumerate(self.layers):
+                if number:
+                    x = self._gaps[number - 1].forward(x, training)
+                initial = None if initial_state is None else initial_state[number]
+                x = layer.forward(x, training, initial, mask)
+                if self.return_state:
+                    x, *states = x
+                    last += states
         return [x, *last] if self.return_state else x
 
     def backward(
@@ -217,8 +220,9 @@ class StackedLSTM(Layer):
 
     def reset_state(self) -> None:
         """Let all layers of a stateful stack start from zeros again."""
-        for layer in self.layers:
-            layer.reset_state()
+        with in_step(self.layers):
+            for layer in self.layers:
+                layer.reset_state()
 
     @property
     def _layers(self) -> Sequence[Layer]:

@@ -13,7 +13,9 @@ from fusedlstm.base.arrays import is_array
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.stateful import in_step
 from fusedlstm.losses.base import prepare_weights
+from fusedlstm.models.one_thread import Users, by_one_thread
 from fusedlstm.models.prechecks import Batches, check_stateful
 from fusedlstm.models.samples import Samples, check_inputs, check_length
 
@@ -48,7 +50,10 @@ class BatchTrainer(Placed, ABC):
     dtype: str
     input_shape: Shape | None
 
+    fresh = ("_users",)
+
     def __init__(self) -> None:
+        self._users: Users = {}
         self.optimizer: optimizers.Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[metrics.Metric] = []
@@ -56,6 +61,11 @@ class BatchTrainer(Placed, ABC):
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.shuffle_seeds = SeedGenerator()
         self._loss_mean = metrics.Mean("loss")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes over; nothing uses a copy yet."""
+        super().__setstate__(state)
+        self._users = {}
 
     @abstractmethod
     def build(self, input_shape: Any = None) -> None:
@@ -141,6 +151,13 @@ class BatchTrainer(Placed, ABC):
         -------
         float or list of float or dict
             Loss and metrics of this batch, before the update, as from `evaluate`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is wrong.
+        RuntimeError
+            If the model is not compiled, or another thread trains or evaluates it.
         """
         return self._one_batch(x, y, sample_weight, return_dict, training=True)
 
@@ -151,6 +168,11 @@ class BatchTrainer(Placed, ABC):
         return self._one_batch(x, y, sample_weight, return_dict, training=False)
 
     # One batch.
+
+    @by_one_thread
+    def _call_to_train(self, x: Any) -> Array:
+        """Do what `_call` does, and let each layer keep what its backward pass needs."""
+        return self._call(x, training=True)
 
     def _call(self, x: Any, training: bool = False) -> Array:
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
@@ -168,15 +190,16 @@ class BatchTrainer(Placed, ABC):
         """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
         mask: Mask | None = None
         activities = {}
-        for layer in self.layers:
-            inputs = x
-            if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                x = layer.forward_logits(x, training)
-            else:
-                x = layer.forward(x, training, **_given(layer, mask))
-            mask = layer.compute_mask(inputs, mask)
-            if layer.activity_regularizer is not None:
-                activities[layer.name] = x
+        with in_step(self.layers):
+            for layer in self.layers:
+                inputs = x
+                if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
+                    x = layer.forward_logits(x, training)
+                else:
+                    x = layer.forward(x, training, **_given(layer, mask))
+                mask = layer.compute_mask(inputs, mask)
+                if layer.activity_regularizer is not None:
+                    activities[layer.name] = x
         # A layer of another origin may end the steps and pass their mask all the same.
         fits = mask is not None and is_array(x) and x.shape[:-1][: mask.ndim] == mask.shape
         return _Pass(x, mask if fits else None, activities)
@@ -235,6 +258,7 @@ class BatchTrainer(Placed, ABC):
                 total += layer.activity_regularizer(output) / max(1, len(output))
         return total
 
+    @by_one_thread
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
         samples = self._samples(x, y, sample_weight)
         check_stateful(self.layers, [Batches("x", len(samples), len(samples))])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fusedlstm.callbacks.base import HOOKS, is_foreign
+from fusedlstm.layers.stateful import stateful_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fusedlstm.callbacks import Callback
     from fusedlstm.layers.base import Layer
-    from fusedlstm.layers.lstm import LSTM
 
 
 class Batches(NamedTuple):
@@ -44,7 +44,7 @@ def check_stateful(layers: Sequence[Layer], passes: Sequence[Batches], *, resets
     ValueError
         If a batch would not fit; the message names the argument, the layer and both sizes.
     """
-    for layer in _stateful(layers):
+    for layer in stateful_layers(layers):
         before = None if resets else layer.kept_batch
         for name, samples, size in passes:
             batch = min(samples, size)
@@ -59,11 +59,3 @@ def check_stateful(layers: Sequence[Layer], passes: Sequence[Batches], *, resets
                     f"stateful, got {batch}; reset_state() starts anew"
                 )
             before = None if resets else batch
-
-
-def _stateful(layers: Iterable[Any]) -> Iterator[LSTM]:
-    for layer in layers:
-        if getattr(layer, "stateful", False) and hasattr(layer, "kept_batch"):
-            yield layer
-        else:
-            yield from _stateful(layer._layers)

@@ -62,6 +62,9 @@ class Stream(Copied):
         self.batch = checks.positive_int(batch, "batch")
         self.dtype = model.dtype
         self._place = model.place
+        # Which of the two pairs of states that each LSTM has is the present one. A step writes to the others,
+        # and takes effect for all LSTMs by this one assignment, before which an interrupt changes nothing.
+        self._now = 0
         # What stacks drop between their layers in training is not dropped here.
         self._parts = [_part(layer, self.batch, storage) for layer in _checked(unstacked(model.layers))]
         # An Embedding takes one id of each sequence; other layers, its features.
@@ -78,6 +81,9 @@ class Stream(Copied):
     def step(self, x: npt.ArrayLike) -> Array:
         """Take the next element of each sequence.
 
+        If it raises, the states of all layers are as they were. KeyboardInterrupt may also come while the
+        output is returned: then all layers have the states after the step.
+
         Parameters
         ----------
         x : array_like (B, I)
@@ -92,7 +98,7 @@ class Stream(Copied):
         Raises
         ------
         TypeError, ValueError
-            If dtype or shape is wrong; the states are unchanged then.
+            If dtype or shape is wrong.
         """
         given = checks.numeric(x, "x")
         devices.check(given, self._place, "x", "the model")
@@ -103,34 +109,45 @@ class Stream(Copied):
             array = checks.ids(given, "x", self._ids)
         array = devices.put(array, self._place)
         mask: Mask | None = None
+        now = self._now
         with versions.reading():
             for part in self._parts:
-                array, mask = part.step(array, mask)
+                array, mask = part.step(array, mask, now)
         output: Array = devices.to_host(array) if isinstance(given, np.ndarray) else array
+        self._now = 1 - now
         return output
 
     def reset(self) -> None:
         """Start new sequences: all states become zero."""
-        for part in self._parts:
-            part.reset()
+        after = 1 - self._now
+        for part in self._recurrent():
+            h, c = part.states[after]
+            h[...], c[...] = 0, 0
+        self._now = after
 
     @property
     def states(self) -> list[tuple[Array, Array]]:
         """Copies of h (B, R) and c (B, H) of each LSTM, on the CPU; assign such a list to go on there."""
-        parts = [part for part in self._parts if isinstance(part, _Recurrent)]
-        return [(_copied(part.h), _copied(part.c)) for part in parts]
+        pairs = [part.states[self._now] for part in self._recurrent()]
+        return [(_copied(h), _copied(c)) for h, c in pairs]
 
     @states.setter
     def states(self, states: list[tuple[npt.ArrayLike, npt.ArrayLike]]) -> None:
-        parts = [part for part in self._parts if isinstance(part, _Recurrent)]
+        parts = self._recurrent()
         if len(states) != len(parts):
             raise ValueError(f"states: expected {len(parts)} pairs (h, c), got {len(states)}")
         checked = [
             part.layer.checked_states(pair, self.batch) for part, pair in zip(parts, states, strict=True)
         ]
+        after = 1 - self._now
         for part, pair in zip(parts, checked, strict=True):
             assert pair is not None
-            part.h[...], part.c[...] = pair
+            h, c = part.states[after]
+            h[...], c[...] = pair
+        self._now = after
+
+    def _recurrent(self) -> list[_Recurrent]:
+        return [part for part in self._parts if isinstance(part, _Recurrent)]
 
 
 class _Pointwise:
@@ -139,25 +156,28 @@ class _Pointwise:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
-    def step(self, x: Array, mask: Mask | None) -> tuple[Array, Mask | None]:
+    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
+        del now
         return self.layer.forward(x), self.layer.compute_mask(x, mask)
-
-    def reset(self) -> None:
-        pass
 
 
 class _Recurrent(Copied):
-    """An LSTM with its states."""
+    """An LSTM with two pairs of states (h, c): the stream knows which is the present one."""
 
     fresh = ("_narrow", "_version")
 
     def __init__(self, layer: LSTM, batch: int, storage: str | None) -> None:
         self.layer = layer
-        self.h: Array = devices.zeros((batch, layer.outputs), layer.dtype, layer.place)
-        self.c: Array = devices.zeros((batch, layer.units), layer.dtype, layer.place)
+        self.states = (self._zeros(batch), self._zeros(batch))
         self._storage = storage
         self._narrow: ops.LSTMWeights | None = None
         self._version = -1
+
+    def _zeros(self, batch: int) -> tuple[Array, Array]:
+        layer = self.layer
+        h: Array = devices.zeros((batch, layer.outputs), layer.dtype, layer.place)
+        c: Array = devices.zeros((batch, layer.units), layer.dtype, layer.place)
+        return h, c
 
     def _weights(self) -> ops.LSTMWeights:
         if self._storage is None:
@@ -169,29 +189,31 @@ class _Recurrent(Copied):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layer and copies of the states, as arrays of NumPy."""
-        return {**super().__getstate__(), "h": _copied(self.h), "c": _copied(self.c)}
+        one, other = self.states
+        copies = tuple((_copied(h), _copied(c)) for h, c in (one, other))
+        return {**super().__getstate__(), "states": copies}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Put the states where the layer is."""
         super().__setstate__(state)
         self._version = -1
-        self.h, self.c = (devices.put(owned(array), self.layer.place) for array in (self.h, self.c))
+        place = self.layer.place
+        one, other = ((devices.put(owned(h), place), devices.put(owned(c), place)) for h, c in self.states)
+        self.states = (one, other)
 
-    def step(self, x: Array, mask: Mask | None) -> tuple[Array, Mask | None]:
-        state = (self.h, self.c)
-        before = None if mask is None else (self.h[~mask], self.c[~mask])
-        ops.lstm_step(x, self.h, self.c, self._weights(), options=self.layer.options, out=state)
-        if mask is None or before is None:
-            return self.h, None
-        self.h[~mask], self.c[~mask] = before
-        y = self.h
+    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
+        """Compute the states after a step beside those of now."""
+        h, c = self.states[now]
+        out = self.states[1 - now]
+        ops.lstm_step(x, h, c, self._weights(), options=self.layer.options, out=out)
+        y = out[0]
+        if mask is None:
+            return y, None
+        for old, new in zip((h, c), out, strict=True):
+            new[~mask] = old[~mask]
         if self.layer.zero_output_for_mask:
             y = np.where(mask[:, None], y, y.dtype.type(0))
         return y, mask if self.layer.return_sequences else None
-
-    def reset(self) -> None:
-        self.h[...] = 0
-        self.c[...] = 0
 
 
 def _copied(state: Array) -> Array:

@@ -10,6 +10,7 @@ from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
 from fusedlstm.models.batching import BatchTrainer
+from fusedlstm.models.one_thread import by_one_thread
 from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
 
@@ -24,6 +25,7 @@ Logs = dict[str, float]
 class Trainer(BatchTrainer):
     """What `Sequential` inherits to train and to predict."""
 
+    @by_one_thread
     def fit(
         self,
         x: Any = None,
@@ -86,7 +88,7 @@ class Trainer(BatchTrainer):
             one of the epoch's end, or of the validation, unless callbacks of your own may reset the states
             between them. Nothing is changed then: weights, optimizer, seeds and states are as they were.
         RuntimeError
-            If the model is not compiled, or there is no such device.
+            If the model is not compiled, there is no such device, or another thread trains or evaluates it.
         OSError, ImportError
             If a callback will not be able to write its files; the weights are unchanged then. At the end, and
             with a complete training, if one could not on the way.
@@ -137,6 +139,7 @@ class Trainer(BatchTrainer):
         watchers.raise_failure()
         return self.history
 
+    @by_one_thread
     def evaluate(
         self,
         x: Any = None,
@@ -168,7 +171,7 @@ class Trainer(BatchTrainer):
         TypeError, ValueError
             If an argument is wrong.
         RuntimeError
-            If the model is not compiled, or there is no such device.
+            If the model is not compiled, there is no such device, or another thread trains or evaluates it.
         """
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")

@@ -252,7 +252,7 @@ def lstm_backward(
     ----------
     tape : Tape
         From ``lstm_forward(..., training=True)``. It serves once: gates are overwritten by their gradients,
-        unless `keep`.
+        unless `keep`. A pass that KeyboardInterrupt or another signal's exception ends has used it up too.
         The gradients are those at the weights that forward used, even if `LSTMWeights.update` came between.
     dy : array (B, T, R), optional
         Gradient of ``y`` in processing order; zeros by default.
