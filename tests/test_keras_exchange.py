@@ -256,7 +256,15 @@ def replace(file: Any, name: str, value: Any) -> None:
             lambda f: replace(f, "layers/dense/vars/1", np.zeros(3, "f2")),
             "float32 or float64, found .*float16",
         ),
-        (lambda f: replace(f, "layers/dense/vars/1", "text"), "float32 or float64, found"),
+        (lambda f: replace(f, "layers/dense/vars/1", "text"), r"float32 or float64, found \(\) of text"),
+        (
+            lambda f: replace(f, "layers/dense/vars/1", np.arange(3)),
+            r"float32 or float64, found \(3,\) of integers",
+        ),
+        (
+            lambda f: replace(f, "layers/dense/vars/1", np.ones(3, complex)),
+            r"float32 or float64, found \(3,\) of compound values",
+        ),
         (lambda f: delete_and_link(f, h5py.ExternalLink("/etc/x", "/y")), "found a link at layers/lstm/c"),
         (
             lambda f: delete_and_link(f, h5py.SoftLink("/layers/dense")),
@@ -354,9 +362,7 @@ except ImportError as error:
 
 
 def test_no_model_of_keras() -> None:
-    with pytest.raises(
-        TypeError, match=r"model: expected a keras\.Sequential, got fusedlstm\.models"
-    ):
+    with pytest.raises(TypeError, match=r"model: expected a keras\.Sequential, got fusedlstm\.models"):
         fusedlstm.from_keras(make_model())
 
 
