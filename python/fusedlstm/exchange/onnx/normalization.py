@@ -39,7 +39,8 @@ def _batch_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int)
     along = (-1, *[1] * (x.ndim - 2))
     scale, shift, mean, variance = (one.astype(x.dtype).reshape(along) for one in vectors)
     epsilon = np.asarray(attributes.get("epsilon", 1e-5), x.dtype)
-    return [(x - mean) * (scale / np.sqrt(variance + epsilon)) + shift]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return [(x - mean) * (scale / np.sqrt(variance + epsilon)) + shift]
 
 
 NORMALIZATION: dict[str, Operator] = {
