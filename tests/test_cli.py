@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,6 @@ from fusedlstm.commands import mnist as mnist_command
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SMALL = ("--units", "8", "--layers", "1", "--epochs", "2", "--batch-size", "16", "--learning-rate", "0.02")
 
@@ -283,6 +281,41 @@ def test_real_process(data: Path, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert "test accuracy" in done.stdout
     assert results(tmp_path / "a.json")["epochs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FUSEDLSTM_NUM_THREADS", "abc"),
+        ("FUSEDLSTM_INSTRUCTION_SET", "z80"),
+        ("FUSEDLSTM_DISABLE", "scalar"),
+    ],
+)
+def test_wrong_environment_is_one_line(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    done = process("-m", "fusedlstm", "info")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"Error: {variable}: .*expected .*, got '{value}'\n", done.stderr)
+    # Another program gets the error itself.
+    done = process("-c", "import fusedlstm")
+    assert done.returncode == 1
+    assert f"\nImportError: {variable}: " in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [("info",), ("--help",), ("mnist", "--help")])
+def test_output_that_cannot_be_written_is_one_line(command: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fusedlstm", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: \[Errno \d+\] No space left on device\n", done.stderr)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")

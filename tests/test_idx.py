@@ -81,6 +81,8 @@ def test_write_refuses_other_arrays(tmp_path: Path) -> None:
         (CONTENT + b"\0", r"60 bytes of data for shape \(3, 4, 5\)", "found more bytes after them"),
         # A header that promises 2**96 bytes must not make the reader reserve them.
         (CONTENT[:4] + b"\xff" * 12 + CONTENT[16:], "bytes of data for shape", "found only 60"),
+        # No bytes, but NumPy has no array of this shape.
+        (CONTENT[:4] + b"\0" * 4 + b"\xff" * 8, "a shape that an array can have", r"\(0, 4294967295, "),
     ],
 )
 def test_damaged_content(store: Callable[[bytes], Path], content: bytes, expected: str, found: str) -> None:

@@ -256,7 +256,15 @@ def replace(file: Any, name: str, value: Any) -> None:
             lambda f: replace(f, "layers/dense/vars/1", np.zeros(3, "f2")),
             "float32 or float64, found .*float16",
         ),
-        (lambda f: replace(f, "layers/dense/vars/1", "text"), "float32 or float64, found"),
+        (lambda f: replace(f, "layers/dense/vars/1", "text"), r"float32 or float64, found \(\) of text"),
+        (
+            lambda f: replace(f, "layers/dense/vars/1", np.arange(3)),
+            r"float32 or float64, found \(3,\) of integers",
+        ),
+        (
+            lambda f: replace(f, "layers/dense/vars/1", np.ones(3, complex)),
+            r"float32 or float64, found \(3,\) of compound values",
+        ),
         (lambda f: delete_and_link(f, h5py.ExternalLink("/etc/x", "/y")), "found a link at layers/lstm/c"),
         (
             lambda f: delete_and_link(f, h5py.SoftLink("/layers/dense")),

@@ -369,6 +369,15 @@ def test_constants_that_grow_in_a_graph(tmp_path: Path) -> None:
     exchange.from_onnx(path, max_bytes=1 << 28)
 
 
+@pytest.mark.parametrize("end", [1 << 40, 1 << 62])
+def test_ranges_of_a_short_file(end: int, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    numbers = {"a": np.asarray(0), "b": np.asarray(end), "c": np.asarray(1)}
+    nodes = [_node("Range", ["a", "b", "c"], "r"), _node("Cast", ["r"], "f", to=1)]
+    path = _graph(tmp_path / "a.onnx", [*nodes, _node("Add", ["x", "f"], "y")], numbers)
+    refused(exchange.from_onnx, r"a\.onnx: node 0 .*max_bytes raises the limit", path)
+
+
 def test_operators_that_claim_what_they_take() -> None:
     """No result is larger than what was claimed for it, so that an operator without an entry is safe too."""
     pytest.importorskip("onnx")
@@ -404,6 +413,16 @@ def test_operators_that_claim_what_they_take() -> None:
         "GlobalAveragePool": ([x[None]], {}),
         "Split": ([x, np.asarray([1, 2])], {"axis": 0, "num_outputs": 2}),
         "Tile": ([x, np.asarray([5, 3])], {}),
+        "ArgMax": ([x[:1] > 0], {}),
+        "ArgMin": ([x[:1] > 0], {}),
+        "BatchNormalization": ([x, *[x[0]] * 4], {}),
+        "CumSum": ([x, np.asarray(0)], {}),
+        "GatherElements": ([x, np.zeros((50, 4), np.int32)], {"axis": 0}),
+        "GatherND": ([x, np.zeros((50, 1), np.int32)], {}),
+        "Mod": ([ids[:, None], ids + 1], {}),
+        "PRelu": ([x, x[:, :1]], {}),
+        "Range": ([np.asarray(0), np.asarray(999), np.asarray(1)], {}),
+        "TopK": ([x > 0, np.asarray([2])], {}),
     }
     views = {
         "Constant",

@@ -521,6 +521,16 @@ ANY: Any = fusedlstm  # for arguments that type checkers refuse
         (lambda: stack(3), TypeError, "layer: expected a layer, got 3"),
         (lambda: ANY.Sequential(layers.LSTM(2)), TypeError, "layers: expected a list of layers, got LSTM"),
         (lambda: stack(layers.LSTM(2, name="a"), layers.Dense(2, name="a")), ValueError, "'a' twice"),
+        (
+            lambda: fusedlstm.Sequential(name="a\0"),
+            ValueError,
+            "name: expected a non-empty string without NUL",
+        ),
+        (
+            lambda: fusedlstm.Sequential(name="\udcff"),
+            ValueError,
+            "name: expected a non-empty string without NUL",
+        ),
         (lambda: stack(layers.LSTM(2), layers.Input((3,))), ValueError, "only in the first item"),
         (lambda: stack(layers.LSTM(2, return_state=True)), ValueError, "return_state=True"),
         (

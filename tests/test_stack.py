@@ -343,6 +343,11 @@ def forward(**changes: Any) -> Any:
         ({"options": [None]}, ValueError, "options: expected 3 entries"),
         ({"x": np.zeros((B, T, 2))}, ValueError, r"weights\[0\]: x: expected shape \(B, T, I=7\)"),
         ({"x": [1]}, TypeError, r"weights\[0\]: x: expected a NumPy array"),
+        # Not of one LSTM.
+        ({"lengths": [1, 2, 3]}, TypeError, "^lengths: expected an array of integers"),
+        ({"lengths": np.array([T + 1] * B)}, ValueError, "^lengths: expected"),
+        ({"mask": np.ones((B, T + 1), bool)}, ValueError, "^mask: expected shape"),
+        ({"checkpoint_every": -1}, ValueError, "^checkpoint_every: expected"),
     ],
 )
 def test_bad_arguments(changes: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+
+try:
+    from fusedlstm import _core  # noqa: F401
+except ImportError as error:  # a wrong environment variable, or a library that is not there
+    # The package comes before its command line, which would end in a traceback.
+    if PurePath(sys.argv[0] if sys.argv else "").stem not in ("-m", "fusedlstm"):
+        raise
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 from fusedlstm import (
     activations,

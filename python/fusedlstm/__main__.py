@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 _NEEDED = ("click", "rich")
@@ -15,7 +16,12 @@ def main() -> None:
         sys.exit(f'The command line needs {" and ".join(missing)}: pip install "fusedlstm[cli]"')
     from fusedlstm.commands.cli import cli
 
-    cli(prog_name="fusedlstm")
+    try:
+        cli(prog_name="fusedlstm")
+    except OSError as error:  # click ends by itself where the reader of a pipe has gone
+        # Or the interpreter would write the same again at its end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

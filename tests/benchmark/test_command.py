@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from rich.console import Console
 
 from fusedlstm import ops
-from fusedlstm.benchmark import command, kernels, runner, tables
+from fusedlstm.benchmark import command, kernels, pauses, runner, tables
 from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS, offers
 from fusedlstm.benchmark.plots import write_plots
 from fusedlstm.benchmark.remarks import remarks
@@ -241,3 +243,21 @@ def test_a_peer_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("--peers", "torch,onnxruntime")
     assert result.exit_code == 2
     assert 'onnxruntime is not installed: pip install "fusedlstm[bench]"' in " ".join(result.stderr.split())
+
+
+def test_pauses_in_a_narrow_terminal() -> None:
+    rows = [
+        {"contender": name, "threads": 2, "busy": busy, "pause": pause}
+        | {"calls": 9, "p50": 12e-6, "p90": 0.0123, "p99": 0.1234}
+        for busy in (0, 4)
+        for name in (OURS, "onnxruntime")
+        for pause in pauses.PAUSES
+    ]
+    text = io.StringIO()
+    out = Console(file=text, width=50)
+    pauses.print_pauses(out, {"name": "a", "rows": rows, "failed": {}})
+    lines = text.getvalue().splitlines()
+    header = next(line for line in lines if "contender" in line)
+    assert " ".join(header.split()) == "busy contender tight loop pause 2 ms pause 20 ms"
+    assert text.getvalue().count("0.012/12.3/123.4") == len(rows)
+    assert out.width == 50

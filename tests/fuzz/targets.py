@@ -201,7 +201,7 @@ def _onnx_files() -> list[bytes]:
             direction="bidirectional",
         ).SerializeToString()
     ]
-    return theirs + _written(models, ".onnx", exchange.to_onnx) + nodes + _folding() + _pooling()
+    return theirs + _written(models, ".onnx", exchange.to_onnx) + nodes + _folding() + _pooling() + _indices()
 
 
 def _folding() -> list[bytes]:
@@ -280,6 +280,37 @@ def _pooling() -> list[bytes]:
         "c": x, "sizes": np.asarray([1, 3]), "times": np.asarray([1, 1, 4]), "yes": np.asarray([True])
     }  # fmt: skip
     return [made.model_of(nodes, {"x": x}, ["y"], constants).SerializeToString()]
+
+
+def _indices() -> list[bytes]:
+    """Return a graph of constants that are counted, sorted, chosen and normalized."""
+    from onnx import helper
+
+    from tests.onnx_exchange import graphs as made
+
+    x = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
+    nodes = [
+        helper.make_node("Range", ["zero", "three", "one"], ["count"]),
+        helper.make_node("Unsqueeze", ["count", "ones"], ["column"]),
+        helper.make_node("GatherND", ["c", "column"], ["rows"]),
+        helper.make_node("TopK", ["rows", "two"], ["values", "places"], axis=1),
+        helper.make_node("GatherElements", ["rows", "places"], ["chosen"], axis=1),
+        helper.make_node("CumSum", ["chosen", "one"], ["sums"], exclusive=1, reverse=1),
+        helper.make_node("BatchNormalization", ["sums", "v", "v", "v", "v"], ["normal"]),
+        helper.make_node("PRelu", ["normal", "v"], ["sloped"]),
+        helper.make_node("Reciprocal", ["sloped"], ["inverse"]),
+        helper.make_node("ReduceProd", ["inverse", "ones"], ["product"]),
+        helper.make_node("ArgMax", ["c"], ["most"], axis=1, keepdims=1),
+        helper.make_node("Mod", ["most", "two"], ["rest"]),
+        helper.make_node("Cast", ["rest"], ["real"], to=1),
+        helper.make_node("Add", ["product", "real"], ["sum"]),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    constants = {
+        "zero": np.asarray(0), "one": np.asarray(1), "three": np.asarray(3), "ones": np.asarray([1]),
+        "two": np.asarray([2]), "c": x, "v": np.asarray([0.5, 2], np.float32),
+    }  # fmt: skip
+    return [made.model_of(nodes, {"x": x}, ["y"], constants, 18).SerializeToString()]
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -118,3 +120,9 @@ def test_out(dtype: Number) -> None:
 def test_wrong_rate(rate: float) -> None:
     with pytest.raises(ValueError, match=r"^rate: expected .*, got "):
         ops.dropout(np.ones(3, np.float32), rate, 1)
+
+
+@pytest.mark.parametrize("seed", [1.5, None, "a"])
+def test_wrong_seed(seed: Any) -> None:
+    with pytest.raises(TypeError, match=f"^seed: expected an integer, got {type(seed).__name__}$"):
+        ops.dropout(np.ones(3, np.float32), 0.5, seed)

@@ -64,6 +64,10 @@ def test_numbers_of_other_types(kind: str) -> None:
             np.array([2**64 - 1], np.uint64),
             r"ids: expected whole numbers in \[0, \d+\), got 18446744073709551615 at index",
         ),
+        (
+            np.array([2**63 + 1], np.uint64),
+            r"ids: expected whole numbers in \[0, 3\), got 9223372036854775809 at index \(0,\)",
+        ),
         (np.array([[1, 5]], np.uint64), r"ids: expected whole numbers in \[0, 3\), got 5 at index \(0, 1\)"),
         ([0.0, 1.5], r"ids: expected whole numbers, got 1\.5 at index \(1,\)"),
         ([0.0, np.nan], r"ids: expected whole numbers, got nan at index \(1,\)"),

@@ -196,6 +196,10 @@ def test_streams() -> None:
         (lambda: layers.Permute((0, 1)), "dims: expected a positive integer, got 0"),
         (lambda: layers.Permute((2, 1))(VECTORS), "x: expected 3 axes for layer permute"),
         (lambda: layers.RepeatVector(0), "n: expected a positive integer, got 0"),
+        (
+            lambda: layers.RepeatVector(2**62)(VECTORS),
+            r"x: expected an array that fits into memory 4611686018427387904 times for layer repeat.*, got",
+        ),
         (lambda: layers.RepeatVector(2)(X), r"x: expected 2 axes \(batch, features\) for layer repeat"),
         (lambda: layers.GlobalMaxPooling1D()(VECTORS), r"x: expected 3 axes \(batch, steps, features\)"),
         (lambda: layers.GlobalMaxPooling1D()(X[:, :0]), "x: expected at least one step for layer global"),

@@ -51,6 +51,7 @@ def halves(*arrays: Array) -> tuple[Array, ...]:
 
 
 X, I64, YES = normal(2, 3, 4), np.arange(-6, 6).reshape(3, 4), np.array([[True], [False], [True]])
+TIES = RANDOM.integers(0, 3, (2, 3, 4)).astype(np.float32)
 FIVE = numpy_helper.from_array(np.array([5], np.int64))
 CASES = [
     *(Case(name, (X,)) for name in ("Relu", "Sigmoid", "Tanh", "Elu", "LeakyRelu", "Softplus", "Softsign")),
@@ -163,6 +164,44 @@ CASES = [
     Case("AveragePool", (normal(2, 3, 11),), {"kernel_shape": [4], "pads": [2, 1], "count_include_pad": 1}),
     Case("AveragePool", (normal(2, 3, 11),), {"kernel_shape": [4], "pads": [2, 1], "strides": [2]}),
     Case("MaxPool", (normal(2, 3, 11),), {"kernel_shape": [11], "auto_pad": "VALID"}),
+    Case("Reciprocal", (X,)),
+    Case("Mod", (I64, np.array([2, -2, 3, -5]))),
+    Case("Mod", (I64, np.array([2, -2, 3, -5])), {"fmod": 1}),
+    Case("Mod", (X, normal(3, 1)), {"fmod": 1}),
+    Case("PRelu", (X, normal(4))),
+    Case("PRelu", (X, normal(3, 1)), {}, 9),
+    Case("ReduceProd", (X, ints(1)), {"keepdims": 0}),
+    Case("ReduceProd", (X,), {"axes": [0, 2]}, 13),
+    *(
+        Case("CumSum", (X, np.array(axis)), {"exclusive": exclusive, "reverse": reverse})
+        for axis in (1, -1)
+        for exclusive in (0, 1)
+        for reverse in (0, 1)
+    ),
+    Case("CumSum", (I64, np.array(0)), {"exclusive": 1}),
+    *(
+        Case(name, (TIES,), attributes)
+        for name in ("ArgMax", "ArgMin")
+        for attributes in (
+            {},
+            {"axis": -1, "keepdims": 0},
+            {"axis": 1, "select_last_index": 1},
+        )
+    ),
+    Case("GatherElements", (X, RANDOM.integers(-3, 3, (2, 5, 4))), {"axis": 1}),
+    Case("GatherElements", (X, RANDOM.integers(-4, 4, (2, 3, 6))), {"axis": 2}),
+    Case("GatherND", (X, RANDOM.integers(0, 2, (5, 2)))),
+    Case("GatherND", (X, RANDOM.integers(-2, 2, (2, 5, 3)))),
+    Case("GatherND", (X, RANDOM.integers(0, 3, (2, 1))), {"batch_dims": 1}),
+    Case("GatherND", (normal(2, 3, 4, 5), RANDOM.integers(0, 4, (2, 3, 6, 1))), {"batch_dims": 2}),
+    Case("Range", (np.array(1), np.array(8), np.array(3))),
+    Case("Range", (np.array(5), np.array(-2), np.array(-2))),
+    Case("Range", (np.array(5), np.array(2), np.array(1))),
+    Case("Range", tuple(np.array(value, np.float32) for value in (0.5, 2.0, 0.25))),
+    Case("TopK", (TIES, ints(2)), {}, 22, 2),
+    Case("TopK", (TIES, ints(3)), {"largest": 0, "axis": 1}, 22, 2),
+    Case("TopK", (X, ints(0)), {"axis": 0}, 11, 2),
+    Case("BatchNormalization", (X, normal(3), normal(3), normal(3), normal(3) ** 2), {}, 15),
     *(Case(name, halves(X)) for name in ("Sigmoid", "Softmax", "Gelu", "ReduceMean", "GlobalAveragePool")),
     *(Case(name, halves(X, normal(3, 1))) for name in ("Add", "Div")),
     Case("MatMul", halves(X, normal(4, 5))),
@@ -173,7 +212,13 @@ CASES = [
 ]
 
 # What onnx's evaluator does otherwise, or warns of.
-OTHERWISE = [Case("GlobalMaxPool", (X,)), Case("Cast", (1e5 * X,), {"to": TensorProto.FLOAT16})]
+OTHERWISE = [
+    Case("GlobalMaxPool", (X,)),
+    Case("Cast", (1e5 * X,), {"to": TensorProto.FLOAT16}),
+    Case("GatherElements", (X, RANDOM.integers(-3, 3, (1, 5, 3))), {"axis": 1}),
+    Case("GatherElements", (X, RANDOM.integers(-4, 4, (1, 3, 6))), {"axis": -1}),
+    Case("BatchNormalization", (X[0], *(normal(4) ** 2 for _ in range(4))), {"epsilon": 0.1}, 9),
+]
 
 
 def named(value: Any) -> str:
@@ -221,6 +266,16 @@ def test_operators_in_onnx_runtime(case: Case, tmp_path: Path) -> None:
     ("case", "text"),
     [
         (Case("Div", (I64, ints(0))), "expected no integer division by zero"),
+        (Case("Mod", (I64, ints(0))), "expected no integer division by zero"),
+        (Case("PRelu", (X, normal(2, 2, 3, 4))), "slope: expected one that fits"),
+        (Case("Range", (np.array(1), np.array(2), np.array(0))), "a step that is not 0, got 1, 2 and 0"),
+        (
+            Case("Range", tuple(np.array(value, np.float32) for value in (0, np.inf, 1))),
+            "expected finite numbers",
+        ),
+        (Case("GatherElements", (X, np.full((2, 3, 4), 3)), {"axis": 1}), "out of bounds"),
+        (Case("GatherND", (X, ints(2))), "out of bounds"),
+        (Case("TopK", (X, ints(5)), {}, 22, 2), "K: expected at most the 4 numbers of an axis, got 5"),
         (Case("Gather", (X, ints(7)), {"axis": 1}), "index 7 is out of bounds"),
         (Case("Reshape", (X, ints(5, -1))), "cannot reshape"),
         (Case("Squeeze", (X, ints(0))), "cannot select an axis to squeeze out"),

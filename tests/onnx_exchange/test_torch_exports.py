@@ -183,6 +183,30 @@ def test_exports_are_models(name: str, dynamo: bool, tmp_path: Path) -> None:
     assert_step_equals(model, net, x, limit)
 
 
+class CellStates(torch.nn.Module):  # type: ignore[misc]
+    """An LSTM of which only the cell states are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(I, H, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.lstm(x)[1][1][-1]
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_cell_states_alone(dynamo: bool, tmp_path: Path) -> None:
+    """The newer exporter writes a wrong shape for the output that nobody reads."""
+    torch.manual_seed(3)
+    net = CellStates().eval()
+    x = torch.randn(B, T, I)
+    export(net, (x,), tmp_path / "net.onnx", "", dynamo)
+    graph = fusedlstm.from_onnx(tmp_path / "net.onnx")
+    np.testing.assert_allclose(graph(x.numpy()), net(x).detach().numpy(), rtol=0, atol=2e-6)
+    with pytest.raises(ValueError, match="expected outputs, got cell states"):
+        graph.sequential()
+
+
 @pytest.mark.parametrize("opset", [9, 11, 13, 15, 17, 20])
 @pytest.mark.parametrize(
     "more",

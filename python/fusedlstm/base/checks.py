@@ -60,6 +60,14 @@ def optional_integer(value: object, name: str) -> int | None:
         raise TypeError(f"{name}: expected an integer or None, got {type(value).__name__}") from None
 
 
+def integer(value: object, name: str) -> int:
+    """Return ``value``, an integer of any size, as it is; `TypeError` otherwise."""
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(value).__name__}") from None
+
+
 def real(value: object, name: str) -> float:
     """Return ``value``, infinite or NaN too, as a ``float``; `TypeError` or `ValueError` otherwise."""
     if type(value) is float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["auto_name", "clear_session", "snake_case"]
+__all__ = ["auto_name", "checked_name", "clear_session", "snake_case"]
 
 _names: defaultdict[str, Iterator[int]] = defaultdict(count)
 
@@ -19,6 +19,15 @@ def snake_case(name: str) -> str:
     """Return a class's name as Keras writes it: ``time_distributed``, ``global_max_pooling1d``."""
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def checked_name(name: object) -> str:
+    """Return a name that files can hold; `ValueError` if it is not one."""
+    good = isinstance(name, str) and name and "\0" not in name
+    # Surrogates have no UTF-8.
+    if not good or any("\ud800" <= letter <= "\udfff" for letter in str(name)):
+        raise ValueError(f"name: expected a non-empty string without NUL and surrogates, got {name!r:.80}")
+    return str(name)
 
 
 def auto_name(cls: type) -> str:

@@ -51,6 +51,7 @@ CALLS = 200
 QUICK_CALLS = 40
 # Seconds: a tight loop lasts the first at the least, and slow calls end with the second.
 _LEAST, _MOST = 0.2, 8.0
+_WIDEST = 1000  # characters of a line
 _SETTLE = 0.3  # until the scheduler has spread the busy processes
 
 
@@ -186,7 +187,11 @@ def print_pauses(out: Console, result: dict[str, Any]) -> None:
         label = PEERS[name].label if name in PEERS else name
         count = "1 thread" if threads == 1 else f"{threads} threads"
         table.add_row(str(busy), f"{label}, {count}" if name == OURS else label, *texts)
+    # Columns that are fitted into a terminal would cut figures; it breaks lines itself.
+    width = out.width
+    out.width = max(width, out.measure(table, options=out.options.update(width=_WIDEST)).maximum)
     out.print(table)
+    out.width = width
     for name, problem in result["failed"].items():
         out.print(f"{name}: {problem}", style="red")
 

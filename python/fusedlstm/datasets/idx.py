@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import math
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,11 @@ def _read_header(file: BinaryIO | Unpacked, ndim: int, name: str, digest: hashli
     if len(header) != 4 + 4 * ndim:
         raise ValueError(f"{name}: expected an IDX header of {4 + 4 * ndim} bytes, found only {len(header)}")
     digest.update(header)
-    return tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
+    shape = tuple(int(size) for size in np.frombuffer(header, dtype=">u4", offset=4))
+    # NumPy counts the other axes of an array without elements, too.
+    if 0 in shape and math.prod(max(1, size) for size in shape) > sys.maxsize:
+        raise ValueError(f"{name}: expected a shape that an array can have, found {shape}")
+    return shape
 
 
 def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:

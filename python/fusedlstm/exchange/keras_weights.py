@@ -36,6 +36,19 @@ __all__ = ["Stored", "opened", "write_weights"]
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
 # What is kept of a group or a dataset, rounded up for the time that opening takes.
 _OBJECT = 2560
+# HDF5's classes of types other than floating-point numbers, by their numbers.
+_CLASSES = {
+    0: "integers",
+    2: "times",
+    3: "text",
+    4: "bit fields",
+    5: "opaque bytes",
+    6: "compound values, such as complex numbers",
+    7: "references",
+    8: "an enumeration",
+    9: "lists of variable length",
+    10: "arrays",
+}
 
 
 class Stored:
@@ -115,9 +128,9 @@ class Stored:
         library = self._library
         dataset = library.h5d.open(self._file, name.encode())
         # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
-        number = dataset.get_type().get_class() == library.h5t.FLOAT
-        kind = dataset.dtype if number else None
-        if dataset.shape != shape or kind not in (np.float32, np.float64):
+        of = dataset.get_type().get_class()
+        kind = dataset.dtype if of == library.h5t.FLOAT else _CLASSES.get(of, "an unknown type")
+        if dataset.shape != shape or not isinstance(kind, np.dtype) or kind not in (np.float32, np.float64):
             raise ValueError(
                 f"expected {name} of shape {shape} in float32 or float64, found {dataset.shape} of {kind}"
             )

@@ -39,6 +39,9 @@ _HOOKED = re.compile(_NAMES + "_(g|v|u|orig|mask)")
 def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) -> Sequential:
     """Make a model of LSTM layers with the weights of a ``torch.nn.LSTM``.
 
+    Nothing but weights and dropout is read: forward hooks of a module, and a ``forward`` of its own that a
+    subclass has, are not in the model.
+
     Parameters
     ----------
     source : torch.nn.LSTM or mapping of str to tensor
@@ -53,8 +56,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     Returns
     -------
     Sequential
-        From (B, T, I) to (B, T, H), or (B, H), in the weights' dtype. Between layers there is a `Dropout` if
-        the LSTM is a module with dropout. The two biases of a layer are summed.
+        From (B, T, I) to (B, T, H), or (B, H), in the weights' dtype, whatever ``batch_first`` is. Between
+        layers there is a `Dropout` if the LSTM is a module with dropout. The two biases of a layer are
+        summed.
 
     Raises
     ------

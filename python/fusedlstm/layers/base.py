@@ -11,7 +11,7 @@ import numpy as np
 from fusedlstm import activations, config, constraints, initializers, regularizers
 from fusedlstm.base import checks, devices, limits, versions
 from fusedlstm.base.filling import room
-from fusedlstm.base.names import auto_name
+from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.variable import Variable
 
@@ -40,7 +40,8 @@ class Layer(Placed):
     Parameters
     ----------
     name : str, optional
-        Unique in a model; by default the class's name with a number (``lstm``, ``lstm_1``).
+        Unique in a model, without ``/``, NUL and surrogates, which files cannot hold; by default the class's
+        name with a number (``lstm``, ``lstm_1``).
     dtype : {"float32", "float64"}, optional
         Number type of weights and outputs; `fusedlstm.config.floatx` by default.
     trainable : bool
@@ -101,9 +102,9 @@ class Layer(Placed):
             if not any(value is only or (type(value) is type(only) and value == only) for only in allowed):
                 expected = " or ".join(repr(only) for only in allowed)
                 raise ValueError(f"{key}: expected {expected}, got {value!r:.80}: {kind} does not support it")
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+        self.name = auto_name(type(self)) if name is None else checked_name(name)
+        if "/" in self.name:
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r:.80}")
-        self.name = auto_name(type(self)) if name is None else name
         self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
         self._trainable = checks.flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer, "activity_regularizer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -203,6 +204,11 @@ class RepeatVector(_Reshaping):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Return a read-only view in which all steps are the same memory; see `Layer.forward`."""
+        if x.size * self.n * x.itemsize > sys.maxsize:
+            raise ValueError(
+                f"x: expected an array that fits into memory {self.n} times for layer {self.name}, "
+                f"got shape {x.shape}"
+            )
         if training:
             self._shape = x.shape
         return np.broadcast_to(x[:, None], (len(x), self.n, x.shape[1]))

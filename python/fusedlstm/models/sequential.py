@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fusedlstm import config
 from fusedlstm import layers as layers_module
 from fusedlstm.base import checks, versions
-from fusedlstm.base.names import auto_name
+from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.layers.base import Layer, assign_all
 from fusedlstm.layers.core import InputLayer
 from fusedlstm.models.samples import fits
@@ -45,17 +45,18 @@ class Sequential(Trainer):
         The layers. The first may be an `Input`, which makes the weights at once; without it they are made
         when the first data arrive.
     name : str, optional
-        Name; ``sequential`` with a number by default.
+        Name, without NUL and surrogates; ``sequential`` with a number by default.
 
     Raises
     ------
     TypeError, ValueError
-        If something is not a layer, two names are equal, number types differ, or shapes do not fit.
+        If something is not a layer, two names are equal or one is none that files can hold, number types
+        differ, or shapes do not fit.
     """
 
     def __init__(self, layers: Sequence[Layer] | None = None, name: str | None = None) -> None:
         super().__init__()
-        self.name = auto_name(type(self)) if name is None else name
+        self.name = auto_name(type(self)) if name is None else checked_name(name)
         self.layers: list[Layer] = []
         self.input_shape: Shape | None = None
         self.built = False

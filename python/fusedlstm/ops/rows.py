@@ -201,7 +201,9 @@ def embedding_forward(ids: NDArray[np.integer[Any]], table: Array) -> Array:
     TypeError, ValueError
         A dtype or shape does not fit, or an id is not in [0, V); the message names its place.
     """
-    return kernels_for(table).embedding_forward(checks.whole(ids, "ids", table), table)
+    kernels = kernels_for(table)
+    rows = len(table) if getattr(table, "ndim", 0) else 2**63
+    return kernels.embedding_forward(checks.whole(ids, "ids", table, rows), table)
 
 
 def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> Array:
@@ -225,7 +227,7 @@ def embedding_backward(ids: NDArray[np.integer[Any]], dy: Array, rows: int) -> A
         A dtype or shape does not fit, or an id is not in [0, V).
     """
     count = checks.positive_int(rows, "rows")
-    return kernels_for(dy).embedding_backward(checks.whole(ids, "ids", dy), dy, count)
+    return kernels_for(dy).embedding_backward(checks.whole(ids, "ids", dy, count), dy, count)
 
 
 def dropout(
@@ -259,10 +261,6 @@ def dropout(
     TypeError, ValueError
         A dtype, a shape or the rate does not fit.
     """
-    whole = checks.optional_integer(seed, "seed")
-    if whole is None:
-        raise TypeError("seed: expected an integer, got None")
-    bits = whole & 0xFFFFFFFFFFFFFFFF
-    return kernels_for(x).dropout(
-        x, checks.rate(rate, "rate"), bits, checks.flag(share_steps, "share_steps"), out
-    )
+    bits = checks.integer(seed, "seed") & 0xFFFFFFFFFFFFFFFF
+    checks.flag(share_steps, "share_steps")
+    return kernels_for(x).dropout(x, checks.rate(rate, "rate"), bits, share_steps, out)

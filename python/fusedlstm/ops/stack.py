@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LSTMStackGradients", "LSTMStackResult", "StackTape", "lstm_stack_backward", "lstm_stack_forward"]
 
+# How errors of arguments begin that are the same for every LSTM.
+_SHARED = ("lengths:", "mask:", "zero_output_for_mask:", "training:", "checkpoint_every:")
+
 
 @dataclass
 class StackTape:
@@ -153,7 +156,7 @@ def lstm_stack_forward(
     ------
     TypeError, ValueError
         As `lstm_forward`, or a list's length does not fit, or there is dropout without a seed. Errors of an
-        LSTM begin with its place in `weights`.
+        LSTM begin with its place in `weights`, but for those of arguments that all of them share.
     """
     if not isinstance(weights, list | tuple):
         raise TypeError(f"weights: expected a list with an entry for each LSTM, got {type(weights).__name__}")
@@ -197,6 +200,8 @@ def lstm_stack_forward(
                     checkpoint_every=checkpoint_every,
                 )
             except (TypeError, ValueError) as error:
+                if str(error).startswith(_SHARED):
+                    raise
                 raise type(error)(f"weights[{place}]: {error}") from error
             outputs.append(result.y[:, ::-1] if direction and result.y is not None else result.y)
             results.append(result._replace(y=None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import activations, ops
-from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axes_of, axis_of, optional, required
+from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axes_of, axis_of, integers, optional, required
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,23 @@ def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
         return [np.asarray(np.power(x, exponent)).astype(x.dtype)]
 
 
+def _modulo(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    a, b = required(inputs, 2)
+    truncated = bool(attributes.get("fmod", 0))
+    if a.dtype.kind == "f" and not truncated:
+        raise ValueError(f"fmod: expected 1 for {a.dtype}, got 0")
+    if a.dtype.kind != "f" and not b.all():
+        raise ValueError("expected no integer division by zero")
+    with np.errstate(invalid="ignore"):
+        return _binary(np.fmod if truncated else np.mod)(inputs, attributes, opset)
+
+
+def _sloped(x: Array, slope: Array) -> Array:
+    if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
+        raise ValueError(f"slope: expected one that fits shape {x.shape}, got {slope.shape}")
+    return np.where(x < 0, slope * x, x)
+
+
 def _quiet(function: Callable[[Array], Array]) -> Operator:
     """Make an operator of a function that is NaN or infinite for some numbers."""
 
@@ -144,21 +161,6 @@ def _clip(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]
     if any(limit is not None and (limit.dtype != x.dtype or limit.ndim) for limit in limits):
         raise ValueError(f"min, max: expected {x.dtype} without axes")
     return [x if all(limit is None for limit in limits) else np.asarray(np.clip(x, *limits))]
-
-
-def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
-    x, scale = required(inputs, 2)
-    shift = optional(inputs, 2)
-    first = axis_of(attributes.get("axis", -1), x.ndim)
-    axes = tuple(range(first, x.ndim))
-    if x.dtype.kind != "f" or any(one is not None and one.dtype != x.dtype for one in (scale, shift)):
-        raise ValueError(f"expected inputs of one floating-point type, got {x.dtype} and {scale.dtype}")
-    mean = x.mean(axis=axes, keepdims=True)
-    variance = np.square(x - mean).mean(axis=axes, keepdims=True)
-    inverse = 1 / np.sqrt(variance + _scalar(attributes, "epsilon", 1e-5, x))
-    y = (x - mean) * inverse * scale
-    return [y if shift is None else y + shift, mean, inverse]
 
 
 def _product(a: Array, b: Array) -> Array:
@@ -205,6 +207,18 @@ def _reduction(function: Callable[..., Array], since: int) -> Operator:
         return [np.asarray(function(x, axis=tuple(axes) if axes else None, keepdims=keep)).astype(x.dtype)]
 
     return operator
+
+
+def _running_sum(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    del opset
+    x, given = required(inputs, 2)
+    (axis,) = integers(given, "axis")
+    turned = np.flip(x, axis) if attributes.get("reverse", 0) else x
+    sums = np.cumsum(turned, axis, dtype=x.dtype)
+    if attributes.get("exclusive", 0):
+        sums = np.roll(sums, 1, axis)
+        np.moveaxis(sums, axis, 0)[:1] = 0
+    return [np.flip(sums, axis) if attributes.get("reverse", 0) else sums]
 
 
 def _length(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
@@ -254,6 +268,7 @@ ARITHMETIC: dict[str, Operator] = {
     "Add": _binary(np.add),
     "And": _logical(np.logical_and),
     "Clip": _clip,
+    "CumSum": _running_sum,
     "Div": _binary(_divided),
     "Dropout": _dropout,
     "Elu": _pointwise(_elu),
@@ -266,7 +281,6 @@ ARITHMETIC: dict[str, Operator] = {
     "GreaterOrEqual": _binary(np.greater_equal),
     "HardSigmoid": _pointwise(_hard_sigmoid),
     "Identity": lambda inputs, attributes, opset: required(inputs, 1),  # noqa: ARG005
-    "LayerNormalization": _layer_normalization,
     "LeakyRelu": _pointwise(lambda x, a: np.where(x < 0, x * _scalar(a, "alpha", 0.01, x), x)),
     "Less": _binary(np.less),
     "LessOrEqual": _binary(np.less_equal),
@@ -275,15 +289,19 @@ ARITHMETIC: dict[str, Operator] = {
     "MatMul": _matmul,
     "Max": _of_many(np.maximum),
     "Min": _of_many(np.minimum),
+    "Mod": _modulo,
     "Mul": _binary(np.multiply),
     "Neg": _pointwise(lambda x, _: -x),
     "Not": _not,
     "Or": _logical(np.logical_or),
+    "PRelu": _binary(_sloped),
     "Pow": _power,
+    "Reciprocal": _quiet(lambda x: 1 / x),
     "ReduceL2": _reduction(_length, 18),
     "ReduceMax": _reduction(np.max, 18),
     "ReduceMean": _reduction(np.mean, 18),
     "ReduceMin": _reduction(np.min, 18),
+    "ReduceProd": _reduction(np.prod, 18),
     "ReduceSum": _reduction(np.sum, 13),
     "Relu": _pointwise(lambda x, _: activations.relu(x)),
     "Sigmoid": _pointwise(lambda x, _: activations.sigmoid(x)),

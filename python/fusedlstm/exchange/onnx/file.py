@@ -117,8 +117,11 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _bring_in(tensor, Path(path).parent, onnx, others)
     _check_lists(graphs)
+    # Nothing here needs shapes between nodes, and PyTorch writes wrong ones for outputs that nobody reads.
+    for graph in graphs:
+        del graph.value_info[:]
     # The checker's inference of shapes ends the process where it cuts a negative axis.
-    for value in (info for g in graphs for info in (*g.input, *g.output, *g.value_info)):
+    for value in (info for g in graphs for info in (*g.input, *g.output)):
         axes = value.type.tensor_type.shape.dim
         checks.few_axes(axes, f"{value.name!r:.80}")
         if any(axis.dim_value < 0 for axis in axes):

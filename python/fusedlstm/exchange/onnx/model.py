@@ -212,7 +212,8 @@ class OnnxModel:
             (B, T), or from ids (B, T) on an Embedding. Weights of float16 are float32 there. Columns of a
             matrix product that nothing reads are left out, and so are steps that nothing reads after the last
             LSTM. A graph whose axes may have any length, but which takes one only, as after a pooling of so
-            many steps, makes a model for that length.
+            many steps, makes a model for that length. Not all graphs of `to_onnx` are taken back: not masks,
+            Permute, most of Reshape, pooling that keeps its axis, or inputs of four axes.
 
         Raises
         ------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fusedlstm.exchange.onnx.file import DTYPES
+from fusedlstm.exchange.onnx.indexing import counted
 from fusedlstm.exchange.onnx.inputs import Inputs, integers, required
 from fusedlstm.exchange.onnx.pooling import Windows
 
@@ -91,6 +92,26 @@ def _gather(inputs: Inputs, attributes: dict[str, Any]) -> int:
     return indices.nbytes + result
 
 
+def _gather_nd(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    x, indices = required(inputs, 2)
+    if not indices.ndim or not indices.shape[-1]:
+        raise ValueError(f"indices: expected at least one for each element, got shape {indices.shape}")
+    each = math.prod(x.shape[attributes.get("batch_dims", 0) + indices.shape[-1] :])
+    # The indices are made int64.
+    return int(8 * indices.size + indices.size // indices.shape[-1] * each * x.itemsize)
+
+
+def _range(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    del attributes
+    start, count, _ = counted(inputs)
+    return 3 * count * start.itemsize
+
+
+def _with_indices(inputs: Inputs, attributes: dict[str, Any]) -> int:
+    """Return the size of the inputs, with indices of as many elements and what they are sorted in."""
+    return _like_inputs(inputs, attributes) + 32 * sum(_size(array.shape) for array in _arrays(inputs))
+
+
 def _product(inputs: Inputs, attributes: dict[str, Any]) -> int:
     a, b = required(inputs, 2)
     shared = a.shape[0 if attributes.get("transA", 0) and a.ndim == 2 else -1] if a.ndim else 1
@@ -129,16 +150,22 @@ def _normalization(inputs: Inputs, attributes: dict[str, Any]) -> int:
 _SIZES: dict[str, Size] = {
     "Add": _broadcast,
     "And": _broadcast,
+    "ArgMax": _with_indices,
+    "ArgMin": _with_indices,
     "AveragePool": _windows,
+    "BatchNormalization": lambda inputs, attributes: 2 * _like_inputs(inputs, attributes),
     "Cast": _cast,
     "Constant": _nothing,
     "ConstantOfShape": _constant_of_shape,
+    "CumSum": lambda inputs, attributes: 2 * _like_inputs(inputs, attributes),
     "Div": lambda inputs, attributes: 3 * _broadcast(inputs, attributes),
     "Equal": _broadcast,
     "Erf": _error_function,
     "Expand": _expand,
     "Flatten": _nothing,
     "Gather": _gather,
+    "GatherElements": _with_indices,
+    "GatherND": _gather_nd,
     "Gelu": _error_function,
     "Gemm": _product,
     "Greater": _broadcast,
@@ -152,15 +179,19 @@ _SIZES: dict[str, Size] = {
     "Max": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
     "MaxPool": _windows,
     "Min": lambda inputs, attributes: len(inputs) * _broadcast(inputs, attributes),
+    "Mod": _broadcast,
     "Mul": _broadcast,
     "Or": _broadcast,
+    "PRelu": lambda inputs, attributes: 3 * _broadcast(inputs, attributes),
     "Pow": lambda inputs, attributes: 2 * _broadcast(inputs, attributes),
+    "Range": _range,
     "Shape": _nothing,
     "Slice": _nothing,
     "Split": _nothing,
     "Squeeze": _nothing,
     "Sub": _broadcast,
     "Tile": _tile,
+    "TopK": _with_indices,
     "Transpose": _nothing,
     "Unsqueeze": _nothing,
     "Where": _broadcast,

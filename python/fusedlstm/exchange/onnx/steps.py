@@ -12,7 +12,9 @@ from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
 from fusedlstm.exchange.onnx.file import Array, array_of
 from fusedlstm.exchange.onnx.halves import narrowed, widened
+from fusedlstm.exchange.onnx.indexing import INDEXING
 from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
+from fusedlstm.exchange.onnx.normalization import NORMALIZATION
 from fusedlstm.exchange.onnx.pooling import POOLING
 from fusedlstm.exchange.onnx.shapes import SHAPES
 from fusedlstm.exchange.onnx.sizes import needed_bytes
@@ -26,8 +28,8 @@ __all__ = ["ERRORS", "OPERATORS", "Body", "Branches", "Step", "used_names"]
 ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
 # A node's objects; there are many more of them than of layers.
 _NODE = 2048
-_COMPUTING = {**ARITHMETIC, **POOLING}
-_OPERATORS = {**_COMPUTING, **SHAPES}
+_COMPUTING = {**ARITHMETIC, **NORMALIZATION, **POOLING}
+_OPERATORS = {**_COMPUTING, **INDEXING, **SHAPES}
 OPERATORS = {*_OPERATORS, "If", "LSTM"}
 
 

@@ -39,7 +39,8 @@ def to_onnx(
 
     The graph has the input ``input`` and the output ``output`` (``output_0`` and ``output_1`` after a last
     layer with ``merge_mode=None``), with any number of batch rows and, where the model says so, of steps. It
-    uses version 17 of the standard operators.
+    uses version 17 of the standard operators. Models of float64 make graphs of float64, which `from_onnx`
+    runs; ONNX Runtime has no LSTM for them.
 
     Parameters
     ----------
