@@ -11,7 +11,9 @@ try:
     from fusedlstm import _core  # noqa: F401
 except ImportError as error:  # a wrong environment variable, or a library that is not there
     # The package comes before its command line, which would end in a traceback.
-    if PurePath(sys.argv[0] if sys.argv else "").stem not in ("-m", "fusedlstm"):
+    _program = PurePath(sys.argv[0] if sys.argv else "").stem
+    _module = ("-m", "fusedlstm") in zip(sys.orig_argv, sys.orig_argv[1:], strict=False)
+    if _program != "fusedlstm" and not (_program == "-m" and _module):
         raise
     print(f"Error: {error}", file=sys.stderr)
     sys.exit(2)
