@@ -221,13 +221,14 @@ def test_what_a_branch_may_not_have(tmp_path: Path) -> None:
         tensor.ClearField("raw_data")
 
     def negative(graph: Any) -> None:
-        graph.value_info.append(helper.make_tensor_value_info("inner", TensorProto.FLOAT, [-1]))
+        name = graph.output[0].name
+        graph.output[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, [-1]))
 
     refused(inside(lambda graph: setattr(graph.node[0], "op_type", "Cos")), tmp_path, "operator 'Cos' is not")
     refused(inside(lambda graph: setattr(graph.node[0], "domain", "com.microsoft")), tmp_path, "of 'com.mic")
     refused(inside(lambda graph: graph.sparse_initializer.add()), tmp_path, "expected dense tensors only")
     refused(inside(outside), tmp_path, "tensor 'far': expected its data in a file of the model's folder")
-    refused(inside(negative), tmp_path, "'inner': expected axes of known or named length, got a negative")
+    refused(inside(negative), tmp_path, "expected axes of known or named length, got a negative")
     loop = helper.make_node("Loop", ["one", "is_one", "x"], ["z"], body=branch("body", [], "q", 1))
     refused(inside(lambda graph: graph.node.append(loop)), tmp_path, "attribute 'body': expected numbers")
 
