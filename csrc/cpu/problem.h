@@ -1,6 +1,6 @@
 // One call of the sequence kernels: sizes, steps, panels of weights, the tape.
 //
-// What forward leaves for backward is the tape:
+// The tape is what forward leaves for backward:
 //   gates (P,T,B,4,width)  activated gates, in panels of `width` units, the vector width of the instruction
 //   set;
 //                          backward overwrites them with the gates' gradients
@@ -26,7 +26,7 @@ struct Sizes {
   Index outputs;  // R
 };
 
-// Which time steps of each row are real, seen through a window of `steps` steps. The recurrence visits only
+// The real time steps of each row, seen through a window of `steps` steps. The recurrence visits only
 // real steps: the s-th one of row b in the window happens at time(b, s), and those from length(b) on do not
 // exist. Tapes are indexed by s, sequences by time.
 struct Timeline {
@@ -125,7 +125,7 @@ struct GatePanels {
   const T* projection_scale = nullptr;
 };
 
-// Where a panel keeps a weight of row k and one of its units.
+// The place in a panel of a weight of row k and one of its units.
 template <class W>
 FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit, Index width) {
   switch (sizeof(W)) {
@@ -155,7 +155,7 @@ struct TransposedPanels {
   const T* bias = nullptr;  // (panels, 4, width), as it is in GatePanels; null for directions
 };
 
-// What a layer-normalized cell leaves on tape besides cells, 4 P width + 4 numbers per row and step more than
+// The tape of a layer-normalized cell besides cells, 4 P width + 4 numbers per row and step more than
 // a plain one. In place of the gates, which backward makes again, there is norm(h U), overwritten with the
 // gradients of h U: so much memory is slower to read and write than gates are to compute.
 template <class T>
@@ -222,7 +222,7 @@ struct ForwardProblem {
   T* products;
 
   FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
-  // What the recurrent product of step s + 1 reads.
+  // The left operand of the recurrent product of step s + 1.
   FUSEDLSTM_INLINE const T* recurrent(Index b, Index s) const {
     return (recurrent_mask != nullptr ? dropped : h).at(timeline, b, s);
   }

@@ -199,7 +199,7 @@ struct PanelOrder {
   [[gnu::always_inline]] Index at(Index i) const { return reversed ? range.end - 1 - i : range.begin + i; }
 };
 
-// What a product with so many rows is worth for each panel: a few rows take as long as the reading of it.
+// The cost of a product with so many rows, for each panel: a few rows take as long as the reading of it.
 template <class T>
 [[gnu::always_inline]] inline Index panel_operations(Index rows, Index K) {
   constexpr Index rows_of_reading = 16;
