@@ -33,6 +33,7 @@ Worker Phases::begin(int shares, Interruptible* interruptible) {
   place(shares - 1);
   began_ = Clock::now();
   strays_ = 0;
+  rested_ = {};
   Worker caller(this, 0, first_, interruptible);
   // The caller's from job to job, unless it was given back.
   Place& own = place(0);
@@ -53,7 +54,11 @@ void Phases::end(Worker& caller) {
   for (const auto& each : places_) first_ = std::max(first_, each->done.load());
 }
 
-void Phases::rest() { std::this_thread::sleep_for(std::chrono::microseconds(50)); }
+void Phases::rest() {
+  const Clock::time_point start = Clock::now();
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+  rested_ += Clock::now() - start;  // later, where others had the core
+}
 
 bool Phases::claim(Place& place, std::uint64_t phases, Worker::Function work, const void* context,
                    int share) {

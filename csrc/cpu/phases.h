@@ -74,6 +74,8 @@ class Phases {
       if (!patience.lasts()) rest();
     }
   }
+  // For how long the caller of this job has slept, while a thread without a core had a share.
+  Clock::duration rested() const { return rested_; }
 
  private:
   // How long to wait awake: as long as others may be at work on two phases, or on what is left of the first
@@ -92,7 +94,7 @@ class Phases {
 
   // Leaves the core to others for a moment. No thread wakes the caller: it would come to lie behind that
   // thread, on its core (placement.h), where the caller's own clock wakes it on this one.
-  static void rest();
+  void rest();
   // Does a share that no thread has, if it is not done: whether it did.
   bool claim(Place& place, std::uint64_t phases, Worker::Function work, const void* context, int share);
   bool wait(Worker& worker, Worker::Function work, const void* context, int count);
@@ -102,6 +104,7 @@ class Phases {
   std::uint64_t first_ = 0;  // phases of the jobs before
   Clock::time_point began_{};
   unsigned strays_ = 0;  // shares that the caller did for others
+  Clock::duration rested_{};
 };
 
 }  // namespace fusedlstm

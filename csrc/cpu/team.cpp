@@ -38,7 +38,9 @@ class Team final : Phases::Owners {
   int find_threads(int wanted, Length length) {
     openmp_ = joined_openmp();
     if (openmp_ != nullptr && openmp_->has(wanted)) {
-      if (length == Length::tiny || Clock::now() - last_loop_ < spinning || openmp_threads.have_cores(wanted))
+      if (length == Length::tiny) return wanted;
+      const Clock::time_point now = Clock::now();
+      if (now >= next_loop_ && (now - last_loop_ < spinning || openmp_threads.have_cores(wanted)))
         return wanted;
     }
     openmp_ = nullptr;
@@ -58,8 +60,9 @@ class Team final : Phases::Owners {
   // others where a job has just been. A tiny one wakes them for the next, since they come too late for
   // itself, and does not ask whether OpenMP's are awake.
   int worth_using(int count, Length length) {
-    if (length == Length::ample) return count;
-    const bool again = Clock::now() - last_end_ < (length == Length::tiny ? often : soon);
+    const Clock::time_point now = Clock::now();
+    if (length == Length::ample) return now < alone_until_ && now - last_end_ > soon ? 1 : count;
+    const bool again = now - last_end_ < (length == Length::tiny ? often : soon);
     if (openmp_ != nullptr) return again || length == Length::brief ? count : 1;
     if (again && length == Length::brief) return count;
     int ready = 1;
@@ -79,11 +82,13 @@ class Team final : Phases::Owners {
     if (openmp_ != nullptr) {
       // All of its threads come, as in its owner's loops: a loop of fewer would end the others.
       const int all = openmp_->max_threads();
-      Loop loop{*this, openmp_threads, count, caller};
+      Loop loop{*this, openmp_threads, count, caller, {}};
       openmp_threads.expect(all);
       openmp_->parallel(&Team::take_part, &loop, static_cast<unsigned>(all), 0);
       phases_.end(caller);
       last_loop_ = Clock::now();
+      const Clock::duration waited = last_loop_ - loop.finished;
+      if (waited > soon) next_loop_ = last_loop_ + paid_back * waited;
       return;
     }
     job_.core = current_core();
@@ -94,6 +99,8 @@ class Team final : Phases::Owners {
     function(context, caller);
     wait_for_visitors(job, count);
     phases_.end(caller);
+    const Clock::duration rested = phases_.rested();
+    if (rested > soon) alone_until_ = Clock::now() + remembered * rested;
   }
 
  private:
@@ -124,6 +131,12 @@ class Team final : Phases::Owners {
   static constexpr Clock::duration often = std::chrono::microseconds(30);
   // For so long at least do OpenMP's threads spin after a loop.
   static constexpr Clock::duration spinning = std::chrono::microseconds(200);
+  // A loop that ended late, since one of its threads had lost its core, is followed by none for so many times
+  // the wait: waiting then costs at most a twentieth of the time.
+  static constexpr int paid_back = 20;
+  // A share that a thread without a core has is waited for, too. One call in a hundred that does so is what a
+  // service sees of them, so that calls after a pause do without workers for so many times the wait.
+  static constexpr int remembered = 200;
   static constexpr int id_bits = 16;  // of a job's number, for its count of threads
   static_assert(max_threads < 1 << id_bits);
 
@@ -132,13 +145,18 @@ class Team final : Phases::Owners {
     OpenMPThreads& threads;
     int count;
     Worker& caller;
+    Clock::time_point finished{};  // by the caller
   };
 
   static void take_part(void* context) {
     Loop& loop = *static_cast<Loop*>(context);
     Team& team = loop.team;
     const int id = team.openmp_->thread_num();
-    if (id == 0) return team.job_.function(team.job_.context, loop.caller);
+    if (id == 0) {
+      team.job_.function(team.job_.context, loop.caller);
+      loop.finished = Clock::now();
+      return;
+    }
     loop.threads.note(id);
     if (id < loop.count) team.work_on_job(id);
   }
@@ -265,6 +283,8 @@ class Team final : Phases::Owners {
   Clock::time_point last_end_{};
   Clock::time_point last_call_{};
   Clock::time_point last_loop_{};
+  Clock::time_point next_loop_{};    // none before
+  Clock::time_point alone_until_{};  // for calls after a pause
 };
 
 // Never destroyed: its workers sleep until the process ends. After a fork the child has no workers, so it
