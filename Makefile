@@ -3,6 +3,8 @@
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
 #   make test-simt [ARGS="-x"]                              CUDA kernels on a simulated GPU; a part of make test
+#   make kernels [ISA=avx2] [NUMBER=float] [TESTS=tests/kernels/test_lengths.py]   one instruction set and type of numbers
+#              for work on kernels: seconds to a minute after a change. PYTHONPATH=python sees it, and TESTS run on it
 #   make fuzz  [SECONDS=600] [ARGS="onnx --first 1000000"]  change files at random and load them; a part of make test
 #   make lint                                               formatting, ruff, mypy, through pre-commit
 #   make bench [ARGS="--quick"] [PEERS="torch tensorflow-cpu"]   verify and time the kernels on this machine, against
@@ -35,6 +37,17 @@ test: $(VENV)/installed-test build/simt/built
 
 test-simt: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
+
+# The linker does not optimize here, and all other kernels are left out: `fusedlstm info` tells what is there.
+ISA ?= avx2
+NUMBER ?= float
+kernels: | $(VENV)/kernel-tools
+	$(BIN)/cmake -S . -B build/kernels-$(ISA)-$(NUMBER) $(CMAKE_BUILD) -DFUSEDLSTM_KERNELS=$(ISA)/$(NUMBER) -DFUSEDLSTM_CUDA=OFF \
+	  -DCMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF $(CMAKE_ARGS) >/dev/null
+	$(BIN)/cmake --build build/kernels-$(ISA)-$(NUMBER) --target _core
+	cp build/kernels-$(ISA)-$(NUMBER)/_core.*.so python/fusedlstm/
+	PYTHONPATH=python $(BIN)/python -c "from fusedlstm import _core; print(*_core.instruction_sets(), _core.number_types)"
+	$(if $(TESTS),PYTHONPATH=python $(BIN)/python -m pytest -q $(TESTS) $(ARGS))
 
 # Cases are numbered: FIRST is another part of them each day.
 SECONDS ?= 600
@@ -88,6 +101,11 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# The package itself is not among them, since its installation would compile everything.
+$(VENV)/kernel-tools: | $(BIN)/python
+	$(PIP_INSTALL) cmake hypothesis ninja numpy pybind11 pytest
+	@touch $@
+
 # Another choice builds the package again.
 $(VENV)/chosen-cuda-$(CUDA): | $(BIN)/python
 	@rm -f $(VENV)/chosen-cuda-*
@@ -104,5 +122,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test test-simt fuzz cuda lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-simt kernels fuzz cuda lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:

@@ -30,7 +30,11 @@ def cmakes() -> list[str]:
 
 
 def configure(
-    folder: Path, *options: str, cmake: str | None = None, environment: Mapping[str, str] | None = None
+    folder: Path,
+    *options: str,
+    cmake: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    source: Path = ROOT,
 ) -> tuple[int, str]:
     """Return CMake's exit code and what it printed.
 
@@ -44,6 +48,8 @@ def configure(
         The program; by default the first of `cmakes`.
     environment : mapping of str to str, optional
         Entries of the environment beside those that are there.
+    source : Path
+        The source tree.
     """
     pytest.importorskip("pybind11", reason='needs pybind11; pip install "fusedlstm[dev]"')
     programs = [cmake] if cmake else cmakes()
@@ -56,7 +62,7 @@ def configure(
     command = [
         programs[0],
         "-S",
-        str(ROOT),
+        str(source),
         "-B",
         str(folder),
         "-G",

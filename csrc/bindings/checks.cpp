@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "instruction_sets.h"
 #include "strict.h"
 
 namespace fusedlstm::bindings {
@@ -33,8 +34,8 @@ bool aligned_elements(const py::array& array, Number number) {
 std::optional<Number> usual_number(const py::array& array) {
   const auto* const dtype = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr);
   if (dtype->byteorder != '=') return std::nullopt;
-  if (dtype->type_num == py::detail::npy_api::NPY_FLOAT_) return Number::f32;
-  if (dtype->type_num == py::detail::npy_api::NPY_DOUBLE_) return Number::f64;
+  if (FUSEDLSTM_HAS_FLOAT && dtype->type_num == py::detail::npy_api::NPY_FLOAT_) return Number::f32;
+  if (FUSEDLSTM_HAS_DOUBLE && dtype->type_num == py::detail::npy_api::NPY_DOUBLE_) return Number::f64;
   return std::nullopt;
 }
 
@@ -83,7 +84,7 @@ py::array small_array(const py::dtype& dtype, std::span<const py::ssize_t> shape
 }
 
 Number number_type(const char* name, const py::handle& object) {
-  const char* expected = "a NumPy array of float32 or float64";
+  const char* expected = "a NumPy array of " FUSEDLSTM_NUMBER_NAMES;
   if (Py_TYPE(object.ptr()) != py::detail::npy_api::get().PyArray_Type_) {
     if (!py::isinstance<py::array>(object)) raise_type(name, expected, type_name(object));
     // A subclass may mean more than its numbers; one that does has masks.
@@ -95,8 +96,8 @@ Number number_type(const char* name, const py::handle& object) {
   if (const auto number = usual_number(array)) return *number;
   // Others may be equal to them, as long double is to double where both have 64 bits.
   const py::dtype dtype = array.dtype();
-  if (dtype.equal(py::dtype::of<float>())) return Number::f32;
-  if (dtype.equal(py::dtype::of<double>())) return Number::f64;
+  if (FUSEDLSTM_HAS_FLOAT && dtype.equal(py::dtype::of<float>())) return Number::f32;
+  if (FUSEDLSTM_HAS_DOUBLE && dtype.equal(py::dtype::of<double>())) return Number::f64;
   raise_type(name, expected, "an array of " + py::cast<std::string>(py::str(dtype)));
 }
 

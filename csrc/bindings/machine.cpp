@@ -11,6 +11,7 @@
 #include "../cpu/team.h"
 #include "checks.h"
 #include "gil.h"
+#include "instruction_sets.h"
 #include "module.h"
 #include "weights.h"
 
@@ -42,8 +43,9 @@ std::atomic<bool> threads_were_set{false};
 std::string why_num_threads() { return threads_were_set ? "set_num_threads" : default_threads().why; }
 
 double measure_peak(const std::string& dtype, int threads, double seconds) {
-  if (dtype != "float32" && dtype != "float64")
-    raise_value("dtype", "'float32' or 'float64'", "'" + dtype + "'");
+  const bool known =
+      (FUSEDLSTM_HAS_FLOAT && dtype == "float32") || (FUSEDLSTM_HAS_DOUBLE && dtype == "float64");
+  if (!known) raise_value("dtype", FUSEDLSTM_NUMBER_NAMES, "'" + dtype + "'");
   if (threads < 1 || threads > max_threads) {
     raise_value("threads", "a number from 1 to " + std::to_string(max_threads), std::to_string(threads));
   }
@@ -81,6 +83,7 @@ void note_run(const KernelRun& run) {
 
 void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
+  module.attr("number_types") = FUSEDLSTM_NUMBER_NAMES;
   module.def("get_instruction_set", [] { return kernels().name; });
   module.def(
       "set_instruction_set",

@@ -27,7 +27,7 @@ FUSEDLSTM_SETS(FUSEDLSTM_DECLARE)
 
 namespace {
 
-constexpr std::string_view scalar = "scalar";  // runs everywhere
+constexpr std::string_view runs_everywhere = "scalar";
 
 // The sets that FUSEDLSTM_DISABLE names, with commas between; a name of another processor's set is no
 // mistake.
@@ -40,7 +40,7 @@ std::vector<std::string_view> disabled_sets() {
     std::string choices;
     bool known = false;
     for (const std::string_view choice : {FUSEDLSTM_SET_NAMES}) {
-      if (choice == scalar) continue;
+      if (choice == runs_everywhere) continue;
       choices += choices.empty() ? "" : ", ";
       choices += choice;
       known = known || choice == name;
@@ -94,7 +94,7 @@ const KernelSet& kernels() {
 }
 
 bool scalar_by_default() {
-  return current.load(std::memory_order_relaxed) == nullptr && usable().size() == 1;
+  return current.load(std::memory_order_relaxed) == nullptr && usable().front()->name == runs_everywhere;
 }
 
 void set_instruction_set(std::string_view name) {
@@ -111,8 +111,13 @@ void set_instruction_set(std::string_view name) {
                               std::string(name) + "'");
 }
 
+#define FUSEDLSTM_QUOTE(isa, usable) " " #isa
 void configure_from_environment() {
-  usable();  // for the errors of FUSEDLSTM_DISABLE
+  if (usable().empty()) {  // the scalar set, which runs everywhere, is not in a library of FUSEDLSTM_KERNELS
+    throw std::invalid_argument(
+        "instruction sets: expected one that this processor has and FUSEDLSTM_DISABLE does not name, got a "
+        "library of" FUSEDLSTM_SETS(FUSEDLSTM_QUOTE) " alone");
+  }
   if (const char* name = std::getenv("FUSEDLSTM_INSTRUCTION_SET"); name != nullptr && *name != '\0') {
     try {
       set_instruction_set(name);

@@ -1,14 +1,33 @@
 # The kernels once more for each instruction set, and the table that dispatch.cpp chooses from.
 
+set(FUSEDLSTM_KERNELS "" CACHE STRING "One set and type of numbers to build alone, as in avx2/float, for work on kernels")
+
 set(set_rows "")
 set(set_names "")
+set(number_types float double)
+set(number_names "float32 or float64")
+if(FUSEDLSTM_KERNELS)
+  if(NOT FUSEDLSTM_KERNELS MATCHES "^([a-z0-9_]+)/(float|double)$")
+    message(FATAL_ERROR "FUSEDLSTM_KERNELS: expected a set and float or double, as in avx2/float, got ${FUSEDLSTM_KERNELS}")
+  endif()
+  set(only_set ${CMAKE_MATCH_1})
+  set(number_types ${CMAKE_MATCH_2})
+  string(REPLACE float float32 number_names "${number_types}")
+  string(REPLACE double float64 number_names "${number_names}")
+endif()
+foreach(number float double)
+  set(has_${number} false)
+  if(number IN_LIST number_types)
+    set(has_${number} true)
+  endif()
+endforeach()
 
 # instruction_set(name PROCESSORS pattern [NEEDS features...] [FLAGS flags...]): a row of the table. Features are those
 # that the processor and the operating system are asked for when the library is loaded.
 function(instruction_set name)
   cmake_parse_arguments(PARSE_ARGV 1 row "" "PROCESSORS" "NEEDS;FLAGS")
   set(set_names "${set_names}, \"${name}\"" PARENT_SCOPE)
-  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${row_PROCESSORS}")
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "${row_PROCESSORS}" OR (only_set AND NOT name STREQUAL only_set))
     return()
   endif()
   set(usable true)
@@ -19,7 +38,11 @@ function(instruction_set name)
   # Types of numbers apart, since these files take a compiler longest.
   foreach(number float double)
     set(kernels kernels_${name}_${number})
-    add_library(${kernels} OBJECT csrc/cpu/isa/kernels.cpp)
+    if(number IN_LIST number_types)
+      add_library(${kernels} OBJECT csrc/cpu/isa/kernels.cpp)
+    else()
+      add_library(${kernels} OBJECT csrc/cpu/isa/absent.cpp)
+    endif()
     target_compile_definitions(${kernels} PRIVATE FUSEDLSTM_ISA=${name} FUSEDLSTM_VEC="vec_${name}.h"
       FUSEDLSTM_NUMBER=${number})
     target_compile_options(${kernels} PRIVATE ${row_FLAGS})
@@ -46,6 +69,9 @@ instruction_set(neon PROCESSORS ${arm})
 instruction_set(scalar PROCESSORS ".*")
 
 string(REGEX REPLACE "^, " "" set_names "${set_names}")
+if(NOT set_rows)
+  message(FATAL_ERROR "FUSEDLSTM_KERNELS: expected one of ${set_names}, and of this architecture, got ${only_set}")
+endif()
 file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 // The table of csrc/cpu/isa/sets.cmake.
 #pragma once
@@ -53,5 +79,9 @@ file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 #define FUSEDLSTM_SETS(SET)@set_rows@
 // Names of all sets there are, of other processors too.
 #define FUSEDLSTM_SET_NAMES @set_names@
+// Whether numbers have kernels here: both do, unless FUSEDLSTM_KERNELS chose one.
+#define FUSEDLSTM_HAS_FLOAT @has_float@
+#define FUSEDLSTM_HAS_DOUBLE @has_double@
+#define FUSEDLSTM_NUMBER_NAMES "@number_names@"
 ]=])
 target_include_directories(_core PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")

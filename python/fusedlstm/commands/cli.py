@@ -86,13 +86,14 @@ def info() -> None:
 def _facts() -> Iterator[tuple[str, str]]:
     import numpy as np
 
-    from fusedlstm import ops
+    from fusedlstm import _core, ops
 
     yield "fusedlstm", fusedlstm.__version__
     yield "Python", f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     yield "NumPy", np.__version__
     yield "processor", cpu_model()
     yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
+    yield "numbers", _core.number_types
     yield "threads", f"{ops.get_num_threads()} ({ops.why_num_threads()})"
     yield "CUDA", cuda_devices()
     for extra, packages in _EXTRAS.items():
