@@ -2,6 +2,7 @@
 #
 #   make mnist [EPOCHS=3] [DATA=folder] [ARGS="--seed 1"]   train the MNIST model and print its accuracy
 #   make test  [ARGS="-k lstm"]                             the whole test suite
+#   make test-peers [PEERS="torch onnx sklearn keras"]      the tests that need other libraries, which it installs
 #   make test-simt [ARGS="-x"]                              CUDA kernels on a simulated GPU; a part of make test
 #   make kernels [ISA=avx2] [NUMBER=float] [TESTS=tests/kernels/test_lengths.py]   one instruction set and type of numbers
 #              for work on kernels: seconds to a minute after a change. PYTHONPATH=python sees it, and TESTS run on it
@@ -37,6 +38,9 @@ test: $(VENV)/installed-test build/simt/built
 
 test-simt: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
+
+test-peers: $(VENV)/installed-test
+	PYTHON=$(BIN)/python ARGS="$(ARGS)" tests/peers.sh $(PEERS)
 
 # The linker does not optimize here, and all other kernels are left out: `fusedlstm info` tells what is there.
 ISA ?= avx2
@@ -122,5 +126,5 @@ $(VENV)/installed-%: $(VENV)/installed
 	@touch $@
 
 .PRECIOUS: $(VENV)/installed-%
-.PHONY: mnist test test-simt kernels fuzz cuda lint bench warnings sanitize test-neon clean
+.PHONY: mnist test test-peers test-simt kernels fuzz cuda lint bench warnings sanitize test-neon clean
 .DELETE_ON_ERROR:
