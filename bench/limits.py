@@ -24,7 +24,7 @@ from fusedlstm import layers, ops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# (B, T, I, H): the README's table.
+# (B, T, I, H): the table of docs/options.md.
 SHAPES = (
     (64, 28, 28, 128),
     (64, 28, 128, 128),
@@ -199,7 +199,7 @@ def show_options(seconds: float) -> None:
 
 
 def training_bytes(shape: tuple[int, int, int, int], threads: int) -> int:
-    """Return what a training step of one layer allocates, by the README's formula, in float32.
+    """Return what a training step of one layer allocates, by the formula of docs/performance.md, in float32.
 
     With V the vector's width, P = H rounded up to V, D = 4 P, and Q = I and H each rounded up to 4 V: the
     tape B T (D + H), y and dx B T (H + I), packed weights D (I + H + 1) and transposed ones D Q, gradients

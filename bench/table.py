@@ -1,6 +1,8 @@
-"""Print the README's tables from the JSON file of `fusedlstm bench --json FILE`.
+"""Print the tables of docs/performance.md from the JSON file of `fusedlstm bench --json FILE`.
 
-python bench/table.py bench.json
+    python bench/table.py bench/measured.json
+
+A workload of another run than the rest may have a mark, which stands behind its name.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def row(workload: dict[str, Any]) -> list[str]:
         else f"MNIST training step, batch {numbers}"
     )
     cells = [
-        what,
+        what + workload.get("mark", ""),
         seconds_text(ours["seconds"]["median"]),
         f"{100 * ours['fraction_of_peak']['median']:.0f} %",
     ]

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import cuda, ops
+from fusedlstm import _core, cuda, ops
 from fusedlstm.commands import mnist as mnist_command
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.cli import cli
@@ -160,10 +160,10 @@ def test_the_extra_brings_what_the_options_need() -> None:
 
 def test_the_names_of_mnists_files_are_said() -> None:
     told = run("mnist", "--help").stdout.split()
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
     for file in FILES:
         assert any(file.name in word for word in told)
-        assert f"`{file.name}`" in readme
+        assert f"`{file.name}`" in guide
 
 
 def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +190,7 @@ def test_info() -> None:
     words = " ".join(result.stdout.split())
     assert f"fusedlstm {fusedlstm.__version__}" in words
     assert f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}" in words
+    assert f"numbers {_core.number_types}" in words
     assert f"threads {ops.get_num_threads()}" in words
     assert f"CUDA {' '.join(cuda_devices().split())}" in words
     assert "extra io safetensors" in words

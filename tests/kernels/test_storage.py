@@ -130,7 +130,7 @@ def test_rounding(shape: Shape) -> None:
 
 @pytest.mark.parametrize(("storage", "bound"), [("bfloat16", 2**-7), ("int8", 2**-5)])
 def test_stated_loss(storage: str, bound: float) -> None:
-    """The README's figures for a trained-sized layer: the largest error of y over 100 steps."""
+    """The figures of docs/performance.md for a trained-sized layer: the largest error of y over 100 steps."""
     p = make_problem((4, 100, 128, 128), np.float32)
     exact = ops.lstm_forward(p.x, p.weights).y
     rounded = ops.lstm_forward(p.x, packed(p, storage)).y

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PLOTS", "write_plots"]
+__all__ = ["LOOKS", "PLOTS", "write_plots"]
 
 # Okabe and Ito's palette, distinguishable for colour-blind readers; markers for those who print in grey.
-_LOOKS = {
+LOOKS = {
     OURS: ("#D55E00", "o"),
     "fusedlstm-padded": ("#F2B38A", "h"),
     "fusedlstm-bfloat16": ("#F2B38A", "p"),
@@ -131,7 +131,7 @@ def _bars(path: Path, title: str, subtitle: str, results: Sequence[Mapping[str, 
         for name, entry in result["contenders"].items():
             share = 100 * entry["fraction_of_peak"]["median"]
             low, high = (100 * entry["fraction_of_peak"][key] for key in ("p10", "p90"))
-            colour = _LOOKS[name][0]
+            colour = LOOKS[name][0]
             bar = axes.barh(position, share, height=0.86, color=colour, alpha=1 if name == OURS else 0.75)
             seen.setdefault(name, bar)
             axes.plot([low, high], [position, position], color="0.15", linewidth=1)
@@ -214,7 +214,7 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
     for result, place in zip(results, intensity, strict=True):
         # This library's points are on top of the others.
         for name, entry in reversed(result["contenders"].items()):
-            colour, marker = _LOOKS[name]
+            colour, marker = LOOKS[name]
             point = axes.scatter(
                 place, entry["gflops"], color=colour, marker=marker, s=46, alpha=0.85, linewidths=0, zorder=3
             )
@@ -230,7 +230,7 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
     _clean(axes, "both")
     figure.suptitle("Roofline", fontsize=13)
     axes.set_title(subtitle, fontsize=9, color="0.35")
-    order = [name for name in _LOOKS if name in seen]
+    order = [name for name in LOOKS if name in seen]
     first = axes.legend(
         [seen[name] for name in order],
         [_label(name) for name in order],

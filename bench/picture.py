@@ -1,0 +1,116 @@
+"""Draw the README's picture from recorded figures: times of the peers over ours, as bars.
+
+    python bench/picture.py bench/measured.json docs/peers.png
+
+The file is as `fusedlstm bench --json FILE` writes it, or as much of it as bench/measured.json has. Prints
+what the picture shows in words, for those who cannot see it.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import click
+from matplotlib.figure import Figure
+
+from fusedlstm.benchmark.peers import OURS, PEERS
+from fusedlstm.benchmark.plots import LOOKS
+from fusedlstm.benchmark.tables import digits, seconds_text
+from fusedlstm.io.atomic import write_file
+
+SHOWN = ("torch", "keras-jax", "onnxruntime")
+TITLES = {
+    ("mnist", 128): "Training step of the MNIST model,\n2 LSTMs of 128, batch 128",
+    ("training", 128): "Forward and backward,\n64 rows, 28 steps, 128 units",
+    ("training", 512): "Forward and backward,\n64 rows, 50 steps, 512 units",
+    ("forward", 128): "Inference,\n64 rows, 28 steps, 128 units",
+    ("forward", 512): "Inference,\n64 rows, 50 steps, 512 units",
+    ("single", 128): "Inference,\n1 row, 100 steps, 128 units",
+}
+
+
+def chosen(workloads: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return a title and the contenders of each workload that is drawn."""
+    found = {}
+    for workload in workloads:
+        sizes = workload["sizes"]
+        kind = "single" if sizes["B"] == 1 and workload["kind"] == "forward" else workload["kind"]
+        if kind == "mnist":
+            found[kind, sizes["B"]] = workload["contenders"]
+        elif sizes["I"] == sizes["H"] and (kind == "single" or sizes["B"] == 64):
+            found[kind, sizes["H"]] = workload["contenders"]
+    return [(title, found[key]) for key, title in TITLES.items()]
+
+
+def draw(content: dict[str, Any]) -> Figure:
+    """Draw a group of bars for each workload; ours are one long."""
+    figure = Figure(figsize=(8.6, 5.6), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    ticks: list[tuple[float, str]] = []
+    position, longest = 0.0, 1.0
+    seen: dict[str, Any] = {}
+    for title, contenders in chosen(content["workloads"]):
+        start = position
+        for name in (OURS, *(peer for peer in SHOWN if peer in contenders)):
+            ours = name == OURS
+            time = 1.0 if ours else contenders[name]["time_relative_to_ours"]["median"]
+            bar = axes.barh(position, time, height=0.88, color=LOOKS[name][0], alpha=1 if ours else 0.8)
+            seen.setdefault(name, bar)
+            text = seconds_text(contenders[OURS]["seconds"]["median"]) if ours else f"{digits(time)} x"
+            axes.annotate(
+                text,
+                (time, position),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                fontweight="bold" if ours else "normal",
+            )
+            longest = max(longest, time)
+            position += 1
+        ticks.append(((start + position - 1) / 2, title))
+        position += 0.9
+    axes.set_yticks([place for place, _ in ticks], [text for _, text in ticks], fontsize=9)
+    axes.set(ylim=(position - 1.3, -0.9), xlim=(0, longest * 1.12))
+    axes.set_xlabel("time of a call over ours; shorter is faster", fontsize=9)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    machine, options = content["machine"], content["options"]
+    kernels = f"{machine['instruction_set']}, {options['threads']} threads, {options['dtype']}"
+    axes.set_title(f"{machine['processor']}, {kernels}", fontsize=9, color="0.35")
+    labels = [OURS if name == OURS else PEERS[name].label for name in seen]
+    figure.legend(list(seen.values()), labels, frameon=False, ncols=len(seen), loc="outside lower center")
+    return figure
+
+
+def in_words(content: dict[str, Any]) -> str:
+    """Return the range of each peer's bars."""
+    drawn = [contenders for _, contenders in chosen(content["workloads"])]
+    ranges = []
+    for name in SHOWN:
+        times = [
+            contenders[name]["time_relative_to_ours"]["median"] for contenders in drawn if name in contenders
+        ]
+        ranges.append(f"{PEERS[name].label} {min(times):.2f} to {max(times):.2f}")
+    return f"Times over ours in {len(drawn)} workloads: {', '.join(ranges)}"
+
+
+@click.command(help=__doc__)
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
+def main(results: Path, picture: Path) -> None:
+    """Write the picture."""
+    data = BytesIO()
+    content = json.loads(results.read_text(encoding="utf-8"))
+    draw(content).savefig(data, format=picture.suffix[1:] or "png", facecolor="white")
+    write_file(picture, [data.getbuffer()])
+    click.echo(in_words(content))
+
+
+if __name__ == "__main__":
+    main()
