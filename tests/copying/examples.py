@@ -342,7 +342,6 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
 
 # Classes without objects of their own. A subclass of each is tried in `test_classes_of_other_origin`.
 BASES = {
-    "regularizers.Configured",
     "models.training.BatchTrainer",
     "constraints.Constraint",
     "models.streaming.Copied",

@@ -12,6 +12,8 @@ from fusedlstm.base.registry import Configured, Registry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["CosineDecay", "ExponentialDecay", "LearningRateSchedule", "PiecewiseConstantDecay"]
+
 
 class LearningRateSchedule(Configured):
     """Base of schedules: a callable from the number of updates to a learning rate."""
