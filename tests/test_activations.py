@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fusedlstm import activations
-from fusedlstm.testing import assert_close, check_gradients
+from fusedlstm.testing import activation_reference, assert_close, check_gradients
 
 # Each in Python's float64, element by element.
 FORMULAS: dict[str, Any] = {
     "linear": lambda x: x,
     "relu": lambda x: max(x, 0.0),
     "elu": lambda x: x if x > 0 else math.expm1(x),
+    "exponential": math.exp,
+    "hard_sigmoid": lambda x: min(max(x / 6 + 0.5, 0.0), 1.0),
+    "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "softplus": lambda x: math.log1p(math.exp(x)),
+    "softsign": lambda x: x / (1 + abs(x)),
     "tanh": math.tanh,
 }
 
@@ -80,6 +86,25 @@ def test_softmax_of_huge_logits() -> None:
 def test_nan_stays() -> None:
     for name in [*FORMULAS, "softmax", "log_softmax"]:
         assert np.isnan(activations.get(name)(np.array([np.nan, 1.0]))[0]), name
+
+
+def test_every_row_has_a_formula_and_a_reference() -> None:
+    """What one adds to the table is compared with something."""
+    functions = {name for name in activations.TABLE if hasattr(activations, name)}
+    assert functions == {*FORMULAS, "softmax", "log_softmax"}
+    for name, row in activations.TABLE.items():
+        if row.kernel is not None:
+            assert activation_reference(name, [0.25]).shape == (1,)
+
+
+def test_the_kernels_numbers() -> None:
+    header = Path(__file__).parents[1] / "csrc" / "math" / "activation.h"
+    (body,) = re.findall(r"enum class ActivationKind.*?\{(.*?)\}", header.read_text(), re.DOTALL)
+    names = re.findall(r"^ *(\w+)", re.sub(r"//.*", "", body), re.MULTILINE)
+    numbers = {name: row.kernel for name, row in activations.TABLE.items() if row.kernel is not None}
+    assert numbers.pop("leaky_relu") == numbers["relu"]
+    assert sorted(numbers, key=numbers.__getitem__) == names
+    assert sorted(numbers.values()) == list(range(len(names)))
 
 
 def test_names() -> None:

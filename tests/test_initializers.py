@@ -92,9 +92,9 @@ def test_dtype_and_layout(dtype: str) -> None:
         assert values.flags.c_contiguous
 
 
-@pytest.mark.parametrize("name", sorted(initializers._CLASSES))
+@pytest.mark.parametrize("name", sorted(initializers.REGISTRY.classes))
 def test_config_round_trip(name: str) -> None:
-    cls: Any = initializers._CLASSES[name]
+    cls: Any = initializers.REGISTRY.classes[name]
     one = cls(seed=3) if "seed" in cls().get_config() else cls()
     again = initializers.get(initializers.serialize(one))
     assert type(again) is cls

@@ -83,10 +83,10 @@ def test_log_key_is_the_name_as_given(name: str) -> None:
     assert metrics.get(name).name == name
 
 
-@pytest.mark.parametrize("name", sorted(metrics._BY_CLASS_NAME))
+@pytest.mark.parametrize("name", sorted(metrics.REGISTRY.names))
 def test_class_names(name: str) -> None:
-    cls = metrics._BY_CLASS_NAME[name]
-    assert type(metrics.get(name)) is type(metrics.get(cls)) is cls
+    cls = metrics.REGISTRY.names[name]
+    assert type(metrics.get(cls.__name__)) is type(metrics.get(cls)) is cls
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ ROOT = Path(fusedlstm.__file__).parent
 ROOMS = (
     {"_core", "_cuda", "config", "testing"},
     {"base"},
-    {"ops", "cuda", "activations", "constraints", "regularizers", "utils"},
+    {"activations"},
+    {"ops", "cuda", "constraints", "regularizers", "utils"},
     {"backend", "initializers", "losses", "optimizers", "torch"},
     {"layers", "metrics"},
     {"io"},

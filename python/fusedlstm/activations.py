@@ -3,55 +3,152 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fusedlstm.base import checks
 from fusedlstm.base.types import Array
 
+__all__ = [
+    "elu",
+    "exponential",
+    "get",
+    "gradient",
+    "hard_sigmoid",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "relu",
+    "serialize",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+
 Activation: TypeAlias = Callable[[Array], Array]
 
 
+class Row(NamedTuple):
+    """All that other modules have to know of an activation.
+
+    Attributes
+    ----------
+    kernel : int or None
+        The kernels' number (csrc/math/activation.h); None for what no cell has.
+    parameters : tuple of float
+        Alpha, or alpha and beta, that the name alone stands for, where there are any.
+    alphas : pair of str and callable, optional
+        Which alphas there are, in words and as a test.
+    onnx : str or None
+        ONNX's operator.
+    onnx_cell : str or None
+        The name among the activations of ONNX's LSTM.
+    onnx_defaults : tuple of float or None
+        ONNX's alpha and beta; None where the standard leaves it open and runtimes disagree.
+    """
+
+    kernel: int | None = None
+    parameters: tuple[float, ...] = ()
+    alphas: tuple[str, Callable[[float], bool]] | None = None
+    onnx: str | None = None
+    onnx_cell: str | None = None
+    onnx_defaults: tuple[float | None, ...] = ()
+
+
+TABLE: dict[str, Row] = {}
+_GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {}
+
+
+def _row(
+    *, gradient: Callable[[Array, Array], Array], kernel: int | None = None, **columns: Any
+) -> Callable[[Activation], Activation]:
+    """Enter a function into the table; `gradient` gets that of the output, and the output."""
+    if kernel is not None:
+        columns.setdefault("onnx_cell", columns.get("onnx"))
+
+    def enter(function: Activation) -> Activation:
+        TABLE[function.__name__] = Row(kernel, **columns)
+        _GRADIENTS[function] = gradient
+        return function
+
+    return enter
+
+
+@_row(
+    gradient=lambda dy, y: dy,  # noqa: ARG005
+    kernel=7,
+    parameters=(1.0, 0.0),
+    onnx_cell="Affine",
+    onnx_defaults=(None, None),
+)
 def linear(x: Array) -> Array:
     """Return ``x`` itself."""
     return x
 
 
+@_row(gradient=lambda dy, y: dy * (y > 0), kernel=3, parameters=(0.0,), onnx="Relu")
 def relu(x: Array) -> Array:
     """Return ``max(x, 0)``; NaN stays NaN."""
     y: Array = np.maximum(x, 0)
     return y
 
 
+@_row(
+    gradient=lambda dy, y: dy * np.where(y > 0, 1, y + 1),
+    kernel=4,
+    parameters=(1.0,),
+    alphas=("a positive alpha", lambda alpha: alpha > 0),
+    onnx="Elu",
+    onnx_defaults=(1.0,),
+)
 def elu(x: Array) -> Array:
     """Return ``x`` where it is positive, ``exp(x) - 1`` elsewhere."""
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
 
+@_row(
+    gradient=lambda dy, y: dy * np.where(y > 0, 1, y.dtype.type(0.2)),
+    kernel=3,
+    parameters=(0.2,),
+    onnx="LeakyRelu",
+    onnx_defaults=(0.01,),
+)
 def leaky_relu(x: Array) -> Array:
     """Return ``x`` where it is positive, ``0.2 x`` elsewhere."""
     return np.where(x > 0, x, x * x.dtype.type(0.2))
 
 
+@_row(gradient=lambda dy, y: dy * y, kernel=8, onnx="Exp", onnx_cell=None)
 def exponential(x: Array) -> Array:
     """Return ``exp(x)``."""
     y: Array = np.exp(x)
     return y
 
 
+@_row(gradient=lambda dy, y: dy * (1 - np.abs(y)) ** 2, kernel=5, onnx="Softsign")
 def softsign(x: Array) -> Array:
     """Return ``x / (1 + |x|)``."""
     y: Array = x / (1 + np.abs(x))
     return y
 
 
+@_row(
+    gradient=lambda dy, y: dy * np.where((y > 0) & (y < 1), y.dtype.type(1 / 6), 0),
+    kernel=2,
+    parameters=(1 / 6, 0.5),
+    onnx="HardSigmoid",
+    onnx_defaults=(0.2, 0.5),
+)
 def hard_sigmoid(x: Array) -> Array:
     """Return ``x / 6 + 1 / 2`` within [0, 1]."""
     y: Array = np.clip(x / 6 + x.dtype.type(0.5), 0, 1)
     return y
 
 
+@_row(gradient=lambda dy, y: dy * (y * (1 - y)), kernel=1, onnx="Sigmoid")
 def sigmoid(x: Array) -> Array:
     """Return ``1 / (1 + exp(-x))``, with full relative precision on both sides."""
     e = np.exp(-np.abs(x))
@@ -59,23 +156,18 @@ def sigmoid(x: Array) -> Array:
     return y
 
 
+@_row(gradient=lambda dy, y: dy * -np.expm1(-y), kernel=6, onnx="Softplus")
 def softplus(x: Array) -> Array:
     """Return ``log(1 + exp(x))`` without overflow."""
     y: Array = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
     return y
 
 
+@_row(gradient=lambda dy, y: dy * (1 - y * y), kernel=0, onnx="Tanh")
 def tanh(x: Array) -> Array:
     """Return the hyperbolic tangent."""
     y: Array = np.tanh(x)
     return y
-
-
-def softmax(x: Array) -> Array:
-    """Return ``exp(x) / sum(exp(x))`` over the last axis."""
-    e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
-    e /= e.sum(axis=-1, keepdims=True)
-    return e
 
 
 def _softmax_gradient(dy: Array, y: Array) -> Array:
@@ -83,11 +175,12 @@ def _softmax_gradient(dy: Array, y: Array) -> Array:
     return dx
 
 
-def log_softmax(x: Array) -> Array:
-    """Return the logarithm of `softmax`, without rounding small ones to zero before."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return y
+@_row(gradient=_softmax_gradient, onnx="Softmax")
+def softmax(x: Array) -> Array:
+    """Return ``exp(x) / sum(exp(x))`` over the last axis."""
+    e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    e /= e.sum(axis=-1, keepdims=True)
+    return e
 
 
 def _log_softmax_gradient(dy: Array, y: Array) -> Array:
@@ -95,21 +188,29 @@ def _log_softmax_gradient(dy: Array, y: Array) -> Array:
     return dx
 
 
-_GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {
-    linear: lambda dy, y: dy,  # noqa: ARG005
-    relu: lambda dy, y: dy * (y > 0),
-    elu: lambda dy, y: dy * np.where(y > 0, 1, y + 1),
-    leaky_relu: lambda dy, y: dy * np.where(y > 0, 1, y.dtype.type(0.2)),
-    exponential: lambda dy, y: dy * y,
-    softsign: lambda dy, y: dy * (1 - np.abs(y)) ** 2,
-    hard_sigmoid: lambda dy, y: dy * np.where((y > 0) & (y < 1), y.dtype.type(1 / 6), 0),
-    sigmoid: lambda dy, y: dy * (y * (1 - y)),
-    softplus: lambda dy, y: dy * -np.expm1(-y),
-    tanh: lambda dy, y: dy * (1 - y * y),
-    softmax: _softmax_gradient,
-    log_softmax: _log_softmax_gradient,
-}
-_BY_NAME: dict[str, Activation] = {function.__name__: function for function in _GRADIENTS}
+@_row(gradient=_log_softmax_gradient, onnx="LogSoftmax")
+def log_softmax(x: Array) -> Array:
+    """Return the logarithm of `softmax`, without rounding small ones to zero before."""
+    shifted = x - x.max(axis=-1, keepdims=True)
+    y: Array = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return y
+
+
+# What cells have and no layer alone.
+TABLE["scaled_tanh"] = Row(
+    kernel=9,
+    parameters=(1.0, 1.0),
+    alphas=("an alpha other than 0", lambda alpha: alpha != 0),
+    onnx_cell="ScaledTanh",
+    onnx_defaults=(None, None),
+)
+TABLE["thresholded_relu"] = Row(
+    kernel=10,
+    parameters=(1.0,),
+    alphas=("alpha >= 0", lambda alpha: alpha >= 0),
+    onnx_cell="ThresholdedRelu",
+    onnx_defaults=(None,),
+)
 
 
 def gradient(activation: Activation, dy: Array, y: Array) -> Array:
@@ -152,7 +253,7 @@ def get(identifier: object, name: str = "activation") -> Activation:
     for function in _GRADIENTS:
         if identifier is function:
             return function
-    return checks.lookup(identifier, name, _BY_NAME)
+    return checks.lookup(identifier, name, {function.__name__: function for function in _GRADIENTS})
 
 
 def serialize(activation: Activation) -> str:

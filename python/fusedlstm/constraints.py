@@ -8,6 +8,7 @@ import numpy as np
 
 from fusedlstm import config
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Configured, Registry, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,27 +30,12 @@ __all__ = [
 ]
 
 
-class Constraint:
+class Constraint(Configured):
     """Base of constraints: a callable that returns the nearest array that is allowed, in its own sense."""
 
     def __call__(self, w: Array) -> Array:
         """Return an allowed array of the same shape and dtype."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal constraint."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Constraint:
-        """Make a constraint from `get_config`'s result.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no dict of arguments, or one of them is unknown or wrong.
-        """
-        return cls(**checks.arguments(config, cls.__name__))
 
 
 class NonNeg(Constraint):
@@ -105,20 +91,12 @@ class MinMaxNorm(Constraint):
             wanted = self.rate * wanted + (1 - self.rate) * norms
         return _scaled(w, wanted / (norms + config.epsilon()))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal constraint."""
-        return {key: getattr(self, key) for key in ("min_value", "max_value", "rate", "axis")}
-
 
 class MaxNorm(MinMaxNorm):
     """Vectors of weights whose norm is above ``max_value`` are scaled down to it; see `MinMaxNorm`."""
 
     def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
         super().__init__(max_value=max_value, axis=axis)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal constraint."""
-        return {"max_value": self.max_value, "axis": self.axis}
 
 
 class UnitNorm(Constraint):
@@ -131,55 +109,14 @@ class UnitNorm(Constraint):
         """Return ``w / (norm + 1e-7)``."""
         return _scaled(w, 1 / (_norms(w, self.axis) + config.epsilon()))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal constraint."""
-        return {"axis": self.axis}
-
 
 max_norm, min_max_norm, non_neg, unit_norm = MaxNorm, MinMaxNorm, NonNeg, UnitNorm
 
-_BY_NAME: dict[str, type[Constraint]] = {
-    "MaxNorm": MaxNorm,
-    "MinMaxNorm": MinMaxNorm,
-    "NonNeg": NonNeg,
-    "UnitNorm": UnitNorm,
-    "max_norm": MaxNorm,
-    "min_max_norm": MinMaxNorm,
-    "non_neg": NonNeg,
-    "unit_norm": UnitNorm,
-}
-
-
-def get(identifier: Any, name: str = "identifier") -> Constraint | None:
-    """Return the constraint that ``identifier`` means; None stays None.
-
-    Parameters
-    ----------
-    identifier : str or dict or Constraint or type or None
-        Keras's name (``"max_norm"`` or ``"MaxNorm"``), `serialize`'s result, a constraint, or a class of one.
-    name : str
-        The argument's name, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown; the message lists the known names.
-    """
-    if identifier is None or isinstance(identifier, Constraint):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Constraint):
-        return identifier()
-    if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        cls = checks.lookup(identifier["class_name"], name, _BY_NAME)
-        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
-    return checks.lookup(identifier, name, _BY_NAME)()
-
-
-def serialize(constraint: Constraint | None) -> dict[str, Any] | None:
-    """Return a JSON-able description from which `get` makes an equal constraint."""
-    if constraint is None:
-        return None
-    return {"class_name": type(constraint).__name__, "config": constraint.get_config()}
+REGISTRY = Registry(
+    Constraint,
+    {"max_norm": MaxNorm, "min_max_norm": MinMaxNorm, "non_neg": NonNeg, "unit_norm": UnitNorm},
+)
+get = REGISTRY.optional
 
 
 def _axes(axis: Any) -> int | list[int]:

@@ -14,13 +14,34 @@ import numpy as np
 from fusedlstm import config, ops
 from fusedlstm.base import checks
 from fusedlstm.base.filling import room
+from fusedlstm.base.registry import Configured, Registry, serialize
 from fusedlstm.base.seeds import draw_seed
 
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "get",
+    "serialize",
+]
 
-class Initializer:
+
+class Initializer(Configured):
     """Base of initializers: a callable that makes an array of a given shape."""
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
@@ -44,21 +65,6 @@ class Initializer:
     def _values(self, shape: tuple[int, ...]) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define _values")
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Initializer:
-        """Make an initializer from `get_config`'s result.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no dict of arguments, or one of them is unknown or wrong.
-        """
-        return cls(**checks.arguments(config, cls.__name__))
-
 
 class Constant(Initializer):
     """Every element is ``value``."""
@@ -68,10 +74,6 @@ class Constant(Initializer):
 
     def _values(self, shape: tuple[int, ...]) -> Array:
         return np.full(shape, self.value)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {"value": self.value}
 
 
 class Zeros(Initializer):
@@ -109,7 +111,7 @@ class _Random(Initializer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make an equal initializer; a seed that was drawn is not kept."""
-        return {"seed": self._given_seed}
+        return {**super().get_config(), "seed": self._given_seed}
 
 
 class RandomNormal(_Random):
@@ -121,10 +123,6 @@ class RandomNormal(_Random):
 
     def _values(self, shape: tuple[int, ...]) -> Array:
         return self._generator().normal(self.mean, self.stddev, shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {"mean": self.mean, "stddev": self.stddev, **super().get_config()}
 
 
 class TruncatedNormal(RandomNormal):
@@ -147,10 +145,6 @@ class RandomUniform(_Random):
 
     def _values(self, shape: tuple[int, ...]) -> Array:
         return self._generator().uniform(self.minval, self.maxval, shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {"minval": self.minval, "maxval": self.maxval, **super().get_config()}
 
 
 # Standard deviation of a standard normal distribution cut off at -2 and 2.
@@ -200,11 +194,6 @@ class VarianceScaling(_Random):
             return generator.normal(0.0, stddev, shape)
         return stddev / _TRUNCATED_STDDEV * _truncated_normal(generator, shape)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        own = {"scale": self.scale, "mode": self.mode, "distribution": self.distribution}
-        return {**own, **super().get_config()}
-
 
 class _Preset(VarianceScaling):
     """A `VarianceScaling` whose three settings belong to its name; only the seed is an argument."""
@@ -213,10 +202,6 @@ class _Preset(VarianceScaling):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(*self.settings, seed=seed)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {"seed": self._given_seed}
 
 
 class GlorotUniform(_Preset):
@@ -272,10 +257,6 @@ class Orthogonal(_Random):
         q = _orthonormal(self._generator().normal(size=(max(rows, columns), min(rows, columns))))
         return self.gain * (q.T if rows < columns else q).reshape(shape)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal initializer."""
-        return {"gain": self.gain, **super().get_config()}
-
 
 def _orthonormal(columns: Array) -> Array:
     """Make the columns of a tall matrix orthonormal, in place, by Gram and Schmidt.
@@ -319,55 +300,25 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[-2] * field, shape[-1] * field
 
 
-_CLASSES: dict[str, type[Initializer]] = {
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "random_normal": RandomNormal,
-    "random_uniform": RandomUniform,
-    "truncated_normal": TruncatedNormal,
-    "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "he_uniform": HeUniform,
-    "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform,
-    "lecun_normal": LecunNormal,
-    "orthogonal": Orthogonal,
-    "normal": RandomNormal,
-    "uniform": RandomUniform,
-}
-_BY_CLASS_NAME = {cls.__name__: cls for cls in _CLASSES.values()}
-
-
-def get(identifier: Any, name: str = "identifier") -> Initializer:
-    """Return the initializer that ``identifier`` means.
-
-    Parameters
-    ----------
-    identifier : str or dict or Initializer or type
-        Keras's name (``"glorot_uniform"`` or ``"GlorotUniform"``), `serialize`'s result, an initializer, or
-        a class of one.
-    name : str
-        The argument's name, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown; the message lists the known names.
-    """
-    if isinstance(identifier, Initializer):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
-    if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        cls = checks.lookup(identifier["class_name"], name, _BY_CLASS_NAME)
-        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
-    if isinstance(identifier, str) and identifier in _BY_CLASS_NAME:
-        return _BY_CLASS_NAME[identifier]()
-    return checks.lookup(identifier, name, _CLASSES)()
-
-
-def serialize(initializer: Initializer) -> dict[str, Any]:
-    """Return a JSON-able description from which `get` makes an equal initializer."""
-    return {"class_name": type(initializer).__name__, "config": initializer.get_config()}
+REGISTRY = Registry(
+    Initializer,
+    {
+        "zeros": Zeros,
+        "ones": Ones,
+        "constant": Constant,
+        "random_normal": RandomNormal,
+        "random_uniform": RandomUniform,
+        "truncated_normal": TruncatedNormal,
+        "variance_scaling": VarianceScaling,
+        "glorot_uniform": GlorotUniform,
+        "glorot_normal": GlorotNormal,
+        "he_uniform": HeUniform,
+        "he_normal": HeNormal,
+        "lecun_uniform": LecunUniform,
+        "lecun_normal": LecunNormal,
+        "orthogonal": Orthogonal,
+        "normal": RandomNormal,
+        "uniform": RandomUniform,
+    },
+)
+get = REGISTRY.get

@@ -9,13 +9,28 @@ import numpy.typing as npt
 
 from fusedlstm import config, losses
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Configured, Registry, serialize
 from fusedlstm.losses.base import prepare_weights
 
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
+__all__ = [
+    "AutoAccuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "Mean",
+    "MeanAbsoluteError",
+    "MeanMetric",
+    "MeanSquaredError",
+    "Metric",
+    "SparseCategoricalAccuracy",
+    "get",
+    "serialize",
+]
 
-class Metric:
+
+class Metric(Configured):
     """Base of metrics: a mean of numbers that `values` gives for each sample.
 
     Parameters
@@ -219,16 +234,21 @@ def _same_shape(got: tuple[int, ...], expected: tuple[int, ...]) -> None:
         raise ValueError(f"y_true: expected shape {expected}, got {got}")
 
 
-_CLASSES: dict[str, type[Metric]] = {
-    "accuracy": AutoAccuracy,
-    "binary_accuracy": BinaryAccuracy,
-    "categorical_accuracy": CategoricalAccuracy,
-    "sparse_categorical_accuracy": SparseCategoricalAccuracy,
-    "mean_squared_error": MeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteError,
-}
-_ALIASES = {"acc": "accuracy", "mse": "mean_squared_error", "mae": "mean_absolute_error"}
-_BY_CLASS_NAME = {cls.__name__: cls for cls in _CLASSES.values()}
+REGISTRY = Registry(
+    Metric,
+    {
+        "accuracy": AutoAccuracy,
+        "binary_accuracy": BinaryAccuracy,
+        "categorical_accuracy": CategoricalAccuracy,
+        "sparse_categorical_accuracy": SparseCategoricalAccuracy,
+        "mean_squared_error": MeanSquaredError,
+        "mean_absolute_error": MeanAbsoluteError,
+        "acc": AutoAccuracy,
+        "mse": MeanSquaredError,
+        "mae": MeanAbsoluteError,
+    },
+    others=(Mean, MeanMetric),
+)
 
 
 def get(identifier: object, name: str = "metrics") -> Metric:
@@ -236,23 +256,18 @@ def get(identifier: object, name: str = "metrics") -> Metric:
 
     Parameters
     ----------
-    identifier : str or Metric or type
-        Keras's name (its key in logs is the name as given), a metric, or a class of one.
+    identifier : str or dict or Metric or type
+        Keras's name (its key in logs is the name as given), a description as of `serialize`, a metric, or a
+        class of one.
     name : str
         The argument's name, for the message.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If it is unknown; the message lists the known names.
     """
-    if isinstance(identifier, Metric):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier()
-    if isinstance(identifier, str) and identifier in _BY_CLASS_NAME:
-        return _BY_CLASS_NAME[identifier]()
-    known = {**_CLASSES, **{alias: _CLASSES[target] for alias, target in _ALIASES.items()}}
-    metric = checks.lookup(identifier, name, known)()
-    metric.name = str(identifier)
+    metric = REGISTRY.get(identifier, name)
+    if identifier in ("acc", "mse", "mae"):
+        metric.name = str(identifier)
     return metric

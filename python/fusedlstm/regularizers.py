@@ -6,11 +6,12 @@ layers; `fit` and `evaluate` report the sum, and gradients are those of the sum.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Configured, Registry, serialize
 
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
@@ -30,8 +31,11 @@ __all__ = [
 ]
 
 
-class Regularizer:
-    """Base of regularizers. A subclass defines the penalty of an array and its `gradient`."""
+class Regularizer(Configured):
+    """Base of regularizers. A subclass defines the penalty of an array and its `gradient`.
+
+    There is no automatic differentiation: a regularizer of your own has a gradient, too.
+    """
 
     def __call__(self, x: Array) -> float:
         """Return the penalty of an array."""
@@ -40,21 +44,6 @@ class Regularizer:
     def gradient(self, x: Array) -> Array:
         """Return the penalty's gradient, of the array's shape and dtype."""
         raise NotImplementedError(f"{type(self).__name__} must define gradient")
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal regularizer."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Regularizer:
-        """Make a regularizer from `get_config`'s result.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no dict of arguments, or one of them is unknown or wrong.
-        """
-        return cls(**checks.arguments(config, cls.__name__))
 
 
 class L1L2(Regularizer):
@@ -91,10 +80,6 @@ class L1L2(Regularizer):
             slope += x.dtype.type(self.l1) * np.sign(x)
         return slope
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal regularizer."""
-        return {"l1": self.l1, "l2": self.l2}
-
 
 class L1(L1L2):
     """``l1 sum(|x|)``; see `L1L2`."""
@@ -102,20 +87,12 @@ class L1(L1L2):
     def __init__(self, l1: float = 0.01) -> None:
         super().__init__(l1=l1)
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal regularizer."""
-        return {"l1": self.l1}
-
 
 class L2(L1L2):
     """``l2 sum(x^2)``; see `L1L2`."""
 
     def __init__(self, l2: float = 0.01) -> None:
         super().__init__(l2=l2)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal regularizer."""
-        return {"l2": self.l2}
 
 
 class OrthogonalRegularizer(Regularizer):
@@ -153,10 +130,6 @@ class OrthogonalRegularizer(Regularizer):
         result: Array = (slope if self.mode == "rows" else slope.T).astype(x.dtype)
         return result
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal regularizer."""
-        return {"factor": self.factor, "mode": self.mode}
-
     def _cosines(self, x: Array) -> tuple[Array, Array, Array, float]:
         """Return unit vectors, lengths, their cosines without the diagonal, and how many pairs there are."""
         if x.ndim != 2 or len(x if self.mode == "rows" else x.T) < 2:
@@ -173,47 +146,14 @@ class OrthogonalRegularizer(Regularizer):
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 
-_BY_NAME: dict[str, type[Regularizer]] = {
-    "L1": L1,
-    "L1L2": L1L2,
-    "L2": L2,
-    "OrthogonalRegularizer": OrthogonalRegularizer,
-    "l1": L1,
-    "l1_l2": L1L2,
-    "l1l2": L1L2,
-    "l2": L2,
-    "orthogonal_regularizer": OrthogonalRegularizer,
-}
-
-
-def get(identifier: Any, name: str = "identifier") -> Regularizer | None:
-    """Return the regularizer that ``identifier`` means; None stays None.
-
-    Parameters
-    ----------
-    identifier : str or dict or Regularizer or type or None
-        Keras's name (``"l2"`` or ``"L2"``), `serialize`'s result, a regularizer, or a class of one.
-    name : str
-        The argument's name, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown; the message lists the known names. There is no automatic differentiation: a
-        regularizer of your own is a subclass of `Regularizer` with a `gradient`.
-    """
-    if identifier is None or isinstance(identifier, Regularizer):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Regularizer):
-        return identifier()
-    if isinstance(identifier, dict) and set(identifier) == {"class_name", "config"}:
-        cls = checks.lookup(identifier["class_name"], name, _BY_NAME)
-        return cls.from_config(checks.member(identifier, "config", dict, f"{name}: {cls.__name__}"))
-    return checks.lookup(identifier, name, _BY_NAME)()
-
-
-def serialize(regularizer: Regularizer | None) -> dict[str, Any] | None:
-    """Return a JSON-able description from which `get` makes an equal regularizer."""
-    if regularizer is None:
-        return None
-    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
+REGISTRY = Registry(
+    Regularizer,
+    {
+        "l1": L1,
+        "l1_l2": L1L2,
+        "l1l2": L1L2,
+        "l2": L2,
+        "orthogonal_regularizer": OrthogonalRegularizer,
+    },
+)
+get = REGISTRY.optional

@@ -57,7 +57,8 @@ def public_classes() -> dict[type, list[str]]:
             module = importlib.import_module(namespace)
         except ImportError:  # an extra that is not installed
             continue
-        for name, value in vars(module).items():
+        for name in getattr(module, "__all__", vars(module)):
+            value = getattr(module, name)
             if inspect.isclass(value) and value.__module__.startswith("fusedlstm") and name[0] != "_":
                 known = f"{namespace}.{name}".removeprefix("fusedlstm.")
                 found.setdefault(value, []).append(known)

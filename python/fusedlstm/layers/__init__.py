@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Registry, serialize
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Activation, Dropout, Input, InputLayer, Masking
@@ -45,10 +46,11 @@ __all__ = [
     "serialize",
 ]
 
-# All that a model is saved with, by name.
-CLASSES: dict[str, type[Layer]] = {
-    cls.__name__: cls
-    for cls in (
+# All that a model is saved with.
+REGISTRY = Registry(
+    Layer,
+    {},
+    others=(
         LSTM,
         Activation,
         Bidirectional,
@@ -67,13 +69,9 @@ CLASSES: dict[str, type[Layer]] = {
         SpatialDropout1D,
         StackedLSTM,
         TimeDistributed,
-    )
-}
-
-
-def serialize(layer: Layer) -> dict[str, Any]:
-    """Return a JSON-able description from which `deserialize` makes an equal layer, without its weights."""
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    ),
+)
+CLASSES = REGISTRY.classes
 
 
 def deserialize(description: dict[str, Any]) -> Layer:
@@ -84,9 +82,9 @@ def deserialize(description: dict[str, Any]) -> Layer:
     ValueError
         If it is no such description, or the class or an argument is unknown or out of range.
     """
-    cls = checks.lookup(checks.member(description, "class_name", str, "layer"), "class_name", CLASSES)
-    config = checks.member(description, "config", dict, cls.__name__)
+    name = checks.member(description, "class_name", str, "layer")
+    config = checks.member(description, "config", dict, name)
     try:
-        return cls.from_config(config)
+        return REGISTRY.restore(description, "class_name")
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{config.get('name', 'layer')!r:.80} ({cls.__name__}): {error}") from error
+        raise ValueError(f"{config.get('name', 'layer')!r:.80} ({name:.80}): {error}") from error

@@ -13,13 +13,13 @@ from fusedlstm.base import checks, devices, limits, versions
 from fusedlstm.base.filling import room
 from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.base.placed import Placed
+from fusedlstm.base.registry import Configured, serialize
 from fusedlstm.base.variable import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
-    from typing_extensions import Self
 
     from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.base.types import Array, Mask, Shape
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint": constraints}
 
 
-class Layer(Placed):
+class Layer(Placed, Configured):
     """Base of layers.
 
     There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
@@ -305,25 +305,14 @@ class Layer(Placed):
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
-        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        if self.activity_regularizer is not None:
-            config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        config = {**super().get_config(), "trainable": self.trainable}
+        if self.activity_regularizer is None:
+            config.pop("activity_regularizer", None)
         for argument in self.weight_arguments.values():
-            for option, module in _WEIGHT_OPTIONS.items():
+            for option in _WEIGHT_OPTIONS:
                 key = f"{argument}_{option}"
-                config[key] = module.serialize(getattr(self, key))
+                config[key] = serialize(getattr(self, key))
         return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Make a layer from `get_config`'s result.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no dict of arguments, or one of them is unknown or wrong.
-        """
-        return cls(**checks.arguments(config, cls.__name__))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

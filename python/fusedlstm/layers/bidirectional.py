@@ -244,7 +244,6 @@ class Bidirectional(Layer):
         """Return JSON-able arguments that make an equal layer, without its weights."""
         return {
             **super().get_config(),
-            "merge_mode": self.merge_mode,
             "layer": self.forward_layer.get_config(),
             "backward_layer": self.backward_layer.get_config() if self._separate else None,
         }

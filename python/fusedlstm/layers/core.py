@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import activations, ops
+from fusedlstm import ops
 from fusedlstm.base import checks
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
@@ -113,10 +113,6 @@ class Dropout(Layer):
         """The random streams whose state a resumed training needs."""
         return [self._seeds]
 
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
-
 
 class Activation(ActivatedLayer):
     """Applies a function of `fusedlstm.activations`.
@@ -139,10 +135,6 @@ class Activation(ActivatedLayer):
     def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
         """Return ``dz``."""
         return dz if need_dx else None
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "activation": activations.serialize(self.activation)}
 
 
 class Masking(Layer):
@@ -205,7 +197,3 @@ class Masking(Layer):
             )
         real, self._real = self._real, None
         return np.where(real[..., None], dy, dy.dtype.type(0)) if need_dx else None
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "mask_value": self.mask_value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm import activations, initializers, ops
+from fusedlstm import initializers, ops
 from fusedlstm.base import checks
 from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count, taken
 
@@ -92,14 +92,3 @@ class Dense(ActivatedLayer):
         if self.bias is not None:
             self.bias.grad = dbias
         return None if dx is None else dx.reshape(x.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer, without its weights."""
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-        }

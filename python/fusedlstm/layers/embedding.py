@@ -121,13 +121,3 @@ class Embedding(Layer):
         self._ids = None
         self.embeddings.grad = ops.embedding_backward(ids, dy, self.input_dim)
         return None
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer, without its weights."""
-        return {
-            **super().get_config(),
-            "input_dim": self.input_dim,
-            "output_dim": self.output_dim,
-            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
-            "mask_zero": self.mask_zero,
-        }

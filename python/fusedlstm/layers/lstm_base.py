@@ -275,43 +275,6 @@ class LSTMBase(Layer):
         """The random streams whose state a resumed training needs."""
         return [self._seeds]
 
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer, without its weights."""
-        as_they_are = (
-            "units",
-            "use_bias",
-            "unit_forget_bias",
-            "use_peepholes",
-            "coupled",
-            "cell_clip",
-            "layer_norm",
-            "layer_norm_epsilon",
-            "projection_units",
-            "dropout",
-            "recurrent_dropout",
-            "zoneout_h",
-            "zoneout_c",
-            "seed",
-            "return_sequences",
-            "return_state",
-            "go_backwards",
-            "stateful",
-            "zero_output_for_mask",
-        )
-        of_weights = ["kernel", "recurrent", "bias", "peephole"]
-        if self.projection_initializer is not None:
-            of_weights.append("projection")
-        return {
-            **super().get_config(),
-            **{name: getattr(self, name) for name in as_they_are},
-            "activation": activations.serialize(self.activation),
-            "recurrent_activation": activations.serialize(self.recurrent_activation),
-            **{
-                f"{name}_initializer": initializers.serialize(getattr(self, f"{name}_initializer"))
-                for name in of_weights
-            },
-        }
-
 
 def _in_kernel(given: object, name: str) -> activations.Activation:
     activation = activations.get(given, name)

@@ -72,7 +72,3 @@ class GaussianNoise(Layer):
     def seed_generators(self) -> list[SeedGenerator]:
         """The random streams whose state a resumed training needs."""
         return [self._seeds]
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "stddev": self.stddev, "seed": self.seed}

@@ -106,15 +106,3 @@ class LayerNormalization(Layer):
         if self.beta is not None:
             self.beta.grad = dbeta
         return None if dx is None else dx.reshape(x.shape)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer, without its weights."""
-        return {
-            **super().get_config(),
-            "axis": self.axis,
-            "epsilon": self.epsilon,
-            "center": self.center,
-            "scale": self.scale,
-            "beta_initializer": initializers.serialize(self.beta_initializer),
-            "gamma_initializer": initializers.serialize(self.gamma_initializer),
-        }

@@ -39,10 +39,6 @@ class _GlobalPooling1D(Layer):
         del x, mask
         return None
 
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "keepdims": self.keepdims}
-
 
 class GlobalAveragePooling1D(_GlobalPooling1D):
     """The mean over the steps, over the real ones where there is a mask.

@@ -95,10 +95,6 @@ class Reshape(_Reshaping):
         shape = self.shape_of_forward()
         return dy.reshape(shape) if need_dx else None
 
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "target_shape": list(self.target_shape)}
-
 
 class Flatten(Reshape):
     """Makes (B, N) of (B, ...), in C order."""
@@ -169,10 +165,6 @@ class Permute(_Reshaping):
             return None
         return self._reordered(dy, tuple(np.argsort((0, *self.dims)).tolist()))
 
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "dims": list(self.dims)}
-
 
 class RepeatVector(_Reshaping):
     """Makes a sequence (B, n, F) of (B, F): each vector ``n`` times.
@@ -220,7 +212,3 @@ class RepeatVector(_Reshaping):
             return None
         dx: Array = dy.sum(axis=1)
         return dx
-
-    def get_config(self) -> dict[str, Any]:
-        """Return JSON-able arguments that make an equal layer."""
-        return {**super().get_config(), "n": self.n}

@@ -241,12 +241,6 @@ class StackedLSTM(Layer):
             **parts[0].get_config(),
             **super().get_config(),
             "units": [part.units for part in parts],
-            "between_dropout": self.between_dropout,
-            "bidirectional": self.bidirectional,
-            "merge_mode": self.merge_mode,
-            "seed": self.seed,
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
         }
 
     def _grouped(self, states: Sequence[Any], name: str) -> list[Any]:

@@ -122,9 +122,9 @@ class TimeDistributed(ActivatedLayer):
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
-        from fusedlstm import layers
-
-        return {**super().get_config(), "layer": layers.serialize(self.layer)}
+        config = super().get_config()
+        del config["activation"]  # of the layer inside
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm.base import checks
+from fusedlstm.base.registry import Registry, serialize
 from fusedlstm.losses.base import Loss
 from fusedlstm.losses.crossentropy import (
     BinaryCrossentropy,
@@ -32,6 +32,7 @@ __all__ = [
     "get",
     "mean_absolute_error",
     "mean_squared_error",
+    "serialize",
     "sparse_categorical_crossentropy",
 ]
 
@@ -65,20 +66,22 @@ def sparse_categorical_crossentropy(y_true: object, y_pred: object, from_logits:
     return SparseCategoricalCrossentropy(from_logits, reduction="none")(y_true, y_pred)
 
 
-_FUNCTIONS: dict[Callable[..., Any], Callable[[], Loss]] = {
+_FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
 }
-_BY_NAME: dict[str, Callable[[], Loss]] = {
-    **{function.__name__: make for function, make in _FUNCTIONS.items()},
-    **{make.__name__: make for make in _FUNCTIONS.values()},
-    "mse": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "bce": BinaryCrossentropy,
-}
+REGISTRY = Registry(
+    Loss,
+    {
+        **{function.__name__: cls for function, cls in _FUNCTIONS.items()},
+        "mse": MeanSquaredError,
+        "mae": MeanAbsoluteError,
+        "bce": BinaryCrossentropy,
+    },
+)
 
 
 def get(identifier: object, name: str = "loss") -> Loss:
@@ -86,23 +89,19 @@ def get(identifier: object, name: str = "loss") -> Loss:
 
     Parameters
     ----------
-    identifier : str or callable or Loss or type
-        Keras's name (of the function or the class, or ``"mse"``, ``"mae"``, ``"bce"``), one of this module's
-        functions, a loss, or a class of one.
+    identifier : str or dict or callable or Loss or type
+        Keras's name (of the function or the class, or ``"mse"``, ``"mae"``, ``"bce"``), a description as of
+        `serialize`, one of this module's functions, a loss, or a class of one.
     name : str
         The argument's name, for the message.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If it is unknown; the message lists the known names. There is no automatic differentiation: a loss of
         your own is a subclass of `Loss` whose ``terms`` gives the gradient.
     """
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
-    for function, make in _FUNCTIONS.items():
+    for function, cls in _FUNCTIONS.items():
         if identifier is function:
-            return make()
-    return checks.lookup(identifier, name, _BY_NAME)()
+            return cls()
+    return REGISTRY.get(identifier, name)

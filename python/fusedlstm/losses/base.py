@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fusedlstm import config
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Configured
 
 if TYPE_CHECKING:
     from fusedlstm.activations import Activation
@@ -18,7 +19,7 @@ Labels: TypeAlias = npt.NDArray[Any]
 _REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none")
 
 
-class Loss:
+class Loss(Configured):
     """Base of losses. A subclass defines `terms`, and `prepare` if labels are not shaped like predictions.
 
     Parameters

@@ -7,34 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from fusedlstm.activations import TABLE
 from fusedlstm.base import checks
 from fusedlstm.base.arrays import is_array
 
 __all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
 
-# The kernels' numbers of activations (csrc/math/activation.h), and the parameters that their names stand for.
+# The kernels' numbers of activations, and the parameters that their names stand for.
 ACTIVATIONS: dict[str, tuple[int, float, float]] = {
-    "tanh": (0, 0.0, 0.0),
-    "sigmoid": (1, 0.0, 0.0),
-    "hard_sigmoid": (2, 1 / 6, 0.5),
-    "relu": (3, 0.0, 0.0),
-    "leaky_relu": (3, 0.2, 0.0),
-    "elu": (4, 1.0, 0.0),
-    "softsign": (5, 0.0, 0.0),
-    "softplus": (6, 0.0, 0.0),
-    "linear": (7, 1.0, 0.0),
-    "exponential": (8, 0.0, 0.0),
-    "scaled_tanh": (9, 1.0, 1.0),
-    "thresholded_relu": (10, 1.0, 0.0),
-}
-_PARAMETERS = {  # 0 for the others
-    "hard_sigmoid": 2,
-    "linear": 2,
-    "scaled_tanh": 2,
-    "relu": 1,
-    "leaky_relu": 1,
-    "elu": 1,
-    "thresholded_relu": 1,
+    name: (number, *(*row.parameters, 0.0, 0.0)[:2])  # type: ignore[misc]
+    for number in range(len(TABLE))
+    for name, row in TABLE.items()
+    if row.kernel == number
 }
 
 Activation: TypeAlias = "str | tuple[str, float] | tuple[str, float, float]"
@@ -190,16 +174,13 @@ def _numbers(activation: Activation, argument: str) -> tuple[int, float, float]:
     if name not in ACTIVATIONS:
         raise ValueError(f"{argument}: expected one of {', '.join(ACTIVATIONS)}, got {name!r}")
     kind, *usual = ACTIVATIONS[name]
-    most = _PARAMETERS.get(name, 0)
+    row = TABLE[name]
+    most = len(row.parameters)
     if len(parameters) > most:
         raise ValueError(f"{argument}: expected at most {most} parameters for {name}, got {parameters}")
     if not all(math.isfinite(value) for value in parameters):
         raise ValueError(f"{argument}: expected finite parameters, got {parameters}")
-    if name == "elu" and parameters and parameters[0] <= 0:
-        raise ValueError(f"{argument}: expected a positive alpha for elu, got {parameters[0]}")
-    if name == "scaled_tanh" and parameters and parameters[0] == 0:
-        raise ValueError(f"{argument}: expected an alpha other than 0 for scaled_tanh, got {parameters[0]}")
-    if name == "thresholded_relu" and parameters and parameters[0] < 0:
-        raise ValueError(f"{argument}: expected alpha >= 0 for thresholded_relu, got {parameters[0]}")
+    if parameters and row.alphas is not None and not row.alphas[1](parameters[0]):
+        raise ValueError(f"{argument}: expected {row.alphas[0]} for {name}, got {parameters[0]}")
     alpha, beta = [float(value) for value in parameters] + usual[len(parameters) :]
     return kind, alpha, beta

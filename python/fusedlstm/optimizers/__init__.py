@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm import ops
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Registry, serialize
 from fusedlstm.optimizers import schedules
 from fusedlstm.optimizers.base import LearningRate, Optimizer
 
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules", "serialize"]
 
 
 class SGD(Optimizer):
@@ -49,10 +50,6 @@ class SGD(Optimizer):
         """Update in place; see `Optimizer.update`."""
         velocity = slots.get("momentum")
         ops.sgd_update(variables, grads, velocity, momentum=self.momentum, nesterov=self.nesterov, **common)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal optimizer, with the learning rate of now."""
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class RMSprop(Optimizer):
@@ -107,11 +104,6 @@ class RMSprop(Optimizer):
             **common,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal optimizer, with the learning rate of now."""
-        own = {key: getattr(self, key) for key in ("rho", "momentum", "epsilon", "centered")}
-        return {**super().get_config(), **own}
-
 
 class Adam(Optimizer):
     """Steps by running means of gradients and their squares (Kingma and Ba 2014).
@@ -163,11 +155,6 @@ class Adam(Optimizer):
             **common,
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal optimizer, with the learning rate of now."""
-        own = {key: getattr(self, key) for key in ("beta_1", "beta_2", "epsilon", "amsgrad")}
-        return {**super().get_config(), **own}
-
 
 class AdamW(Adam):
     """`Adam` with decoupled weight decay on by default (Loshchilov and Hutter 2017)."""
@@ -201,12 +188,7 @@ class AdamW(Adam):
             raise ValueError("weight_decay: expected a number, got None; use Adam for none")
 
 
-_CLASSES: dict[str, type[SGD] | type[RMSprop] | type[Adam]] = {
-    "sgd": SGD,
-    "rmsprop": RMSprop,
-    "adam": Adam,
-    "adamw": AdamW,
-}
+REGISTRY = Registry(Optimizer, {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW})
 
 
 def get(identifier: object, name: str = "optimizer") -> Optimizer:
@@ -214,20 +196,14 @@ def get(identifier: object, name: str = "optimizer") -> Optimizer:
 
     Parameters
     ----------
-    identifier : str or Optimizer or type
-        Keras's name in any case, an optimizer, or a class of one.
+    identifier : str or dict or Optimizer or type
+        Keras's name in any case, a description as of `serialize`, an optimizer, or a class of one.
     name : str
         The argument's name, for the message.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If it is unknown; the message lists the known names.
     """
-    if isinstance(identifier, Optimizer):
-        return identifier
-    for cls in _CLASSES.values():
-        if identifier is cls:
-            return cls()
-    key = identifier.lower() if isinstance(identifier, str) else identifier
-    return checks.lookup(key, name, _CLASSES)()
+    return REGISTRY.get(identifier.lower() if isinstance(identifier, str) else identifier, name)

@@ -11,7 +11,9 @@ import numpy as np
 from fusedlstm import ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.copying import Copied
+from fusedlstm.base.registry import Configured, serialize
 from fusedlstm.base.variable import Variable, unique_paths
+from fusedlstm.optimizers import schedules
 from fusedlstm.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 LearningRate: TypeAlias = float | LearningRateSchedule
 
 
-class Optimizer(Copied):
+class Optimizer(Copied, Configured):
     """Base of optimizers. A subclass names its slots and defines `update`.
 
     Parameters
@@ -85,6 +87,8 @@ class Optimizer(Copied):
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
+        if isinstance(value, dict):
+            value = schedules.deserialize(value, "learning_rate")
         if isinstance(value, LearningRateSchedule):
             self._rate: LearningRate = value
         else:
@@ -280,20 +284,10 @@ class Optimizer(Copied):
             self._count.assign(iterations)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make an equal optimizer, with the learning rate of now."""
-        keys = ("name", "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
-        return {key: getattr(self, key) for key in keys}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """Make an optimizer from `get_config`'s result.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it is no dict of arguments, or one of them is unknown or wrong.
-        """
-        return cls(**checks.arguments(config, cls.__name__))
+        """Return the arguments that make an equal optimizer, with the learning rate, or schedule, of now."""
+        rate = self._rate
+        described = serialize(rate) if isinstance(rate, LearningRateSchedule) else rate
+        return {**super().get_config(), "learning_rate": described}
 
     def _scales(self, grads: Sequence[Array]) -> list[float]:
         if self.clipnorm is not None:

@@ -7,12 +7,15 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from fusedlstm.base import checks
+from fusedlstm.base.registry import Configured, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["CosineDecay", "ExponentialDecay", "LearningRateSchedule", "PiecewiseConstantDecay"]
 
-class LearningRateSchedule:
+
+class LearningRateSchedule(Configured):
     """Base of schedules: a callable from the number of updates to a learning rate."""
 
     def __call__(self, step: int) -> float:
@@ -119,3 +122,11 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __call__(self, step: int) -> float:
         """Return the learning rate of update number ``step``, counted from 0."""
         return self.values[bisect_left(self.boundaries, step)]
+
+
+REGISTRY = Registry(
+    LearningRateSchedule,
+    {},
+    others=(CosineDecay, ExponentialDecay, PiecewiseConstantDecay),
+)
+deserialize = REGISTRY.restore

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.activations import TABLE
 from fusedlstm.ops.options import ACTIVATIONS, Activation, CellOptions
 
 if TYPE_CHECKING:
@@ -24,23 +25,9 @@ TO_ONNX = (0, 3, 1, 2)
 FROM_ONNX = (0, 2, 3, 1)
 PEEPHOLES = (0, 2, 1)  # is its own inverse
 
-# The kernel's activations that ONNX has: ONNX's name, and the defaults of alpha and beta; None where the
-# standard leaves it open and runtimes disagree.
-_ACTIVATIONS: dict[str, tuple[str, tuple[float | None, ...]]] = {
-    "relu": ("Relu", ()),
-    "tanh": ("Tanh", ()),
-    "sigmoid": ("Sigmoid", ()),
-    "softsign": ("Softsign", ()),
-    "softplus": ("Softplus", ()),
-    "leaky_relu": ("LeakyRelu", (0.01,)),
-    "elu": ("Elu", (1.0,)),
-    "hard_sigmoid": ("HardSigmoid", (0.2, 0.5)),
-    "linear": ("Affine", (None, None)),
-    "scaled_tanh": ("ScaledTanh", (None, None)),
-    "thresholded_relu": ("ThresholdedRelu", (None,)),
-}
+_ACTIVATIONS = {name: row for name, row in TABLE.items() if row.onnx_cell is not None}
 # ONNX Runtime takes names in any case.
-_KERNEL_NAMES = {onnx_name.lower(): name for name, (onnx_name, _) in _ACTIVATIONS.items()}
+_KERNEL_NAMES = {str(row.onnx_cell).lower(): name for name, row in _ACTIVATIONS.items()}
 # By the kernels' numbers, which is how CellOptions.activations has them; relu is a leaky_relu with alpha = 0.
 _BY_NUMBER = {number: name for name, (number, *_) in ACTIVATIONS.items()}
 # The fields of CellOptions that an LSTM node can say.
@@ -70,10 +57,10 @@ def cell_options(attributes: dict[str, Any], directions: int) -> list[CellOption
         raise ValueError(f"activations: expected {3 * directions} names, got {names}")
     for name in names:
         if name.lower() not in _KERNEL_NAMES:
-            known = [onnx_name for onnx_name, _ in _ACTIVATIONS.values()]
+            known = [row.onnx_cell for row in _ACTIVATIONS.values()]
             raise ValueError(f"activations: expected names among {known}, got {name!r}")
     kernel_names = [_KERNEL_NAMES[name.lower()] for name in names]
-    defaults = [_ACTIVATIONS[name][1] for name in kernel_names]
+    defaults = [_ACTIVATIONS[name].onnx_defaults for name in kernel_names]
     alphas = _distributed("activation_alpha", attributes, names, [values[:1] for values in defaults])
     betas = _distributed("activation_beta", attributes, names, [values[1:] for values in defaults])
     activations: list[Activation] = [
@@ -148,9 +135,9 @@ def cell_attributes(options: Sequence[CellOptions | None], dtype: str) -> dict[s
                 name = "relu"
             if name not in _ACTIVATIONS:
                 raise ValueError(f"{which}: ONNX's LSTM has no {name!r}")
-            onnx_name, parameters = _ACTIVATIONS[name]
-            values = [exact(value, dtype, which) for value in (alpha, beta)[: len(parameters)]]
-            names.append(onnx_name)
+            row = _ACTIVATIONS[name]
+            values = [exact(value, dtype, which) for value in (alpha, beta)[: len(row.onnx_defaults)]]
+            names.append(str(row.onnx_cell))
             alphas += values[:1]
             betas += values[1:]
     result: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.activations import TABLE
 from fusedlstm.exchange.onnx.cell import exact
 from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
 from fusedlstm.layers import Activation, Dense, Dropout, GaussianNoise, LayerNormalization, SpatialDropout1D
@@ -31,21 +32,6 @@ __all__ = ["LayerWriter"]
 
 _INT32 = 6  # of onnx.TensorProto, as the next one
 _BOOL = 9
-
-# The operators of activations, with the attributes that differ from the operator's defaults.
-_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
-    "relu": ("Relu", {}),
-    "elu": ("Elu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
-    "exponential": ("Exp", {}),
-    "softsign": ("Softsign", {}),
-    "hard_sigmoid": ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    "sigmoid": ("Sigmoid", {}),
-    "softplus": ("Softplus", {}),
-    "tanh": ("Tanh", {}),
-    "softmax": ("Softmax", {}),
-    "log_softmax": ("LogSoftmax", {}),
-}
 
 
 class LayerWriter(RecurrentWriter):
@@ -81,13 +67,15 @@ class LayerWriter(RecurrentWriter):
         name = layer.activation.__name__
         if name == "linear":
             return value
-        operator, given = _ACTIVATIONS[name]
-        attributes: dict[str, Any] = {
-            key: exact(number, self.graph.dtype.name, f"activation={name!r}") for key, number in given.items()
-        }
+        row = TABLE[name]
+        attributes: dict[str, Any] = {}
+        parameters = row.parameters[: len(row.onnx_defaults)]
+        if parameters != row.onnx_defaults:
+            for key, number in zip(("alpha", "beta"), parameters, strict=False):
+                attributes[key] = exact(number, self.graph.dtype.name, f"activation={name!r}")
         if name in ("log_softmax", "softmax"):
             attributes["axis"] = -1
-        y = self.graph.add(operator, value.names, **attributes)
+        y = self.graph.add(str(row.onnx), value.names, **attributes)
         return Value([y], value.steps_first, value.real, value.lengths)
 
     def nothing(self, layer: Layer, value: Value) -> Value:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.activations import TABLE
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Embedding, LayerNormalization
 from fusedlstm.ops.options import ACTIVATIONS, CellOptions
 
@@ -30,25 +31,14 @@ __all__ = [
     "recurrent",
 ]
 
-# Activations by operator, with the parameters that this package's function of the name has.
-_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
-    "Elu": ("elu", {"alpha": 1.0}),
-    "Exp": ("exponential", {}),
-    "HardSigmoid": ("hard_sigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-    "LeakyRelu": ("leaky_relu", {"alpha": 0.2}),
-    "Relu": ("relu", {}),
-    "Sigmoid": ("sigmoid", {}),
-    "Softplus": ("softplus", {}),
-    "Softsign": ("softsign", {}),
-    "Tanh": ("tanh", {}),
-}
-_OVER_FEATURES = {"LogSoftmax": "log_softmax", "Softmax": "softmax"}
+# Activations by operator.
+_ACTIVATIONS = {row.onnx: name for name, row in TABLE.items() if row.onnx is not None}
+_OVER_FEATURES = ("LogSoftmax", "Softmax")
 # What to do instead of what no layer does.
 _HINTS = {
     "Gelu": ", as activations have their derivative by their output: train with relu, elu or softplus",
     "Erf": ", as activations have their derivative by their output: train with relu, elu or softplus",
 }
-_DEFAULTS = {"HardSigmoid": {"alpha": 0.2, "beta": 0.5}, "LeakyRelu": {"alpha": 0.01}, "Elu": {"alpha": 1.0}}
 
 
 @dataclass
@@ -62,7 +52,7 @@ class Made:
 
 def elementwise(operator: str) -> bool:
     """Return whether a node does the same to each number, wherever it lies."""
-    return operator in _ACTIVATIONS or operator == "Dropout"
+    return operator == "Dropout" or (operator in _ACTIVATIONS and operator not in _OVER_FEATURES)
 
 
 def activation(operator: str, attributes: dict[str, Any], rank: int, opset: int) -> str:
@@ -71,12 +61,13 @@ def activation(operator: str, attributes: dict[str, Any], rank: int, opset: int)
         axis = attributes.get("axis", -1 if opset >= 13 else 1)
         if axis not in (-1, rank - 1) or (opset < 13 and rank != 2 and axis != rank - 1):
             raise ValueError("expected a softmax over the features")
-        return _OVER_FEATURES[operator]
+        return _ACTIVATIONS[operator]
     if operator not in _ACTIVATIONS:
         raise ValueError(f"there is no layer for the operator {operator!r} here{_HINTS.get(operator, '')}")
-    name, expected = _ACTIVATIONS[operator]
-    for key, number in expected.items():
-        given = attributes.get(key, _DEFAULTS[operator][key])
+    name = _ACTIVATIONS[operator]
+    row = TABLE[name]
+    for key, number, default in zip(("alpha", "beta"), row.parameters, row.onnx_defaults, strict=False):
+        given = attributes.get(key, default)
         if np.float32(given) != np.float32(number):
             raise ValueError(f"{key}: expected {number}, which {name} has here, got {given}")
     return name
