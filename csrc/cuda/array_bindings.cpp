@@ -1,4 +1,4 @@
-// What surrounds sequences: their real steps, dropout, updates, sums of rows.
+// Operations around sequences: their real steps, dropout, updates, sums of rows.
 #include <algorithm>
 #include <stdexcept>
 

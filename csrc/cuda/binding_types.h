@@ -1,4 +1,4 @@
-// What Python hands to the bindings, as C++ has it.
+// Arguments that Python hands to the bindings, as C++ has them.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -53,8 +53,8 @@ void with_number_type(const std::string& name, const Body& body) {
   throw py::type_error("number: expected 'float32', 'float64', 'float16' or 'bfloat16', got '" + name + "'");
 }
 
-// Keyword arguments of a function that has many, by name. What is left out is None, zero or false; names that
-// nobody has asked for are an error.
+// Keyword arguments of a function that has many, by name. One that is left out is None, zero or false; names
+// that nobody has asked for are an error.
 class Arguments {
  public:
   explicit Arguments(const py::kwargs& given) : given_(given) { asked_.reserve(64); }
@@ -72,7 +72,7 @@ class Arguments {
     PyObject* const value = PyDict_GetItemString(given_.ptr(), name);
     return value != nullptr ? py::reinterpret_borrow<py::object>(value) : py::none();
   }
-  // Of an array, or null.
+  // The address of an array, or null.
   template <class T>
   T* at(const char* name) const {
     return reinterpret_cast<T*>(get<std::uintptr_t>(name));
@@ -88,7 +88,7 @@ class Arguments {
 
  private:
   const py::kwargs& given_;
-  // Of literals. A call has too few for a set to be worth its making.
+  // Names, which are literals. A call has too few for a set to be worth its making.
   mutable std::vector<std::string_view> asked_;
 };
 

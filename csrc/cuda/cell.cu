@@ -1,11 +1,9 @@
 #include <type_traits>
 
-#include "../math/cell.h"
 #include "cell.h"
-#include "cell_maker.cuh"
-#include "number.cuh"
 #include "pack.cuh"
 #include "rows.cuh"
+#include "step.cuh"
 
 namespace fusedlstm::cuda {
 namespace {
@@ -24,27 +22,21 @@ struct CellTraits {
 // The four gates of a pack of units.
 template <class T, int count>
 struct GatePacks {
-  Pack<T, count> i, f, g, o;
+  Pack<T, count> packs[kGates];
 
-  static __device__ __forceinline__ GatePacks load(const T* row, Index units) {
-    using P = Pack<T, count>;
-    return {P::load(row), P::load(row + units), P::load(row + 2 * units), P::load(row + 3 * units)};
+  __device__ __forceinline__ GatePacks(const T* row, Index units) {
+#pragma unroll
+    for (int gate = 0; gate < kGates; ++gate) packs[gate] = Pack<T, count>::load(row + gate * units);
   }
   __device__ __forceinline__ void store(T* row, Index units) const {
-    i.store(row);
-    f.store(row + units);
-    g.store(row + 2 * units);
-    o.store(row + 3 * units);
+#pragma unroll
+    for (int gate = 0; gate < kGates; ++gate) packs[gate].store(row + gate * units);
   }
   __device__ __forceinline__ Gates<Number<T>> at(int k) const {
-    using V = Number<T>;
-    return {V(i.v[k]), V(f.v[k]), V(g.v[k]), V(o.v[k])};
+    return gates_of<Number<T>>([&](int gate) { return packs[gate].v[k]; });
   }
   __device__ __forceinline__ void set(int k, const Gates<Number<T>>& gates) {
-    i.v[k] = gates.i.v;
-    f.v[k] = gates.f.v;
-    g.v[k] = gates.g.v;
-    o.v[k] = gates.o.v;
+    for_each_gate(gates, [&](int gate, T value) { packs[gate].v[k] = value; });
   }
 };
 
@@ -55,8 +47,8 @@ __global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
   using P = Pack<T, count>;
   for_each_own<count>(p.batch, p.units, [&](Index b, Index j) {
     const Index at = b * p.units + j;
-    const Index row = 4 * b * p.units + j;
-    GatePacks<T, count> gates = GatePacks<T, count>::load(p.z + row, p.units);
+    const Index row = kGates * b * p.units + j;
+    GatePacks<T, count> gates(p.z + row, p.units);
     const P c_prev = P::load(p.c_prev + at);
     P c;
     P h;
@@ -78,11 +70,11 @@ __global__ void __launch_bounds__(threads_per_block, CellTraits<T>::blocks)
     cell_backward_kernel(const CellBackward<T> p, const __grid_constant__ Maker maker) {
   using V = Number<T>;
   using P = Pack<T, count>;
-  const ThreadClip<T, Maker> clip(maker);
+  const ThreadClip<V, Maker> clip(maker);
   for_each_own<count>(p.batch, p.units, [&](Index b, Index j) {
     const Index at = b * p.units + j;
-    const Index row = 4 * b * p.units + j;
-    GatePacks<T, count> gates = GatePacks<T, count>::load(p.gates + row, p.units);
+    const Index row = kGates * b * p.units + j;
+    GatePacks<T, count> gates(p.gates + row, p.units);
     const P c_prev = P::load(p.c_prev + at);
     const P c = P::load(p.c + at);
     const P dh = P::load(p.dh + at);

@@ -1,4 +1,4 @@
-// What makes the cell of one unit in a kernel, as a constant of the kernel's: nothing, or options.
+// A kernel's Maker makes the cell of one unit, as a constant of the kernel's: without options, or with them.
 #pragma once
 
 #include <type_traits>
@@ -25,22 +25,32 @@ struct WithOptions {
   }
 };
 
+// Calls run(maker) with what the options ask for; null is the plain cell.
+template <class T, class Run>
+void with_maker(const CellOptions<T>* options, const Run& run) {
+  if (options != nullptr) {
+    run(WithOptions<T>{*options});
+  } else {
+    run(Plain{});
+  }
+}
+
 template <class Maker>
 constexpr bool has_options = !std::is_same_v<Maker, Plain>;
 
-// What the cell of numbers T is computed in, brief (number.cuh) where results have 16 bits. Options have
-// activations that it does not make shorter.
+// The numbers that a cell of arrays of T is computed in, brief (number.cuh) where results have 16 bits.
+// Options have activations that it does not make shorter.
 template <class T, class Maker>
 using CellNumber = Number<StateOf<T>, sizeof(T) == 2 && !has_options<Maker>>;
 
 // The ends of what a gate_clip lets through, made once by a thread for all of its cells on the way back.
-template <class T, class Maker>
+template <class V, class Maker>
 class ThreadClip {
  public:
   __device__ __forceinline__ explicit ThreadClip(const Maker& maker) {
     if constexpr (has_options<Maker>) {
-      given_ = maker.options.gate_clip > T(0);
-      if (given_) ends_ = clip_ends<Number<T>>(maker.options);
+      given_ = maker.options.gate_clip > 0;
+      if (given_) ends_ = clip_ends<V>(maker.options);
     }
   }
 
@@ -50,7 +60,7 @@ class ThreadClip {
   }
 
  private:
-  ClipEnds<Number<T>> ends_;
+  ClipEnds<V> ends_;
   bool given_ = false;
 };
 

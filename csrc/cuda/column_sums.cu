@@ -13,9 +13,10 @@ namespace {
 // Packs of columns lie along x of a block, so that a warp reads neighbours, and rows along y.
 struct SumTraits {
   static constexpr Index most_packs = 32;
-  // Of a thread: fewer are not worth a range, and the second kernel.
+  // A thread's: fewer are not worth a range, and the second kernel.
   static constexpr Index least_rows = 8;
-  // What keeps a device busy for a few rounds, and what the second kernel's threads add up in a few accesses.
+  // Blocks that keep a device busy for a few rounds, and ranges that the second kernel's threads add up in a
+  // few accesses.
   static constexpr Index most_blocks = 1024;
   static constexpr Index most_ranges = 256;
   // Accesses on their way at once, of 16 bytes or less: some 50 KiB for each multiprocessor.

@@ -35,7 +35,7 @@ struct Mma {
     }
   }
 
-  // Of the tile whose first column is `column`, and the chunk from k on; weight(column, k).
+  // A word of the tile whose first column is `column`, and of the chunk from k on; weight(column, k).
   template <class W>
   static __device__ __forceinline__ unsigned word(const W& weight, int column, int k, int i) {
     const int lane = lane_of_warp();
@@ -48,7 +48,7 @@ struct Mma {
     }
   }
 
-  // Where a row of partial sums has a column. Of four tiles, their neighbours lie together: the four gates of
+  // Where a row of partial sums has a column. Neighbours of four tiles lie together: the four gates of
   // a unit, which are one access then.
   template <int tiles>
   static __device__ __forceinline__ int place_of_column(int column) {
@@ -69,7 +69,7 @@ struct Mma {
   template <int groups, int piece>
   class Operands {
    public:
-    // Of the rows from `rows` on, a warp's run of `count` chunks. `active` groups hold rows that exist.
+    // A warp's run of `count` chunks of the rows from `rows` on. `active` groups hold rows that exist.
     __device__ __forceinline__ Operands(const T* rows, int pitch, int first_k, int count, int active,
                                         unsigned char*)
         : from_(rows + lane_of_warp() / 4 * pitch + first_k +
@@ -199,13 +199,13 @@ struct Fma {
     }
     __device__ __forceinline__ void follow(int, int, int) {}
     __device__ __forceinline__ bool has(int group) const { return group < active_; }
-    // Of a row in a group.
+    // A chunk of a row in a group.
     __device__ __forceinline__ Pack<T, chunk> at(int k, int row) const {
       return Pack<T, chunk>::load(now_ + (row * piece + k) * chunk);
     }
 
    private:
-    // Of a piece.
+    // Numbers of a piece.
     __device__ __forceinline__ int size() const {
       return (groups == 1 ? 1 : active_) * rows_of_group * piece * chunk;
     }

@@ -1,18 +1,15 @@
 // The backward kernel of grid_sequence.h.
 #pragma once
 
-#include "../math/cell.h"
-#include "cell_maker.cuh"
-#include "grid_items.cuh"
+#include "hidden.cuh"
 #include "product.cuh"
-#include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
 
-// What a step's cells left and are given, on its way from memory.
+// A step's tape and gradients of y, on their way from memory.
 template <class T, int passes>
 struct TapedStep {
-  T gates[passes][4];
+  T gates[passes][kGates];
   T dy[passes];
   StateOf<T> c_prev[passes];
   StateOf<T> c[passes];
@@ -25,29 +22,15 @@ struct TapedStep {
       if (!own.exists || s >= own.length) continue;
       const Index state = own.b * p.units + own.unit;
       const Index at = own.b * p.steps + s;
-      const T* from = p.gates + at * 4 * p.units + own.unit;
+      const T* from = p.gates + at * kGates * p.units + own.unit;
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) gates[pass][gate] = from[gate * p.units];
+      for (int gate = 0; gate < kGates; ++gate) gates[pass][gate] = from[gate * p.units];
       dy[pass] = p.dy != nullptr ? p.dy[at * p.units + own.unit] : T{};
       c_prev[pass] = p.cells[s * p.batch * p.units + state];
       c[pass] = p.cells[(s + 1) * p.batch * p.units + state];
     }
   }
 };
-
-// The gradient of a row's last hidden state: what was given for it, and where y repeats it, what was given
-// there.
-template <class T>
-__device__ __forceinline__ StateOf<T> last_dh(const SequenceBackward<T>& p, const GridCell& own) {
-  const Index state = own.b * p.units + own.unit;
-  StateOf<T> dh = p.dh != nullptr ? widened(p.dh[state]) : StateOf<T>(0);
-  if (p.dy == nullptr || p.zero_padding) return dh;
-#pragma unroll 1
-  for (Index s = p.steps - 1; s >= own.length; --s) {
-    dh += widened(p.dy[(own.b * p.steps + s) * p.units + own.unit]);
-  }
-  return dh;
-}
 
 template <class F, GridForm form, class Maker>
 __global__ void __launch_bounds__(grid_threads, 1)
@@ -71,34 +54,27 @@ __global__ void __launch_bounds__(grid_threads, 1)
        slice += static_cast<int>(gridDim.x)) {
     const auto weight = [&](int column, int k) {
       const Index unit = static_cast<Index>(slice) * Items::slice_units + column;
-      if (unit >= H || k >= 4 * H) return T{};
-      return p.recurrent_kernel[unit * 4 * H + k];
+      if (unit >= H || k >= kGates * H) return T{};
+      return p.recurrent_kernel[unit * kGates * H + k];
     };
     product.take(weight, slice);
   }
-  const ThreadClip<S, Maker> clip(maker);
+  const ThreadClip<V, Maker> clip(maker);
 
   items.for_each_cell([&](const GridCell& own) {
     const Index state = own.b * H + own.unit;
     p.dc0[state] = p.dc != nullptr ? p.dc[state] : S(0);
     for (Index s = own.length; s < p.steps; ++s) {
-      T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
-      for (int gate = 0; gate < 4; ++gate) gates[gate * H] = T{};
+      T* const gates = p.gates + (own.b * p.steps + s) * kGates * H + own.unit;
+      for (int gate = 0; gate < kGates; ++gate) gates[gate * H] = T{};
     }
     if (has_options<Maker> && p.dpeepholes != nullptr) {
       for (int i = 0; i < 3; ++i) p.dpeepholes[(3 * own.b + i) * H + own.unit] = S(0);
     }
   });
 
-  // What comes to h of a step from the one after it, whose product was made.
-  const auto from_next = [&](const GridCell& own) {
-    const Index state = own.b * H + own.unit;
-    S dh = product.sum(own.row, own.column);
-    if (p.recurrent_mask != nullptr) dh *= widened(p.recurrent_mask[state]);
-    if constexpr (has_options<Maker>) {
-      if (maker.options.zoneout.h > 0) dh += kept_states[state];
-    }
-    return dh;
+  const auto dh_of = [&](const GridCell& own, int s) {
+    return dh_after(p, maker, own, H, s, kept_states, [&] { return product.sum(own.row, own.column); });
   };
   const int last = items.longest();
   // The present item's, what comes to its cell states, and the step's tape.
@@ -132,62 +108,38 @@ __global__ void __launch_bounds__(grid_threads, 1)
       } else {
         meanwhile();
       }
-      T dz[passes][4];
+      T dz[passes][kGates];
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
         const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
-        const V dh(widened(taped.dy[pass]) + (s + 1 < own.length ? from_next(own) : last_dh(p, own)));
-        const Gates<V> activated{V(widened(taped.gates[pass][0])), V(widened(taped.gates[pass][1])),
-                                 V(widened(taped.gates[pass][2])), V(widened(taped.gates[pass][3]))};
+        const V dh(widened(taped.dy[pass]) + dh_of(own, s));
         const V c_prev(taped.c_prev[pass]);
-        V c(taped.c[pass]);
-        V to_h = dh;
-        V to_c(dc_of[pass]);
-        V kept_c(0);
-        bool keeps_c = false;
-        auto cell = maker.cell(own.unit, H);
-        clip.give(cell);
-        if constexpr (has_options<Maker>) {
-          const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
-          keeps_c = zoneout.keeps(ZonedState::c);
-          if (zoneout.keeps(ZonedState::h)) {
-            const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
-            kept_states[own.b * H + own.unit] = share.to_previous(to_h).v;
-            to_h = share.to_fresh(to_h);
-          }
-          if (keeps_c) {
-            const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
-            kept_c = share.to_previous(to_c);
-            to_c = share.to_fresh(to_c);
-            c = new_cell(cell, activated.i, activated.f, activated.g, c_prev);
-          }
-        }
-        const CellGradients<V> d = cell_backward(cell, activated, c_prev, c, cell.output(c), to_h, to_c);
-        dc_of[pass] = keeps_c ? (d.c_prev + kept_c).v : d.c_prev.v;
+        const Step<V, Maker> step(maker, clip, own.b, own.unit, H);
+        const SteppedBack<V> d =
+            step.backward(gates_of<V>([&](int gate) { return widened(taped.gates[pass][gate]); }), c_prev,
+                          V(taped.c[pass]), dh, V(dc_of[pass]), p.first_step + s);
+        dc_of[pass] = d.c_prev.v;
+        if (step.keeps(ZonedState::h)) kept_states[own.b * H + own.unit] = d.to_h_prev.v;
         if (has_options<Maker> && p.dpeepholes != nullptr) {
           S* const sums = p.dpeepholes + 3 * own.b * H + own.unit;
-          sums[0] = ::fma(d.z.i.v, c_prev.v, sums[0]);
-          sums[H] = ::fma(d.z.f.v, c_prev.v, sums[H]);
-          sums[2 * H] = ::fma(d.z.o.v, c.v, sums[2 * H]);
+          add_peepholes(d.z, c_prev, d.made, [&](int i) -> S& { return sums[i * H]; });
         }
         T* const operand = Items::single ? only.write : exchange.at(s, own.b, own.unit);
-        const V of_gates[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
-          dz[pass][gate] = narrowed<T>(of_gates[gate].v);
+        for_each_gate(d.z, [&](int gate, S value) {
+          dz[pass][gate] = narrowed<T>(value);
           operand[gate * H] = F::operand(widened(dz[pass][gate]));
-        }
+        });
       }
-      // What other blocks wait for is there; the rest takes its time while they are waited for.
+      // Operands that other blocks wait for are there; the rest takes its time while they are waited for.
       if (is_last) exchange.barrier.arrive();
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
         const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
-        T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
+        T* const gates = p.gates + (own.b * p.steps + s) * kGates * H + own.unit;
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) gates[gate * H] = dz[pass][gate];
+        for (int gate = 0; gate < kGates; ++gate) gates[gate * H] = dz[pass][gate];
         if (!Items::single) p.dc0[own.b * H + own.unit] = dc_of[pass];
       }
       if (!is_last) __syncthreads();
@@ -209,7 +161,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     for (int pass = 0; pass < passes; ++pass) {
       const GridCell own = items.cell(item, pass);
       if (!own.exists) continue;
-      p.dh0[own.b * H + own.unit] = narrowed<T>(own.length > 0 ? from_next(own) : last_dh(p, own));
+      p.dh0[own.b * H + own.unit] = narrowed<T>(dh_of(own, -1));
       if (Items::single) p.dc0[own.b * H + own.unit] = dc_of[pass];
     }
     if (item + 1 < items.count()) __syncthreads();

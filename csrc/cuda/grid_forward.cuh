@@ -1,35 +1,32 @@
 // The forward kernel of grid_sequence.h.
 #pragma once
 
-#include "../math/cell.h"
-#include "cell_maker.cuh"
-#include "grid_items.cuh"
+#include "hidden.cuh"
 #include "product.cuh"
-#include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
 
 // Pre-activations' part of x, on its way from memory.
 template <class T, int passes>
 struct InputGates {
-  T z[passes][4];
+  T z[passes][kGates];
 
   __device__ __forceinline__ void fetch(const SequenceForward<T>& p, const GridCell (&cells)[passes], int s) {
 #pragma unroll
     for (int pass = 0; pass < passes; ++pass) {
       const GridCell& own = cells[pass];
       if (!own.exists || s >= own.length) continue;
-      const T* from = p.z_x + (own.b * p.steps + s) * 4 * p.units + own.unit;
+      const T* from = p.z_x + (own.b * p.steps + s) * kGates * p.units + own.unit;
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) z[pass][gate] = from[gate * p.units];
+      for (int gate = 0; gate < kGates; ++gate) z[pass][gate] = from[gate * p.units];
     }
   }
 };
 
-// What one row's unit leaves of a step, on its way to memory.
+// The results of a step of one row's unit, on their way to memory.
 template <class T>
 struct SteppedCell {
-  T gates[4];
+  T gates[kGates];
   T h;
   StateOf<T> c;
 
@@ -38,7 +35,8 @@ struct SteppedCell {
     p.y[at * p.units + own.unit] = h;
     if (p.gates != nullptr) {
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) p.gates[(at * 4 + gate) * p.units + own.unit] = gates[gate];
+      for (int gate = 0; gate < kGates; ++gate)
+        p.gates[(at * kGates + gate) * p.units + own.unit] = gates[gate];
     }
     if (p.cells != nullptr) p.cells[((s + 1) * p.batch + own.b) * p.units + own.unit] = c;
   }
@@ -53,7 +51,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   using S = StateOf<T>;
   using V = CellNumber<T, Maker>;
   using Block = Product<F, Direction::forward, has_options<Maker>, form>;
-  using Items = GridItems<Block::tile.slice_columns / 4, Block, SequenceForward<T>>;
+  using Items = GridItems<Block::tile.slice_columns / kGates, Block, SequenceForward<T>>;
   constexpr int passes = Items::passes;
   const Index H = p.units;
   const Items items(layout, p, layout.groups);
@@ -66,7 +64,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
     const auto weight = [&](int column, int k) {
       const Index unit = static_cast<Index>(slice) * Items::slice_units + column % Items::slice_units;
       if (unit >= H || k >= H) return T{};
-      return p.recurrent_kernel[k * 4 * H + column / Items::slice_units * H + unit];
+      return p.recurrent_kernel[k * kGates * H + column / Items::slice_units * H + unit];
     };
     product.take(weight, slice);
   }
@@ -74,9 +72,9 @@ __global__ void __launch_bounds__(grid_threads, 1)
   if constexpr (Items::single) {
     __syncthreads();
     const int column = static_cast<int>(threadIdx.x);
-    const Index unit = static_cast<Index>(blockIdx.x) * Items::slice_units + column / 4;
+    const Index unit = static_cast<Index>(blockIdx.x) * Items::slice_units + column / kGates;
     if (column < Block::tile.slice_columns) {
-      product.spare()[column] = unit < H ? bias_of(p, column % 4 * H + unit) : S(0);
+      product.spare()[column] = unit < H ? bias_of(p, column % kGates * H + unit) : S(0);
     }
   }
 
@@ -85,9 +83,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
   };
   items.for_each_cell([&](const GridCell& own) {
     const Index state = own.b * H + own.unit;
-    const S h = p.h0 != nullptr ? widened(p.h0[state]) : S(0);
     const S c = p.c0 != nullptr ? p.c0[state] : S(0);
-    *exchange.at(0, own.b, own.unit) = F::operand(factor_of(state) * h);
+    *exchange.at(0, own.b, own.unit) = F::operand(factor_of(state) * widened(h_before(p, own, H, 0)));
     p.c[state] = c;
     if (p.cells != nullptr) p.cells[state] = c;
   });
@@ -132,44 +129,28 @@ __global__ void __launch_bounds__(grid_threads, 1)
         const GridCell& own = cells[pass];
         if (!own.exists || s >= own.length) continue;
         const auto sums = product.gates(own.row, own.column);
-        V z[4];
-#pragma unroll
-        for (int gate = 0; gate < 4; ++gate) {
+        const Gates<V> z = gates_of<V>([&](int gate) {
           S bias;
           if constexpr (Items::single) {
-            bias = product.spare()[own.column * 4 + gate];
+            bias = product.spare()[own.column * kGates + gate];
           } else {
             bias = bias_of(p, gate * H + own.unit);
           }
-          z[gate] = V(widened(inputs.z[pass][gate]) + bias + sums.v[gate]);
-        }
-        const auto cell = maker.cell(own.unit, H);
-        const V c_prev(c_of[pass]);
-        const CellValues<V> values = cell_forward(cell, Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
-        V h = hidden_state(cell, values.gates.o, values.c);
-        V c = values.c;
-        if constexpr (has_options<Maker>) {
-          const UnitZoneout<S, Maker> zoneout(maker, own.b, own.unit);
-          if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
-          if (zoneout.keeps(ZonedState::h)) {
-            const T* before = s > 0             ? p.y + (own.b * p.steps + s - 1) * H + own.unit
-                              : p.h0 != nullptr ? p.h0 + own.b * H + own.unit
-                                                : nullptr;
-            const V h_prev(before != nullptr ? widened(*before) : S(0));
-            h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
-          }
-        }
+          return widened(inputs.z[pass][gate]) + bias + sums.v[gate];
+        });
+        const Step<V, Maker> step(maker, own.b, own.unit, H);
+        const Stepped<V> now = step.forward(z, V(c_of[pass]), p.first_step + s);
+        const V h = step.hidden(now, p.first_step + s, [&] { return V(widened(h_before(p, own, H, s))); });
         const T stored = narrowed<T>(h.v);
         const S factor = Items::single ? factors[pass] : factor_of(own.b * H + own.unit);
         *(Items::single ? only.write : exchange.at(s + 1, own.b, own.unit)) =
             F::operand(factor * widened(stored));
-        c_of[pass] = c.v;
-        stepped[pass] = {{narrowed<T>(values.gates.i.v), narrowed<T>(values.gates.f.v),
-                          narrowed<T>(values.gates.g.v), narrowed<T>(values.gates.o.v)},
-                         stored,
-                         c.v};
+        c_of[pass] = now.c.v;
+        for_each_gate(now.gates, [&](int gate, S value) { stepped[pass].gates[gate] = narrowed<T>(value); });
+        stepped[pass].h = stored;
+        stepped[pass].c = now.c.v;
       }
-      // What other blocks wait for is there; the rest takes its time while they are waited for.
+      // Operands that other blocks wait for are there; the rest takes its time while they are waited for.
       if (is_last && s + 1 < last) exchange.barrier.arrive();
 #pragma unroll
       for (int pass = 0; pass < passes; ++pass) {
@@ -189,12 +170,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
   }
 
   items.for_each_cell([&](const GridCell& own) {
-    const Index state = own.b * H + own.unit;
-    T* const y = p.y + own.b * p.steps * H + own.unit;
-    const T h = own.length > 0 ? y[(own.length - 1) * H] : p.h0 != nullptr ? p.h0[state] : T{};
-    p.h[state] = h;
-    if (Items::single) p.c[state] = c_of[0];
-    for (Index s = own.length; s < p.steps; ++s) y[s * H] = p.zero_padding ? T{} : h;
+    end_hidden(p, own, H);
+    if (Items::single) p.c[own.b * H + own.unit] = c_of[0];
   });
 }
 

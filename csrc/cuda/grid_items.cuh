@@ -1,5 +1,5 @@
-// Which cells a thread of a grid kernel has. A block's step is a number of items, each a slice of units times
-// some batch rows: as many as one product makes.
+// The cells that a thread of a grid kernel has. A block's step is a number of items, each a slice of units
+// times some batch rows: as many as one product makes.
 #pragma once
 
 #include "grid_layout.h"
@@ -19,7 +19,8 @@ struct GridCell {
   bool exists;
 };
 
-// Of slices of `units_of_slice`; Problem has batch, steps, units and lengths, and Layout slices and rows.
+// Items of slices of `units_of_slice`; Problem has batch, steps, units and lengths, and Layout slices and
+// rows.
 template <int units_of_slice, class Product, class Problem>
 class GridItems {
  public:

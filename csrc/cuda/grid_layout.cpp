@@ -39,7 +39,7 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
     if (form == GridForm::narrow && (!tensor_cores || options)) continue;
     tile = grid_tile(tensor_cores, number_bytes, direction, options, form);
     layout.form = form;
-    layout.slice_units = tile.slice_columns / (forward ? 4 : 1);
+    layout.slice_units = tile.slice_columns / (forward ? kGates : 1);
     layout.slices = static_cast<int>(divide(units, layout.slice_units));
     if (layout.slices * (form == GridForm::narrow ? groups : 1) <= multiprocessors) break;
   }
@@ -52,7 +52,7 @@ GridLayout grid_layout(bool tensor_cores, int number_bytes, Direction direction,
   layout.row_slices = static_cast<int>(divide(groups, groups_each));
   layout.rows = static_cast<int>(groups_each * rows_of_group);
 
-  const Index depth = forward ? units : 4 * units;
+  const Index depth = forward ? units : kGates * units;
   layout.per_warp = static_cast<int>(divide(divide(depth, tile.chunk), grid_warps));
   layout.pitch = grid_warps * layout.per_warp * tile.chunk;
   const bool resident = layout.form != GridForm::anew;

@@ -12,13 +12,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../lstm.h"
+#include "../math/cell.h"
 
 namespace fusedlstm::cuda {
 
 enum class Direction : std::uint8_t { forward, backward };
 
-// What a block has to do in a step.
+// The work of a block in a step.
 //
 // narrow: one product of one group of rows, with tensor cores and a plain cell. Where there are
 // multiprocessors enough for every slice of every group, a step is nothing but latencies, and a block that
@@ -116,7 +116,7 @@ constexpr int groups_that_fit(const GridTile& tile, std::size_t shared_per_block
   return groups;
 }
 
-// Of one product.
+// Sizes of one product.
 struct ProductLayout {
   int per_warp;   // chunks
   int in_shared;  // of these, in shared memory

@@ -65,7 +65,7 @@ int resident_blocks(void (*kernel)(P...), int threads, std::size_t shared_bytes)
   return per_multiprocessor * multiprocessors;
 }
 
-// Of the current device, as a structure with the members that plan.h's has.
+// Properties of the current device, as a structure with the members that plan.h's has.
 template <class Properties>
 Properties device_properties() {
   const Launch how{"device_properties", dim3(), dim3()};

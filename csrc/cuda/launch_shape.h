@@ -1,5 +1,5 @@
-// What a launch is told besides the kernel and its arguments; the same for CUDA and for the simulator, after
-// either's own types.
+// The shape of a launch, all that it is told besides the kernel and its arguments; the same for CUDA and for
+// the simulator, after either's types.
 #pragma once
 
 #include <cstddef>

@@ -4,7 +4,7 @@
 // Errors, in units in the last place, follow from those that CUDA documents for its functions (CUDA Math API,
 // "Floating-Point Standard Compliance"; without --use_fast_math), where division is exact to half a unit:
 //   sigmoid 3   tanh 2   exponential 1   expm1_of_negative 1   log1p_of_unit 1
-// Of a multiply and an add nvcc makes one operation where it likes, unless --fmad=false says not to: it must,
+// nvcc makes one operation of a multiply and an add where it likes, unless --fmad=false says not to: it must,
 // so that vectors and single numbers get the same bits. Denormal numbers are kept.
 //
 // `brief` is for float whose results are rounded to 16 bits: sigmoid is made of hardware's own exponential
@@ -22,7 +22,7 @@ namespace fusedlstm::cuda {
 template <class T>
 constexpr T exp_reach = sizeof(T) == sizeof(float) ? T(87) : T(708);
 
-// Of a number from 1 to 1 + exp(reach), whose reciprocal is a normal one. A division would look for the
+// The reciprocal of a number from 1 to 1 + exp(reach), which is a normal one. A division would look for the
 // others first, and its branches keep the compiler from computing three gates at once. A step of Newton's
 // leaves an error of less than a unit in the last place.
 FUSEDLSTM_INLINE inline float reciprocal(float x) {

@@ -1,5 +1,5 @@
-// Which kernel serves a sequence on a device, from sizes and the device's properties alone, and why. Plain
-// C++: it is tested over a table of devices without having them.
+// The choice of the kernel that serves a sequence on a device, from sizes and the device's properties alone,
+// and its reasons. Plain C++: it is tested over a table of devices without having them.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@
 
 namespace fusedlstm::cuda {
 
-// What a kernel multiplies. tf32 is float32 with operands rounded to 11 bits, for those who allow it.
+// The numbers that a kernel multiplies. tf32 is float32 with operands rounded to 11 bits, for those who allow
+// it.
 enum class NumberType : std::uint8_t { float32, tf32, float64, float16, bfloat16 };
 
 NumberType number_type(const std::string& name);  // throws std::invalid_argument
@@ -52,7 +53,7 @@ const char* name_of(SequenceKernel kernel);
 // Throws std::invalid_argument where no kernel, or not the wanted one, can do it on such a device.
 SequencePlan plan_sequence(const SequenceQuery& query, const DeviceProperties& device);
 
-// Of the device that launches go to now; current_device.cu.
+// Properties of the device that launches go to now; current_device.cu.
 DeviceProperties current_device();
 
 }  // namespace fusedlstm::cuda

@@ -105,17 +105,17 @@ class Product {
                   fixed_bytes_of_tile >= used + tile.slice_columns * tile.sum_bytes);
     return reinterpret_cast<Sum*>(shared_ + used);
   }
-  // Of a unit's gates, when the columns are the slice's four gates.
+  // The sums of a unit's gates, when the columns are the slice's four gates.
   struct Gates {
-    Sum v[4];
+    Sum v[kGates];
   };
   __device__ __forceinline__ Gates gates(int row, int unit) const {
     if constexpr (F::tensor_cores) {
-      static_assert(tile.tiles == 4);
-      const auto all = totals<4>(row, F::template place_of_column<tile.tiles>(unit));
+      static_assert(tile.tiles == kGates);
+      const auto all = totals<kGates>(row, F::template place_of_column<tile.tiles>(unit));
       return {{all.v[0], all.v[1], all.v[2], all.v[3]}};
     } else {
-      constexpr int units = tile.slice_columns / 4;
+      constexpr int units = tile.slice_columns / kGates;
       return {
           {sum(row, unit), sum(row, units + unit), sum(row, 2 * units + unit), sum(row, 3 * units + unit)}};
     }

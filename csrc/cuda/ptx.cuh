@@ -1,4 +1,4 @@
-// What kernels need beyond CUDA C++. csrc/simt/ptx.h has the same for the simulator.
+// Instructions that kernels need beyond CUDA C++. csrc/simt/ptx.h has the same for the simulator.
 #pragma once
 
 #include <cooperative_groups.h>

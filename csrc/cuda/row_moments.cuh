@@ -8,7 +8,7 @@
 
 namespace fusedlstm::cuda {
 
-// Of `width` neighbouring lanes that have a row's slice, all of which are here.
+// The sum over `width` neighbouring lanes that have a row's slice, all of which are here.
 template <int width, class S>
 __device__ __forceinline__ S lanes_sum(S value) {
 #pragma unroll
@@ -54,8 +54,8 @@ __device__ __forceinline__ void put_moments(const RowParts<S>& parts, Index row,
   if (writes) parts.put(row, slice, mean, squares);
 }
 
-// Of a row of `total` values, `per_slice` in each slice but the last (Chan, Golub and LeVeque 1979, "Updating
-// formulae and a pairwise algorithm for computing sample variances").
+// The moments of a row of `total` values, `per_slice` in each slice but the last (Chan, Golub and LeVeque
+// 1979, "Updating formulae and a pairwise algorithm for computing sample variances").
 template <int width, class S>
 __device__ __forceinline__ Moments<Number<S>> row_moments(const RowParts<S>& parts, Index row, bool reads,
                                                           Index total, int per_slice, S epsilon) {
@@ -78,7 +78,8 @@ __device__ __forceinline__ Moments<Number<S>> row_moments(const RowParts<S>& par
   return {Number<S>(mean), Number<S>(S(1) / ::sqrt(variance + epsilon))};
 }
 
-// What a row's features have to know of one another on the way back, mean(dn) and mean(n dn): put and taken.
+// Means that a row's features have to know of one another on the way back, mean(dn) and mean(n dn): put and
+// taken.
 template <int width, class S>
 __device__ __forceinline__ void put_sums(const RowParts<S>& parts, Index row, int slice, bool writes, S dn,
                                          S n_dn) {

@@ -1,7 +1,8 @@
-// A sequence on the device, by whichever kernel its plan (plan.h) says: what all of them are given and leave.
+// A sequence on the device, by whichever kernel its plan (plan.h) says: the arguments and results of all of
+// them.
 //
 // T is the number type of arrays: float, double, __half or __nv_bfloat16. Cell states, and all sums, are in
-// StateOf<T>: float where T has 16 bits. What else there is are products of whole arrays, which others make:
+// StateOf<T>: float where T has 16 bits. The rest is products of whole arrays, which others make:
 // x kernel before forward; and after backward, from dz and what was given, dx, dkernel,
 // drecurrent_kernel and dbias, and the sum over rows of the peepholes' gradients.
 //

@@ -1,4 +1,4 @@
-// What the two kernels of small_half_sequence.h share: which cells a lane has, and how pairs of them move.
+// Shared by the two kernels of small_half_sequence.h: which cells a lane has, and how pairs of them move.
 //
 // A warp has 16 units, and its products 16 columns m by 8 batch rows n, where column m is the warp's unit
 // m % 8 * 2 + m / 8. So the sums of a lane (ptx.cuh) are those of two neighbouring units of two neighbouring
@@ -10,9 +10,9 @@
 
 #include <type_traits>
 
-#include "cell_maker.cuh"
 #include "formats.cuh"
 #include "sequence.h"
+#include "step.cuh"
 
 namespace fusedlstm::cuda {
 
@@ -44,7 +44,7 @@ template <bool paired>
 struct PairAccess {
   bool both;
 
-  // What is stored as the second: zero where it does not exist.
+  // The value to store as the second: zero where it does not exist.
   __device__ __forceinline__ float second(float value) const { return paired || both ? value : 0.0f; }
 
   template <class T>
@@ -113,7 +113,7 @@ struct LaneCells {
     return u == 0 ? (has_unit ? unit : 0) : (access.both ? unit + 1 : 0);
   }
 
-  // Of a (B,H) array, in float; zeros where it is null or there are no such cells.
+  // The cells' numbers of a (B,H) array, in float; zeros where it is null or there are no such cells.
   template <class T>
   __device__ __forceinline__ void load(float (&values)[4], const T* array, Index units,
                                        float otherwise = 0) const {
@@ -135,7 +135,7 @@ struct LaneCells {
   }
 };
 
-// Of the block's rows, those that exist.
+// The longest of the block's rows, of those that exist.
 template <class Problem>
 __device__ __forceinline__ int longest_of_block(const Problem& p) {
   if (p.lengths == nullptr) return static_cast<int>(p.steps);

@@ -2,9 +2,7 @@
 // gradients of all gates.
 #pragma once
 
-#include "../math/cell.h"
 #include "small_half.cuh"
-#include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
 
@@ -15,12 +13,12 @@ __global__ void __launch_bounds__(64 * chunks, 1)
                                const __grid_constant__ Maker maker) {
   using T = typename F::Number;
   using V = CellNumber<T, Maker>;
-  using Rows = OperandRows<4 * 32 * chunks>;
+  using Rows = OperandRows<kGates * 32 * chunks>;
   constexpr int gate_words = 16 * chunks;
   constexpr int threads = 64 * chunks;
   __shared__ __align__(128) unsigned operands[2 * Rows::size];
-  // What options need besides, of a thread's cells: registers hold too much else. The gradients of three
-  // peepholes, what zoneout of h hands to the step before as it is, and factors.
+  // Numbers of a thread's cells that only options need, as registers hold too much else: the gradients of
+  // three peepholes, what zoneout of h hands to the step before as it is, and factors.
   __shared__ float more[has_options<Maker> ? 5 : 1][4][threads];
   // With them, of the most weights that there are, those of the last chunk are not in registers either.
   constexpr bool has_rest = has_options<Maker> && chunks == 4;
@@ -30,18 +28,18 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   const LaneCells<paired> own(p);
   const int last = longest_of_block(p);
 
-  unsigned weights[4][chunks][2][4];
+  unsigned weights[kGates][chunks][2][4];
 #pragma unroll
-  for (int gate = 0; gate < 4; ++gate) {
+  for (int gate = 0; gate < kGates; ++gate) {
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int k = 32 * i + lane_of_warp() % 4 * 8 + 2 * e;
         const PairAccess<paired> along{k + 1 < H};
-        const T* const from = p.recurrent_kernel + own.unit * 4 * H + gate * H + k;
+        const T* const from = p.recurrent_kernel + own.unit * kGates * H + gate * H + k;
         weights[gate][i][e / 2][e % 2 * 2] = own.has_unit && k < H ? along.load(from) : 0;
-        weights[gate][i][e / 2][e % 2 * 2 + 1] = own.access.both && k < H ? along.load(from + 4 * H) : 0;
+        weights[gate][i][e / 2][e % 2 * 2 + 1] = own.access.both && k < H ? along.load(from + kGates * H) : 0;
       }
     }
   }
@@ -49,7 +47,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   if constexpr (has_rest) {
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
-      const unsigned (&w)[4] = weights[3][chunks - 1][e];
+      const unsigned (&w)[4] = weights[kGates - 1][chunks - 1][e];
       *reinterpret_cast<uint4*>(rest[e][threadIdx.x]) = make_uint4(w[0], w[1], w[2], w[3]);
     }
   }
@@ -60,9 +58,9 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   own.load(factor, p.recurrent_mask, H, 1.0f);
   own.load(dh, p.dh, H);
   own.load(dc, p.dc, H);
-  const ThreadClip<float, Maker> clip(maker);
+  const ThreadClip<V, Maker> clip(maker);
 
-  // Of the lane's first unit in each of its rows, at the step that is fetched next.
+  // The lane's first unit in each of its rows, at the step that is fetched next.
   T* gates_at[2];
   const T* dy_at[2];
   const float* cells_at[2];
@@ -77,7 +75,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   for (int j = 0; j < 2; ++j) {
     const Index b = own.exists[j] ? own.b + j : 0;
     const int unit = own.exists[j] ? own.unit : 0;
-    // What y repeats beyond a row's length is its last hidden state.
+    // Beyond a row's length y repeats its last hidden state.
     for (int s = steps - 1; own.exists[j] && s >= own.length[j]; --s) {
       const Index at = b * p.steps + s;
       if (p.dy != nullptr && !p.zero_padding) {
@@ -86,10 +84,11 @@ __global__ void __launch_bounds__(64 * chunks, 1)
         dh[2 + j] += second_of<T>(repeated);
       }
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) own.access.store(p.gates + (at * 4 + gate) * H + unit, 0u);
+      for (int gate = 0; gate < kGates; ++gate)
+        own.access.store(p.gates + (at * kGates + gate) * H + unit, 0u);
     }
     const Index at = b * p.steps + (last > 0 ? last - 1 : 0);
-    gates_at[j] = p.gates + at * 4 * H + unit;
+    gates_at[j] = p.gates + at * kGates * H + unit;
     dy_at[j] = p.dy != nullptr ? p.dy + at * H + unit : nullptr;
     cells_at[j] = p.cells + last * cells_step + b * H + unit;
     write_at[j] = operands + Rows::row(own.row + j) + own.unit / 2;
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       slot(4, at) = factor[at];
     }
   }
-  unsigned gates[4][2] = {};
+  unsigned gates[kGates][2] = {};
   unsigned dy[2] = {};
   float2 c_before[2] = {};
   const auto fetch = [&](int s) {
@@ -117,10 +116,10 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       if (s <= own.length[j]) c_before[j] = own.access.load(cells_at[j]);
       if (s < own.length[j]) {
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) gates[gate][j] = own.access.load(gates_at[j] + gate * H);
+        for (int gate = 0; gate < kGates; ++gate) gates[gate][j] = own.access.load(gates_at[j] + gate * H);
         if (p.dy != nullptr) dy[j] = own.access.load(dy_at[j]);
       }
-      gates_at[j] -= 4 * H;
+      gates_at[j] -= kGates * H;
       dy_at[j] -= dy_step;
     }
   };
@@ -128,61 +127,36 @@ __global__ void __launch_bounds__(64 * chunks, 1)
 
   int other = Rows::size;  // from the operands of this step to those of the one before it
   for (int s = last - 1; s >= 0; --s) {
-    // Of all cells, real or not, so that they have no branches and are computed at once.
-    float dz[4][4];
+    // All cells are computed, real or not, so that they have no branches and come at once.
+    float dz[kGates][4];
     float fresh_dc[4];
 #pragma unroll
     for (int at = 0; at < 4; ++at) {
       const int j = at % 2;
       const bool first = at < 2;
       const auto part = [&](unsigned bits) { return first ? first_of<T>(bits) : second_of<T>(bits); };
-      auto cell = maker.cell(own.unit_or_first(at / 2), H);
-      clip.give(cell);
-      const Gates<V> activated{V(part(gates[0][j])), V(part(gates[1][j])), V(part(gates[2][j])),
-                               V(part(gates[3][j]))};
       const V c_prev(first ? c_before[j].x : c_before[j].y);
-      V c_of_cell(c[at]);
-      V to_h(dh[at] + part(dy[j]));
-      V to_c(dc[at]);
-      [[maybe_unused]] V kept_c(0);
-      if constexpr (has_options<Maker>) {
-        const UnitZoneout<float, Maker> zoneout(maker, own.b + j, own.unit + at / 2);
-        if (zoneout.keeps(ZonedState::h)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::h, p.first_step + s);
-          slot(3, at) = share.to_previous(to_h).v;
-          to_h = share.to_fresh(to_h);
-        }
-        if (zoneout.keeps(ZonedState::c)) {
-          const KeptShare<V> share = zoneout.at(ZonedState::c, p.first_step + s);
-          kept_c = share.to_previous(to_c);
-          to_c = share.to_fresh(to_c);
-          c_of_cell = new_cell(cell, activated.i, activated.f, activated.g, c_prev);
-        }
-      }
-      const CellGradients<V> d =
-          cell_backward(cell, activated, c_prev, c_of_cell, cell.output(c_of_cell), to_h, to_c);
-      dz[0][at] = d.z.i.v;
-      dz[1][at] = d.z.f.v;
-      dz[2][at] = d.z.g.v;
-      dz[3][at] = d.z.o.v;
+      const Step<V, Maker> step(maker, clip, own.b + j, own.unit_or_first(at / 2), H);
+      const SteppedBack<V> d =
+          step.backward(gates_of<V>([&](int gate) { return part(gates[gate][j]); }), c_prev, V(c[at]),
+                        V(dh[at] + part(dy[j])), V(dc[at]), p.first_step + s);
+      for_each_gate(d.z, [&](int gate, float value) { dz[gate][at] = value; });
       fresh_dc[at] = d.c_prev.v;
       if constexpr (has_options<Maker>) {
-        fresh_dc[at] += kept_c.v;
+        if (step.keeps(ZonedState::h)) slot(3, at) = d.to_h_prev.v;
         if (p.dpeepholes != nullptr && s < own.length[j]) {
-          slot(0, at) = ::fma(d.z.i.v, c_prev.v, slot(0, at));
-          slot(1, at) = ::fma(d.z.f.v, c_prev.v, slot(1, at));
-          slot(2, at) = ::fma(d.z.o.v, c_of_cell.v, slot(2, at));
+          add_peepholes(d.z, c_prev, d.made, [&](int i) -> float& { return slot(i, at); });
         }
       }
     }
     // In a row that is not real yet, nobody takes what the products make of it.
-    unsigned stored[4][2];
-    T* const to[2] = {gates_at[0] + 4 * H, gates_at[1] + 4 * H};
+    unsigned stored[kGates][2];
+    T* const to[2] = {gates_at[0] + kGates * H, gates_at[1] + kGates * H};
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const bool real = s < own.length[j];
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) {
+      for (int gate = 0; gate < kGates; ++gate) {
         stored[gate][j] = narrowed_pair<T>(dz[gate][j], own.access.second(dz[gate][2 + j]));
         write_at[j][gate * gate_words] = stored[gate][j];
       }
@@ -194,18 +168,18 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     }
     __syncthreads();
 
-    // A sum for each gate, so that no product waits for the one before it. What is written and fetched goes
-    // its way meanwhile.
-    float sums[4][4] = {};
+    // A sum for each gate, so that no product waits for the one before it. Writes and fetches go their way
+    // meanwhile.
+    float sums[kGates][4] = {};
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {
-      uint4 chunk[4];
+      uint4 chunk[kGates];
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) chunk[gate] = Rows::chunk(read_at, gate * chunks + i);
+      for (int gate = 0; gate < kGates; ++gate) chunk[gate] = Rows::chunk(read_at, gate * chunks + i);
       if (i + 1 == chunks && s > 0) fetch(s - 1);
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) {
-        if (has_rest && i + 1 == chunks && gate == 3) {
+      for (int gate = 0; gate < kGates; ++gate) {
+        if (has_rest && i + 1 == chunks && gate + 1 == kGates) {
           const uint4 a = *reinterpret_cast<const uint4*>(rest[0][threadIdx.x]);
           const uint4 b = *reinterpret_cast<const uint4*>(rest[1][threadIdx.x]);
           multiply_chunk<F>(sums[gate], {{a.x, a.y, a.z, a.w}, {b.x, b.y, b.z, b.w}}, chunk[gate]);
@@ -218,7 +192,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       for (int j = 0; j < 2; ++j) {
         if (s >= own.length[j]) continue;
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) own.access.store(to[j] + gate * H, stored[gate][j]);
+        for (int gate = 0; gate < kGates; ++gate) own.access.store(to[j] + gate * H, stored[gate][j]);
       }
     }
     read_at += other;

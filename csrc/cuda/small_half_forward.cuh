@@ -1,13 +1,11 @@
 // The forward kernel of small_half_sequence.h. A warp has the columns of all four gates of its units.
 #pragma once
 
-#include "../math/cell.h"
 #include "small_half.cuh"
-#include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
 
-// What the products of a gate are added to.
+// Begins the sums of a gate with z_x and the bias, to which its products are added.
 template <class T>
 __device__ __forceinline__ void begin_sums(float (&sums)[4], unsigned z_of_row, unsigned z_of_next,
                                            unsigned bias) {
@@ -30,26 +28,26 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   const LaneCells<paired> own(p);
   const int last = longest_of_block(p);
 
-  unsigned weights[4][chunks][2][4];
+  unsigned weights[kGates][chunks][2][4];
 #pragma unroll
-  for (int gate = 0; gate < 4; ++gate) {
+  for (int gate = 0; gate < kGates; ++gate) {
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int k = 32 * i + lane_of_warp() % 4 * 8 + 2 * e;
-        const T* const from = p.recurrent_kernel + k * 4 * H + gate * H + own.unit;
+        const T* const from = p.recurrent_kernel + k * kGates * H + gate * H + own.unit;
         const unsigned low = own.has_unit && k < H ? own.access.load(from) : 0;
-        const unsigned high = own.has_unit && k + 1 < H ? own.access.load(from + 4 * H) : 0;
+        const unsigned high = own.has_unit && k + 1 < H ? own.access.load(from + kGates * H) : 0;
         weights[gate][i][e / 2][e % 2 * 2] = (low & 0xffffu) | high << 16;
         weights[gate][i][e / 2][e % 2 * 2 + 1] = low >> 16 | (high & 0xffff0000u);
       }
     }
   }
 
-  unsigned bias[4] = {};
+  unsigned bias[kGates] = {};
 #pragma unroll
-  for (int gate = 0; gate < 4; ++gate) {
+  for (int gate = 0; gate < kGates; ++gate) {
     if (p.bias != nullptr && own.has_unit) bias[gate] = own.access.load(p.bias + gate * H + own.unit);
   }
   float factor[4];  // of h on its way into a step
@@ -61,17 +59,17 @@ __global__ void __launch_bounds__(64 * chunks, 1)
   const bool masked = p.recurrent_mask != nullptr;
   // As stored.
   unsigned h[2] = {narrowed_pair<T>(start[0], start[2]), narrowed_pair<T>(start[1], start[3])};
-  // Of the lane's first unit in each of its rows: the step that is fetched next, and the one written next.
+  // The lane's first unit in each of its rows: at the step that is fetched next, and at the one written next.
   const T* z_at[2];
   T* y_at[2];
   T* gates_at[2];
   float* cells_at[2];
-  const Index gates_step = p.gates != nullptr ? 4 * H : 0;
+  const Index gates_step = p.gates != nullptr ? kGates * H : 0;
   const Index cells_step = p.cells != nullptr ? p.batch * H : 0;
   unsigned* write_at[2] = {operands + Rows::row(own.row) + own.unit / 2,
                            operands + Rows::row(own.row + 1) + own.unit / 2};
   const unsigned* read_at = operands + Rows::row(lane_of_warp() / 4) + lane_of_warp() % 4 * 4;
-  // Of cells that do not exist too: what they hand on is zero, or in a row that nobody reads.
+  // Cells that do not exist hand on too: a zero, or into a row that nobody reads.
   const auto hand_on = [&](int j) {
     unsigned factored = h[j];
     if (masked)
@@ -85,29 +83,29 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     const Index b = own.exists[j] ? own.b + j : 0;
     const Index first = b * p.steps;
     const int unit = own.exists[j] ? own.unit : 0;
-    z_at[j] = p.z_x + first * 4 * H + unit;
+    z_at[j] = p.z_x + first * kGates * H + unit;
     y_at[j] = p.y + first * H + unit;
-    gates_at[j] = p.gates != nullptr ? p.gates + first * 4 * H + unit : nullptr;
+    gates_at[j] = p.gates != nullptr ? p.gates + first * kGates * H + unit : nullptr;
     cells_at[j] = p.cells != nullptr ? p.cells + b * H + unit : nullptr;
     hand_on(j);
     write_at[j] += Rows::size;
     if (p.cells != nullptr && own.exists[j]) own.access.store(cells_at[j], c[j], c[2 + j]);
     cells_at[j] += cells_step;
   }
-  unsigned z[4][2] = {};
+  unsigned z[kGates][2] = {};
   const auto fetch = [&](int s) {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       if (s < own.length[j]) {
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) z[gate][j] = own.access.load(z_at[j] + gate * H);
+        for (int gate = 0; gate < kGates; ++gate) z[gate][j] = own.access.load(z_at[j] + gate * H);
       }
-      z_at[j] += 4 * H;
+      z_at[j] += kGates * H;
     }
   };
-  // What a step leaves in memory is written while the next one's products are made.
+  // A step's results are written to memory while the next one's products are made.
   bool pending[2] = {false, false};
-  unsigned gates[4][2] = {};
+  unsigned gates[kGates][2] = {};
   const auto write = [&] {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -115,7 +113,7 @@ __global__ void __launch_bounds__(64 * chunks, 1)
       own.access.store(y_at[j], h[j]);
       if (p.gates != nullptr) {
 #pragma unroll
-        for (int gate = 0; gate < 4; ++gate) own.access.store(gates_at[j] + gate * H, gates[gate][j]);
+        for (int gate = 0; gate < kGates; ++gate) own.access.store(gates_at[j] + gate * H, gates[gate][j]);
       }
       if (p.cells != nullptr) own.access.store(cells_at[j], c[j], c[2 + j]);
       y_at[j] += H;
@@ -131,54 +129,41 @@ __global__ void __launch_bounds__(64 * chunks, 1)
     uint4 chunk[chunks];
 #pragma unroll
     for (int i = 0; i < chunks; ++i) chunk[i] = Rows::chunk(read_at, i);
-    float sums[4][4];
+    float sums[kGates][4];
 #pragma unroll
-    for (int gate = 0; gate < 4; ++gate) {
+    for (int gate = 0; gate < kGates; ++gate) {
       begin_sums<T>(sums[gate], z[gate][0], z[gate][1], bias[gate]);
     }
     if (s + 1 < last) fetch(s + 1);
 #pragma unroll
     for (int i = 0; i < chunks; ++i) {
 #pragma unroll
-      for (int gate = 0; gate < 4; ++gate) multiply_chunk<F>(sums[gate], weights[gate][i], chunk[i]);
+      for (int gate = 0; gate < kGates; ++gate) multiply_chunk<F>(sums[gate], weights[gate][i], chunk[i]);
       if (i == 0) write();
     }
 
-    // Of all cells, real or not, so that they have no branches and are computed at once.
-    Gates<V> activated[4];
-    float fresh_c[4];
+    // All cells are computed, real or not, so that they have no branches and come at once.
+    Stepped<V> now[4];
     float fresh_h[4];
 #pragma unroll
     for (int at = 0; at < 4; ++at) {
-      const auto cell = maker.cell(own.unit_or_first(at / 2), H);
-      const Gates<V> pre{V(sums[0][at]), V(sums[1][at]), V(sums[2][at]), V(sums[3][at])};
-      const CellValues<V> values = cell_forward(cell, pre, V(c[at]));
-      const V h_of_cell = hidden_state(cell, values.gates.o, values.c);
-      activated[at] = values.gates;
-      fresh_c[at] = values.c.v;
-      fresh_h[at] = h_of_cell.v;
-      if constexpr (has_options<Maker>) {
-        const UnitZoneout<float, Maker> zoneout(maker, own.b + at % 2, own.unit + at / 2);
-        if (zoneout.keeps(ZonedState::c)) {
-          fresh_c[at] = zoneout.at(ZonedState::c, p.first_step + s).mixed(V(c[at]), values.c).v;
-        }
-        if (zoneout.keeps(ZonedState::h)) {
-          const V h_prev(at < 2 ? first_of<T>(h[at]) : second_of<T>(h[at - 2]));
-          fresh_h[at] = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h_of_cell).v;
-        }
-      }
+      const Step<V, Maker> step(maker, own.b + at % 2, own.unit_or_first(at / 2), H);
+      now[at] =
+          step.forward(gates_of<V>([&](int gate) { return sums[gate][at]; }), V(c[at]), p.first_step + s);
+      const auto h_prev = [&] { return V(at < 2 ? first_of<T>(h[at]) : second_of<T>(h[at - 2])); };
+      fresh_h[at] = step.hidden(now[at], p.first_step + s, h_prev).v;
     }
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       pending[j] = s < own.length[j];
       const unsigned fresh = narrowed_pair<T>(fresh_h[j], own.access.second(fresh_h[2 + j]));
       h[j] = pending[j] ? fresh : h[j];
-      c[j] = pending[j] ? fresh_c[j] : c[j];
-      c[2 + j] = pending[j] ? fresh_c[2 + j] : c[2 + j];
+      c[j] = pending[j] ? now[j].c.v : c[j];
+      c[2 + j] = pending[j] ? now[2 + j].c.v : c[2 + j];
       hand_on(j);
       write_at[j] -= other;
-      const Gates<V>& first = activated[j];
-      const Gates<V>& second = activated[2 + j];
+      const Gates<V>& first = now[j].gates;
+      const Gates<V>& second = now[2 + j].gates;
       gates[0][j] = narrowed_pair<T>(first.i.v, second.i.v);
       gates[1][j] = narrowed_pair<T>(first.f.v, second.f.v);
       gates[2][j] = narrowed_pair<T>(first.g.v, second.g.v);

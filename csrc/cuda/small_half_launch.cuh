@@ -22,7 +22,7 @@ bool in_pairs(Index units, const P*... arrays) {
 // for, one by one, is not its product.
 template <class Run>
 void with_small_half_variant(const CellOptions<float>* options, Index units, bool paired, const Run& run) {
-  const auto with_maker = [&](const auto& maker) {
+  with_maker(options, [&](const auto& maker) {
     if (!paired) {
       run(maker, std::integral_constant<int, 4>{}, std::false_type{});
     } else if (units <= 32) {
@@ -32,12 +32,7 @@ void with_small_half_variant(const CellOptions<float>* options, Index units, boo
     } else {
       run(maker, std::integral_constant<int, 4>{}, std::true_type{});
     }
-  };
-  if (options != nullptr) {
-    with_maker(WithOptions<float>{*options});
-  } else {
-    with_maker(Plain{});
-  }
+  });
 }
 
 inline Launch small_half_shape(const char* name, Index batch, Index units, cudaStream_t stream) {

@@ -1,4 +1,4 @@
-// What the kernels whose blocks keep all recurrent weights can be given.
+// Sizes that the kernels whose blocks keep all recurrent weights can do.
 #pragma once
 
 #include <limits>

@@ -1,13 +1,10 @@
-// What the staged kernels share: their items, products and what waits between stages.
+// Shared by the staged kernels: their items, products and numbers that wait between stages.
 #pragma once
 
-#include "../math/cell.h"
-#include "cell_maker.cuh"
-#include "grid_items.cuh"
+#include "hidden.cuh"
 #include "product.cuh"
 #include "row_moments.cuh"
 #include "staged_layout.h"
-#include "zoneout.cuh"
 
 namespace fusedlstm::cuda {
 
@@ -23,7 +20,7 @@ struct OutputSlices {
   int rows;
 };
 
-// What cells leave for the next stage, each read by the thread that wrote it: (rows, kinds, H).
+// Numbers that cells leave for the next stage, each read by the thread that wrote it: (rows, kinds, H).
 template <class S>
 struct Waiting {
   static constexpr int kinds = 6;
@@ -42,7 +39,7 @@ class StagedBlock {
   using S = StateOf<T>;
   using Multiply = Product<F, direction, true, GridForm::anew>;
   static constexpr int slice_columns = Multiply::tile.slice_columns;
-  static constexpr int slice_units = direction == Direction::forward ? slice_columns / 4 : slice_columns;
+  static constexpr int slice_units = direction == Direction::forward ? slice_columns / kGates : slice_columns;
 
   __device__ __forceinline__ StagedBlock(const StagedLayout& layout, unsigned char* workspace)
       : layout_(layout),
@@ -60,7 +57,7 @@ class StagedBlock {
       product.take([&](int column, int k) { return weight_of_slice(slice, column, k); }, slice);
     }
   }
-  // Of the projection.
+  // The projection's.
   __device__ __forceinline__ T* operand(Index b, Index k) const {
     return reinterpret_cast<T*>(workspace_ + layout_.projection_operands) + b * layout_.projection.pitch + k;
   }

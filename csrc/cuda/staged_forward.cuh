@@ -12,7 +12,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
                           const __grid_constant__ WithOptions<StateOf<typename F::Number>> maker) {
   using T = typename F::Number;
   using S = StateOf<T>;
-  using V = Number<S>;
+  using Maker = WithOptions<S>;
+  using V = CellNumber<T, Maker>;
   using Block = StagedBlock<F, Direction::forward>;
   constexpr int slice_units = Block::slice_units;
   // Constants of the launch: stages cost more than to ask for them.
@@ -30,7 +31,7 @@ __global__ void __launch_bounds__(grid_threads, 1)
   Block block(layout, workspace);
   Block::take(block.recurrent, layout.slices, [&](int slice, int column, int k) {
     const Index unit = static_cast<Index>(slice) * slice_units + column % slice_units;
-    return unit < H && k < R ? p.recurrent_kernel[k * 4 * H + column / slice_units * H + unit] : T{};
+    return unit < H && k < R ? p.recurrent_kernel[k * kGates * H + column / slice_units * H + unit] : T{};
   });
   Block::take(block.projection, layout.output_slices, [&](int slice, int column, int k) {
     const Index output = static_cast<Index>(slice) * Block::slice_columns + column;
@@ -41,26 +42,13 @@ __global__ void __launch_bounds__(grid_threads, 1)
     return p.recurrent_mask != nullptr ? widened(p.recurrent_mask[own.b * R + own.unit]) : S(1);
   };
   const auto start_hidden = [&](const GridCell& own) {
-    const S h = p.h0 != nullptr ? widened(p.h0[own.b * R + own.unit]) : S(0);
-    *exchange.at(0, own.b, own.unit) = F::operand(factor_of(own) * h);
-  };
-  const auto end_hidden = [&](const GridCell& own) {
-    T* const y = p.y + own.b * p.steps * R + own.unit;
-    const Index state = own.b * R + own.unit;
-    const T h = own.length > 0 ? y[(own.length - 1) * R] : p.h0 != nullptr ? p.h0[state] : T{};
-    p.h[state] = h;
-    for (Index s = own.length; s < p.steps; ++s) y[s * R] = p.zero_padding ? T{} : h;
+    *exchange.at(0, own.b, own.unit) = F::operand(factor_of(own) * widened(h_before(p, own, R, 0)));
   };
   const auto store_hidden = [&](const GridCell& own, int s, V h) {
-    const Index at = (own.b * p.steps + s) * R + own.unit;
-    const UnitZoneout<S, WithOptions<S>> zoneout(maker, own.b, own.unit);
-    if (zoneout.keeps(ZonedState::h)) {
-      const T* before = s > 0 ? p.y + at - R : p.h0 != nullptr ? p.h0 + own.b * R + own.unit : nullptr;
-      const V h_prev(before != nullptr ? widened(*before) : S(0));
-      h = zoneout.at(ZonedState::h, p.first_step + s).mixed(h_prev, h);
-    }
-    const T stored = narrowed<T>(h.v);
-    p.y[at] = stored;
+    const UnitZoneout<V, Maker> zoneout(maker, own.b, own.unit);
+    const auto h_prev = [&] { return V(widened(h_before(p, own, R, s))); };
+    const T stored = narrowed<T>(zoneout.mixed(ZonedState::h, p.first_step + s, h_prev, h).v);
+    p.y[(own.b * p.steps + s) * R + own.unit] = stored;
     *exchange.at(s + 1, own.b, own.unit) = F::operand(factor_of(own) * widened(stored));
   };
 
@@ -92,72 +80,63 @@ __global__ void __launch_bounds__(grid_threads, 1)
         store_hidden(own, s, value);
       }
     };
-    const auto run_cell = [&](const GridCell& own, const V(&z)[4]) {
+    const auto run_cell = [&](const GridCell& own, const Gates<V>& z) {
       const Index state = own.b * H + own.unit;
-      const V c_prev(p.c[state]);
-      const CellValues<V> values =
-          cell_forward(maker.cell(own.unit, H), Gates<V>{z[0], z[1], z[2], z[3]}, c_prev);
-      const UnitZoneout<S, WithOptions<S>> zoneout(maker, own.b, own.unit);
-      V c = values.c;
-      if (zoneout.keeps(ZonedState::c)) c = zoneout.at(ZonedState::c, p.first_step + s).mixed(c_prev, c);
-      p.c[state] = c.v;
-      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = c.v;
+      const Step<V, Maker> step(maker, own.b, own.unit, H);
+      const Stepped<V> now = step.forward(z, V(p.c[state]), p.first_step + s);
+      p.c[state] = now.c.v;
+      if (p.cells != nullptr) p.cells[(s + 1) * p.batch * H + state] = now.c.v;
       if (p.gates != nullptr) {
-        T* const gates = p.gates + (own.b * p.steps + s) * 4 * H + own.unit;
-        gates[0] = narrowed<T>(values.gates.i.v);
-        gates[H] = narrowed<T>(values.gates.f.v);
-        gates[2 * H] = narrowed<T>(values.gates.g.v);
-        gates[3 * H] = narrowed<T>(values.gates.o.v);
+        T* const gates = p.gates + (own.b * p.steps + s) * kGates * H + own.unit;
+        for_each_gate(now.gates, [&](int gate, S value) { gates[gate * H] = narrowed<T>(value); });
       }
-      return values;
+      return now;
     };
     const auto z_x = [&](const GridCell& own, int gate) {
-      return V(widened(p.z_x[((own.b * p.steps + s) * 4 + gate) * H + own.unit]) +
+      return V(widened(p.z_x[((own.b * p.steps + s) * kGates + gate) * H + own.unit]) +
                bias_of(p, gate * H + own.unit));
     };
     const auto hidden = [&](Index row) { return exchange.at(s, row, 0); };
 
     for_each_sum(items, block.recurrent, hidden, [&](int slice, const GridCell& own) {
-      S sums[4] = {};
+      S sums[kGates] = {};
       if (real(own)) {
         const auto found = block.recurrent.gates(own.row, own.column);
-        for (int gate = 0; gate < 4; ++gate) sums[gate] = found.v[gate];
+        for (int gate = 0; gate < kGates; ++gate) sums[gate] = found.v[gate];
       }
       if (normalized_cell) {
         const Index left = H - static_cast<Index>(slice) * slice_units;
-        const int count = 4 * static_cast<int>(left < slice_units ? left : slice_units);
+        const int count = kGates * static_cast<int>(left < slice_units ? left : slice_units);
         const bool writes = real(own) && own.column == 0;
         put_moments<slice_units>(recurrent_parts, own.b, slice, writes, sums, real(own), count);
         if (real(own)) {
-          for (int gate = 0; gate < 4; ++gate) waiting.at(own, gate) = sums[gate];
+          for (int gate = 0; gate < kGates; ++gate) waiting.at(own, gate) = sums[gate];
         }
       } else if (real(own)) {
-        V z[4];
-        for (int gate = 0; gate < 4; ++gate) z[gate] = z_x(own, gate) + V(sums[gate]);
-        const CellValues<V> values = run_cell(own, z);
-        emit(own, values.gates.o, values.c);
+        const auto z = [&](int gate) { return z_x(own, gate) + V(sums[gate]); };
+        const Stepped<V> now = run_cell(own, gates_of<V>(z));
+        emit(own, now.gates.o, now.made);
       }
     });
 
     if (normalized_cell) {
       exchange.barrier.meet();
       for_each_place(items, [&](int slice, const GridCell& own) {
-        const Moments<V> row = row_moments<slice_units>(recurrent_parts, own.b, in_real_row(own), 4 * H,
-                                                        4 * slice_units, p.norm.epsilon);
+        const Moments<V> row = row_moments<slice_units>(recurrent_parts, own.b, in_real_row(own), kGates * H,
+                                                        kGates * slice_units, p.norm.epsilon);
         S fresh[1] = {};
         if (real(own)) {
           const Index at = own.b * p.steps + s;
-          V z[4];
-          for (int gate = 0; gate < 4; ++gate) {
+          const auto z = [&](int gate) {
             const V n = normalized(V(waiting.at(own, gate)), row);
             const V gamma(widened(p.norm.gamma_recurrent[gate * H + own.unit]));
-            z[gate] = fma(n, gamma, z_x(own, gate));
-            if (p.normalized != nullptr) p.normalized[(4 * at + gate) * H + own.unit] = narrowed<T>(n.v);
-          }
-          const CellValues<V> values = run_cell(own, z);
-          fresh[0] = values.c.v;
-          waiting.at(own, 0) = values.c.v;
-          waiting.at(own, 1) = values.gates.o.v;
+            if (p.normalized != nullptr) p.normalized[(kGates * at + gate) * H + own.unit] = narrowed<T>(n.v);
+            return fma(n, gamma, z_x(own, gate));
+          };
+          const Stepped<V> now = run_cell(own, gates_of<V>(z));
+          fresh[0] = now.made.v;
+          waiting.at(own, 0) = now.made.v;
+          waiting.at(own, 1) = now.gates.o.v;
           if (p.moments != nullptr && own.unit == 0) p.moments[3 * at] = row.scale.v;
         }
         const Index left = H - static_cast<Index>(slice) * slice_units;
@@ -191,15 +170,16 @@ __global__ void __launch_bounds__(grid_threads, 1)
     if (s + 1 < last) exchange.barrier.meet();
   }
 
+  const auto end = [&](const GridCell& own) { end_hidden(p, own, R); };
   if (projected) {
-    outputs.for_each_cell(end_hidden);
+    outputs.for_each_cell(end);
     items.for_each_cell([&](const GridCell& own) {
       for (Index s = own.length; p.m != nullptr && s < p.steps; ++s) {
         p.m[(own.b * p.steps + s) * H + own.unit] = T{};
       }
     });
   } else {
-    items.for_each_cell(end_hidden);
+    items.for_each_cell(end);
   }
 }
 

@@ -45,7 +45,7 @@ StagedLayout staged_layout(bool tensor_cores, int number_bytes, Direction direct
   if (batch == 0 || units == 0) return layout;
   const bool forward = direction == Direction::forward;
   const GridTile tile = grid_tile(tensor_cores, number_bytes, direction, true, GridForm::anew);
-  const Index slices = divide(units, tile.slice_columns / (forward ? 4 : 1));
+  const Index slices = divide(units, tile.slice_columns / (forward ? kGates : 1));
   const Index output_slices = divide(outputs, tile.slice_columns);
   layout.slices = static_cast<int>(slices);
   layout.output_slices = static_cast<int>(output_slices);
@@ -60,7 +60,7 @@ StagedLayout staged_layout(bool tensor_cores, int number_bytes, Direction direct
   const int at_once = groups_that_fit(tile, shared_per_block);
   const bool projected = outputs > 0;
   const Index hidden = projected ? outputs : units;
-  layout.recurrent = product_layout(tile, forward ? hidden : 4 * units, at_once);
+  layout.recurrent = product_layout(tile, forward ? hidden : kGates * units, at_once);
   if (projected) layout.projection = product_layout(tile, forward ? units : outputs, at_once);
   layout.shared_bytes = fixed_bytes(tile, at_once);
 

@@ -1,6 +1,6 @@
-// Which steps of each row are real, on the device, and sequences on their way between two orders: of time,
-// which callers have, and of real steps, counted by s and moved to the front of their row, which the kernels
-// of sequences have (sequence.h). T is a number type of 4, 8 or 16-bit numbers; arrays lie in device memory.
+// Finds the real steps of each row on the device, and moves sequences between two orders: of time, which
+// callers have, and of real steps, counted by s and moved to the front of their row, which the kernels of
+// sequences have (sequence.h). T is a number type of 4, 8 or 16-bit numbers; arrays lie in device memory.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,7 @@ __device__ __forceinline__ T narrowed(StateOf<T> x) {
   }
 }
 
-// What the bias adds to a column of pre-activations, in the type of sums: there it is not rounded again.
+// The bias of a column of pre-activations, in the type of sums: there it is not rounded again.
 template <class T>
 __device__ __forceinline__ StateOf<T> bias_of(const SequenceForward<T>& p, Index column) {
   return p.bias != nullptr ? widened(__ldg(p.bias + column)) : StateOf<T>(0);

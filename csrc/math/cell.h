@@ -14,6 +14,8 @@
 
 namespace fusedlstm {
 
+constexpr int kGates = 4;
+
 template <class V>
 struct Gates {
   V i, f, g, o;

@@ -49,7 +49,7 @@ std::uint32_t checked_mask(const char* name, std::uint32_t mask) {
   return mask & thread.warp->lanes;
 }
 
-// What each lane knows after a __syncwarp: everything that any of them knew or did.
+// Each lane knows after a __syncwarp everything that any of them knew or did.
 void join(const Lanes& lanes) {
   Warp& warp = *Machine::get().thread().warp;
   std::uint32_t known[warp_lanes] = {};

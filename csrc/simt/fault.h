@@ -1,4 +1,4 @@
-// What a kernel did wrong, as an exception. Inside a kernel nothing is thrown: the thread is left where it
+// A kernel's fault, as an exception. Inside a kernel nothing is thrown: the thread is left where it
 // stands, the launch is given up, and the launching thread throws.
 #pragma once
 

@@ -30,7 +30,7 @@ void switch_context(Context& from, Context& to);
 class Stacks {
  public:
   static constexpr std::size_t bytes = 64 * 1024;
-  // What a fault's report needs; a kernel that goes deeper has overflown its stack.
+  // Room for a fault's report; a kernel that goes deeper has overflown its stack.
   static constexpr std::size_t reserve = 16 * 1024;
 
   Stacks() = default;

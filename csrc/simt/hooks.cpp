@@ -1,5 +1,5 @@
-// What the compiler calls. Kernels are compiled with -fsanitize=thread,alignment,bounds, which has the
-// compiler announce every access to memory before it happens, and every misaligned or overrun one. The
+// Functions that the compiler calls. Kernels are compiled with -fsanitize=thread,alignment,bounds, which has
+// the compiler announce every access to memory before it happens, and every misaligned or overrun one. The
 // sanitizers' own libraries are not linked: these functions take their place, so that kernels are checked
 // with the pointers they have, and know nothing of it.
 #include <cstdint>

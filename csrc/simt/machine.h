@@ -127,7 +127,7 @@ class Machine {
   void check(std::uintptr_t address, std::size_t bytes, Access kind);
   // The machine code that a fault to come is in.
   void note(const void* instruction) { instruction_ = reinterpret_cast<std::uintptr_t>(instruction); }
-  // Of the running thread, until it switches out.
+  // The running thread's, until it switches out.
   const Identity& identity() {
     if (!identity_known_) find_identity();
     return identity_;

@@ -1,4 +1,4 @@
-// What every extension module of simulated kernels offers besides them.
+// Functions that every extension module of simulated kernels offers besides them.
 #pragma once
 
 #include <pybind11/numpy.h>

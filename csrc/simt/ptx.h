@@ -1,4 +1,4 @@
-// What kernels need beyond CUDA C++, as csrc/cuda/ptx.cuh has it in PTX. The comments are there.
+// Instructions that kernels need beyond CUDA C++, as csrc/cuda/ptx.cuh has it in PTX. The comments are there.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Which addresses a kernel may use, and what is said about those that it may not.
+// Addresses that a kernel may use, and reports of those that it may not.
 #include <algorithm>
 
 #include "machine.h"
@@ -6,7 +6,7 @@
 namespace simt {
 namespace {
 
-// Of static shared memory in a block, on every device.
+// Bytes of static shared memory in a block, on every device.
 constexpr std::size_t static_limit = 48 * 1024;
 // A thread that reads and writes so often between two waits is in an endless loop.
 constexpr std::uint64_t most_accesses = std::uint64_t{1} << 32;
@@ -175,7 +175,7 @@ void Machine::report_stuck() const {
   const Thread* waiting = nullptr;
   for (std::size_t i = 0; i < live_slots_; ++i) {
     for (const Thread& thread : slots_[i]->threads) {
-      // What the fewest threads have to reach says most about the fault.
+      // The wait that ends for the fewest threads says most about the fault.
       const auto rank = [](const Thread& t) {
         return t.state == State::meeting         ? 4
                : t.state == State::block_barrier ? 3

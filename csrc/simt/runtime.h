@@ -1,5 +1,5 @@
-// What kernels compiled for the host call: the seam between the CUDA names in this folder's other headers and
-// the machine that simulates them. Nothing here is instrumented.
+// Functions that kernels compiled for the host call: the seam between the CUDA names in this folder's other
+// headers and the machine that simulates them. Nothing here is instrumented.
 #pragma once
 
 #include <cstddef>

@@ -47,7 +47,7 @@ struct Cell {
 
 enum class Finding : std::uint8_t { none, race, uninitialised, pending };
 
-// What an access collided with. `other` is a thread's number, or `many` where several had read.
+// The access that another one collided with. `other` is a thread's number, or `many` where several had read.
 struct Conflict {
   static constexpr std::uint32_t many = 0xffffffff;
 

@@ -1,41 +1,20 @@
-"""What `fusedlstm._core` has for NumPy arrays, by the same names for device arrays (see ops.dispatch)."""
+"""The functions of `fusedlstm._core` for device arrays, by the same names (see ops.dispatch)."""
 
 from __future__ import annotations
 
-from fusedlstm.cuda.dense import (
-    dense_backward,
-    dense_forward,
-    embedding_backward,
-    embedding_forward,
-    layer_norm_backward,
-    layer_norm_forward,
-)
-from fusedlstm.cuda.elementwise import (
-    adam_update,
-    cell_backward,
-    cell_forward,
-    dropout,
-    rmsprop_update,
-    sgd_update,
-    squared_norm,
-)
-from fusedlstm.cuda.lstm import lstm_backward, lstm_forward, lstm_step
-
-__all__ = [
-    "adam_update",
-    "cell_backward",
-    "cell_forward",
-    "dense_backward",
-    "dense_forward",
-    "dropout",
-    "embedding_backward",
-    "embedding_forward",
-    "layer_norm_backward",
-    "layer_norm_forward",
-    "lstm_backward",
-    "lstm_forward",
-    "lstm_step",
-    "rmsprop_update",
-    "sgd_update",
-    "squared_norm",
-]
+from fusedlstm.cuda.dense import dense_backward as dense_backward
+from fusedlstm.cuda.dense import dense_forward as dense_forward
+from fusedlstm.cuda.dense import embedding_backward as embedding_backward
+from fusedlstm.cuda.dense import embedding_forward as embedding_forward
+from fusedlstm.cuda.dense import layer_norm_backward as layer_norm_backward
+from fusedlstm.cuda.dense import layer_norm_forward as layer_norm_forward
+from fusedlstm.cuda.elementwise import adam_update as adam_update
+from fusedlstm.cuda.elementwise import cell_backward as cell_backward
+from fusedlstm.cuda.elementwise import cell_forward as cell_forward
+from fusedlstm.cuda.elementwise import dropout as dropout
+from fusedlstm.cuda.elementwise import rmsprop_update as rmsprop_update
+from fusedlstm.cuda.elementwise import sgd_update as sgd_update
+from fusedlstm.cuda.elementwise import squared_norm as squared_norm
+from fusedlstm.cuda.lstm import lstm_backward as lstm_backward
+from fusedlstm.cuda.lstm import lstm_forward as lstm_forward
+from fusedlstm.cuda.lstm import lstm_step as lstm_step
