@@ -13,7 +13,7 @@ from fusedlstm.callbacks.progress import ProgressBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusedlstm.models.training import Trainer
+    from fusedlstm.callbacks.base import Model
 
 
 class CallbackList(Callback):
@@ -45,7 +45,7 @@ class CallbackList(Callback):
         callbacks: Any = None,
         add_history: bool = False,
         add_progbar: bool = False,
-        model: Trainer | None = None,
+        model: Model | None = None,
         **params: Any,
     ) -> None:
         self.callbacks = _flat(callbacks)
@@ -68,7 +68,7 @@ class CallbackList(Callback):
         self.callbacks += _flat(callback)
         self._methods = {}
 
-    def set_model(self, model: Trainer) -> None:
+    def set_model(self, model: Model) -> None:
         """Hand the model to all."""
         super().set_model(model)
         for callback in self.callbacks:

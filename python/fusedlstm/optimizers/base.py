@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fusedlstm.base.types import Array
-    from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule
 
@@ -78,7 +77,7 @@ class Optimizer(Copied, Configured):
         self._count = Variable(np.zeros((), np.int64), "iterations", trainable=False)
         self._targets: list[Variable] = []
         self._slots: list[dict[str, Variable]] = []
-        self._places: list[Device | None] = []  # of the slots
+        self._places: list[devices.Device] = []  # of the slots
 
     @property
     def learning_rate(self) -> float:
