@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
 LearningRate: TypeAlias = float | LearningRateSchedule
+Arrays: TypeAlias = "list[Array]"
+Slots: TypeAlias = "dict[str, list[Array]]"
 
 
 class Optimizer(Copied, Configured):
@@ -106,13 +108,7 @@ class Optimizer(Copied, Configured):
         """Return the names of the arrays kept for each variable."""
         raise NotImplementedError(f"{type(self).__name__} must define slot_names")
 
-    def update(
-        self,
-        variables: list[Array],
-        grads: list[Array],
-        slots: dict[str, list[Array]],
-        common: dict[str, Any],
-    ) -> None:
+    def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update ``variables`` and ``slots`` in place. `iterations` is that of the updates before.
 
         Parameters
