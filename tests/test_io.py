@@ -10,8 +10,8 @@ import pytest
 
 import fusedlstm
 from fusedlstm import io, layers, losses, metrics, optimizers
-from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.safetensors import read_tensors, write_tensors
+from fusedlstm.models.describe import describe, restore
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from fusedlstm.layers import (
     StackedLSTM,
     TimeDistributed,
 )
+from fusedlstm.models.states import get_states
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def everything(model: fusedlstm.Sequential) -> dict[str, Any]:
     assert model.optimizer is not None
     found = {f"weight {number}": weight for number, weight in enumerate(model.get_weights())}
     found.update({f"slot {name}": value for name, value in model.optimizer.get_state().items()})
-    found.update({f"state {name}": value for name, value in io.state.get_states(model).items()})
+    found.update({f"state {name}": value for name, value in get_states(model).items()})
     found["seeds"] = np.array([seeds.state for seeds in model.seed_generators], np.uint64)
     found["trained"] = np.array([variable.path for variable in model.trainable_weights])
     found["rate"] = np.array(model.optimizer.learning_rate)
@@ -291,7 +292,7 @@ def test_what_keras_has_no_place_for(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"no place for the states of l, which will start from zeros"):
         model.save(tmp_path / "a.keras")
     loaded = fusedlstm.load_model(tmp_path / "a.keras")
-    assert not io.state.get_states(loaded)
+    assert not get_states(loaded)
     assert loaded.optimizer is None
     layer = model.layers[0]
     assert isinstance(layer, LSTM)

@@ -78,9 +78,7 @@ class MinMaxNorm(Constraint):
         self.max_value = checks.non_negative(max_value, "max_value")
         if self.max_value < self.min_value:
             raise ValueError(f"max_value: expected at least min_value ({min_value}), got {max_value}")
-        self.rate = checks.number(rate, "rate")
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate: expected a number in [0, 1], got {rate}")
+        self.rate = checks.share(rate, "rate")
         self.axis = _axes(axis)
 
     def __call__(self, w: Array) -> Array:

@@ -176,9 +176,7 @@ class VarianceScaling(_Random):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        self.scale = checks.number(scale, "scale")
-        if self.scale <= 0:
-            raise ValueError(f"scale: expected a positive number, got {scale}")
+        self.scale = checks.positive(scale, "scale")
         self.mode = checks.choice(mode, "mode", _MODES)
         self.distribution = checks.choice(distribution, "distribution", _DISTRIBUTIONS)
 

@@ -12,6 +12,7 @@ import pytest
 
 import fusedlstm
 from fusedlstm import callbacks, cuda, layers, optimizers, utils
+from fusedlstm.base import devices
 from tests.simt.device import FUNCTIONS, SimArray
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def test_variable(device: SimDevice) -> None:
     copy = variable.numpy()
     copy[0] = 0
     assert np.array_equal(variable.numpy(), [7, 8, 9])
-    variable.move(None)
+    variable.move(devices.CPU)
     assert not variable.value.flags.writeable
     variable.assign(device.put(np.array([1, 2, 3])))
     assert np.array_equal(variable.value, [1, 2, 3])

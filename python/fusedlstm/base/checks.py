@@ -106,10 +106,8 @@ def positive(value: object, name: str) -> float:
 
 def optional_positive(value: object, name: str) -> float | None:
     """Return ``value`` as a finite ``float`` above 0, or None."""
-    if value is None:
-        return None
-    result = number(value, name)
-    if result <= 0:
+    result = None if value is None else number(value, name)
+    if result is not None and result <= 0:
         raise ValueError(f"{name}: expected a positive number or None, got {value}")
     return result
 

@@ -10,7 +10,7 @@ from fusedlstm.base.copying import Copied
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fusedlstm.cuda.runtime import Device
+    from fusedlstm.base.devices import Device
 
 
 class Placed(Copied):
@@ -18,16 +18,16 @@ class Placed(Copied):
 
     Attributes
     ----------
-    place : Device or None
-        Where the weights are; None is the CPU.
+    place : Device
+        Where the weights are.
     """
 
-    place: Device | None = None
+    place: Device = devices.CPU
 
     @property
     def device(self) -> str:
         """Where the weights are and everything is computed: ``"cpu"`` or ``"cuda"``."""
-        return devices.name_of(self.place)
+        return self.place.kind
 
     def to(self, device: str) -> Self:
         """Move the weights, and what goes with them, to a device, and compute there from now on.
@@ -52,6 +52,6 @@ class Placed(Copied):
         self.move(devices.find(device))
         return self
 
-    def move(self, place: Device | None) -> None:
-        """Do what `to` does for a device that is known already; None is the CPU."""
+    def move(self, place: Device) -> None:
+        """Do what `to` does for a device that is known already."""
         self.place = place

@@ -14,10 +14,7 @@ from fusedlstm.base.copying import owned
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fusedlstm.base.types import Array
-    from fusedlstm.constraints import Constraint
-    from fusedlstm.cuda.runtime import Device
-    from fusedlstm.regularizers import Regularizer
+    from fusedlstm.base.types import Array, Penalty, Projection, Seen
 
 
 class Variable:
@@ -74,11 +71,11 @@ class Variable:
         path: str | None = None,
         *,
         trainable: bool = True,
-        regularizer: Regularizer | None = None,
-        constraint: Constraint | None = None,
+        regularizer: Penalty | None = None,
+        constraint: Projection | None = None,
     ) -> None:
         self._keep(np.array(value, order="C"))
-        self._device: Device | None = None
+        self._device: devices.Device = devices.CPU
         self.name = name
         self.path = name if path is None else path
         self.trainable = trainable
@@ -100,11 +97,11 @@ class Variable:
         array: Array = self.seen()[0]
         return array
 
-    def newest(self) -> versions.Seen:
+    def newest(self) -> Seen:
         """Return the array and its version, whatever the calling thread sees."""
         return self._view, self.version
 
-    def seen(self) -> versions.Seen:
+    def seen(self) -> Seen:
         """Return `value` and its version."""
         # Looked at twice: a change in place that ends in between has left the number of the old content.
         quiet = not versions.changing
@@ -114,17 +111,16 @@ class Variable:
         return versions.seen(self)
 
     @property
-    def device(self) -> Device | None:
-        """Where the array lies; None on the CPU."""
+    def device(self) -> devices.Device:
+        """Where the array lies."""
         return self._device
 
-    def move(self, device: Device | None) -> None:
-        """Move the array to a device, or with None to the CPU, and drop the gradient."""
+    def move(self, device: devices.Device) -> None:
+        """Move the array to a device, and drop the gradient."""
         if device is self._device:
             return
         with versions.writing((self,)) as change:
-            host = self.numpy()
-            change.move(self, host if device is None else device.put(host), device)
+            change.move(self, device.put(self.numpy()), device)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -186,7 +182,7 @@ class Variable:
             raise ValueError(f"{self.path}: expected shape {self.shape}, got {array.shape}")
         # Converted first, so that a failing conversion leaves the old content.
         converted = array.astype(self.dtype, copy=False)
-        there = devices.to_host(converted) if self._device is None else devices.put(converted, self._device)
+        there = self._device.take(converted)
         change = versions.change_of(self) if versions.changing else None
         if change is None:
             with versions.writing((self,)) as change:
@@ -221,7 +217,7 @@ class Variable:
             setattr(self, name, state[name])
         self._device, self.grad = state["device"], None
         data = owned(state["value"])
-        self._keep(data if self._device is None else self._device.put(data))
+        self._keep(self._device.put(data))
 
     def __copy__(self) -> Variable:
         made = type(self).__new__(type(self))

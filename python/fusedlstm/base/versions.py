@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from fusedlstm.base.types import Array
-    from fusedlstm.base.variable import Variable
-    from fusedlstm.cuda.runtime import Device
+    from fusedlstm.base.types import Array, Seen, Versioned
 
-# An array, and the number of its version.
-Seen = tuple[Any, int]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +43,7 @@ R = TypeVar("R")
 _lock = threading.RLock()  # held while changes begin and end
 _threads: set[weakref.ref[Reading]] = set()  # all that ever began a call or a change, and live
 # Empty, both of them, unless threads meet; `Variable` looks at them first.
-changing: dict[Variable, Writing] = {}  # under way
+changing: dict[Versioned, Writing] = {}  # under way
 keeping: set[Reading] = set()  # threads whose calls see something else than the newest
 
 PAUSE = 0.01  # seconds after which a thread that waits looks whether a change was interrupted
@@ -67,7 +63,7 @@ class Reading:
     __slots__ = ("__weakref__", "_call", "inner", "kept")
 
     def __init__(self) -> None:
-        self.kept: dict[Variable, Seen] = {}
+        self.kept: dict[Versioned, Seen] = {}
         self.inner = threading.RLock()
         self.begin()
 
@@ -145,13 +141,13 @@ def _settle() -> None:
             keeping.discard(thread)
 
 
-def change_of(variable: Variable) -> Writing | None:
+def change_of(variable: Versioned) -> Writing | None:
     """Return the calling thread's own change of a variable that is under way."""
     change = changing.get(variable)
     return change if change is not None and change.owner is _thread.reading and change.under_way else None
 
 
-def seen(variable: Variable) -> Seen:
+def seen(variable: Versioned) -> Seen:
     """Return what the calling thread sees of a variable."""
     mine = _thread.reading
     change = change_of(variable)
@@ -164,7 +160,7 @@ def seen(variable: Variable) -> Seen:
     return found
 
 
-def _look(mine: Reading, variable: Variable) -> Seen | Writing:
+def _look(mine: Reading, variable: Versioned) -> Seen | Writing:
     """Return what a thread sees of a variable, or the change that it has to wait for."""
     _settle()
     change = changing.get(variable)
@@ -195,12 +191,12 @@ class Writing:
         New content by variable; if not in place, arrays that are the variables' own from the end on.
     """
 
-    def __init__(self, variables: Sequence[Variable], *, drafts: bool = False) -> None:
+    def __init__(self, variables: Sequence[Versioned], *, drafts: bool = False) -> None:
         self.owner = _thread.reading
         self.in_place = True
-        self.made: dict[Variable, Array] = {}
-        self._targets: dict[Variable, Array] = {}  # arrays that are written into at the end
-        self._moved: dict[Variable, Device | None] = {}
+        self.made: dict[Versioned, Array] = {}
+        self._targets: dict[Versioned, Array] = {}  # arrays that are written into at the end
+        self._moved: dict[Versioned, devices.Device] = {}
         self._drafts = drafts
         self._variables = variables
         self._done = threading.Lock()  # tells those who wait at once
@@ -236,7 +232,7 @@ class Writing:
         self.in_place = alone()
         return None
 
-    def assign(self, variable: Variable, array: Array, content: Array) -> None:
+    def assign(self, variable: Versioned, array: Array, content: Array) -> None:
         """Change a variable's content, from its array to another one, which is not kept."""
         if self.in_place:
             self._targets[variable] = array
@@ -246,13 +242,13 @@ class Writing:
             content = new
         self.made[variable] = content
 
-    def arrays(self, variables: list[Variable]) -> list[Array]:
+    def arrays(self, variables: list[Versioned]) -> list[Array]:
         """Return `Variable.writable` of some of the variables."""
         if self.in_place and not self.made and not self._drafts:
             return [variable._data for variable in variables]
         return [variable.writable() for variable in variables]
 
-    def writable(self, variable: Variable, array: Array) -> Array:
+    def writable(self, variable: Versioned, array: Array) -> Array:
         """Return what an update of a variable is written into, whose array is given."""
         made = self.made.get(variable)
         if made is None and self.in_place and not self._drafts:
@@ -263,7 +259,7 @@ class Writing:
             made = self.made[variable] = (array if made is None else made).copy()
         return made
 
-    def move(self, variable: Variable, array: Array, device: Device | None) -> None:
+    def move(self, variable: Versioned, array: Array, device: devices.Device) -> None:
         """Let a variable have an array on another device, and no gradient."""
         self._targets.pop(variable, None)
         self._moved[variable] = device

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from fusedlstm.base.copying import Copied
 
 if TYPE_CHECKING:
-    from fusedlstm.models.training import Trainer
+    import os
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from fusedlstm.base.types import Array
+    from fusedlstm.optimizers import Optimizer
 
 Logs: TypeAlias = dict[str, float]
+
+
+class Model(Protocol):
+    """What callbacks know of a model that is trained."""
+
+    optimizer: Optimizer | None
+    stop_training: bool
+    stop_evaluating: bool
+    stop_predicting: bool
+
+    def get_weights(self) -> list[Array]:
+        """Return copies of all weights."""
+
+    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
+        """Replace all weights."""
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights to one file."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers and weights to one file."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +97,11 @@ class Callback(Copied):
 
     fresh: ClassVar[tuple[str, ...]] = ("model",)
 
-    model: Trainer = None  # type: ignore[assignment]
+    model: Model = None  # type: ignore[assignment]
     params: dict[str, Any] = None  # type: ignore[assignment]
     adds_logs: ClassVar[tuple[str, ...]] = ()
 
-    def set_model(self, model: Trainer) -> None:
+    def set_model(self, model: Model) -> None:
         """Remember the model."""
         self.model = model
 

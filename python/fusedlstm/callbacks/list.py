@@ -7,13 +7,13 @@ import inspect
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm.callbacks.base import Callback, ExpectedLogs, History
+from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, History
 from fusedlstm.callbacks.progress import ProgressBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusedlstm.models.training import Trainer
+    from fusedlstm.callbacks.base import Model
 
 
 class CallbackList(Callback):
@@ -45,7 +45,7 @@ class CallbackList(Callback):
         callbacks: Any = None,
         add_history: bool = False,
         add_progbar: bool = False,
-        model: Trainer | None = None,
+        model: Model | None = None,
         **params: Any,
     ) -> None:
         self.callbacks = _flat(callbacks)
@@ -68,7 +68,7 @@ class CallbackList(Callback):
         self.callbacks += _flat(callback)
         self._methods = {}
 
-    def set_model(self, model: Trainer) -> None:
+    def set_model(self, model: Model) -> None:
         """Hand the model to all."""
         super().set_model(model)
         for callback in self.callbacks:
@@ -85,70 +85,6 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.check_before_training(logs)
             logs = logs.after(callback)
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_train_begin", logs)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_train_end", logs)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_epoch_begin", logs, epoch)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_epoch_end", logs, epoch)
-
-    def on_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_batch_begin", logs, batch)
-
-    def on_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_batch_end", logs, batch)
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_train_batch_begin", logs, batch)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_train_batch_end", logs, batch)
-
-    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_test_begin", logs)
-
-    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_test_end", logs)
-
-    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_test_batch_begin", logs, batch)
-
-    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_test_batch_end", logs, batch)
-
-    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_predict_begin", logs)
-
-    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_predict_end", logs)
-
-    def on_predict_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_predict_batch_begin", logs, batch)
-
-    def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Call this of all."""
-        self._call("on_predict_batch_end", logs, batch)
 
     def release(self) -> None:
         """Let all give back what they hold."""
@@ -173,6 +109,25 @@ class CallbackList(Callback):
             self._methods[hook] = [_method(callback, hook) for callback in self.callbacks]
         for method in self._methods[hook]:
             method(*numbers, shared)
+
+
+def _of_all(hook: str) -> Callable[..., None]:
+    """Return a method that calls a hook of all callbacks, with the arguments that it has."""
+
+    def plain(self: CallbackList, logs: dict[str, Any] | None = None) -> None:
+        self._call(hook, logs)
+
+    def of_epoch(self: CallbackList, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._call(hook, logs, epoch)
+
+    def of_batch(self: CallbackList, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._call(hook, logs, batch)
+
+    return of_batch if "batch" in hook else of_epoch if "epoch" in hook else plain
+
+
+for _hook in HOOKS:
+    setattr(CallbackList, _hook, _of_all(_hook))
 
 
 def _method(callback: Callback, hook: str) -> Callable[..., object]:

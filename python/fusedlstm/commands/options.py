@@ -33,7 +33,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 def device(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     """Return the device that will compute, ``cpu`` or ``cuda``; refuse one that is not there, and say why."""
     try:
-        return devices.name_of(devices.find(value))
+        return devices.find(value).kind
     except (ImportError, RuntimeError) as error:
         raise click.BadParameter(str(error).removeprefix("device: ")) from error
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.base import devices
 from fusedlstm.cuda.devices import compiled_module
 
 if TYPE_CHECKING:
@@ -21,43 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Device", "asarray", "device_of", "named", "register"]
 
 
-class Device(ABC):
-    """A kind of device arrays."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Let copies be this device, and pickles the one of this kind where they are read."""
-        return named, (self.kind,)
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """How errors and `last_kernel` name the present device."""
+class Device(devices.Device):
+    """A kind of device arrays, and of kernels for them."""
 
     @property
     @abstractmethod
     def extension(self) -> Any:
         """The module of csrc/cuda/bindings.h."""
-
-    @abstractmethod
-    def owns(self, value: object) -> bool:
-        """Tell whether something is an array of this kind."""
-
-    @abstractmethod
-    def check_place(self, name: str, array: Any) -> None:
-        """Raise `ValueError` for an array on another device than the present one."""
-
-    @property
-    def kind(self) -> str:
-        """The name without the number, by which models are told to use it."""
-        return self.name.partition(":")[0]
-
-    @abstractmethod
-    def put(self, values: Any) -> Any:
-        """Copy a NumPy array to the device, in C order."""
-
-    @abstractmethod
-    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
-        """Return a new array in C order."""
 
     @abstractmethod
     def address(self, array: Any) -> int:

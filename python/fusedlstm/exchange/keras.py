@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base.filling import filling
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.io.state import warn_of_states
+from fusedlstm.models.states import warn_of_states
 
 if TYPE_CHECKING:
     from fusedlstm.models.sequential import Sequential

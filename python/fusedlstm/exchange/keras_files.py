@@ -19,7 +19,7 @@ from fusedlstm.exchange.keras_weights import opened, write_weights
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
 from fusedlstm.io.json_text import parse
-from fusedlstm.io.state import warn_of_states
+from fusedlstm.models.states import warn_of_states
 
 if TYPE_CHECKING:
     import os

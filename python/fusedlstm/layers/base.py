@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.base.types import Array, Mask, Shape
-    from fusedlstm.cuda.runtime import Device
 
 # Arguments that a layer takes for each of its weights, with the modules that know their values.
 _WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint": constraints}
@@ -202,7 +201,7 @@ class Layer(Placed, Configured):
 
     def bring(self, array: Any, name: str) -> Any:
         """Return an argument on the layer's device; `TypeError` if it is an array on another one."""
-        return devices.bring(array, self.place, name, self.name)
+        return self.place.bring(array, name, self.name)
 
     def real_steps(self, mask: npt.ArrayLike) -> Mask:
         """Return a given mask as an array of bool in C order, on the layer's device."""
@@ -210,7 +209,7 @@ class Layer(Placed, Configured):
         steps: Mask = devices.contiguous(self.bring(array, "mask"))
         return steps
 
-    def move(self, place: Device | None) -> None:
+    def move(self, place: devices.Device) -> None:
         """Move the weights; see `Placed.move`. What `forward` has kept for `backward` stays where it was."""
         super().move(place)
         for variable in self._variables.values():

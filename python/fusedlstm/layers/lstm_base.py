@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.types import Array, Shape
     from fusedlstm.base.variable import Variable
-    from fusedlstm.cuda.runtime import Device
 
 # A version, and its weights for the kernels.
 _Pack = tuple[int, ops.LSTMWeights]
@@ -208,13 +207,13 @@ class LSTMBase(Layer):
             return None
         return dataclasses.replace(options, **weights)
 
-    def move(self, place: Device | None) -> None:
+    def move(self, place: devices.Device) -> None:
         """Do what `Layer.to` does; a stateful layer's states move too."""
         super().move(place)
         self._packed = None
         self._options = self._cell_options()
         if self._last_states is not None:
-            h, c = (devices.put(devices.to_host(state), place) for state in self._last_states)
+            h, c = (place.put(devices.to_host(state)) for state in self._last_states)
             self._last_states = h, c
 
     @property

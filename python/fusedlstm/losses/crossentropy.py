@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 class _Crossentropy(Loss):
     """What the three cross-entropies share."""
 
-    def __init__(self, from_logits: bool, label_smoothing: float, reduction: str | None, name: str) -> None:
-        super().__init__(name, reduction)
+    usual_name: ClassVar[str]
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(self.usual_name if name is None else name, reduction)
         self.from_logits = checks.flag(from_logits, "from_logits")
-        self.label_smoothing = checks.number(label_smoothing, "label_smoothing")
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueError(f"label_smoothing: expected a number in [0, 1], got {label_smoothing}")
+        self.label_smoothing = checks.share(label_smoothing, "label_smoothing")
 
     def _check_range(self, labels: Labels, name: str) -> None:
         wrong = (labels < 0) | (labels > 1)
@@ -49,16 +56,7 @@ class BinaryCrossentropy(_Crossentropy):
     """
 
     link = staticmethod(sigmoid)
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        *,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "binary_crossentropy",
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, reduction, name)
+    usual_name = "binary_crossentropy"
 
     def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
         """Check and convert labels in [0, 1]; see `Loss.prepare`."""
@@ -97,16 +95,7 @@ class CategoricalCrossentropy(_Crossentropy):
     """
 
     link = staticmethod(softmax)
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        *,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "categorical_crossentropy",
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, reduction, name)
+    usual_name = "categorical_crossentropy"
 
     def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
         """Check and convert labels in [0, 1]; see `Loss.prepare`."""
@@ -147,15 +136,16 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     """
 
     link = staticmethod(softmax)
+    usual_name = "sparse_categorical_crossentropy"
 
     def __init__(
         self,
         from_logits: bool = False,
         *,
         reduction: str | None = "sum_over_batch_size",
-        name: str = "sparse_categorical_crossentropy",
+        name: str | None = None,
     ) -> None:
-        super().__init__(from_logits, 0.0, reduction, name)
+        super().__init__(from_logits, reduction=reduction, name=name)
 
     def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
         """Check class numbers, shaped like the predictions without the last axis (or with 1 there).

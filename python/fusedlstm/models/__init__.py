@@ -34,6 +34,6 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     ValueError
         If the file is corrupt, truncated or not one of this package's, or asks for more memory.
     """
-    from fusedlstm import io
+    from fusedlstm.models import saving
 
-    return io.load_model(path, max_bytes=max_bytes)
+    return saving.load_model(path, max_bytes=max_bytes)

@@ -177,7 +177,7 @@ class BatchTrainer(Placed, ABC):
     def _call(self, x: Any, training: bool = False) -> Array:
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
         given = self._inputs(x, "x")
-        batch = devices.bring(given.astype(self._input_type, copy=False), self.place, "x", "the model")
+        batch = self.place.bring(given.astype(self._input_type, copy=False), "x", "the model")
         with versions.reading():
             output: Array = self._forward(batch, training)
         return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
@@ -306,7 +306,7 @@ class BatchTrainer(Placed, ABC):
         if expected is None and like is not None:
             expected = (None, *like.shape[1:])
         inputs = check_inputs(x, name, expected)
-        devices.check(inputs, self.place, name, "the model")
+        self.place.check(inputs, name, "the model")
         return inputs if self._ids is None else checks.ids(inputs, name, self._ids)
 
     def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
@@ -330,7 +330,7 @@ class BatchTrainer(Placed, ABC):
         inputs = self._checked(x, f"{prefix}x", like)
         shape: Any = self.compute_output_shape(inputs.shape)
         for name, given in (("y", y), ("sample_weight", sample_weight)):
-            devices.check(given, self.place, f"{prefix}{name}", "the model")
+            self.place.check(given, f"{prefix}{name}", "the model")
         check_length(y, f"{prefix}y", len(inputs))
         labels = loss.prepare(y, shape, f"{prefix}y")
         weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fusedlstm.base.types import Array, Shape
-    from fusedlstm.cuda.runtime import Device
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 
@@ -45,7 +44,7 @@ class Samples:
         batch_size: int,
         dtype: str,
         order: npt.NDArray[np.intp] | None = None,
-        device: Device | None = None,
+        device: devices.Device = devices.CPU,
     ) -> Iterator[tuple[Array, AnyArray | None, AnyArray | None]]:
         """Yield ``(x, y, weights)`` of ``batch_size`` samples; the last batch may be smaller.
 
@@ -64,14 +63,8 @@ class Samples:
             stop = start + batch_size
             rows: Any = slice(start, stop) if order is None else order[start:stop]
             part = self._part(rows)
-            x = devices.put(part.x.astype(dtype, order="C", copy=False), device)
-            if device is None:
-                yield x, part.y, part.weights
-            else:
-                others = (
-                    None if array is None else devices.put(array, device) for array in (part.y, part.weights)
-                )
-                yield x, *others
+            x = device.take(part.x.astype(dtype, order="C", copy=False))
+            yield x, *(None if array is None else device.take(array) for array in (part.y, part.weights))
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return all but the last ``share`` of the samples, and these.

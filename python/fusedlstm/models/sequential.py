@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.base.devices import Device
     from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.base.types import Array, Shape
     from fusedlstm.base.variable import Variable
-    from fusedlstm.cuda.runtime import Device
     from fusedlstm.models.streaming import Stream
 
 
@@ -193,7 +193,7 @@ class Sequential(Trainer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
         return self._call_to_train(x) if training else self._call(x)
 
-    def move(self, place: Device | None) -> None:
+    def move(self, place: Device) -> None:
         """Move layers and optimizer; see `Placed.move`.
 
         Inputs may then be NumPy arrays, which are copied there, or arrays on that device; outputs are what
@@ -345,9 +345,9 @@ class Sequential(Trainer):
             File to write, ending in ``.safetensors``, or in ``.keras`` for Keras 3; it appears only when
             complete.
         """
-        from fusedlstm import io
+        from fusedlstm.models.saving import save_model
 
-        io.save_model(self, path)
+        save_model(self, path)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a ``.weights.h5`` file; see `exchange.save_keras_weights`."""

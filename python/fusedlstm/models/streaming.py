@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.types import Array, Mask
     from fusedlstm.layers.base import Layer
-    from fusedlstm.models.sequential import Sequential
+    from fusedlstm.models.batching import BatchTrainer
 
 
 # Layers whose output at a step depends on that step alone. SpatialDropout1D is a Dropout.
@@ -56,7 +56,7 @@ class Stream(Copied):
         If the model is not built, or a layer needs later steps or is of another kind.
     """
 
-    def __init__(self, model: Sequential, batch: int = 1, *, storage: str | None = None) -> None:
+    def __init__(self, model: BatchTrainer, batch: int = 1, *, storage: str | None = None) -> None:
         if not model.built:
             raise ValueError("model: expected a built model, this one has no weights yet")
         self.batch = checks.positive_int(batch, "batch")
@@ -101,13 +101,13 @@ class Stream(Copied):
             If dtype or shape is wrong.
         """
         given = checks.numeric(x, "x")
-        devices.check(given, self._place, "x", "the model")
+        self._place.check(given, "x", "the model")
         if not fits(given.shape, self._shape):
             raise ValueError(f"x: expected shape {self._shape}, got {given.shape}")
         array: Any = given.astype(self.dtype, copy=False)
         if self._ids is not None:
             array = checks.ids(given, "x", self._ids)
-        array = devices.put(array, self._place)
+        array = self._place.take(array)
         mask: Mask | None = None
         now = self._now
         with versions.reading():
@@ -175,8 +175,8 @@ class _Recurrent(Copied):
 
     def _zeros(self, batch: int) -> tuple[Array, Array]:
         layer = self.layer
-        h: Array = devices.zeros((batch, layer.outputs), layer.dtype, layer.place)
-        c: Array = devices.zeros((batch, layer.units), layer.dtype, layer.place)
+        h: Array = layer.place.zeros((batch, layer.outputs), np.dtype(layer.dtype))
+        c: Array = layer.place.zeros((batch, layer.units), np.dtype(layer.dtype))
         return h, c
 
     def _weights(self) -> ops.LSTMWeights:
@@ -198,7 +198,7 @@ class _Recurrent(Copied):
         super().__setstate__(state)
         self._version = -1
         place = self.layer.place
-        one, other = ((devices.put(owned(h), place), devices.put(owned(c), place)) for h, c in self.states)
+        one, other = ((place.put(owned(h)), place.put(owned(c))) for h, c in self.states)
         self.states = (one, other)
 
     def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:

@@ -219,7 +219,7 @@ class Trainer(BatchTrainer):
         watchers = self._callbacks(callbacks, verbose, samples, size)
         self._check_batches(len(samples), size, watchers)
         self._build_for(samples.x)
-        output = devices.empty(shape, self.dtype, devices.place_of(samples.x))
+        output = devices.place_of(samples.x).empty(shape, np.dtype(self.dtype))
         goes_back = isinstance(output, np.ndarray)
         self.stop_predicting = False
         done = 0

@@ -11,7 +11,7 @@ from fusedlstm.optimizers import schedules
 from fusedlstm.optimizers.base import LearningRate, Optimizer
 
 if TYPE_CHECKING:
-    from fusedlstm.base.types import Array
+    from fusedlstm.optimizers.base import Arrays, Slots
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules", "serialize"]
 
@@ -40,13 +40,7 @@ class SGD(Optimizer):
         """Return the names of the arrays kept for each variable."""
         return ("momentum",) if self.momentum else ()
 
-    def update(
-        self,
-        variables: list[Array],
-        grads: list[Array],
-        slots: dict[str, list[Array]],
-        common: dict[str, Any],
-    ) -> None:
+    def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update in place; see `Optimizer.update`."""
         velocity = slots.get("momentum")
         ops.sgd_update(variables, grads, velocity, momentum=self.momentum, nesterov=self.nesterov, **common)
@@ -84,13 +78,7 @@ class RMSprop(Optimizer):
         momentum = ("momentum",) if self.momentum else ()
         return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
 
-    def update(
-        self,
-        variables: list[Array],
-        grads: list[Array],
-        slots: dict[str, list[Array]],
-        common: dict[str, Any],
-    ) -> None:
+    def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update in place; see `Optimizer.update`."""
         ops.rmsprop_update(
             variables,
@@ -134,13 +122,7 @@ class Adam(Optimizer):
         """Return the names of the arrays kept for each variable."""
         return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
 
-    def update(
-        self,
-        variables: list[Array],
-        grads: list[Array],
-        slots: dict[str, list[Array]],
-        common: dict[str, Any],
-    ) -> None:
+    def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update in place; see `Optimizer.update`."""
         ops.adam_update(
             variables,

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fusedlstm.base.types import Array
-    from fusedlstm.cuda.runtime import Device
 
 LearningRate: TypeAlias = float | LearningRateSchedule
+Arrays: TypeAlias = "list[Array]"
+Slots: TypeAlias = "dict[str, list[Array]]"
 
 
 class Optimizer(Copied, Configured):
@@ -78,7 +79,7 @@ class Optimizer(Copied, Configured):
         self._count = Variable(np.zeros((), np.int64), "iterations", trainable=False)
         self._targets: list[Variable] = []
         self._slots: list[dict[str, Variable]] = []
-        self._places: list[Device | None] = []  # of the slots
+        self._places: list[devices.Device] = []  # of the slots
 
     @property
     def learning_rate(self) -> float:
@@ -107,13 +108,7 @@ class Optimizer(Copied, Configured):
         """Return the names of the arrays kept for each variable."""
         raise NotImplementedError(f"{type(self).__name__} must define slot_names")
 
-    def update(
-        self,
-        variables: list[Array],
-        grads: list[Array],
-        slots: dict[str, list[Array]],
-        common: dict[str, Any],
-    ) -> None:
+    def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update ``variables`` and ``slots`` in place. `iterations` is that of the updates before.
 
         Parameters

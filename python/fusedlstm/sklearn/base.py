@@ -16,8 +16,8 @@ from fusedlstm.base import checks
 from fusedlstm.base.filling import filling
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.callbacks import EarlyStopping
-from fusedlstm.io.describe import describe, restore
 from fusedlstm.layers import LSTM, Bidirectional, Dense, Dropout, Input, Masking
+from fusedlstm.models.describe import describe, restore
 from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import numpy as np
 from fusedlstm.exchange.onnx import made as making
 from fusedlstm.exchange.onnx.inputs import integers
 from fusedlstm.exchange.onnx.made import Made
-from fusedlstm.exchange.onnx.moves import ANY, FixedError, axes_of_step
+from fusedlstm.exchange.onnx.moves import axes_of_step
 from fusedlstm.exchange.onnx.pooling import Windows
+from fusedlstm.exchange.onnx.reader import ANY, FixedError
 from fusedlstm.layers import (
     Activation,
     Dropout,
@@ -21,7 +22,7 @@ from fusedlstm.layers import (
 )
 
 if TYPE_CHECKING:
-    from fusedlstm.exchange.onnx.sequential import Reader
+    from fusedlstm.exchange.onnx.reader import Reader
     from fusedlstm.exchange.onnx.steps import Step
     from fusedlstm.exchange.onnx.values import Value
     from fusedlstm.layers import Layer

@@ -10,29 +10,20 @@ import numpy as np
 from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.file import DTYPES
 from fusedlstm.exchange.onnx.inputs import integers
+from fusedlstm.exchange.onnx.reader import FixedError
 from fusedlstm.exchange.onnx.shapes import split_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fusedlstm.exchange.onnx.sequential import Reader
+    from fusedlstm.exchange.onnx.reader import Reader
     from fusedlstm.exchange.onnx.steps import Step
     from fusedlstm.exchange.onnx.values import Value
 
-__all__ = ["ANY", "MOVES", "FixedError", "axes_of_step", "split"]
+__all__ = ["MOVES", "axes_of_step", "split"]
 
 # A number in a list of Python's, rounded up for the time that making it takes.
 _INDEX = 64
-# Lengths of axes of any length: primes that no other axis is likely to have.
-ANY = {"B": 251, "T": 241, "F": 239}
-
-
-class FixedError(ValueError):
-    """A graph takes one length only of an axis that it says may have any, as PyTorch writes some."""
-
-    def __init__(self, letter: str, size: int) -> None:
-        super().__init__(f"expected any length of the axis {letter}, got {size}")
-        self.letter, self.size = letter, size
 
 
 def axes_of_step(reader: Reader, step: Step) -> list[int] | None:

@@ -5,24 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fusedlstm.exchange.onnx import made as making
-from fusedlstm.exchange.onnx.known import Known
 from fusedlstm.exchange.onnx.layering import applied
 from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.made import Made
-from fusedlstm.exchange.onnx.moves import ANY, MOVES, FixedError, split
+from fusedlstm.exchange.onnx.moves import MOVES, split
+from fusedlstm.exchange.onnx.reader import FixedError, Reader
 from fusedlstm.exchange.onnx.steps import Branches
 from fusedlstm.exchange.onnx.values import Value, joined, summed
 from fusedlstm.layers import (
-    LSTM,
-    Activation,
-    Dense,
-    Dropout,
-    Flatten,
     InputLayer,
-    LayerNormalization,
     Reshape,
 )
 from fusedlstm.models.sequential import Sequential
@@ -44,12 +35,6 @@ _AXES = {
     ("i", 2): ("BT", "TB"),
     ("i", 1): ("T",),
 }
-_ONE_STEP = (
-    "expected all steps in their order, or the last one of an LSTM that reads forwards: no layer turns them "
-    "around or takes one of several, and a loop over steps is no layer, torch.nn.LSTM is one"
-)
-# Layers that do the same at every step.
-_STEPWISE = (Activation, Dense, Dropout, LayerNormalization)
 
 
 def sequential(
@@ -74,7 +59,7 @@ def sequential(
         )
     furthest: tuple[int, ValueError] | None = None
     for axes in _AXES[key]:
-        reader = Reader(constants, opset, source, axes)
+        reader = _Follower(constants, opset, source, axes)
         try:
             try:
                 return reader.model(steps, outputs)
@@ -82,7 +67,7 @@ def sequential(
                 lengths = tuple(
                     fixed.size if letter == fixed.letter else size for letter, size in reader.sizes.items()
                 )
-                reader = Reader(constants, opset, replace(source, shape=lengths), axes)
+                reader = _Follower(constants, opset, replace(source, shape=lengths), axes)
                 return reader.model(steps, outputs)
         except ValueError as error:
             if furthest is None or reader.number > furthest[0]:
@@ -91,27 +76,8 @@ def sequential(
     raise furthest[1]
 
 
-class Reader:
-    """What is known of a graph while its nodes are followed, one after the other."""
-
-    def __init__(self, constants: Mapping[str, Array], opset: int, source: OnnxInput, axes: str) -> None:
-        self.known = Known(constants)
-        self.opset = opset
-        self.ids = source.dtype.kind == "i"
-        self.dtype = "float64" if source.dtype == np.float64 else "float32"
-        assert source.shape is not None
-        self.axes = axes
-        self.sizes = {
-            letter: size if isinstance(size, int) else None
-            for letter, size in zip(axes, source.shape, strict=True)
-        }
-        rows, count, features = (
-            (self.sizes[letter] or ANY[letter]) if letter in axes else 1 for letter in "BTF"
-        )
-        self.values = {source.name: Value(tuple(axes), rows, count, features)}
-        self.made: list[Made] = []
-        self.sequences = "T" in axes  # whether the last layer's output has steps
-        self.number = 0  # of the node that is read
+class _Follower(Reader):
+    """What follows a graph's nodes, one after the other."""
 
     def model(self, steps: Sequence[Step], outputs: Sequence[str]) -> Sequential:
         """Make the model."""
@@ -137,20 +103,6 @@ class Reader:
             model.build((None, *sizes))
         model.set_weights([array for made in self.made for array in made.weights])
         return model
-
-    def is_any(self, letter: str, value: Value) -> bool:
-        """Return whether an axis of a value is one of the input's that may have any length."""
-        return letter in self.sizes and self.sizes[letter] is None and value.size(letter) == ANY[letter]
-
-    def with_columns(self, value: Value, indices: Sequence[int]) -> Value:
-        """Make the last layer one that has these features only, if it is a matrix product."""
-        value = self.finished(value)
-        if not self.made:
-            raise ValueError("expected all features of the input, got some")
-        made = making.columns(self.made[-1], indices)
-        self.made[-1] = made
-        # An empty one, so that no earlier value is taken for the output of this layer.
-        return self.added(value, Made(), len(indices))
 
     def _read(self, step: Step) -> None:
         """Follow one node."""
@@ -229,62 +181,6 @@ class Reader:
         for name, what in zip(step.outputs, "yhc", strict=False):
             if name:
                 self.values[name] = replace(one, what=what, axes=axes if what == "y" else states)
-
-    def finished(self, value: Value) -> Value:
-        """Make the layer that a value comes from, once it is known which of its outputs this is.
-
-        Returns the value as any layer's: of one direction, whose features are all.
-        """
-        value = value.settled().of_one_layer()
-        if value.layer != len(self.made):
-            raise ValueError("expected one layer after the other, got a connection that skips one")
-        features = value.features
-        if any("D" in axis for axis in value.axes):
-            if value.merge is not None or not any("DF" in axis for axis in value.axes):
-                raise ValueError(f"expected the outputs of all directions, merged, got {value}")
-            features *= len(value.parts)
-        if self.made and self.made[-1].node is not None:
-            self.made[-1] = making.recurrent(self.made[-1].node, value)
-            self.sequences = value.what == "y"
-        elif len(value.parts) != 1:
-            raise ValueError("expected one layer after the other, got an output that is used more than once")
-        elif value.turned or value.step is not None:
-            raise ValueError(_ONE_STEP)
-        elif self.sequences and value.what == "h" and value.steps != 1:
-            self._take_last_step()
-            value = replace(value, parts=((len(self.made), 0),))
-        value = value.without("D")
-        if self.sequences and value.steps == 1 and not any("T" in axis for axis in value.axes):
-            self.made.append(Made(layer=Flatten(dtype=self.dtype)))
-            self.sequences = False
-        return Value(value.axes, value.rows, value.steps, features, ((len(self.made), 0),))
-
-    def _take_last_step(self) -> None:
-        """Let the last LSTM return its last step only: the layers after it do the same at every step."""
-        for place in reversed(range(len(self.made))):
-            layer = self.made[place].layer
-            if type(layer) is LSTM and layer.return_sequences:
-                last = LSTM.from_config({**layer.get_config(), "return_sequences": False})
-                self.made[place] = replace(self.made[place], layer=last)
-                self.made.append(Made())  # As in `with_columns`.
-                self.sequences = False
-                return
-            if layer is not None and not isinstance(layer, _STEPWISE):
-                break
-        raise ValueError(_ONE_STEP)
-
-    def added(self, value: Value, made: Made, features: int) -> Value:
-        """Add a layer, and return the value as its output with so many features."""
-        self.made.append(made)
-        return replace(value, features=features, parts=((len(self.made), 0),))
-
-    def flat(self, value: Value) -> Value:
-        """Make a layer of steps and features that were joined."""
-        if value.axes not in (("B", "TF"), ("TF",)):
-            raise ValueError(f"expected rows of all steps' features, got {value}")
-        size, self.sequences = value.size("TF"), False
-        value = self.added(value, Made(layer=Flatten(dtype=self.dtype)), size)
-        return replace(value, axes=(*value.axes[:-1], "F"), steps=1)
 
     def _end(self, value: Value) -> None:
         """Finish the last layer, whose output is the model's."""

@@ -17,18 +17,17 @@ from fusedlstm.base.filling import filling
 from fusedlstm.base.variable import unique_paths
 from fusedlstm.base.versions import of_one_version
 from fusedlstm.io.atomic import check_target
-from fusedlstm.io.describe import describe, restore
 from fusedlstm.io.endings import MODELS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.safetensors import parse_tensors, write_tensors
-from fusedlstm.io.state import check_described, get_flags, get_states, set_flags, set_states
+from fusedlstm.models.describe import describe, restore
+from fusedlstm.models.sequential import Sequential
+from fusedlstm.models.states import check_described, get_flags, get_states, set_flags, set_states
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
-
-    from fusedlstm.models.sequential import Sequential
 
 __all__ = ["load_model", "save_model"]
 
@@ -150,8 +149,6 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
 
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
-    from fusedlstm.models.sequential import Sequential
-
     weights = _part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):
         model = Sequential.from_config(parse(checks.member(metadata, "model", str, "metadata"), "model"))
