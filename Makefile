@@ -25,7 +25,7 @@ CUDA ?= AUTO
 # What `make warnings` compiles with. CMAKE_ARGS in the environment reaches every other build, pip's included.
 COMPILERS ?= g++ clang++
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc python -type f -not -name '*.so' -not -path '*__pycache__*')
-SIMT_SOURCES := CMakeLists.txt $(shell find csrc/simt csrc/cuda tests/simt -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h)
+SIMT_SOURCES := CMakeLists.txt $(shell find csrc/simt csrc/cuda tests/simulated_gpu -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h)
 # Arguments of CMake for a build of its own, beside those that it is called with.
 CMAKE_BUILD := -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja \
   -DPython_EXECUTABLE=$(abspath $(BIN))/python -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)"
@@ -37,7 +37,7 @@ test: $(VENV)/installed-test build/simt/built
 	$(BIN)/python -m pytest $(ARGS)
 
 test-simt: $(VENV)/installed-test build/simt/built
-	$(BIN)/python -m pytest tests/simt tests/cuda tests/kernels -k "simt or cuda" $(ARGS)
+	$(BIN)/python -m pytest tests/simulated_gpu tests/kernels -k "simt or simulated" $(ARGS)
 
 test-peers: $(VENV)/installed-test
 	PYTHON=$(BIN)/python ARGS="$(ARGS)" tests/peers.sh $(PEERS)

@@ -21,19 +21,19 @@ compare() {
 }
 torch() {
   compare "PyTorch: fusedlstm.torch and the exchange of weights" torch==2.13.0 \
-    tests/test_torch*.py tests/cuda/test_torch.py tests/test_stack.py tests/test_strict.py
+    tests/torch tests/exchange/test_torch.py tests/simulated_gpu/test_torch.py tests/test_stack.py tests/test_strict.py
 }
 onnx() {
-  compare "ONNX Runtime: the exchange of graphs" "onnxruntime torch==2.13.0 onnxscript" tests/onnx_exchange
+  compare "ONNX Runtime: the exchange of graphs" "onnxruntime torch==2.13.0 onnxscript" tests/exchange/onnx
 }
 sklearn() {
   compare "scikit-learn: its checks of the estimators, copies of them" "scikit-learn>=1.6" \
-    tests/test_sklearn.py tests/test_loading.py tests/test_versions.py tests/copying/test_public.py
+    tests/test_sklearn.py tests/test_loading.py tests/versions tests/copying/test_public.py
 }
 keras() {
   # Last, so that all examples of the documentation find what they import.
   compare "Keras: models trained and exchanged; examples of the documentation" "keras==3.15.1 jax==0.10.2" \
-    tests/exchange tests/test_keras_exchange.py tests/test_loading.py tests/test_docs.py
+    tests/exchange/keras tests/test_loading.py tests/test_docs.py
 }
 
 groups=("$@")

@@ -147,6 +147,6 @@ target_link_options(_cuda PRIVATE "LINKER:--exclude-libs,ALL")
 install(TARGETS _cuda LIBRARY DESTINATION fusedlstm)
 
 if(FUSEDLSTM_CUDA_REPORT)
-  add_cuda_kernels(cuda_test_kernels "${cuda_tensor_architectures}" tests/simt/kernels/correct.cu tests/simt/kernels/faulty.cu)
+  add_cuda_kernels(cuda_test_kernels "${cuda_tensor_architectures}" tests/simulated_gpu/kernels/correct.cu tests/simulated_gpu/kernels/faulty.cu)
   add_custom_target(cuda DEPENDS _cuda cuda_test_kernels)
 endif()

@@ -31,8 +31,8 @@
 //
 // A test builds the .cu files with add_simt_module (csrc/simt/simt.cmake) beside a file of bindings, which
 // pass the pointers of NumPy arrays that the module's array(values, name) or empty(shape, dtype, name) made,
-// and runs them under set_order("forward"), ("reverse") and ("random", seed): see tests/simt/. A fault is the
-// module's exception Fault.
+// and runs them under set_order("forward"), ("reverse") and ("random", seed): see tests/simulated_gpu/. A
+// fault is the module's exception Fault.
 #pragma once
 
 #ifdef __CUDACC__

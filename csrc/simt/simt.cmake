@@ -52,7 +52,7 @@ add_simt_module(_simt
   csrc/simt/extension.cpp)
 target_compile_definitions(_simt PRIVATE FUSEDLSTM_SIMULATED)
 add_simt_module(_simt_tests
-  tests/simt/kernels/bindings.cpp
-  tests/simt/kernels/correct.cu
-  tests/simt/kernels/faulty.cu)
+  tests/simulated_gpu/kernels/bindings.cpp
+  tests/simulated_gpu/kernels/correct.cu
+  tests/simulated_gpu/kernels/faulty.cu)
 add_custom_target(simt DEPENDS _simt _simt_tests)

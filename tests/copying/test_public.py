@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # What is not for users: tools that run in processes of their own, commands, the kernels' own classes for
-# devices (tests/cuda), and what tells threads apart.
+# devices (tests/simulated_gpu), and what tells threads apart.
 NOT_PUBLIC = {"benchmark", "commands", "cuda"}
 # Values without anything of their own to keep, and contexts, which live as long as their with statement.
 PLAIN = {

@@ -1,1 +1,1 @@
-"""Tests of the CUDA half: what nvcc made of the kernels, this machine's devices, and the Python side."""
+"""Tests of what nvcc made of the CUDA kernels, of builds with CUDA, and of this machine's devices."""

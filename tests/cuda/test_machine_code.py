@@ -36,14 +36,14 @@ def promise(name: str) -> bool:
 
 
 def test_on_known_kernels() -> None:
-    check("tests/simt/kernels/correct.cu", promise)
+    check("tests/simulated_gpu/kernels/correct.cu", promise)
 
 
 def test_the_check_can_fail() -> None:
     with pytest.raises(AssertionError, match="reduce_rows_kernel on sm_80: lacks tensor cores"):
-        check("tests/simt/kernels/correct.cu", lambda _: True)
+        check("tests/simulated_gpu/kernels/correct.cu", lambda _: True)
     with pytest.raises(AssertionError, match="multiply_tile_kernel<Half> on sm_80: uses tensor cores"):
-        check("tests/simt/kernels/correct.cu", lambda _: False)
+        check("tests/simulated_gpu/kernels/correct.cu", lambda _: False)
 
 
 # Disassembling takes five seconds a file, so only those with promises are.

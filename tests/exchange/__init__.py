@@ -1,1 +1,1 @@
-"""Comparisons with other libraries, model by model."""
+"""Models of Keras, ONNX and PyTorch: read, written, and compared with what these libraries compute."""

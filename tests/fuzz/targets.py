@@ -181,7 +181,7 @@ def _weights_model() -> fusedlstm.Sequential:
 
 @cache
 def _onnx_files() -> list[bytes]:
-    from tests.onnx_exchange import graphs as made
+    from tests.exchange.onnx import graphs as made
 
     theirs = [path.read_bytes() for path in sorted(FIXTURES.glob("*.onnx"))]
     models = [
@@ -208,7 +208,7 @@ def _folding() -> list[bytes]:
     """Return a graph in which operators work on constants: they are computed when it is loaded."""
     from onnx import helper
 
-    from tests.onnx_exchange import graphs as made
+    from tests.exchange.onnx import graphs as made
 
     two, x = np.asarray([2, 3], np.int64), np.ones((2, 3), np.float32)
     nodes = [
@@ -241,7 +241,7 @@ def _pooling() -> list[bytes]:
     """Return a graph of constants with a branch, windows, repetitions and numbers of 16 bits."""
     from onnx import helper, numpy_helper
 
-    from tests.onnx_exchange import graphs as made
+    from tests.exchange.onnx import graphs as made
 
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7
 
@@ -286,7 +286,7 @@ def _indices() -> list[bytes]:
     """Return a graph of constants that are counted, sorted, chosen and normalized."""
     from onnx import helper
 
-    from tests.onnx_exchange import graphs as made
+    from tests.exchange.onnx import graphs as made
 
     x = np.arange(12, dtype=np.float32).reshape(3, 4) / 7
     nodes = [

@@ -50,7 +50,7 @@ def is_left_out(item: pytest.Item) -> bool:
         return True  # of a library that `make kernels` built
     if call is None or call.params.get("device", "cpu") == "cpu":
         return False
-    # What has no kernel there yet is refused, which tests/cuda shows.
+    # What has no kernel there yet is refused, which tests/simulated_gpu shows.
     names = [value for value in call.params.values() if isinstance(value, str)]
     if any(name in ONLY_CPU for name in names) or "threads" in call.params:
         return True

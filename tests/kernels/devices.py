@@ -17,7 +17,7 @@ import numpy as np
 
 import fusedlstm.ops
 from fusedlstm.cuda import runtime
-from tests.simt.device import SimArray, SimDevice, simulated_device
+from tests.simulated_gpu.device import SimArray, SimDevice, simulated_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -149,7 +149,7 @@ def test_tapes_are_independent(dtype: Number) -> None:
         assert_same_bits(gradients.dkernel, ops.lstm_backward(alone.tape, dh=first.dh).dkernel, "dkernel")
 
 
-@pytest.mark.cpu  # tests/cuda/test_models.py has those of a device
+@pytest.mark.cpu  # tests/simulated_gpu/test_models.py has those of a device
 @pytest.mark.parametrize("projects", [False, True])
 @pytest.mark.parametrize("use_bias", [False, True])
 def test_copies_and_pickles(projects: bool, use_bias: bool, dtype: Number) -> None:

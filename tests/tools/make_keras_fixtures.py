@@ -5,10 +5,10 @@
 ``formats``: models in both of Keras's formats, with an input and the output that Keras computes for it. It
 was run with ``KERAS_BACKEND=tensorflow``: on JAX, a float64 LSTM of Keras is only as exact as float32.
 
-``layers``: the models of ``tests/exchange/keras_models.py`` that have files, with what Keras computes in
+``layers``: the models of ``tests/exchange/keras/models.py`` that have files, with what Keras computes in
 training.
 
-``callbacks``: the calls of callbacks in ``tests/exchange/keras_callbacks.py``.
+``callbacks``: the calls of callbacks in ``tests/exchange/keras/callbacks.py``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from ..exchange.keras_callbacks import CASES, record
-from ..exchange.keras_models import FILES, MODELS
+from ..exchange.keras.callbacks import CASES, record
+from ..exchange.keras.models import FILES, MODELS
 
 FOLDER = Path(__file__).parents[1] / "fixtures"
 

@@ -2,7 +2,7 @@
 
 It needs ONNX Runtime, PyTorch and onnxscript. The files are graphs that PyTorch's two exporters write of a
 ``torch.nn.LSTM`` with a ``torch.nn.Linear`` on top, and what ONNX Runtime computes of them and of LSTM nodes
-over the table in ``tests/onnx_exchange/graphs.py``.
+over the table in ``tests/exchange/onnx/graphs.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from tests.onnx_exchange.graphs import CELLS, DIRECTIONS, INPUTS, by_direction, lstm_arrays, lstm_model
+from tests.exchange.onnx.graphs import CELLS, DIRECTIONS, INPUTS, by_direction, lstm_arrays, lstm_model
 from torch.export import Dim
 
 FOLDER = Path(__file__).parents[1] / "fixtures"

@@ -17,7 +17,7 @@ from fusedlstm.testing import tolerance
 
 from .graphs import CELLS, DIRECTIONS, INPUTS, by_direction, lstm_arrays, lstm_model, model_of, save
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 EXPECTED = dict(np.load(FIXTURES / "onnx.npz"))
 TORCH = [f"torch_{layout}_{exporter}" for layout in ("time", "batch") for exporter in ("script", "dynamo")]
 

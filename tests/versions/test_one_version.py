@@ -14,8 +14,7 @@ from fusedlstm import Input, Sequential, layers, load_model
 from fusedlstm.base import versions
 from fusedlstm.callbacks import Callback
 from fusedlstm.constraints import Constraint
-
-from .kernels.test_concurrency import in_child, needs_fork
+from tests.kernels.test_concurrency import in_child, needs_fork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

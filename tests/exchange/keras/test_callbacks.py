@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import pytest
 
 import fusedlstm
 
-from .keras_callbacks import CASES, record
+from .callbacks import CASES, record
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "keras_callbacks.json"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "keras_callbacks.json"
 
 
 def plain(calls: list[Any]) -> Any:
@@ -36,17 +35,13 @@ def test_calls_are_those_that_keras_made(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
-def test_calls_are_those_that_keras_makes(name: str) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras")
+def test_calls_are_those_that_keras_makes(keras: Any, name: str) -> None:
     assert plain(record(name, keras)) == json.loads(FIXTURE.read_text(encoding="utf-8"))[name]
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["Callback", "CallbackList", "LambdaCallback"])
-def test_hooks_take_what_they_take_in_keras(name: str) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras")
+def test_hooks_take_what_they_take_in_keras(keras: Any, name: str) -> None:
     ours, theirs = getattr(fusedlstm.callbacks, name), getattr(keras.callbacks, name)
     hooks = [hook for hook in dir(theirs) if hook.startswith("on_") or hook in ("set_model", "set_params")]
     assert len(hooks) == 18
@@ -61,9 +56,7 @@ def test_hooks_take_what_they_take_in_keras(name: str) -> None:
     "name",
     ["CallbackList", "CSVLogger", "EarlyStopping", "LambdaCallback", "ModelCheckpoint", "TerminateOnNaN"],
 )
-def test_arguments_have_the_places_that_they_have_in_keras(name: str) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras")
+def test_arguments_have_the_places_that_they_have_in_keras(keras: Any, name: str) -> None:
     ours, theirs = (
         [
             parameter.name
@@ -119,9 +112,7 @@ class Unmoved:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_best_is_decided_as_in_keras(tmp_path: Path) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras")
+def test_the_best_is_decided_as_in_keras(keras: Any, tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
     outcomes: set[int] = set()
     for _ in range(150):

@@ -15,7 +15,7 @@ from tests.test_cli import SMALL, write_digits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 
 def test_mnist(device: SimDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

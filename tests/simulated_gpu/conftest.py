@@ -1,13 +1,21 @@
-"""The simulated GPU's modules, in every order of threads."""
+"""The simulated GPU's modules, in every order of threads, and the simulated GPU as a device."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fusedlstm.cuda import runtime
+
 from .build import load
 from .calls import Calls
+from .device import simulated_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .device import SimDevice
 
 
 def in_order(module: Any, order: str) -> Any:
@@ -19,7 +27,7 @@ def in_order(module: Any, order: str) -> Any:
 
 
 ORDERS = ["forward", "reverse", "random-1", "random-2"]
-# The project's kernels have the most tests: tests/kernels runs them forward, tests/cuda in random order.
+# The project's kernels have the most tests: tests/kernels runs them forward, `device` in random order.
 KERNEL_ORDERS = ["reverse", "random-1"]
 
 
@@ -39,3 +47,15 @@ def simt(request: pytest.FixtureRequest, module: Any) -> Any:
 def kernels(request: pytest.FixtureRequest) -> Any:
     """Return _simt, the project's kernels, with a simulated GPU whose threads run in one order."""
     return Calls(in_order(load("_simt"), request.param))
+
+
+@pytest.fixture
+def device() -> Iterator[SimDevice]:
+    """Return the simulated GPU; arrays made here belong to it."""
+    device = simulated_device()
+    assert device in runtime._devices
+    device.extension.set_order("random", 3)
+    device.extension.set_device()
+    yield device
+    device.place, device.tf32 = 0, False
+    device.extension.set_order("forward")

@@ -18,7 +18,7 @@ from fusedlstm.torch import LSTM, places  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 B, T, I, H = 3, 5, 4, 6  # noqa: E741
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fusedlstm.benchmark.workloads import Array
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 SMALL = [Workload.parse("forward-3x4x5x7"), Workload.parse("training-2x3x4x5")]
 

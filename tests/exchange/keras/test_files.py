@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 h5py: Any = pytest.importorskip("h5py")
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 NAMES = ["stack", "double"]
 EXPECTED = dict(np.load(FIXTURES / "keras.npz"))
 

@@ -26,7 +26,7 @@ from tests.fuzz.case import MEMORY, Peak
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 def refused(load: Callable[..., object], message: str, *arguments: Any) -> None:

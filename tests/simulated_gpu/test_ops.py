@@ -16,12 +16,12 @@ from fusedlstm.cuda.lstm import DeviceTape
 from fusedlstm.cuda.weights import DeviceWeights
 from tests.interrupting import each
 from tests.kernels.problems import assert_same_bits, make_problem
-from tests.simt.device import SimArray
+from tests.simulated_gpu.device import SimArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 SHAPE = (3, 5, 4, 9)
 
@@ -76,7 +76,7 @@ def test_short_numbers(device: SimDevice, number: str) -> None:
     """Against the reference, which computes with the same rounded inputs.
 
     h, gates and their gradients are stored with a relative error of u; per step at most 16 of them meet in a
-    result, as in tests/simt/sequences.py.
+    result, as in tests/simulated_gpu/sequences.py.
     """
     dtype = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "tf32": np.float32}[number]
     u = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "tf32": 2.0**-11}[number]

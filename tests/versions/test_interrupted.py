@@ -15,8 +15,7 @@ from fusedlstm import Input, Sequential, layers
 from fusedlstm.base import filling, held, limits, versions
 from fusedlstm.constraints import NonNeg
 from fusedlstm.ops import strict as strictness
-
-from .interrupting import PACKAGE, each
+from tests.interrupting import PACKAGE, each
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from fusedlstm import activations, constraints, layers, losses, metrics, optimizers, regularizers, testing
-from tests.simt.device import SimArray
+from tests.simulated_gpu.device import SimArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 B, T, I, H = 3, 4, 5, 6  # noqa: E741
 MASK = np.array([[1, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0]], bool)

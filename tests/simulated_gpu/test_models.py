@@ -13,12 +13,12 @@ import pytest
 import fusedlstm
 from fusedlstm import callbacks, cuda, layers, optimizers, utils
 from fusedlstm.base import devices
-from tests.simt.device import FUNCTIONS, SimArray
+from tests.simulated_gpu.device import FUNCTIONS, SimArray
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 N, T, I, C = 20, 5, 3, 4  # noqa: E741
 RANDOM = np.random.default_rng(0)

@@ -19,12 +19,12 @@ from fusedlstm import exchange
 from fusedlstm.base import limits
 from fusedlstm.datasets.idx import read_idx
 from fusedlstm.io import json_text
-from tests.test_limits import refused
+from tests.files.test_limits import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 DESCRIBED = r"expected a description that takes at most 67,108,864 bytes .* max_bytes raises the limit"
 

@@ -15,7 +15,7 @@ from fusedlstm import ops
 from fusedlstm.cuda import runtime
 
 if TYPE_CHECKING:
-    from tests.simt.device import SimDevice
+    from tests.simulated_gpu.device import SimDevice
 
 
 class FakeArray:

@@ -6,22 +6,17 @@ Without Keras, models are compared that it made and trained: the files in ``test
 
 from __future__ import annotations
 
-import os
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fusedlstm
 
-from .keras_models import FILES, MODELS
+from .models import FILES, MODELS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def check(got: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -62,14 +57,6 @@ def test_files_of_our_own(name: str, tmp_path: Path) -> None:
 
 
 # ---- with Keras ----
-
-
-@pytest.fixture(scope="module")
-def keras() -> Iterator[Any]:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of Keras and of its backend
-        yield pytest.importorskip("keras")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,0 +1,1 @@
+"""Keras: its files and models, read and written, and training as it trains."""

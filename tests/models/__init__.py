@@ -1,0 +1,1 @@
+"""Models: training, structure, and what is refused."""

@@ -1,0 +1,1 @@
+"""`fusedlstm.torch`."""

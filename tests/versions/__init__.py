@@ -1,0 +1,1 @@
+"""Calls on a model while another thread changes its weights."""
