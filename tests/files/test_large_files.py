@@ -19,7 +19,7 @@ from fusedlstm import exchange
 from fusedlstm.base import limits
 from fusedlstm.datasets.idx import read_idx
 from fusedlstm.io import json_text
-from tests.files.test_limits import refused
+from tests.refused import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable

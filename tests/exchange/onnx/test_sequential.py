@@ -12,7 +12,7 @@ import fusedlstm
 from fusedlstm import layers
 
 from .graphs import lstm_arrays, lstm_model, model_of, save
-from .test_writer import CELLS, MODELS, POINTWISE, assert_equal, batch, make
+from .written import CELLS, MODELS, POINTWISE, assert_equal, batch, make
 
 if TYPE_CHECKING:
     from pathlib import Path
