@@ -170,8 +170,8 @@ __global__ void __launch_bounds__(grid_threads, 1)
   }
 
   items.for_each_cell([&](const GridCell& own) {
-    end_hidden(p, own, H);
     if (Items::single) p.c[own.b * H + own.unit] = c_of[0];
+    end_hidden(p, own, H);
   });
 }
 

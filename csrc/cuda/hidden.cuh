@@ -15,12 +15,13 @@ __device__ __forceinline__ T h_before(const SequenceForward<T>& p, const GridCel
   return p.h0 != nullptr ? p.h0[own.b * columns + own.unit] : T{};
 }
 
-// The last h, which y repeats beyond a row's length.
+// The last h, which y repeats beyond a row's length. All of it is found from the row's y: another address
+// would be one too many for the registers of the narrow form.
 template <class T>
 __device__ __forceinline__ void end_hidden(const SequenceForward<T>& p, const GridCell& own, Index columns) {
-  const T h = h_before(p, own, columns, own.length);
-  p.h[own.b * columns + own.unit] = h;
   T* const y = p.y + own.b * p.steps * columns + own.unit;
+  const T h = own.length > 0 ? y[(own.length - 1) * columns] : h_before(p, own, columns, 0);
+  p.h[own.b * columns + own.unit] = h;
   for (Index s = own.length; s < p.steps; ++s) y[s * columns] = p.zero_padding ? T{} : h;
 }
 
