@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusedlstm import ops
 from fusedlstm.benchmark import kernels, tables
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
 from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
@@ -161,25 +160,17 @@ def bench_command(**options: Any) -> None:
     _check_combination(options)
     options["threads"] = options["threads"] or usable_cores()
     options["seconds"] = options["seconds"] or (1.0 if options["quick"] else 10.0)
-    before = ops.get_num_threads(), ops.get_instruction_set()
     try:
-        ops.set_num_threads(options["threads"])
-        if options["instruction_set"] is not None:
-            ops.set_instruction_set(options["instruction_set"])
-        # From here on the options say what is really used.
-        options["instruction_set"] = ops.get_instruction_set()
-        if options["kernel"] is not None:
-            complete = kernels.bench_kernel(out, options)
-        elif options["pauses"]:
-            complete = _run_pauses(out, options)
-        else:
-            options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
-            complete = _run(out, options)
+        with cli_options.kernels_as(options):
+            if options["kernel"] is not None:
+                complete = kernels.bench_kernel(out, options)
+            elif options["pauses"]:
+                complete = _run_pauses(out, options)
+            else:
+                options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
+                complete = _run(out, options)
     except (WorkerError, MemoryError) as error:
         raise click.ClickException(str(error) or "not enough memory") from error
-    finally:
-        ops.set_num_threads(before[0])
-        ops.set_instruction_set(before[1])
     if not complete:
         raise click.exceptions.Exit(1)
 
