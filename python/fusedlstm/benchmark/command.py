@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fusedlstm.benchmark import kernels, tables
+from fusedlstm.benchmark.kernel_jobs import KERNELS
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
 from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
@@ -21,8 +22,6 @@ from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["bench_command"]
 
 FORMAT = 1  # of the JSON file
 _UNSTEADY = 1.15
@@ -122,9 +121,9 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--kernel",
-    type=click.Choice(sorted(kernels.KERNELS)),
+    type=click.Choice(sorted(KERNELS)),
     metavar="NAME",
-    help=f"Time one kernel by itself instead: {', '.join(sorted(kernels.KERNELS))}.",
+    help=f"Time one kernel by itself instead: {', '.join(sorted(KERNELS))}.",
 )
 @click.option(
     "--shape",
@@ -199,9 +198,9 @@ def _check_combination(options: dict[str, Any]) -> None:
             raise click.UsageError(
                 f"--{name.rstrip('s') if name == 'workloads' else name} cannot go with --kernel"
             )
-    letters = kernels.KERNELS[options["kernel"]].letters
+    letters = KERNELS[options["kernel"]].letters
     if options["shape"] is None:
-        options["shape"] = kernels.KERNELS[options["kernel"]].usual
+        options["shape"] = KERNELS[options["kernel"]].usual
     elif len(options["shape"]) != len(letters):
         raise click.BadParameter(
             f"{options['kernel']} takes {','.join(letters)}, got {len(options['shape'])} sizes",

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.callbacks.base import Logs
 
-__all__ = ["mnist"]
-
 _PREDICT_BATCH = 256
 
 

@@ -19,18 +19,6 @@ from fusedlstm.commands.report import REPORT
 from fusedlstm.io.destinations import Destinations
 from fusedlstm.io.endings import MODELS, check_ending
 
-__all__ = [
-    "FILE",
-    "FOLDER",
-    "Outputs",
-    "device",
-    "finite",
-    "instruction_set",
-    "kernels_as",
-    "output_file",
-    "output_folder",
-]
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
