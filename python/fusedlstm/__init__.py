@@ -34,11 +34,12 @@ from fusedlstm import (
     regularizers,
     utils,
 )
+from fusedlstm._core import FallbackError
 from fusedlstm.base.variable import Variable
 from fusedlstm.layers import Input
 from fusedlstm.models import Sequential, load_model
 from fusedlstm.ops import last_kernel
-from fusedlstm.ops.strict import FallbackError, get_strict, set_strict, strict
+from fusedlstm.ops.strict import get_strict, set_strict, strict
 
 if TYPE_CHECKING:
     from fusedlstm import cuda, datasets, exchange, io, testing
@@ -98,4 +99,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, *_EXCHANGE})
+    return sorted(__all__)

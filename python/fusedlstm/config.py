@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["epsilon", "floatx", "set_floatx"]
+
 _EPSILON = 1e-7
 _FLOAT_TYPES = ("float32", "float64")
 _floatx = "float32"

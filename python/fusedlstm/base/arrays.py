@@ -11,8 +11,6 @@ from typing import Any
 
 from numpy import ndarray
 
-__all__ = ["is_array", "on_device"]
-
 # What often comes, and needs no look at devices.
 _ON_HOST = (ndarray, float, int, list, tuple)
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-__all__ = ["TAPE", "Copied", "owned", "refuse"]
-
 # Why tapes refuse.
 TAPE = (
     "it holds what one forward pass left in this process's memory for its backward pass; keep the inputs and "

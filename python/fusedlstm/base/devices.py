@@ -17,8 +17,6 @@ from fusedlstm.base import arrays
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CPU", "Device", "beside", "contiguous", "find", "place_of", "read_only", "to_host"]
-
 
 class Device(ABC):
     """A kind of arrays, and where they lie."""

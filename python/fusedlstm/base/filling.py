@@ -18,8 +18,6 @@ from fusedlstm.base.held import Setting
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
-__all__ = ["filling", "room"]
-
 
 class _Room:
     """Memory for values that are known to exist.

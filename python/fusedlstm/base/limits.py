@@ -34,20 +34,6 @@ from fusedlstm.base.held import Setting
 if TYPE_CHECKING:
     import os
 
-__all__ = [
-    "DESCRIPTION",
-    "FACTOR",
-    "FREE",
-    "OBJECT",
-    "claim",
-    "claim_description",
-    "content",
-    "grant",
-    "read_bytes",
-    "reading",
-    "size_of",
-]
-
 FREE = 32 << 20
 FACTOR = 16
 DESCRIPTION = 64 << 20

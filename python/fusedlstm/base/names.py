@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["auto_name", "checked_name", "clear_session", "snake_case"]
-
 _names: defaultdict[str, Iterator[int]] = defaultdict(count)
 
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["Configured", "Registry", "serialize"]
-
 _KWARGS = 0x08  # the flag of functions that take ``**kwargs``
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from fusedlstm.base import checks
 from fusedlstm.base.filling import room
 
-__all__ = ["SeedGenerator", "draw_seed", "set_random_seed"]
-
 _MASK = (1 << 64) - 1
 _seeds = np.random.default_rng()
 

@@ -7,8 +7,6 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Mask", "Penalty", "Projection", "Seen", "Shape", "Versioned"]
-
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Shape: TypeAlias = tuple[int | None, ...]
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -16,8 +16,6 @@ from numpy.lib.stride_tricks import as_strided
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["copy_bandwidth", "read_bandwidth"]
-
 _PASS_BYTES = 1 << 27  # what one NumPy call covers, so that its overhead does not count
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fusedlstm import ops
 from fusedlstm.benchmark import kernels, tables
+from fusedlstm.benchmark.kernel_jobs import KERNELS
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
 from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
@@ -22,8 +22,6 @@ from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-__all__ = ["bench_command"]
 
 FORMAT = 1  # of the JSON file
 _UNSTEADY = 1.15
@@ -123,9 +121,9 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--kernel",
-    type=click.Choice(sorted(kernels.KERNELS)),
+    type=click.Choice(sorted(KERNELS)),
     metavar="NAME",
-    help=f"Time one kernel by itself instead: {', '.join(sorted(kernels.KERNELS))}.",
+    help=f"Time one kernel by itself instead: {', '.join(sorted(KERNELS))}.",
 )
 @click.option(
     "--shape",
@@ -161,25 +159,17 @@ def bench_command(**options: Any) -> None:
     _check_combination(options)
     options["threads"] = options["threads"] or usable_cores()
     options["seconds"] = options["seconds"] or (1.0 if options["quick"] else 10.0)
-    before = ops.get_num_threads(), ops.get_instruction_set()
     try:
-        ops.set_num_threads(options["threads"])
-        if options["instruction_set"] is not None:
-            ops.set_instruction_set(options["instruction_set"])
-        # From here on the options say what is really used.
-        options["instruction_set"] = ops.get_instruction_set()
-        if options["kernel"] is not None:
-            complete = kernels.bench_kernel(out, options)
-        elif options["pauses"]:
-            complete = _run_pauses(out, options)
-        else:
-            options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
-            complete = _run(out, options)
+        with cli_options.kernels_as(options):
+            if options["kernel"] is not None:
+                complete = kernels.bench_kernel(out, options)
+            elif options["pauses"]:
+                complete = _run_pauses(out, options)
+            else:
+                options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
+                complete = _run(out, options)
     except (WorkerError, MemoryError) as error:
         raise click.ClickException(str(error) or "not enough memory") from error
-    finally:
-        ops.set_num_threads(before[0])
-        ops.set_instruction_set(before[1])
     if not complete:
         raise click.exceptions.Exit(1)
 
@@ -208,9 +198,9 @@ def _check_combination(options: dict[str, Any]) -> None:
             raise click.UsageError(
                 f"--{name.rstrip('s') if name == 'workloads' else name} cannot go with --kernel"
             )
-    letters = kernels.KERNELS[options["kernel"]].letters
+    letters = KERNELS[options["kernel"]].letters
     if options["shape"] is None:
-        options["shape"] = kernels.KERNELS[options["kernel"]].usual
+        options["shape"] = KERNELS[options["kernel"]].usual
     elif len(options["shape"]) != len(letters):
         raise click.BadParameter(
             f"{options['kernel']} takes {','.join(letters)}, got {len(options['shape'])} sizes",

@@ -15,8 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Count", "count_instructions"]
-
 _TIMEOUT = 600.0  # seconds; callgrind takes some fifty times as long as the processor
 _MOST_CALLS = 2
 

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["Contender", "Job", "Turn", "take_pauses", "take_turn", "warm_up"]
-
 # Seconds. A sample is the mean over as many calls as last this long, far above the clock's resolution.
 SAMPLE_SECONDS = 1e-3
 WARM_UP_SECONDS = 0.25

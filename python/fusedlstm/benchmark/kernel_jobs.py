@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.benchmark.workloads import Array
 
-__all__ = ["KERNELS", "Kernel", "KernelJob"]
-
 
 @dataclass(frozen=True)
 class KernelJob:

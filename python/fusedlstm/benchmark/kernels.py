@@ -20,8 +20,6 @@ from fusedlstm.io.atomic import write_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["KERNELS", "bench_kernel"]
-
 _SAMPLE_SECONDS = 1e-3
 _PEAK_SECONDS = 0.02
 _TURN_SECONDS = 0.05

@@ -16,8 +16,6 @@ from fusedlstm.commands.cli import cpu_model
 if TYPE_CHECKING:
     from fusedlstm.benchmark.process import WorkerProcess
 
-__all__ = ["describe_machine", "load_warning", "measure_machine", "usable_cores"]
-
 _BUSY = 0.3  # a load average above which timings are not to be trusted
 _MEMORY_BYTES = 1 << 27  # of each thread's buffer, several times any share of a last-level cache
 _DEFAULT_L2 = 1 << 19

@@ -27,8 +27,6 @@ from fusedlstm.benchmark.verify import Expected
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["allow_rounded_weights"]
-
 _DEVIATIONS = 8
 
 

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     Prepare = Callable[[Workload, dict[str, Array]], Job]
     Predict = Callable[[Workload], float | None]
 
-__all__ = ["KINDS", "USUAL", "Clock", "EventClock", "bench", "contenders", "prepare", "run"]
-
 KINDS = ("forward", "training")
 # The shapes of the CPU's table, and those of the figures that cuDNN and others have been published with.
 USUAL = (

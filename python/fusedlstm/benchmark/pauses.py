@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["PAUSED", "PAUSES", "pause_workload", "print_pauses"]
-
 PAUSED = (
     "forward-1x51x16x128",
     "forward-4x51x16x128",

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["LOOKS", "PLOTS", "write_plots"]
-
 # Okabe and Ito's palette, distinguishable for colour-blind readers; markers for those who print in grey.
 LOOKS = {
     OURS: ("#D55E00", "o"),

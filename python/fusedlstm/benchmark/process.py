@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["WorkerError", "WorkerProcess", "pick_cores"]
-
 _TIMEOUT = 900.0  # seconds; compiling a large training step takes a few
 _STDERR_LINES = 6
 

@@ -12,8 +12,6 @@ from fusedlstm import testing
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array
 
-__all__ = ["ADAM_EPSILON", "LEARNING_RATE", "TrainingReference", "train_reference"]
-
 LEARNING_RATE, BETA_1, BETA_2, ADAM_EPSILON = 1e-3, 0.9, 0.999, 1e-7
 
 

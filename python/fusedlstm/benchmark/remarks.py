@@ -9,8 +9,6 @@ from fusedlstm.benchmark.peers import OURS, VARIANTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["remarks"]
-
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
     """Return a sentence about each of this library's variants that took part.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.benchmark.workloads import Workload
 
-__all__ = ["PEAK_SECONDS", "TURN_SECONDS", "RefusedError", "run_workload"]
-
 TURN_SECONDS = 0.03
 PEAK_SECONDS = 0.02
 

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Spread", "spread"]
-
 
 class Spread(NamedTuple):
     """Median, 10th and 90th percentile of a number of samples."""

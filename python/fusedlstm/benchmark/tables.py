@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.benchmark.workloads import Workload
 
-__all__ = [
-    "console",
-    "digits",
-    "print_catalogue",
-    "print_legend",
-    "print_machine",
-    "print_result",
-    "print_versions",
-    "seconds_text",
-]
-
 
 # The columns of a workload's table, and what they mean.
 COLUMNS = {

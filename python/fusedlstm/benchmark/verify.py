@@ -17,8 +17,6 @@ from fusedlstm.benchmark.reference_model import ADAM_EPSILON, LEARNING_RATE, tra
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["DisagreementError", "Expected", "compare", "expectations", "largest_difference"]
-
 _MNIST_CHECKED_STEPS = 3
 _SHORT = ("float16", "bfloat16")
 

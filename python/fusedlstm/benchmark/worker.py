@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusedlstm.benchmark.job import Contender, Job
 
-__all__ = ["main"]
-
 _PR_SET_PDEATHSIG = 1
 
 

@@ -18,19 +18,6 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "CATALOGUE",
-    "FORMS",
-    "KINDS",
-    "QUICK",
-    "Array",
-    "Workload",
-    "make_arrays",
-    "mnist_shapes",
-    "number_type",
-    "select",
-]
-
 Array: TypeAlias = npt.NDArray[Any]
 
 # Arrays are seeded by a kind's place here.

@@ -17,8 +17,6 @@ import fusedlstm
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["cli"]
-
 # Name: module, attribute, help. The help stands here so that --help need not import any of them.
 _COMMANDS = {
     "mnist": ("fusedlstm.commands.mnist", "mnist", "Train an LSTM on MNIST and print its test accuracy."),

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.callbacks.base import Logs
 
-__all__ = ["mnist"]
-
 _PREDICT_BATCH = 256
 
 
@@ -102,20 +100,11 @@ def mnist(**options: Any) -> None:
       train-images-idx3-ubyte  train-labels-idx1-ubyte
       t10k-images-idx3-ubyte   t10k-labels-idx1-ubyte
     """  # noqa: D301 (click's mark of a paragraph that keeps its lines)
-    before = ops.get_num_threads(), ops.get_instruction_set()
     try:
-        if options["threads"] is not None:
-            ops.set_num_threads(options["threads"])
-        if options["instruction_set"] is not None:
-            ops.set_instruction_set(options["instruction_set"])
-        # From here on the options say what is really used.
-        options.update(threads=ops.get_num_threads(), instruction_set=ops.get_instruction_set())
-        _run(options)
+        with cli_options.kernels_as(options):
+            _run(options)
     except MemoryError as error:
         raise click.ClickException("not enough memory; try a smaller --units or --batch-size") from error
-    finally:
-        ops.set_num_threads(before[0])
-        ops.set_instruction_set(before[1])
 
 
 def _run(options: dict[str, Any]) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +19,8 @@ from fusedlstm.commands.report import REPORT
 from fusedlstm.io.destinations import Destinations
 from fusedlstm.io.endings import MODELS, check_ending
 
-__all__ = ["FILE", "FOLDER", "Outputs", "device", "finite", "instruction_set", "output_file", "output_folder"]
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 # What writes models of each ending, and the extra that brings it.
 _PACKAGES = {".safetensors": ("safetensors", "io"), ".keras": ("h5py", "keras")}
@@ -100,6 +99,22 @@ def instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | N
         usable = ", ".join(ops.instruction_sets())
         raise click.BadParameter(f"expected one that this processor has ({usable}), got {value!r}")
     return value
+
+
+@contextmanager
+def kernels_as(options: dict[str, Any]) -> Iterator[None]:
+    """Use the threads and the instruction set of the options, which then say what is really used."""
+    before = ops.get_num_threads(), ops.get_instruction_set()
+    try:
+        if options["threads"] is not None:
+            ops.set_num_threads(options["threads"])
+        if options["instruction_set"] is not None:
+            ops.set_instruction_set(options["instruction_set"])
+        options.update(threads=ops.get_num_threads(), instruction_set=ops.get_instruction_set())
+        yield
+    finally:
+        ops.set_num_threads(before[0])
+        ops.set_instruction_set(before[1])
 
 
 class Outputs:

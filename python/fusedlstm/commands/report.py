@@ -21,15 +21,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = [
-    "REPORT",
-    "confusion_counts",
-    "confusion_matrix",
-    "learning_curves",
-    "misclassified",
-    "write_report",
-]
-
 # The names of the pictures that `write_report` writes.
 REPORT = ("learning_curves.png", "confusion_matrix.png", "misclassified.png")
 

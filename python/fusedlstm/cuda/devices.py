@@ -12,15 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-__all__ = [
-    "DeviceProperties",
-    "architectures",
-    "device_count",
-    "device_properties",
-    "is_available",
-    "why_unavailable",
-]
-
 
 class DeviceProperties(TypedDict):
     """What a device is, in the numbers that kernels are chosen by.

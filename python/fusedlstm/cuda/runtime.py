@@ -19,8 +19,6 @@ from fusedlstm.cuda.devices import compiled_module
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Device", "asarray", "device_of", "named", "register"]
-
 
 class Device(devices.Device):
     """A kind of device arrays, and of kernels for them."""

@@ -17,8 +17,6 @@ from fusedlstm.io.atomic import write_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["IDXFile", "fetch"]
-
 # All mirrors together have this long to answer a first request, so a machine without a network, or behind
 # a firewall that swallows packets, learns it in a few seconds.
 ANSWER_SECONDS = 4.0

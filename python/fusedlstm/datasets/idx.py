@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["read_idx", "write_idx"]
-
 _UNSIGNED_BYTE = 0x08
 _CHUNK = 1 << 20
 

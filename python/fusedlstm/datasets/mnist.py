@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     Split = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-__all__ = ["MNIST", "SubsetWarning", "cache_folder", "find_mnist", "load_data", "load_mnist"]
-
 # The hashes are those of the decompressed originals: the gzip containers differ between mirrors.
 FILES = (
     IDXFile("train-images-idx3-ubyte", 3, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),

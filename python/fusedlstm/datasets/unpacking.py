@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
-__all__ = ["Unpacked"]
-
 _PIECE = 1 << 16
 # For zlib: a header and a checksum of gzip, any window.
 _GZIP = 31

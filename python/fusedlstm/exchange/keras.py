@@ -11,8 +11,6 @@ from fusedlstm.models.states import warn_of_states
 if TYPE_CHECKING:
     from fusedlstm.models.sequential import Sequential
 
-__all__ = ["from_keras", "to_keras"]
-
 
 def from_keras(model: Any) -> Sequential:
     """Make a model with the layers and weights of a ``keras.Sequential``.

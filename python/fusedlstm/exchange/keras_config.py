@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.layers import Layer
 
-__all__ = ["config_of", "model_from_config"]
-
 _LAYERS: dict[str, type[Layer]] = {name: cls for name, cls in CLASSES.items() if cls is not StackedLSTM}
 # Arguments that describe an object of one of these modules, by the ends of their names.
 _OBJECTS = {

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.models.sequential import Sequential
 
-__all__ = ["load_keras", "load_keras_weights", "save_keras", "save_keras_weights"]
-
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # What zipfile raises for damaged archives depends on the damage.
 _ZIP_ERRORS = (

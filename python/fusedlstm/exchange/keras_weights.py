@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from fusedlstm.layers import Layer
     from fusedlstm.models.sequential import Sequential
 
-__all__ = ["Stored", "opened", "write_weights"]
-
 # What h5py raises for a damaged file depends on the damage.
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
 # What is kept of a group or a dataset, rounded up for the time that opening takes.

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array
     from fusedlstm.layers import Layer
 
-__all__ = ["from_torch", "to_torch"]
-
 _NAMES = "(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})"
 _KEY = re.compile(_NAMES)
 # Under these keys is what a weight is computed from, by torch.nn.utils.parametrize and by older hooks.

@@ -32,17 +32,6 @@ from fusedlstm.base import checks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = [
-    "check_folder",
-    "check_target",
-    "examined",
-    "followed",
-    "open_directly",
-    "temporary_path",
-    "write_file",
-    "write_text",
-]
-
 # No other program makes such names. They are short, so that a target may have the longest name there is.
 _TEMPORARY = re.compile(r"\.fusedlstm-[0-9a-f]{32}\.part")
 # Where Linux shows the files that a process has open, as links that lead to no name.

@@ -16,8 +16,6 @@ from fusedlstm.io.atomic import check_folder, examined, followed, open_directly,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Destinations", "make_folder"]
-
 
 def make_folder(path: str | os.PathLike[str]) -> None:
     """Make the folders that a file needs: those where it will be once links are followed."""

@@ -9,8 +9,6 @@ from fusedlstm.base import checks
 if TYPE_CHECKING:
     import os
 
-__all__ = ["MODELS", "ONNX", "PICTURES", "WEIGHTS", "check_ending"]
-
 MODELS = (".safetensors", ".keras")
 WEIGHTS = (".weights.h5",)
 ONNX = (".onnx",)

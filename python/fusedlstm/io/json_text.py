@@ -10,8 +10,6 @@ import numpy as np
 
 from fusedlstm.base import limits
 
-__all__ = ["DEPTH", "parse"]
-
 # Levels of lists and objects inside of each other: more than a model of layers inside of layers has, whose
 # inputs have an axis for each, and fewer than recursion bears.
 DEPTH = 96

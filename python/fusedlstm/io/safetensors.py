@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SUFFIX", "check_path", "checksum", "parse_tensors", "read_tensors", "write_tensors"]
-
 SUFFIX = ".safetensors"
 FORMAT = "fusedlstm"
 FORMAT_VERSION = "1"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.layers.lstm import LSTM
 
-__all__ = ["in_step", "stateful_layers"]
-
 _NOTHING = nullcontext()
 
 

@@ -9,8 +9,6 @@ from fusedlstm.base import checks
 from fusedlstm.base.registry import Registry, serialize
 from fusedlstm.optimizers import schedules
 
-__all__ = ["describe", "restore"]
-
 # Only classes of these modules are ever named in a file, so reading one cannot run anything else.
 _REGISTRIES: dict[str, Registry[Any]] = {
     "optimizers": optimizers.REGISTRY,

@@ -12,8 +12,6 @@ from fusedlstm.base.held import at_end
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Users", "by_one_thread"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Model = TypeVar("Model")

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["load_model", "save_model"]
-
 _WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 _KERAS = ".keras"
 

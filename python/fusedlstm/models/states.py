@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 # Arguments that describe a layer inside, which is compared itself.
 _INNER = ("layer", "backward_layer")
 
-__all__ = ["check_described", "get_flags", "get_states", "set_flags", "set_states", "warn_of_states"]
-
 
 def _all_layers(given: Iterable[Layer]) -> list[Layer]:
     """Return layers with those inside of each after it."""

@@ -43,6 +43,7 @@ the GPU in silence. `fusedlstm.cuda.asarray` makes CuPy arrays of what DLPack ex
 from __future__ import annotations
 
 from fusedlstm._core import (
+    GradientTape,
     Tape,
     get_instruction_set,
     get_num_threads,
@@ -73,7 +74,6 @@ from fusedlstm.ops.rows import (
     layer_norm_forward,
 )
 from fusedlstm.ops.second_order import (
-    GradientTape,
     LSTMSecondGradients,
     LSTMTangents,
     lstm_jvp,

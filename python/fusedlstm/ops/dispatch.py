@@ -15,9 +15,6 @@ from numpy import ndarray
 from fusedlstm import _core
 from fusedlstm.base.arrays import on_device
 
-__all__ = ["kernels_for", "kernels_for_tape", "weights_class"]
-
-
 if TYPE_CHECKING:
 
     class Kernels:

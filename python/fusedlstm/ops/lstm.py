@@ -15,20 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fusedlstm._core import Tape
-    from fusedlstm.ops.second_order import GradientTape
+    from fusedlstm._core import GradientTape, Tape
     from fusedlstm.ops.weights import LSTMWeights
 
     Array = NDArray[Any]
-
-__all__ = [
-    "LSTMGradients",
-    "LSTMResult",
-    "LayerNormGradients",
-    "lstm_backward",
-    "lstm_forward",
-    "lstm_step",
-]
 
 
 # The types of flags as they usually come, which need no look at each.

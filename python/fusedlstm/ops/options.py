@@ -11,8 +11,6 @@ from fusedlstm.activations import TABLE
 from fusedlstm.base import checks
 from fusedlstm.base.arrays import is_array
 
-__all__ = ["ACTIVATIONS", "Activation", "CellOptions", "LayerNorm"]
-
 # The kernels' numbers of activations, and the parameters that their names stand for.
 ACTIVATIONS: dict[str, tuple[int, float, float]] = {
     name: (number, *(*row.parameters, 0.0, 0.0)[:2])  # type: ignore[misc]

@@ -13,18 +13,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = [
-    "cell_backward",
-    "cell_forward",
-    "dense_backward",
-    "dense_forward",
-    "dropout",
-    "embedding_backward",
-    "embedding_forward",
-    "layer_norm_backward",
-    "layer_norm_forward",
-]
-
 
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]:
     """Apply the LSTM cell to pre-activations.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["GradientTape", "LSTMSecondGradients", "LSTMTangents", "lstm_jvp", "lstm_second_backward"]
-
 
 for _kind in (Tape, GradientTape):
     refuse(_kind, TAPE)

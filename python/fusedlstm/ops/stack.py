@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.ops.weights import LSTMWeights
 
-__all__ = ["LSTMStackGradients", "LSTMStackResult", "StackTape", "lstm_stack_backward", "lstm_stack_forward"]
-
 # How errors of arguments begin that are the same for every LSTM.
 _SHARED = ("lengths:", "mask:", "zero_output_for_mask:", "training:", "checkpoint_every:")
 

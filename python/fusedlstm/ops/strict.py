@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from fusedlstm import _core
-from fusedlstm._core import FallbackError
 from fusedlstm.base import checks
 from fusedlstm.base.held import Setting
-
-__all__ = ["FallbackError", "get_strict", "set_strict", "strict"]
 
 
 def set_strict(on: bool) -> None:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Arrays: TypeAlias = Array | Sequence[Array]
 
-__all__ = ["adam_update", "rmsprop_update", "sgd_update", "squared_norm"]
-
 
 def _check_settings(learning_rate: float, weight_decay: float, clipvalue: float, **shares: float) -> None:
     """Check what updates have in common; `shares` are numbers in [0, 1]."""

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["LSTMWeights", "packed"]
-
 
 class LSTMWeights(_core.LSTMWeights):
     """Weights packed for the kernels, kept until they change.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["LSTM"]
-
 _DTYPES = (torch.float32, torch.float64)
 _PLACES = ("cpu", "cuda")
 _PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["Place", "place_of"]
-
 
 class Place(Protocol):
     """A device of PyTorch's whose tensors the kernels take."""

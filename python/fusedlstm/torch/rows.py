@@ -8,8 +8,6 @@ import torch
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-__all__ = ["Rows"]
-
 
 class Rows:
     """What depends on the lengths of a batch's rows; None for sequences of one length."""

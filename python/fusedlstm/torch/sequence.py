@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.torch.places import Place
 
-__all__ = ["Job", "Sequence"]
-
 
 class Job:
     """What a sequence is run with besides its tensors."""

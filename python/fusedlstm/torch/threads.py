@@ -9,8 +9,6 @@ import torch
 
 from fusedlstm import _core
 
-__all__ = ["share_threads"]
-
 
 def share_threads(on: bool = True) -> bool:
     """Run this package's kernels on PyTorch's OpenMP threads, or on threads of their own again.

@@ -12,8 +12,6 @@ from fusedlstm.benchmark.job import Job
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["prepare", "version"]
-
 
 def version() -> str:
     """Return PyTorch's version, and cuDNN's."""

@@ -13,8 +13,6 @@ from fusedlstm.benchmark.job import Job
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["Faces"]
-
 
 class Faces:
     """Inference by one of the faces `predict`, `stream` and `torch`."""

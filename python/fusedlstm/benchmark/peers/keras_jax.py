@@ -14,8 +14,6 @@ from fusedlstm.benchmark.peers.keras_model import make_layer, prepare_mnist
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["KerasJax"]
-
 # On JAX, train_on_batch copies the model's whole state to and fro in each call, which fit does once.
 _FIT_STEPS = 16
 

@@ -12,8 +12,6 @@ from fusedlstm.benchmark.job import Job
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["make_layer", "prepare_mnist"]
-
 
 def make_layer(workload: Workload, arrays: dict[str, Array]) -> Any:
     """Return a built ``keras.layers.LSTM`` that returns sequences and states, with the workload's weights."""

@@ -13,8 +13,6 @@ from fusedlstm.benchmark.peers.keras_model import make_layer, prepare_mnist
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["KerasTensorflow"]
-
 
 class KerasTensorflow:
     """Both of TensorFlow's thread pools get the number of threads."""

@@ -15,8 +15,6 @@ from fusedlstm.benchmark.peers import versions
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["OnnxRuntime"]
-
 _OPSET = 14  # the first with the LSTM operator of today
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from fusedlstm.benchmark.peers import Variant
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["Ours"]
-
 
 class Ours:
     """Inference with weights packed beforehand; training packs them each time, as they change each time.

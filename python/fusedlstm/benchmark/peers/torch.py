@@ -13,8 +13,6 @@ from fusedlstm.benchmark.job import Job
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
 
-__all__ = ["Torch"]
-
 
 class Torch:
     """Eager PyTorch. Its gates come in the order i, f, c~, o, as here; its weights are transposed."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["ARITHMETIC"]
-
 
 def _pointwise(function: Callable[[Array, dict[str, Any]], Array]) -> Operator:
     """Make an operator of a function of one floating-point array."""

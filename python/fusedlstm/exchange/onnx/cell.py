@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.types import Array
 
-__all__ = ["FROM_ONNX", "PEEPHOLES", "TO_ONNX", "cell_attributes", "cell_options", "exact", "reordered"]
-
 # Keras's gates i, f, c~, o in ONNX's order and back; peepholes i, f, o likewise.
 TO_ONNX = (0, 3, 1, 2)
 FROM_ONNX = (0, 2, 3, 1)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]  # of a type in DTYPES
 
-__all__ = ["DTYPES", "Array", "array_of", "import_onnx", "read_file"]
-
 # A tensor's objects, beside its numbers.
 _TENSOR = 512
 # The only attributes whose lists are longer than an array has axes.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.types import Array
 
-__all__ = ["Graph"]
-
 # Version 17 of the standard operators, in a file of version 8: ONNX Runtime 1.12 (2022) and newer read it.
 _OPSET, _IR_VERSION = 17, 8
 _FIRST, _LAST = np.iinfo(np.int64).min, -1

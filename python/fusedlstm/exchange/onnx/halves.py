@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.file import Array
     from fusedlstm.exchange.onnx.inputs import Inputs
 
-__all__ = ["in_type", "narrowed", "wide", "widened"]
-
 
 def in_type(array: Array, dtype: np.dtype[np.generic]) -> Array:
     """Return an array in a floating-point type; what it cannot hold is infinite."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["INDEXING", "counted"]
-
 
 def counted(inputs: Inputs) -> tuple[Array, int, Array]:
     """Return the first number of a Range, how many there are, and what each is more than the one before."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["Inputs", "Operator", "axes_of", "axis_of", "integers", "optional", "required"]
-
 # An operator is a function of its inputs, None for those that are left out, its attributes and the version of
 # the standard operators, and returns its outputs. What each computes is said in ONNX's specification.
 Inputs: TypeAlias = "Sequence[Array | None]"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.file import Array
     from fusedlstm.exchange.onnx.steps import Step
 
-__all__ = ["Known"]
-
 # The longest vector of sizes that is computed with: graphs have one of a tensor's axes.
 _LONGEST = 64
 # Operators whose results are zeros where what they take numbers from is, and make no array for it.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
         TimeDistributed,
     )
 
-__all__ = ["LayerWriter"]
-
 _INT32 = 6  # of onnx.TensorProto, as the next one
 _BOOL = 9
 

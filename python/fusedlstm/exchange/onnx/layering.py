@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.values import Value
     from fusedlstm.layers import Layer
 
-__all__ = ["applied"]
-
 # Reductions of all axes after the second, which stay, as those of named axes.
 _POOLING = {
     "AveragePool": "ReduceMean",

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["WEIGHTS", "LSTMOperator", "UnpackedLSTM"]
-
 # The operator's inputs: 0 X, 1 W, 2 R, 3 B, 4 sequence_lens, 5 initial_h, 6 initial_c, 7 P.
 WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
 # For each direction: whether it reads backwards.

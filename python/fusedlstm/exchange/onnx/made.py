@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.values import Value
     from fusedlstm.layers import Layer
 
-__all__ = [
-    "Made",
-    "activation",
-    "biased",
-    "columns",
-    "dense",
-    "elementwise",
-    "embedding",
-    "normalization",
-    "recurrent",
-]
-
 # Activations by operator.
 _ACTIVATIONS = {row.onnx: name for name, row in TABLE.items() if row.onnx is not None}
 _OVER_FEATURES = ("LogSoftmax", "Softmax")

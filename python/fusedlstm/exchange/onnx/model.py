@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.models.sequential import Sequential
 
-__all__ = ["OnnxInput", "OnnxModel", "from_onnx"]
-
 
 def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> OnnxModel:
     """Make a model of an ONNX file, for inference.

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.steps import Step
     from fusedlstm.exchange.onnx.values import Value
 
-__all__ = ["MOVES", "axes_of_step", "split"]
-
 # A number in a list of Python's, rounded up for the time that making it takes.
 _INDEX = 64
 

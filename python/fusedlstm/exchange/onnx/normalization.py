@@ -11,8 +11,6 @@ from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axis_of, optional, 
 if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["NORMALIZATION"]
-
 
 def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     del opset

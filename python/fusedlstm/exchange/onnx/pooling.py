@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from fusedlstm.exchange.onnx.file import Array
 
-__all__ = ["POOLING", "Windows"]
-
 
 class Windows:
     """Where the windows of a pooling over one axis lie.

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.file import Array
     from fusedlstm.exchange.onnx.model import OnnxInput
 
-__all__ = ["ANY", "FixedError", "Reader"]
-
 # Lengths of axes of any length: primes that no other axis is likely to have.
 ANY = {"B": 251, "T": 241, "F": 239}
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.graph import Graph
     from fusedlstm.layers import LSTM, Bidirectional
 
-__all__ = ["RecurrentWriter", "Value"]
-
 _WEIGHTS = ("kernel", "recurrent_kernel", "bias", "peepholes")
 
 

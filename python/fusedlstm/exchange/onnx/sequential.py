@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.model import OnnxInput
     from fusedlstm.exchange.onnx.steps import Step
 
-__all__ = ["sequential"]
-
 # What the axes of the input may be, by its kind and their number; the first that makes a model is taken.
 _AXES = {
     ("f", 3): ("BTF", "TBF"),

@@ -10,8 +10,6 @@ import numpy as np
 from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of
 from fusedlstm.exchange.onnx.inputs import Inputs, Operator, axes_of, axis_of, integers, optional, required
 
-__all__ = ["SHAPES", "split_sizes"]
-
 
 def _squeeze(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
     (x,) = required(inputs, 1)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Size: TypeAlias = Callable[[Inputs, dict[str, Any]], int]
 
-__all__ = ["needed_bytes"]
-
 
 def needed_bytes(operator: str, inputs: Inputs, attributes: dict[str, Any]) -> int:
     """Return the bytes of an operator's results, with those of inputs that it has to go through.

@@ -22,8 +22,6 @@ from fusedlstm.exchange.onnx.sizes import needed_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
 
-__all__ = ["ERRORS", "OPERATORS", "Body", "Branches", "Step", "used_names"]
-
 # What operators raise for inputs that do not fit.
 ERRORS = (IndexError, KeyError, MemoryError, OverflowError, TypeError, ValueError)
 # A node's objects; there are many more of them than of layers.

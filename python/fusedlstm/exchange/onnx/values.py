@@ -16,8 +16,6 @@ from fusedlstm.base import limits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Value", "joined", "summed"]
-
 
 # A direction among several, rounded up for the time that going through them takes.
 _PART = 256

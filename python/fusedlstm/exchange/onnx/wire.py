@@ -6,8 +6,6 @@ from typing import Any
 
 from fusedlstm.base import limits
 
-__all__ = ["claim_messages"]
-
 # What a message takes in Python's protobuf and in the checker's, and what any other field does, rounded up
 # for the time that counting takes.
 _MESSAGE = 256

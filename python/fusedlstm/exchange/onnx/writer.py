@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from fusedlstm.layers import Layer
     from fusedlstm.models.sequential import Sequential
 
-__all__ = ["to_onnx"]
-
 
 @of_one_version
 def to_onnx(
