@@ -86,7 +86,7 @@ def training(
 def layer_training(shape: tuple[int, int, int, int], layer: layers.Layer) -> Callable[[], object]:
     """Make a call of a layer forward and backward, whose outputs are (B,T,H) or (B,T,2 H)."""
     x, _, dy = arrays(shape)
-    outputs = layer(x, training=True).shape[2]
+    outputs = layer(x).shape[2]
     dy = np.concatenate([dy] * (outputs // dy.shape[2]), axis=2)
 
     def run() -> object:

@@ -31,7 +31,6 @@ CALLS: dict[str, Callable[[Sequential], Any]] = {
     "train_on_batch": lambda model: model.train_on_batch(X, Y),
     "evaluate": lambda model: model.evaluate(X, Y, verbose=0),
     "test_on_batch": lambda model: model.test_on_batch(X, Y),
-    "call": lambda model: model(X, training=True),
 }
 
 
@@ -86,7 +85,9 @@ def test_a_second_thread_is_refused(
         for got, expected in zip(model.get_weights(), kept, strict=True):
             np.testing.assert_array_equal(got, expected)
         # What many threads may do goes on.
-        np.testing.assert_array_equal(second.submit(model.__call__, X).result(SECONDS), alone(X))
+        for training in (False, True):
+            got = second.submit(model.__call__, X, training=training).result(SECONDS)
+            np.testing.assert_array_equal(got, alone(X))
         second.submit(model.predict, X, verbose=0).result(SECONDS)
     finally:
         gate.go_on.set()

@@ -169,6 +169,6 @@ def test_a_pass_that_fails_changes_nothing() -> None:
     assert old is not None
     second.states = (np.ones((B + 1, 3)), np.ones((B + 1, 3)))
     with pytest.raises(ValueError, match="expected 3 samples like the batch before"):
-        model._forward(X)
+        model.forward(X)
     assert first.states is not None
     assert same(list(first.states), list(old))

@@ -104,6 +104,14 @@ def first(output: Any) -> Any:
     return output[0] if isinstance(output, list) else output
 
 
+def summed() -> layers.Gradients:
+    dense, gradients = layers.Dense(2), layers.Gradients()
+    for seed in range(2):
+        y, saved = dense.forward(dense.prepare(array(B, F, seed=seed)), training=True)
+        dense.backprop(saved, y, gradients)
+    return gradients
+
+
 def stepped(optimizer: Any) -> Any:
     variables = [fusedlstm.Variable(array(3, 2), "a"), fusedlstm.Variable(array(4), "b")]
     optimizer.apply([array(3, 2, seed=2), array(4, seed=2)], variables)
@@ -220,6 +228,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "layers.Permute": built(lambda: layers.Permute((2, 1))),
     "layers.RepeatVector": built(lambda: layers.RepeatVector(2), B, F),
     "layers.Reshape": built(lambda: layers.Reshape((F, T))),
+    "layers.Gradients": [layers.Gradients, summed],
     "Variable": [
         lambda: fusedlstm.Variable(array(3, 2), "a", "b/a", regularizer=regularizers.L2(), trainable=False),
         lambda: fusedlstm.Variable(array(2, 3).T, constraint=constraints.NonNeg()),

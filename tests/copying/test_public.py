@@ -88,6 +88,8 @@ def state(value: Any) -> Any:
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, ops.LSTMWeights):
         return [state(part) for part in (value.storage, value.bias, *value.unpack(), value.factors)]
+    if isinstance(value, layers.Gradients):
+        return [state(entry) for entry in value.items()]
     if isinstance(value, dict):
         return {key: state(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -147,11 +149,12 @@ def probe_layer(layer: Any) -> Any:
     x = inputs(layer, (B, 2) if isinstance(layer, layers.RepeatVector) else SHAPE)
     results = []
     for _ in range(2):
-        y = first(layer(x, training=True))
-        dx = layer.backward(np.ones_like(y))
-        results += [y, dx, *(variable.grad for variable in layer.weights)]
+        y, saved = layer.forward(layer.prepare(x), training=True)
+        gradients = layers.Gradients()
+        dx = layer.backprop(saved, np.ones_like(first(y)), gradients)
+        results += [first(y), dx, *(gradients[variable] for variable in layer.weights)]
         for variable in layer.weights:
-            variable.assign(variable.value - variable.grad)
+            variable.assign(variable.value - gradients[variable])
     return results
 
 
@@ -308,10 +311,10 @@ class Doubling(layers.Layer):
 
     def forward(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002
         self.kept = x
-        return x * self.factor.value
+        return x * self.factor.value, x
 
-    def backward(self, dy: Any, need_dx: bool = True) -> Any:  # noqa: ARG002
-        self.factor.grad = (dy * self.kept).sum(keepdims=True).reshape(1)
+    def backprop(self, saved: Any, dy: Any, gradients: Any, need_dx: bool = True) -> Any:  # noqa: ARG002
+        gradients.add(self.factor, (dy * saved).sum(keepdims=True).reshape(1))
         return dy * self.factor.value
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.layers import Gradients
 from fusedlstm.testing import check_gradients
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ def gradient_check(layer: layers.Layer, x: Any, terms: int, **call: Any) -> None
 
     def function(x: Any, **weights: Any) -> Any:
         set_all(weights)
-        return np.array(layer.forward(x, **call))
+        return np.array(layer.forward(x, **call)[0])
 
     def gradient(dy: Any, x: Any, **weights: Any) -> Any:
         set_all(weights)
-        layer.forward(x, training=True, **call)
-        dx = layer.backward(dy[0])
-        return {"x": dx, **{v.path: v.grad for v in layer.weights}}
+        _, saved = layer.forward(x, training=True, **call)
+        gradients = Gradients()
+        dx = layer.backprop(saved, dy[0], gradients)
+        return {"x": dx, **{v.path: gradient for v, gradient in gradients.items()}}
 
     arrays = {"x": x, **{v.path: v.numpy() for v in layer.weights}}
     check_gradients(function, gradient, arrays, terms=terms, steps=T)

@@ -79,14 +79,14 @@ def test_gradients() -> None:
 
     def function(x: Any, **weights: Any) -> Any:
         set_all(weights)
-        return model._forward(np.where(real[..., None], x, 0))
+        return model.forward(np.where(real[..., None], x, 0))[0]
 
     def gradient(dy: Any, x: Any, **weights: Any) -> Any:
         set_all(weights)
-        model._forward(np.where(real[..., None], x, 0), training=True)
-        for layer in reversed(model.layers):
-            dy = [layer.backward(dy[0])]
-        return {"x": dy[0], **{weight.path: weight.grad for weight in model.weights}}
+        _, saved = model.forward(np.where(real[..., None], x, 0), training=True)
+        gradients = layers.Gradients()
+        dx = model.backprop(saved, dy[0], gradients)
+        return {"x": dx, **{weight.path: gradients[weight] for weight in model.weights}}
 
     arrays = {"x": x, **{weight.path: weight.numpy() for weight in model.weights}}
     check_gradients(function, gradient, arrays, terms=2 * (I + H), steps=2 * T)
@@ -195,7 +195,7 @@ def test_layers_of_another_origin_that_end_the_steps() -> None:
 
         def forward(self, x: Any, training: bool = False) -> Any:
             del training
-            return x[:, -1]
+            return x[:, -1], None
 
     model = make_model(Last(dtype="float64"))
     model.compile("sgd", "mse")

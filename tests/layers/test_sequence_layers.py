@@ -162,7 +162,8 @@ def test_gaussian_noise() -> None:
     assert not np.array_equal(one, other)
     np.testing.assert_array_equal(layers.GaussianNoise(0.25, seed=3)(x, training=True), one)
     dy = RANDOM.normal(size=x.shape)
-    assert layer.backward(dy) is dy
+    _, saved = layer.forward(x, training=True)
+    assert layer.backprop(saved, dy, layers.Gradients()) is dy
     model = fusedlstm.Sequential([layers.Input((30, 10)), layer])
     assert layer.seed_generators[0] in model.seed_generators
 

@@ -127,12 +127,12 @@ def test_dropout_between() -> None:
 
     def function(x: Any) -> Any:
         restart()
-        return stack.forward(x, training=True)
+        return stack.forward(x, training=True)[0]
 
     def gradient(douts: Any, x: Any) -> Any:
         restart()
-        stack.forward(x, training=True)
-        return {"x": stack.backward(douts[0])}
+        _, saved = stack.forward(x, training=True)
+        return {"x": stack.backprop(saved, douts[0], layers.Gradients())}
 
     check_gradients(function, gradient, {"x": X}, terms=I + H, steps=2 * T)
 

@@ -80,12 +80,12 @@ def test_gradients(options: dict[str, Any]) -> None:
         return layer.forward(x, training=True)
 
     def function(x: Any, **weights: Any) -> Any:
-        return np.array(run(x, weights))
+        return np.array(run(x, weights)[0])
 
     def gradient(dy: Any, x: Any, **weights: Any) -> Any:
-        run(x, weights)
-        dx = layer.backward(dy[0])
-        return {"x": dx, **{v.path: v.grad for v in layer.weights}}
+        gradients = layers.Gradients()
+        dx = layer.backprop(run(x, weights)[1], dy[0], gradients)
+        return {"x": dx, **{v.path: gradients[v] for v in layer.weights}}
 
     arrays = {"x": X, **{v.path: v.numpy() for v in layer.weights}}
     check_gradients(function, gradient, arrays, terms=I + 2 * H, steps=T)

@@ -98,6 +98,8 @@ def test_fit_with_ids_and_masks(device: SimDevice) -> None:
     expected = reader().fit(IDS, y, epochs=2, verbose=0)
     for x, labels in ((IDS, y), (device.put(IDS), y), (IDS, device.put(y)), (device.put(IDS), device.put(y))):
         assert_same_history(reader().fit(x, labels, epochs=2, verbose=0, device="simt"), expected)
+        parts: dict[str, Any] = {"batch_size": 6, "gradient_accumulation_steps": 4}
+        assert_same_history(reader().fit(x, labels, epochs=2, verbose=0, device="simt", **parts), expected)
 
 
 def test_predict(device: SimDevice) -> None:

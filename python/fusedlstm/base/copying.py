@@ -29,9 +29,9 @@ class Copied:
     shallow copy shares the objects inside, but not the lists and dicts that hold them.
     """
 
-    # Names of attributes that belong to this object and process alone, such as locks, packed weights and what
-    # forward keeps for backward; a class names its own only. They are None in copies, so that pickles are as
-    # small as the weights, or what `__setstate__` makes.
+    # Names of attributes that belong to this object and process alone, such as locks and packed weights; a
+    # class names its own only. They are None in copies, so that pickles are as small as the weights, or what
+    # `__setstate__` makes.
     fresh: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

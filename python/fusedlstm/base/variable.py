@@ -44,7 +44,7 @@ class Variable:
     Attributes
     ----------
     grad : ndarray or None
-        Gradient of the loss, same shape, written by the owning layer's ``backward``.
+        Gradient, same shape, that the owning layer's ``backward`` leaves; models leave none.
     version : int
         Grows with every change.
     """

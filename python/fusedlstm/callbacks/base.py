@@ -90,7 +90,7 @@ class Callback(Copied):
         The model, set before the first call, and None in copies. Setting ``model.stop_training``,
         ``stop_evaluating`` or ``stop_predicting`` ends what runs.
     params : dict
-        ``epochs`` (1 outside of `fit`), ``steps``, ``samples``, ``batch_size``, ``verbose``.
+        ``epochs`` (1 outside of `fit`), ``steps``, ``samples``, ``batch_size`` (of an update), ``verbose``.
     adds_logs : tuple of str
         Keys that it puts into the logs of epochs.
     """

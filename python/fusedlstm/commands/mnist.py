@@ -204,7 +204,8 @@ def _kernel(model: fusedlstm.Sequential, batch: NDArray[np.float32]) -> str:
     The last kernel of a training step is the optimizer's, so the layer is run once more on a batch of the
     same shape, which is what decides the kernel.
     """
-    model.layers[0](batch, training=True)
+    layer = model.layers[0]
+    layer.forward(layer.prepare(batch), training=True)
     return ops.last_kernel()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fusedlstm.base import checks
+from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.registry import Registry, serialize
 from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.layers.bidirectional import Bidirectional
@@ -31,6 +32,7 @@ __all__ = [
     "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "Gradients",
     "Input",
     "InputLayer",
     "Layer",

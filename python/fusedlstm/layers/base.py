@@ -11,10 +11,12 @@ import numpy as np
 from fusedlstm import activations, config, constraints, initializers, regularizers
 from fusedlstm.base import checks, devices, limits, versions
 from fusedlstm.base.filling import room
+from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.registry import Configured, serialize
 from fusedlstm.base.variable import Variable
+from fusedlstm.layers.direct import keep, take
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +33,24 @@ _WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint":
 class Layer(Placed, Configured):
     """Base of layers.
 
-    There is no automatic differentiation: a layer defines `forward`, which keeps what its gradient needs, and
-    `backward`, which uses it up. A layer of your own defines `build` (if it has weights), `forward`,
-    `backward` and, where the shape changes, `compute_output_shape`. What `forward` keeps for `backward` is
-    named in `fresh`, and is not part of copies and pickles.
+    There is no automatic differentiation: a layer defines `forward`, which returns its output and what its
+    gradient needs, and `backprop`, which takes that. No layer keeps anything of a call, so that it may
+    be used many times before the backward passes. A layer of your own defines `build` (if it has weights),
+    `forward`, `backprop` and, where the shape changes, `compute_output_shape`::
+
+        class Scale(layers.Layer):
+            def build(self, input_shape):
+                self.factor = self.add_weight(input_shape[-1:], "ones", "factor")
+                super().build(input_shape)
+
+            def forward(self, x, training=False):
+                return x * self.factor.value, x
+
+            def backprop(self, saved, dy, gradients, need_dx=True):
+                gradients.add(self.factor, (saved * dy).reshape(-1, dy.shape[-1]).sum(axis=0))
+                return dy * self.factor.value
+
+    A single layer is used directly by calling it with ``training=True`` and then `backward`.
 
     Parameters
     ----------
@@ -139,28 +155,61 @@ class Layer(Placed, Configured):
         del x
         return mask
 
-    def forward(self, x: Array, training: bool = False) -> Any:
-        """Compute the output of checked input; with ``training``, keep what `backward` needs."""
+    def forward(self, x: Array, training: bool = False) -> tuple[Any, Any]:
+        """Compute the output of checked input.
+
+        Returns
+        -------
+        y : ndarray
+            The output; a list of arrays for layers that have several.
+        saved : object
+            With ``training`` whatever `backprop` needs.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Set the weights' ``grad`` and return the input's gradient.
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Add the weights' gradients to others and return the input's gradient.
+
+        Parameters
+        ----------
+        saved : object
+            From `forward` with ``training=True``; it serves once.
+        dy : ndarray
+            Gradient of that call's output.
+        gradients : Gradients
+            Has a method ``add(variable, gradient)``.
+        need_dx : bool
+            Whether the input's gradient is wanted; None is returned otherwise.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backprop")
+
+    # What they get from here.
+
+    def backward(self, dy: Any, need_dx: bool = True, *more: Any, **options: Any) -> Array | None:
+        """Set the weights' ``grad`` and return the input's gradient, after a call with ``training=True``.
 
         Parameters
         ----------
         dy : ndarray
-            Gradient of the output of the last `forward` with ``training=True``.
+            Gradient of the output.
         need_dx : bool
             Whether the input's gradient is wanted; None is returned otherwise.
+        *more, **options
+            Other arguments of the layer's `backprop`.
 
         Raises
         ------
         RuntimeError
-            If there was no such `forward`; each can be used once.
+            If this thread has called the layer in this way not once since the last `backward`, or more often:
+            it would not be clear which call is meant.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define backward")
-
-    # What they get from here.
+        saved, gradients = take(self), Gradients()
+        dx = self.backprop(saved, dy, gradients, need_dx, *more, **options)
+        for variable in self.weights:
+            variable.grad = gradients.get(variable)
+        for layer, pair in gradients.states.items():
+            layer.state_gradients = pair
+        return dx
 
     def __call__(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, training: bool = False) -> Any:
         """Compute the layer's output, building it first if need be.
@@ -186,8 +235,15 @@ class Layer(Placed, Configured):
             if not self.takes_mask:
                 raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
             given["mask"] = self.real_steps(mask)
+        return self._direct(array, training, **given)
+
+    def _direct(self, x: Array, training: bool, **more: Any) -> Any:
+        """Compute the output of checked input; with ``training``, `backward` may follow."""
         with versions.reading():
-            return self.forward(array, training, **given)
+            y, saved = checked_pair(self.forward(x, training, **more), self)
+        if training:
+            keep(self, saved)
+        return y
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -210,7 +266,7 @@ class Layer(Placed, Configured):
         return steps
 
     def move(self, place: devices.Device) -> None:
-        """Move the weights; see `Placed.move`. What `forward` has kept for `backward` stays where it was."""
+        """Move the weights; see `Placed.move`. What `forward` has saved stays where it was."""
         super().move(place)
         for variable in self._variables.values():
             variable.move(place)
@@ -323,32 +379,31 @@ class ActivatedLayer(Layer):
     The last layer of a model can leave the activation to the loss, which computes both in one exact formula.
     """
 
-    fresh = ("_output",)
-
     def __init__(self, activation: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
-        self._output: Array | None = None
 
-    def forward_logits(self, x: Array, training: bool = False) -> Array:
-        """Compute the output without the activation."""
+    def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:
+        """Compute the output without the activation, and what `backprop_logits` needs."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_logits")
 
-    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
-        """Continue `backward` from the gradient of the logits."""
-        raise NotImplementedError(f"{type(self).__name__} must define backward_logits")
+    def backprop_logits(
+        self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
+    ) -> Array | None:
+        """Continue `backprop` from the gradient of the logits."""
+        raise NotImplementedError(f"{type(self).__name__} must define backprop_logits")
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute the output; see `Layer.forward`."""
-        y = self.activation(self.forward_logits(x, training))
-        if training:
-            self._output = y
-        return y
+        z, saved = self.forward_logits(x, training)
+        y = self.activation(z)
+        return y, (y, saved) if training else None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Compute gradients; see `Layer.backward`."""
-        y, self._output = taken(self._output, self), None
-        return self.backward_logits(activations.gradient(self.activation, dy, y), need_dx)
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Compute gradients; see `Layer.backprop`."""
+        y, inner = saved
+        dz = activations.gradient(self.activation, dy, y)
+        return self.backprop_logits(inner, dz, gradients, need_dx)
 
 
 def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -> None:
@@ -381,13 +436,11 @@ def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -
             variable.assign(array)
 
 
-def taken(kept: Array | None, layer: Layer) -> Array:
-    """Return what `forward` kept; `RuntimeError` if there is nothing."""
-    if kept is None:
-        raise RuntimeError(
-            f"{layer.name}: backward needs a forward(x, training=True) before it, one for each"
-        )
-    return kept
+def checked_pair(result: Any, layer: Layer) -> tuple[Any, Any]:
+    """Return what `forward` gives; `TypeError` if that is no ``(y, saved)``, of a layer of another origin."""
+    if type(result) is not tuple or len(result) != 2:
+        raise TypeError(f"{layer.name}: expected forward to return (y, saved), got {type(result).__name__}")
+    return result
 
 
 def feature_count(layer: Layer, input_shape: Shape, rank: int | None, known: int | None) -> int:

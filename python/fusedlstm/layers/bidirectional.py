@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm.base import checks, devices, versions
+from fusedlstm.base import checks, devices
 from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
 from fusedlstm.layers.stateful import in_step
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 _MODES = ("concat", "sum", "mul", "ave", None)
@@ -49,8 +50,6 @@ class Bidirectional(Layer):
 
     takes_mask: ClassVar[bool] = True
 
-    fresh = ("_outputs",)
-
     def __init__(
         self,
         layer: LSTM,
@@ -77,7 +76,6 @@ class Bidirectional(Layer):
             if one != two:
                 raise ValueError(f"backward_layer: expected {name}={one!r} like the layer, got {two!r}")
         self._separate = backward_layer is not None
-        self._outputs: tuple[Array, Array] | None = None
 
     @property
     def _layers(self) -> tuple[LSTM, LSTM]:
@@ -138,8 +136,7 @@ class Bidirectional(Layer):
         array = self.prepare(x)
         states = self.checked_states(initial_state, len(array))
         real = None if mask is None else self.real_steps(mask)
-        with versions.reading():
-            return self.forward(array, training, states, real)
+        return self._direct(array, training, initial_state=states, mask=real)
 
     def forward(
         self,
@@ -147,72 +144,64 @@ class Bidirectional(Layer):
         training: bool = False,
         initial_state: Any = None,
         mask: Mask | None = None,
-    ) -> Any:
+    ) -> tuple[Any, Any]:
         """Compute the output; see `Layer.forward` and `__call__`."""
         outputs: list[Array] = []
         states: list[Array] = []
+        saved: list[Any] = []
         with in_step(self._layers):
             for layer, own in zip(self._layers, initial_state or (None, None), strict=True):
-                result = layer.forward(x, training, own, mask)
+                result, kept = layer.forward(x, training, own, mask)
+                saved.append(kept)
                 if self.return_state:
                     result, *last = result
                     states += last
                 outputs.append(result)
         if self.forward_layer.return_sequences:
             outputs[1] = outputs[1][:, ::-1]
-        if training:
-            self._outputs = (outputs[0], outputs[1])
         merged = self._merge(*outputs)
-        if not self.return_state:
-            return merged
-        return [*(merged if self.merge_mode is None else [merged]), *states]
+        if self.return_state:
+            merged = [*(merged if self.merge_mode is None else [merged]), *states]
+        # Only products are differentiated by their factors.
+        return merged, (saved, outputs if self.merge_mode == "mul" else None) if training else None
 
-    def backward(
-        self, dy: Any, need_dx: bool = True, dstates: Sequence[Array | None] | None = None
+    def backprop(
+        self,
+        saved: Any,
+        dy: Any,
+        gradients: Gradients,
+        need_dx: bool = True,
+        dstates: Sequence[Array | None] | None = None,
     ) -> Array | None:
-        """Compute gradients; see `Layer.backward`.
+        """Compute gradients; see `LSTM.backprop`.
 
-        Parameters
-        ----------
-        dy : ndarray, or list of two with ``merge_mode=None``, or None
-            Gradient of the output.
-        need_dx : bool
-            Whether the input's gradient is wanted.
-        dstates : list of four ndarray or None, optional
-            Gradients of the last states that ``return_state`` gave.
-
-        Returns
-        -------
-        ndarray or None
-            Gradient of the input. Those of the initial states are in ``state_gradients``.
+        With ``merge_mode=None`` ``dy`` is a list of two. ``dstates`` are four, the forward layer's first.
         """
-        if self._outputs is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        (one, two), self._outputs = self._outputs, None
+        kept, factors = saved
         outputs = self.forward_layer.outputs
-        gradients: list[Any]
+        slopes: list[Any]
         if dy is None:
-            gradients = [None, None]
+            slopes = [None, None]
         elif self.merge_mode == "concat":
-            gradients = [dy[..., :outputs], dy[..., outputs:]]
+            slopes = [dy[..., :outputs], dy[..., outputs:]]
         elif self.merge_mode == "mul":
-            gradients = [dy * two, dy * one]
+            slopes = [dy * factors[1], dy * factors[0]]
         elif self.merge_mode is None:
-            gradients = list(dy)
+            slopes = list(dy)
         else:
-            gradients = [dy if self.merge_mode == "sum" else dy / dy.dtype.type(2)] * 2
+            slopes = [dy if self.merge_mode == "sum" else dy / dy.dtype.type(2)] * 2
         if dy is not None:
             if self.forward_layer.return_sequences:
-                gradients[1] = gradients[1][:, ::-1]
+                slopes[1] = slopes[1][:, ::-1]
             else:
                 # States are read in C order only.
-                gradients = [devices.contiguous(gradient) for gradient in gradients]
+                slopes = [devices.contiguous(slope) for slope in slopes]
         ends = [None] * 4 if dstates is None else list(dstates)
         parts = [
-            layer.backward(own, need_dx, (dh, dc))
-            for layer, own, dh, dc in zip(self._layers, gradients, ends[::2], ends[1::2], strict=True)
+            layer.backprop(own, slope, gradients, need_dx, (dh, dc))
+            for layer, own, slope, dh, dc in zip(
+                self._layers, kept, slopes, ends[::2], ends[1::2], strict=True
+            )
         ]
         return None if parts[0] is None or parts[1] is None else parts[0] + parts[1]
 

@@ -15,6 +15,7 @@ from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -79,34 +80,25 @@ class Dropout(Layer):
 
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "noise_shape": (None,)}
 
-    fresh = ("_seed_of_forward",)
-
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         self.rate = checks.rate(rate, "rate")
         super().__init__(**kwargs)
         self.seed = seed
         self._seeds = SeedGenerator(seed)
-        self._seed_of_forward: int | None = None
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Drop in training, return ``x`` otherwise; see `Layer.forward`."""
         if not training or self.rate == 0:
-            return x
-        self._seed_of_forward = self._seeds.next()
-        return ops.dropout(x, self.rate, self._seed_of_forward, share_steps=self.share_steps)
+            return x, None
+        seed = self._seeds.next()
+        return ops.dropout(x, self.rate, seed, share_steps=self.share_steps), seed
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Drop the same places of the gradient; see `Layer.backward`."""
-        if not need_dx:
-            return None
-        if self.rate == 0:
-            return dy
-        if self._seed_of_forward is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        seed, self._seed_of_forward = self._seed_of_forward, None
-        return ops.dropout(dy, self.rate, seed, share_steps=self.share_steps)
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Drop the same places of the gradient; see `Layer.backprop`."""
+        del gradients
+        if not need_dx or saved is None:
+            return dy if need_dx else None
+        return ops.dropout(dy, self.rate, saved, share_steps=self.share_steps)
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:
@@ -128,12 +120,15 @@ class Activation(ActivatedLayer):
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(activation, **kwargs)
 
-    def forward_logits(self, x: Array, training: bool = False) -> Array:  # noqa: ARG002
+    def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:  # noqa: ARG002
         """Return ``x``."""
-        return x
+        return x, None
 
-    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+    def backprop_logits(
+        self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
+    ) -> Array | None:
         """Return ``dz``."""
+        del saved, gradients
         return dz if need_dx else None
 
 
@@ -159,14 +154,11 @@ class Masking(Layer):
         If `mask_value` is not a number.
     """
 
-    fresh = ("_real",)
-
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         if isinstance(mask_value, bool) or not isinstance(mask_value, int | float | np.integer | np.floating):
             raise TypeError(f"mask_value: expected a number, got {type(mask_value).__name__}")
         super().__init__(**kwargs)
         self.mask_value = checks.real(mask_value, "mask_value")
-        self._real: Mask | None = None
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape; see `Layer.compute_output_shape`."""
@@ -181,19 +173,13 @@ class Masking(Layer):
         real: Mask = differs.any(axis=-1)
         return real
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:  # noqa: ARG002
         """Clear the masked steps; see `Layer.forward`."""
         real = self.compute_mask(x, None)
         assert real is not None
-        if training:
-            self._real = real
-        return np.where(real[..., None], x, x.dtype.type(0))
+        return np.where(real[..., None], x, x.dtype.type(0)), real
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Clear the masked steps' gradient; see `Layer.backward`."""
-        if self._real is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        real, self._real = self._real, None
-        return np.where(real[..., None], dy, dy.dtype.type(0)) if need_dx else None
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Clear the masked steps' gradient; see `Layer.backprop`."""
+        del gradients
+        return np.where(saved[..., None], dy, dy.dtype.type(0)) if need_dx else None

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
-from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count, taken
+from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Shape
     from fusedlstm.base.variable import Variable
 
@@ -42,8 +43,6 @@ class Dense(ActivatedLayer):
     weight_arguments: ClassVar[Mapping[str, str]] = {"kernel": "kernel", "bias": "bias"}
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "lora_rank": (None,)}
 
-    fresh = ("_input",)
-
     def __init__(
         self,
         units: int,
@@ -58,7 +57,6 @@ class Dense(ActivatedLayer):
         self.use_bias = checks.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
-        self._input: Array | None = None
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs (B, ..., features); see `Layer.build`."""
@@ -74,21 +72,20 @@ class Dense(ActivatedLayer):
         feature_count(self, input_shape, None, self.kernel.shape[0] if self.built else None)
         return (*input_shape[:-1], self.units)
 
-    def forward_logits(self, x: Array, training: bool = False) -> Array:
+    def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute ``x kernel + bias``."""
         bias = None if self.bias is None else self.bias.value
         y = ops.dense_forward(as_rows(x), self.kernel.value, bias)
-        if training:
-            self._input = x
-        return y.reshape(*x.shape[:-1], self.units)
+        return y.reshape(*x.shape[:-1], self.units), x if training else None
 
-    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+    def backprop_logits(
+        self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
+    ) -> Array | None:
         """Compute gradients from the gradient of ``x kernel + bias``."""
-        x, self._input = taken(self._input, self), None
         dx, dkernel, dbias = ops.dense_backward(
-            as_rows(x), self.kernel.value, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
+            as_rows(saved), self.kernel.value, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
         )
-        self.kernel.grad = dkernel
-        if self.bias is not None:
-            self.bias.grad = dbias
-        return None if dx is None else dx.reshape(x.shape)
+        gradients.add(self.kernel, dkernel)
+        if self.bias is not None and dbias is not None:
+            gradients.add(self.bias, dbias)
+        return None if dx is None else dx.reshape(saved.shape)

@@ -9,13 +9,14 @@ import numpy as np
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
 from fusedlstm.base.filling import filling
-from fusedlstm.layers.base import Layer, taken
+from fusedlstm.layers.base import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -55,8 +56,6 @@ class Embedding(Layer):
         "lora_rank": (None,),
     }
 
-    fresh = ("_ids",)
-
     def __init__(
         self,
         input_dim: int,
@@ -75,7 +74,6 @@ class Embedding(Layer):
         super().__init__(**kwargs)
         self.embeddings_initializer = initializers.get(embeddings_initializer, "embeddings_initializer")
         self.mask_zero = checks.flag(mask_zero, "mask_zero")
-        self._ids: npt.NDArray[Any] | None = None
         if weights is not None:
             (table,) = weights if isinstance(weights, list) and len(weights) == 1 else [weights]
             with filling(np.size(table)):
@@ -108,16 +106,12 @@ class Embedding(Layer):
             self.build(ids.shape)
         return ids
 
-    def forward(self, x: npt.NDArray[Any], training: bool = False) -> Array:
+    def forward(self, x: npt.NDArray[Any], training: bool = False) -> tuple[Array, Any]:
         """Look the ids up; see `Layer.forward`."""
-        if training:
-            self._ids = x
-        return ops.embedding_forward(x, self.embeddings.value)
+        return ops.embedding_forward(x, self.embeddings.value), x if training else None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Compute the table's gradient and return None: ids have none; see `Layer.backward`."""
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Compute the table's gradient and return None: ids have none; see `Layer.backprop`."""
         del need_dx
-        ids: npt.NDArray[Any] = taken(self._ids, self)
-        self._ids = None
-        self.embeddings.grad = ops.embedding_backward(ids, dy, self.input_dim)
+        gradients.add(self.embeddings, ops.embedding_backward(saved, dy, self.input_dim))
         return None

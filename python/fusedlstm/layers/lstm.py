@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import ops
-from fusedlstm.base import checks, devices, versions
+from fusedlstm.base import checks, devices
 from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -148,8 +149,7 @@ class LSTM(LSTMBase):
         array = self.prepare(x)
         real = None if mask is None else self.real_steps(mask)
         states = self.checked_states(initial_state, array.shape[0])
-        with versions.reading():
-            return self.forward(array, training, states, real)
+        return self._direct(array, training, initial_state=states, mask=real)
 
     def forward(
         self,
@@ -157,7 +157,7 @@ class LSTM(LSTMBase):
         training: bool = False,
         initial_state: tuple[Array, Array] | None = None,
         mask: Mask | None = None,
-    ) -> Any:
+    ) -> tuple[Any, Any]:
         """Compute the output; see `Layer.forward` and `__call__`."""
         if self.stateful and initial_state is None:
             initial_state = self._continued(len(x))
@@ -193,47 +193,48 @@ class LSTM(LSTMBase):
             # The output of the last step, which may be a masked one.
             ends = mask[:, 0 if self.go_backwards else -1, None].astype(x.dtype)
             output = result.h * ends
-        if result.tape is not None:
-            self._kept = (result.tape, seed, ends)
-        return [output, result.h, result.c] if self.return_state else output
+        saved = (result.tape, seed, ends) if training else None
+        return [output, result.h, result.c] if self.return_state else output, saved
 
-    def backward(
-        self, dy: Array | None, need_dx: bool = True, dstates: tuple[Array | None, Array | None] | None = None
+    def backprop(
+        self,
+        saved: Any,
+        dy: Array | None,
+        gradients: Gradients,
+        need_dx: bool = True,
+        dstates: tuple[Array | None, Array | None] | None = None,
     ) -> Array | None:
-        """Compute gradients; see `Layer.backward`.
+        """Compute gradients; see `Layer.backprop`.
 
         Parameters
         ----------
+        saved, gradients, need_dx
+            As there.
         dy : ndarray or None
             Gradient of the output.
-        need_dx : bool
-            Whether the input's gradient is wanted.
         dstates : pair of ndarray or None, optional
             Gradients of the last h and c that ``return_state`` gave, shape (B, R) and (B, H).
 
         Returns
         -------
         ndarray or None
-            Gradient of the input. Those of the initial states are in ``state_gradients``.
+            Gradient of the input. Those of the initial states are in ``gradients.states[self]``, and after
+            `backward` in ``state_gradients``.
         """
-        if self._kept is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        (tape, seed, ends), self._kept = self._kept, None
+        tape, seed, ends = saved
         dh, dc = dstates or (None, None)
         if not self.return_sequences and dy is not None:
             dy = dy if ends is None else dy * ends
             dh = dy if dh is None else dh + dy
             dy = None
-        grads = ops.lstm_backward(
-            tape, dy, dh, dc, need_dx=need_dx, need_dweights=bool(self.trainable_weights)
-        )
-        self._take_gradients(grads)
-        self.state_gradients = (grads.dh0, grads.dc0)
-        if grads.dx is None or seed is None:
-            return grads.dx
-        return ops.dropout(grads.dx, self.dropout, seed, share_steps=True)
+        trained = bool(self.trainable_weights)
+        found = ops.lstm_backward(tape, dy, dh, dc, need_dx=need_dx, need_dweights=trained)
+        if trained:
+            self._add_gradients(found, gradients)
+        gradients.states[self] = (found.dh0, found.dc0)
+        if found.dx is None or seed is None:
+            return found.dx
+        return ops.dropout(found.dx, self.dropout, seed, share_steps=True)
 
     @property
     def states(self) -> tuple[Array, Array] | None:

@@ -13,6 +13,7 @@ from fusedlstm.layers.base import Layer, feature_count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Shape
     from fusedlstm.base.variable import Variable
 
@@ -59,7 +60,7 @@ class LSTMBase(Layer):
         "zoneout_c": (0.0,),
     }
 
-    fresh = ("_packed", "_kept", "_options", "state_gradients")
+    fresh = ("_packed", "_options", "state_gradients")
 
     def __init__(
         self,
@@ -130,10 +131,8 @@ class LSTMBase(Layer):
         self._options = self._cell_options()
         self._seeds = SeedGenerator(seed)
         self._packed: tuple[_Pack, ...] | None = None
-        # What calls leave: for a stateful layer, for `backward`, and from it.
-        self._last_states: tuple[Array, Array] | None = None
-        self._kept: tuple[ops.Tape, int | None, Array | None] | None = None
-        self.state_gradients: tuple[Array, Array] | None = None
+        self._last_states: tuple[Array, Array] | None = None  # of a stateful layer
+        self.state_gradients: tuple[Array, Array] | None = None  # from `backward`, as weights have a ``grad``
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Do what `Copied` does; the options are views of this layer's own weights."""
@@ -263,11 +262,11 @@ class LSTMBase(Layer):
             self._packed = ((version, weights), *(known[:1] if versions.keeping else ()))
             return weights
 
-    def _take_gradients(self, gradients: ops.LSTMGradients) -> None:
-        """Hand each weight its gradient."""
+    def _add_gradients(self, found: ops.LSTMGradients, gradients: Gradients) -> None:
+        """Add each weight's gradient to others, and keep those of the states."""
         for name, variable in self._variables.items():
-            source = gradients.dlayer_norm if name in _NORM_WEIGHTS else gradients
-            variable.grad = getattr(source, f"d{name}", None)
+            source = found.dlayer_norm if name in _NORM_WEIGHTS else found
+            gradients.add(variable, getattr(source, f"d{name}"))
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:

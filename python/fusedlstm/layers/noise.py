@@ -12,6 +12,7 @@ from fusedlstm.layers.base import Layer, feature_count
 from fusedlstm.layers.core import Dropout
 
 if TYPE_CHECKING:
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Shape
 
 
@@ -52,20 +53,21 @@ class GaussianNoise(Layer):
         self.seed = seed
         self._seeds = SeedGenerator(seed)
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Add noise in training, return ``x`` otherwise; see `Layer.forward`."""
         if not training or self.stddev == 0:
-            return x
+            return x, None
         number_type: Any = x.dtype
         noise: Array = np.random.default_rng(self._seeds.next()).standard_normal(x.shape, number_type)
         noise *= noise.dtype.type(self.stddev)
         # Drawn on the CPU wherever x is: seeds give the same noise everywhere.
         noise = devices.beside(noise, x)
         noise += x
-        return noise
+        return noise, None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Return ``dy``; see `Layer.backward`."""
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Return ``dy``; see `Layer.backprop`."""
+        del saved, gradients
         return dy if need_dx else None
 
     @property

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, as_rows, feature_count, taken
+from fusedlstm.layers.base import Layer, as_rows, feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Shape
     from fusedlstm.base.variable import Variable
 
@@ -43,8 +44,6 @@ class LayerNormalization(Layer):
     weight_arguments: ClassVar[Mapping[str, str]] = {"gamma": "gamma", "beta": "beta"}
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {**Layer.only_values, "rms_scaling": (False,)}
 
-    fresh = ("_input",)
-
     def __init__(
         self,
         axis: int | Sequence[int] = -1,
@@ -66,7 +65,6 @@ class LayerNormalization(Layer):
         self.center, self.scale = checks.flag(center, "center"), checks.flag(scale, "scale")
         self.beta_initializer = initializers.get(beta_initializer, "beta_initializer")
         self.gamma_initializer = initializers.get(gamma_initializer, "gamma_initializer")
-        self._input: Array | None = None
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights for inputs (B, ..., features); see `Layer.build`."""
@@ -87,22 +85,20 @@ class LayerNormalization(Layer):
             raise ValueError(f"axis: expected the last axis of inputs {input_shape}, got {self.axis}")
         return input_shape
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Normalize; see `Layer.forward`."""
-        if training:
-            self._input = x
         gamma, beta = (None if v is None else v.value for v in (self.gamma, self.beta))
-        return ops.layer_norm_forward(as_rows(x), gamma, beta, self.epsilon).reshape(x.shape)
+        y = ops.layer_norm_forward(as_rows(x), gamma, beta, self.epsilon).reshape(x.shape)
+        return y, x if training else None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Compute gradients; see `Layer.backward`."""
-        x, self._input = taken(self._input, self), None
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Compute gradients; see `Layer.backprop`."""
         gamma = None if self.gamma is None else self.gamma.value
         dx, dgamma, dbeta = ops.layer_norm_backward(
-            as_rows(x), gamma, as_rows(dy), self.epsilon, need_dx=need_dx
+            as_rows(saved), gamma, as_rows(dy), self.epsilon, need_dx=need_dx
         )
         if self.gamma is not None:
-            self.gamma.grad = dgamma
+            gradients.add(self.gamma, dgamma)
         if self.beta is not None:
-            self.beta.grad = dbeta
-        return None if dx is None else dx.reshape(x.shape)
+            gradients.add(self.beta, dbeta)
+        return None if dx is None else dx.reshape(saved.shape)

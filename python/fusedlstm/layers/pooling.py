@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, feature_count, taken
+from fusedlstm.layers.base import Layer, feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -55,13 +56,12 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
 
     takes_mask: ClassVar[bool] = True
 
-    fresh = ("_kept",)
-
-    def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
-        super().__init__(keepdims, **kwargs)
-        self._kept: tuple[tuple[int, ...], Array, Mask | None] | None = None
-
-    def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+    def forward(
+        self,
+        x: Array,
+        training: bool = False,  # noqa: ARG002
+        mask: Mask | None = None,
+    ) -> tuple[Array, Any]:
         """Compute the mean; see `Layer.forward`."""
         real: Mask | None = None
         count: Any = x.dtype.type(x.shape[1])
@@ -72,18 +72,13 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
             count = np.maximum(real.sum(axis=1, keepdims=True), 1).astype(x.dtype)
             # Left out rather than multiplied by zero: padding may hold anything, infinity too.
             x = np.where(real, x, x.dtype.type(0))
-        if training:
-            self._kept = (x.shape, count, real)
         mean: Array = x.sum(axis=1, keepdims=True) / count
-        return mean if self.keepdims else mean[:, 0]
+        return mean if self.keepdims else mean[:, 0], (x.shape, count, real)
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Spread the gradient over the real steps; see `Layer.backward`."""
-        if self._kept is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        (shape, count, real), self._kept = self._kept, None
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Spread the gradient over the real steps; see `Layer.backprop`."""
+        del gradients
+        shape, count, real = saved
         if not need_dx:
             return None
         share = (dy if self.keepdims else dy[:, None]) / count
@@ -103,25 +98,16 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
         As in `Layer`.
     """
 
-    fresh = ("_input",)
-
-    def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
-        super().__init__(keepdims, **kwargs)
-        self._input: Array | None = None
-
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute the maximum; see `Layer.forward`."""
-        if training:
-            self._input = x
-        y: Array = x.max(axis=1, keepdims=self.keepdims)
-        return y
+        return x.max(axis=1, keepdims=self.keepdims), x if training else None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Give the gradient to the steps of the maximum; see `Layer.backward`."""
-        x, self._input = taken(self._input, self), None
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Give the gradient to the steps of the maximum; see `Layer.backprop`."""
+        del gradients
         if not need_dx:
             return None
-        largest = x == x.max(axis=1, keepdims=True)
+        largest = saved == saved.max(axis=1, keepdims=True)
         count = np.maximum(largest.sum(axis=1, keepdims=True), 1)
         dx: Array = largest * ((dy if self.keepdims else dy[:, None]) / count.astype(dy.dtype))
         return dx

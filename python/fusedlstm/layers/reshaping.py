@@ -14,31 +14,17 @@ from fusedlstm.layers.base import Layer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
 class _Reshaping(Layer):
     """Base of layers whose output's axes are not those of the input's mask, so that none goes on."""
 
-    fresh = ("_shape",)
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._shape: tuple[int, ...] | None = None
-
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return None, as the output has other steps; see `Layer.compute_mask`."""
         del x, mask
         return None
-
-    def shape_of_forward(self) -> tuple[int, ...]:
-        """Return the last training input's shape, once."""
-        if self._shape is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        shape, self._shape = self._shape, None
-        return shape
 
 
 class Reshape(_Reshaping):
@@ -83,17 +69,15 @@ class Reshape(_Reshaping):
         left = None if total is None else total // fixed
         return (input_shape[0], *(left if size == -1 else size for size in self.target_shape))
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:  # noqa: ARG002
         """Reshape; see `Layer.forward`."""
-        if training:
-            self._shape = x.shape
         shape: Any = self.compute_output_shape(x.shape)
-        return x.reshape(shape)
+        return x.reshape(shape), x.shape
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Reshape back; see `Layer.backward`."""
-        shape = self.shape_of_forward()
-        return dy.reshape(shape) if need_dx else None
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Reshape back; see `Layer.backprop`."""
+        del gradients
+        return dy.reshape(saved) if need_dx else None
 
 
 class Flatten(Reshape):
@@ -152,15 +136,13 @@ class Permute(_Reshaping):
         array: Array = devices.contiguous(x.transpose(axes))
         return array
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:  # noqa: ARG002
         """Reorder; see `Layer.forward`."""
-        if training:
-            self._shape = x.shape
-        return self._reordered(x, (0, *self.dims))
+        return self._reordered(x, (0, *self.dims)), None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Reorder back; see `Layer.backward`."""
-        self.shape_of_forward()
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Reorder back; see `Layer.backprop`."""
+        del saved, gradients
         if not need_dx:
             return None
         return self._reordered(dy, tuple(np.argsort((0, *self.dims)).tolist()))
@@ -194,20 +176,18 @@ class RepeatVector(_Reshaping):
             )
         return (input_shape[0], self.n, input_shape[1])
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:  # noqa: ARG002
         """Return a read-only view in which all steps are the same memory; see `Layer.forward`."""
         if x.size * self.n * x.itemsize > sys.maxsize:
             raise ValueError(
                 f"x: expected an array that fits into memory {self.n} times for layer {self.name}, "
                 f"got shape {x.shape}"
             )
-        if training:
-            self._shape = x.shape
-        return np.broadcast_to(x[:, None], (len(x), self.n, x.shape[1]))
+        return np.broadcast_to(x[:, None], (len(x), self.n, x.shape[1])), None
 
-    def backward(self, dy: Array, need_dx: bool = True) -> Array | None:
-        """Sum over the steps; see `Layer.backward`."""
-        self.shape_of_forward()
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+        """Sum over the steps; see `Layer.backprop`."""
+        del saved, gradients
         if not need_dx:
             return None
         dx: Array = dy.sum(axis=1)

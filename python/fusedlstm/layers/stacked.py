@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fusedlstm.base import checks, versions
+from fusedlstm.base import checks
 from fusedlstm.base.filling import room
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import Layer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -163,8 +164,7 @@ class StackedLSTM(Layer):
                 for layer, group in zip(self.layers, groups, strict=True)
             ]
         real = None if mask is None else self.real_steps(mask)
-        with versions.reading():
-            return self.forward(array, training, states, real)
+        return self._direct(array, training, initial_state=states, mask=real)
 
     def forward(
         self,
@@ -172,44 +172,45 @@ class StackedLSTM(Layer):
         training: bool = False,
         initial_state: list[Any] | None = None,
         mask: Mask | None = None,
-    ) -> Any:
+    ) -> tuple[Any, Any]:
         """Compute the output; see `Layer.forward` and `__call__`."""
         last: list[Array] = []
+        saved: list[Any] = []
         with in_step(self.layers):
             for number, layer in enumerate(self.layers):
+                gap = None
                 if number:
-                    x = self._gaps[number - 1].forward(x, training)
+                    x, gap = self._gaps[number - 1].forward(x, training)
                 initial = None if initial_state is None else initial_state[number]
-                x = layer.forward(x, training, initial, mask)
+                x, kept = layer.forward(x, training, initial, mask)
+                saved.append((gap, kept))
                 if self.return_state:
                     x, *states = x
                     last += states
-        return [x, *last] if self.return_state else x
+        return [x, *last] if self.return_state else x, saved
 
-    def backward(
-        self, dy: Array | None, need_dx: bool = True, dstates: Sequence[Array | None] | None = None
+    def backprop(
+        self,
+        saved: Any,
+        dy: Array | None,
+        gradients: Gradients,
+        need_dx: bool = True,
+        dstates: Sequence[Array | None] | None = None,
     ) -> Array | None:
-        """Compute gradients; see `Layer.backward`.
+        """Compute gradients; see `LSTM.backprop`. There are ``dstates`` for all that ``return_state`` gave.
 
-        Parameters
-        ----------
-        dy : ndarray or None
-            Gradient of the output.
-        need_dx : bool
-            Whether the input's gradient is wanted.
-        dstates : list of ndarray or None, optional
-            Gradients of the last states that ``return_state`` gave.
-
-        Returns
-        -------
-        ndarray or None
-            Gradient of the input. Those of the initial states are in ``state_gradients``.
+        Each layer's part of `saved` is given back when it is used.
         """
         groups = [None] * len(self.layers) if dstates is None else self._grouped(dstates, "dstates")
+        if len(saved) != len(self.layers):
+            raise RuntimeError(
+                f"{self.name}: expected what no backward pass has used yet, got a used `saved`"
+            )
         for number in reversed(range(len(self.layers))):
-            dy = self.layers[number].backward(dy, need_dx or number > 0, groups[number])
+            gap, kept = saved.pop()
+            dy = self.layers[number].backprop(kept, dy, gradients, need_dx or number > 0, groups[number])
             if number and dy is not None:
-                dy = self._gaps[number - 1].backward(dy)
+                dy = self._gaps[number - 1].backprop(gap, dy, gradients)
         return dy
 
     @property

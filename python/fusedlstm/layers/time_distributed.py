@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import activations
 from fusedlstm.base import checks
-from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.base import ActivatedLayer, Layer, checked_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
 
@@ -38,8 +39,6 @@ class TimeDistributed(ActivatedLayer):
 
     takes_mask: ClassVar[bool] = True
 
-    fresh = ("_steps",)
-
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a layer, got {type(layer).__name__}")
@@ -52,7 +51,6 @@ class TimeDistributed(ActivatedLayer):
         super().__init__(activation, **{"dtype": layer.dtype, **kwargs})
         if self.dtype != layer.dtype:
             raise ValueError(f"dtype: expected {layer.dtype} like the layer's, got {self.dtype}")
-        self._steps: tuple[int, ...] | None = None
 
     @property
     def _layers(self) -> Sequence[Layer]:
@@ -78,24 +76,20 @@ class TimeDistributed(ActivatedLayer):
         self.build(array.shape)
         return array
 
-    def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+    def forward(self, x: Array, training: bool = False, mask: Mask | None = None) -> tuple[Array, Any]:
         """Compute the output; see `Layer.forward`."""
-        y = self.activation(self.forward_logits(x, training, mask))
-        if training:
-            self._output = y
-        return y
+        z, saved = self.forward_logits(x, training, mask)
+        y = self.activation(z)
+        return y, (y, saved) if training else None
 
-    def forward_logits(self, x: Array, training: bool = False, mask: Mask | None = None) -> Array:
+    def forward_logits(self, x: Array, training: bool = False, mask: Mask | None = None) -> tuple[Array, Any]:
         """Compute the output without the layer's activation."""
         steps = x.shape[:2]
         rows = x.reshape(math.prod(steps), *x.shape[2:])
-        if training:
-            self._steps = steps
-        y: Array
         if isinstance(self.layer, ActivatedLayer):
-            y = self.layer.forward_logits(rows, training)
+            y, saved = self.layer.forward_logits(rows, training)
         elif mask is None or not self.layer.takes_mask:
-            y = self.layer.forward(rows, training)
+            y, saved = checked_pair(self.layer.forward(rows, training), self.layer)
         else:
             if mask.shape != x.shape[: mask.ndim] or mask.ndim < 3:
                 raise ValueError(
@@ -103,21 +97,18 @@ class TimeDistributed(ActivatedLayer):
                     f"got shape {mask.shape} for input {x.shape}"
                 )
             inner: dict[str, Any] = {"mask": mask.reshape(math.prod(steps), *mask.shape[2:])}
-            y = self.layer.forward(rows, training, **inner)
-        return y.reshape(*steps, *y.shape[1:])
+            y, saved = checked_pair(self.layer.forward(rows, training, **inner), self.layer)
+        return y.reshape(*steps, *y.shape[1:]), saved
 
-    def backward_logits(self, dz: Array, need_dx: bool = True) -> Array | None:
+    def backprop_logits(
+        self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
+    ) -> Array | None:
         """Compute gradients from the gradient of the output without the activation."""
-        if self._steps is None:
-            raise RuntimeError(
-                f"{self.name}: backward needs a forward(x, training=True) before it, one for each"
-            )
-        steps, self._steps = self._steps, None
+        steps = dz.shape[:2]
         rows = dz.reshape(math.prod(steps), *dz.shape[2:])
-        if isinstance(self.layer, ActivatedLayer):
-            dx = self.layer.backward_logits(rows, need_dx)
-        else:
-            dx = self.layer.backward(rows, need_dx)
+        inner = self.layer
+        passed = inner.backprop_logits if isinstance(inner, ActivatedLayer) else inner.backprop
+        dx = passed(saved, rows, gradients, need_dx)
         return None if dx is None else dx.reshape(*steps, *dx.shape[1:])
 
     def get_config(self) -> dict[str, Any]:

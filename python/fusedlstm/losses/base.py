@@ -117,7 +117,7 @@ class Loss(Configured):
         weights = prepare_weights(sample_weight, losses.shape)
         if weights is not None:
             losses = losses * weights
-        return losses if self.reduction == "none" else self._reduced(losses)
+        return losses if self.reduction == "none" else self._reduced(losses, max(1, losses.size))
 
     def gradient(self, y_true: object, y_pred: object, sample_weight: object = None) -> Array:
         """Return the gradient of the reduced loss, shaped like ``y_pred``; parameters as in a call.
@@ -132,30 +132,38 @@ class Loss(Configured):
         return self.value_and_gradient(labels, predictions, weights)[1]
 
     def value_and_gradient(
-        self, y_true: Labels, y_pred: Array, weights: Array | None = None, mask: Mask | None = None
+        self,
+        y_true: Labels,
+        y_pred: Array,
+        weights: Array | None = None,
+        mask: Mask | None = None,
+        samples: int | None = None,
     ) -> tuple[float, Array]:
         """Return the reduced loss and its gradient for arguments that were prepared already.
 
-        With a mask (B, T), only steps where it is True count, in means too.
+        With a mask (B, T), only steps where it is True count, in means too. With ``samples``, these are some
+        of so many samples, and what is returned their share of all samples' loss: the shares' sum is that
+        loss, where there is a mask up to the factor of all steps by real ones, which no share knows.
         """
         if self.reduction == "none":
             raise ValueError("reduction: expected one that gives a single number, got 'none'")
         losses, gradients = self.terms(y_true, y_pred)
+        count = max(1, losses.size if samples is None else losses.size // len(losses) * samples)
         if mask is not None:
             # As in Keras: sums over real steps, which a mean over all steps turns into their mean.
-            count = max(1, int(np.count_nonzero(mask)))
-            share = 1.0 if self.reduction == "sum" else count / max(1, mask.size)
+            real_share = max(1, int(np.count_nonzero(mask))) / max(1, mask.size)
+            share = 1.0 if self.reduction == "sum" or samples is not None else real_share
             real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
             weights = real if weights is None else weights * real
-        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / max(1, losses.size))
+        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / count)
         if weights is not None:
             losses = losses * weights
             factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)
-        return self._reduced(losses), gradients * factor
+        return self._reduced(losses, count), gradients * factor
 
-    def _reduced(self, losses: Array) -> float:
+    def _reduced(self, losses: Array, count: int) -> float:
         total = float(losses.sum(dtype=np.float64))
-        return total if self.reduction == "sum" else total / max(1, losses.size)
+        return total if self.reduction == "sum" else total / count
 
     def _arguments(self, y_true: object, y_pred: object) -> tuple[Labels, Array]:
         predictions = checks.numeric(y_pred, "y_pred")

@@ -1,27 +1,26 @@
-"""`BatchTrainer`: compile, and train or test one batch. Layers are known by forward and backward only."""
+"""`BatchTrainer`: compile, and train or test one batch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from fusedlstm import losses, metrics, optimizers
 from fusedlstm.base import checks, devices, versions
-from fusedlstm.base.arrays import is_array
-from fusedlstm.base.placed import Placed
+from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import ActivatedLayer, Layer
-from fusedlstm.layers.stateful import in_step
+from fusedlstm.layers.base import ActivatedLayer
 from fusedlstm.losses.base import prepare_weights
 from fusedlstm.models.one_thread import Users, by_one_thread
+from fusedlstm.models.passes import Passes
 from fusedlstm.models.prechecks import Batches, check_stateful
 from fusedlstm.models.samples import Samples, check_inputs, check_length
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -33,19 +32,13 @@ if TYPE_CHECKING:
 
 Logs = dict[str, float]
 
-
-class _Pass(NamedTuple):
-    """What a run through all layers leaves."""
-
-    output: Array
-    mask: Mask | None  # of the output's steps
-    activities: dict[str, Array]  # outputs of layers with an activity regularizer, by name
+# Inputs, labels and weights of some samples.
+Batch: TypeAlias = tuple[Any, Any, Any]
 
 
-class BatchTrainer(Placed, ABC):
+class BatchTrainer(Passes, ABC):
     """What `Sequential` inherits to be compiled and to handle single batches."""
 
-    layers: list[Layer]
     built: bool
     dtype: str
     input_shape: Shape | None
@@ -169,78 +162,73 @@ class BatchTrainer(Placed, ABC):
 
     # One batch.
 
-    @by_one_thread
-    def _call_to_train(self, x: Any) -> Array:
-        """Do what `_call` does, and let each layer keep what its backward pass needs."""
-        return self._call(x, training=True)
-
     def _call(self, x: Any, training: bool = False) -> Array:
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
         given = self._inputs(x, "x")
         batch = self.place.bring(given.astype(self._input_type, copy=False), "x", "the model")
         with versions.reading():
-            output: Array = self._forward(batch, training)
+            output: Array = self._run(batch, training).output
         return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
 
-    def _forward(self, x: Array, training: bool = False) -> Array:
-        """Compute the output of a batch."""
-        return self._run(x, training).output
+    @versions.of_one_version
+    def _run_batch(self, parts: Iterable[Batch], samples: int, training: bool) -> None:
+        """Take a batch into loss and metrics, and with ``training`` make an update.
 
-    def _run(self, x: Array, training: bool = False, logits: bool = False) -> _Pass:
-        """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
-        mask: Mask | None = None
-        activities = {}
-        with in_step(self.layers):
-            for layer in self.layers:
-                inputs = x
-                if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                    x = layer.forward_logits(x, training)
-                else:
-                    x = layer.forward(x, training, **_given(layer, mask))
-                mask = layer.compute_mask(inputs, mask)
-                if layer.activity_regularizer is not None:
-                    activities[layer.name] = x
-        # A layer of another origin may end the steps and pass their mask all the same.
-        fits = mask is not None and is_array(x) and x.shape[:-1][: mask.ndim] == mask.shape
-        return _Pass(x, mask if fits else None, activities)
-
-    def _backward(self, dy: Array, logits: bool, activities: dict[str, Array]) -> None:
-        """Run all layers' backward passes down to the first layer that has something to train."""
-        first = next((i for i, layer in enumerate(self.layers) if layer.trainable_weights), len(self.layers))
-        gradient: Array | None = dy
-        for index in range(len(self.layers) - 1, first - 1, -1):
-            layer = self.layers[index]
-            assert gradient is not None
-            if layer.activity_regularizer is not None:
-                output = activities[layer.name]
-                slope = layer.activity_regularizer.gradient(output)
-                gradient = gradient + slope / output.dtype.type(max(1, len(output)))
-            if logits and isinstance(layer, ActivatedLayer) and index == len(self.layers) - 1:
-                gradient = layer.backward_logits(gradient, index > first)
-            else:
-                gradient = layer.backward(gradient, index > first)
-
-    def _run_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
-        """Take one batch into loss and metrics, and with ``training`` make an update."""
-        with versions.reading():
-            self._run_seen_batch(x, y, weights, training)
-
-    def _run_seen_batch(self, x: Array, y: Any, weights: Any, training: bool) -> None:
-        """Do what `_run_batch` does, with the weights that it began with."""
+        The batch comes in parts of so many ``samples`` together, whose loss and gradient are those of all at
+        once, up to rounding.
+        """
         optimizer, loss = self._compiled()
-        link = self._link(loss)
-        logits = link is not None
         variables = self.trainable_weights
-        output, mask, activities = self._run(x, training, logits)
-        value, gradient = (loss.for_logits() if logits else loss).value_and_gradient(y, output, weights, mask)
-        self._loss_mean.update_state(value + self._penalties(variables, activities), len(x))
-        if self.metrics:
-            predictions = output if link is None else link(output)
-            for metric in self.metrics:
-                metric.update_state(y, predictions, mask)
+        regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
+        gradients = Gradients()
+        value = penalty = 0.0
+        real = steps = 0
+        for variable, regularizer in regularized:
+            penalty += regularizer(variable.value)
+        for x, y, weights in parts:
+            total = None if len(x) == samples else samples
+            share, activity, mask = self._run_part(
+                loss, x, y, weights, total, gradients if training else None
+            )
+            value += share
+            penalty += activity
+            if mask is not None and total is not None and loss.reduction != "sum":
+                real, steps = real + int(np.count_nonzero(mask)), steps + mask.size
+        if real != steps:  # The mean is one of real steps, whose number was not known before the last part.
+            value *= steps / max(1, real)
+            gradients.scale(steps / max(1, real))
+        self._loss_mean.update_state(value + penalty, samples)
         if training:
-            self._backward(gradient, logits, activities)
-            optimizer.apply([_whole_gradient(variable) for variable in variables], variables)
+            for variable, regularizer in regularized:
+                if variable in gradients:
+                    gradients.add(variable, regularizer.gradient(variable.value))
+            optimizer.apply(list(map(gradients.get, variables)), variables)
+
+    def _run_part(
+        self, loss: Loss, x: Array, y: Any, weights: Any, samples: int | None, gradients: Gradients | None
+    ) -> tuple[float, float, Mask | None]:
+        """Return the part's shares of loss and activity penalties, and its mask; add to ``gradients``."""
+        link = self._link(loss)
+        run = self._run(x, gradients is not None, link is not None)
+        if run.activities and run.mask is not None and samples is not None and loss.reduction != "sum":
+            raise ValueError(
+                "gradient_accumulation_steps: expected 1 for a model with masks and activity regularizers: "
+                "how many steps are real, which weighs one against the other, is known after the last part"
+            )
+        terms = loss if link is None else loss.for_logits()
+        value, gradient = terms.value_and_gradient(y, run.output, weights, run.mask, samples)
+        penalty = 0.0
+        for layer in self.layers:
+            if layer.activity_regularizer is not None:
+                output = run.activities[layer.name]
+                penalty += layer.activity_regularizer(output) / (samples or max(1, len(output)))
+        if self.metrics:
+            predictions = run.output if link is None else link(run.output)
+            for metric in self.metrics:
+                metric.update_state(y, predictions, run.mask)
+        if gradients is not None:
+            self.backprop(run, gradient, gradients, need_dx=False, samples=samples)
+        return value, penalty, run.mask
 
     def _link(self, loss: Loss) -> Activation | None:
         """Return the last layer's activation if the loss computes it too: together is exact, and cheaper."""
@@ -249,25 +237,16 @@ class BatchTrainer(Placed, ABC):
             return None
         return head.activation if head.activation is loss.link else None
 
-    def _penalties(self, variables: Sequence[Variable], activities: dict[str, Array]) -> float:
-        """Sum what regularizers ask for: of trained weights, and of outputs by sample, as Keras does."""
-        total = sum(v.regularizer(v.value) for v in variables if v.regularizer is not None)
-        for layer in self.layers:
-            if layer.activity_regularizer is not None:
-                output = activities[layer.name]
-                total += layer.activity_regularizer(output) / max(1, len(output))
-        return total
-
     @by_one_thread
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
         samples = self._samples(x, y, sample_weight)
-        check_stateful(self.layers, [Batches("x", len(samples), len(samples))])
+        size = len(samples)
+        check_stateful(self.layers, [Batches("x", size, size)])
         self._build_for(samples.x)
         if training:
             self._compiled()[0].build(self.trainable_weights)
         self._reset()
-        for batch, labels, weights in samples.batches(len(samples), self._input_type, device=self.place):
-            self._run_batch(batch, labels, weights, training)
+        self._run_batch(samples.batches(size, self._input_type, device=self.place), size, training)
         return self._results(self._logs(), return_dict)
 
     def _reset(self) -> None:
@@ -340,18 +319,6 @@ class BatchTrainer(Placed, ABC):
             except (TypeError, ValueError) as error:
                 raise type(error)(f"metrics: {metric.name} does not fit {prefix}y: {error}") from error
         return Samples(inputs, labels, weights)
-
-
-def _whole_gradient(variable: Variable) -> Array | None:
-    """Return the gradient of loss and penalty."""
-    if variable.regularizer is None or variable.grad is None:
-        return variable.grad
-    return variable.grad + variable.regularizer.gradient(variable.value)
-
-
-def _given(layer: Layer, mask: Mask | None) -> dict[str, Any]:
-    """Return the mask as an argument of layers that take one."""
-    return {"mask": mask} if layer.takes_mask else {}
 
 
 def _metric_list(given: Any) -> list[metrics.Metric]:

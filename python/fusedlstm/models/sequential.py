@@ -33,11 +33,10 @@ class Sequential(Trainer):
     sees all weights as they were when it began, or as its own thread has changed them since. In other
     threads, `set_weights`, `load_weights` and each training step replace all weights at once, and a
     loop over ``variable.assign`` one after the other. Neither waits for the other to end. Not kept
-    apart in this way are metrics, the states of optimizers and of stateful layers, and what a training
-    step leaves for its backward pass: `fit`, `evaluate`, `train_on_batch`, `test_on_batch` and calls with
-    ``training=True`` are for one thread at a time, and a `RuntimeError`, before any work, in a second one.
-    Calls of a model with stateful layers, and a `Stream`, are for one thread too. `to`, `add` and `pop`
-    are for times when nothing else runs.
+    apart in this way are metrics and the states of optimizers and of stateful layers: `fit`, `evaluate`,
+    `train_on_batch` and `test_on_batch` are for one thread at a time, and a `RuntimeError`, before any
+    work, in a second one. Calls of a model with stateful layers, and a `Stream`, are for one thread too.
+    `to`, `add` and `pop` are for times when nothing else runs.
 
     Parameters
     ----------
@@ -186,12 +185,10 @@ class Sequential(Trainer):
         ------
         TypeError, ValueError
             If dtype or shape is wrong.
-        RuntimeError
-            With ``training=True``, if another thread trains or evaluates the model.
         """
         if isinstance(x, Layer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
-        return self._call_to_train(x) if training else self._call(x)
+        return self._call(x, training)
 
     def move(self, place: Device) -> None:
         """Move layers and optimizer; see `Placed.move`.

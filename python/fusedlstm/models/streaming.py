@@ -10,6 +10,7 @@ import numpy as np
 from fusedlstm import ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.copying import Copied, owned
+from fusedlstm.layers.base import checked_pair
 from fusedlstm.layers.core import Activation, Dropout, Masking
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.embedding import Embedding
@@ -158,7 +159,7 @@ class _Pointwise:
 
     def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
         del now
-        return self.layer.forward(x), self.layer.compute_mask(x, mask)
+        return checked_pair(self.layer.forward(x), self.layer)[0], self.layer.compute_mask(x, mask)
 
 
 class _Recurrent(Copied):

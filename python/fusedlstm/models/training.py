@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Trainer(BatchTrainer):
         sample_weight: Any = None,
         initial_epoch: int = 0,
         validation_batch_size: int | None = None,
+        gradient_accumulation_steps: int = 1,
         device: str | None = None,
     ) -> History:
         """Train the model.
@@ -54,6 +56,13 @@ class Trainer(BatchTrainer):
             Labels as the loss wants them.
         batch_size : int, optional
             Samples per update, 32 by default; the last batch of an epoch may be smaller.
+        gradient_accumulation_steps : int
+            Batches whose gradients are summed for each update: so many times ``batch_size`` samples in the
+            memory of ``batch_size``. Loss, gradient, clipping, regularizers, metrics, logs and the calls of
+            callbacks are those of one large batch, the last of an epoch smaller: means are over all of its
+            samples with their weights, and over all real steps of masks. Sums over samples round in another
+            order; dropout, zoneout and noise draw anew for each batch; and ``stateful`` layers go on from
+            each batch to the next.
         epochs : int
             Number of the epoch to stop at.
         verbose : {"auto", 0, 1, 2}
@@ -87,6 +96,8 @@ class Trainer(BatchTrainer):
             If an argument is wrong, or a batch of a ``stateful`` layer is not as large as the one before it:
             one of the epoch's end, or of the validation, unless callbacks of your own may reset the states
             between them. Nothing is changed then: weights, optimizer, seeds and states are as they were.
+            If gradients are to be summed for a model with masks and activity regularizers, which only its
+            first batch shows: weights and optimizer are as they were then.
         RuntimeError
             If the model is not compiled, there is no such device, or another thread trains or evaluates it.
         OSError, ImportError
@@ -100,6 +111,7 @@ class Trainer(BatchTrainer):
         share = checks.rate(validation_split, "validation_split")
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
+        grouped = checks.positive_int(gradient_accumulation_steps, "gradient_accumulation_steps")
         samples = self._samples(x, y, sample_weight)
         held_out = None
         if validation_data is not None:
@@ -111,7 +123,7 @@ class Trainer(BatchTrainer):
             if validation_batch_size is None
             else checks.positive_int(validation_batch_size, "validation_batch_size")
         )
-        watchers = self._callbacks(callbacks, verbose, samples, size, epochs=last)
+        watchers = self._callbacks(callbacks, verbose, samples, size * grouped, epochs=last)
         passes = [Batches("x", len(samples), size)]
         if held_out is not None:
             passes.append(Batches("validation_data", len(held_out), held_out_size))
@@ -127,7 +139,7 @@ class Trainer(BatchTrainer):
             watchers.on_train_begin()
             for epoch in range(first, last):
                 watchers.on_epoch_begin(epoch)
-                logs = self._train_epoch(samples, size, shuffle, watchers)
+                logs = self._train_epoch(samples, size, grouped, shuffle, watchers)
                 if held_out is not None:
                     with versions.reading():
                         tested = self._test(held_out, held_out_size, watchers)
@@ -229,7 +241,7 @@ class Trainer(BatchTrainer):
                 samples.batches(size, self._input_type, device=self.place)
             ):
                 watchers.on_predict_batch_begin(number)
-                y = self._forward(batch)
+                y = self._run(batch).output
                 part, done = slice(done, done + len(batch)), done + len(batch)
                 output[part] = devices.to_host(y) if goes_back else y
                 watchers.on_predict_batch_end(number, {"outputs": output[part]})
@@ -239,14 +251,18 @@ class Trainer(BatchTrainer):
         result: Array = output if done == len(samples) else output[:done]
         return result
 
-    def _train_epoch(self, samples: Samples, size: int, shuffle: bool, watchers: CallbackList) -> Logs:
+    def _train_epoch(
+        self, samples: Samples, size: int, grouped: int, shuffle: bool, watchers: CallbackList
+    ) -> Logs:
         order = None
         if shuffle:
             order = np.random.default_rng(self.shuffle_seeds.next()).permutation(len(samples))
         self._reset()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, order, self.place)):
+        batches = samples.batches(size, self._input_type, order, self.place)
+        for number, start in enumerate(range(0, len(samples), size * grouped)):
             watchers.on_train_batch_begin(number)
-            self._run_batch(x, y, weights, training=True)
+            count = min(size * grouped, len(samples) - start)
+            self._run_batch(islice(batches, grouped), count, training=True)
             watchers.on_train_batch_end(number, self._logs())
             if self.stop_training:
                 break
@@ -256,9 +272,9 @@ class Trainer(BatchTrainer):
         self._reset()
         self.stop_evaluating = False
         watchers.on_test_begin()
-        for number, (x, y, weights) in enumerate(samples.batches(size, self._input_type, device=self.place)):
+        for number, batch in enumerate(samples.batches(size, self._input_type, device=self.place)):
             watchers.on_test_batch_begin(number)
-            self._run_batch(x, y, weights, training=False)
+            self._run_batch([batch], len(batch[0]), training=False)
             watchers.on_test_batch_end(number, self._logs())
             if self.stop_evaluating:
                 break
