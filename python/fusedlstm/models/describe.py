@@ -6,7 +6,7 @@ from typing import Any
 
 from fusedlstm import losses, metrics, optimizers
 from fusedlstm.base import checks
-from fusedlstm.base.registry import Registry, serialize
+from fusedlstm.base.registry import Configured, Registry, serialize
 from fusedlstm.optimizers import schedules
 
 # Only classes of these modules are ever named in a file, so reading one cannot run anything else.
@@ -29,11 +29,14 @@ def describe(thing: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        When it is of another class, which could not be restored.
+        When it, or one inside of it, is of another class, which could not be restored.
     """
     name = type(thing).__name__
     for home, registry in _REGISTRIES.items():
         if registry.classes.get(name) is type(thing):
+            for part in vars(thing).values():
+                if isinstance(part, Configured):
+                    describe(part)
             return {"module": home, **serialize(thing)}
     raise ValueError(
         f"model: expected optimizer, loss and metrics of fusedlstm's own classes, got {name}; "
