@@ -9,8 +9,6 @@ import threading
 from typing import Any
 from weakref import WeakKeyDictionary
 
-__all__ = ["keep", "take"]
-
 
 class _Calls(threading.local):
     def __init__(self) -> None:
