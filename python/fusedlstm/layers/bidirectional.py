@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm.base import checks, devices
-from fusedlstm.layers.base import Layer
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MODES = ("concat", "sum", "mul", "ave", None)
 
 
-class Bidirectional(Layer):
+class Bidirectional(Recurrent):
     """Runs an LSTM over the input and another one over the reversed input, and merges their outputs.
 
     Input is (B, T, I). With ``concat`` the output has 2 H features, otherwise H. Outputs of all steps are in
@@ -47,8 +47,6 @@ class Bidirectional(Layer):
     TypeError, ValueError
         If an argument is of another type, or the two layers do not fit each other.
     """
-
-    takes_mask: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -100,43 +98,6 @@ class Bidirectional(Layer):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""
         return self.forward_layer.compute_mask(x, mask)
-
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        *,
-        initial_state: Sequence[npt.ArrayLike] | None = None,
-        mask: npt.ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        """Compute the layer's output, building it first if need be.
-
-        Parameters
-        ----------
-        x : array_like, shape (B, T, I)
-            Input, converted to the layer's dtype.
-        initial_state : list of four array_like, shape (B, H) each, optional
-            h and c of the forward layer, h and c of the backward layer; zeros by default.
-        mask : array_like of bool, shape (B, T), optional
-            Which steps are real.
-        training : bool
-            Whether dropout is on and `backward` may follow.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            The merged output, or both with ``merge_mode=None``; with ``return_state`` a list, the four last
-            states following.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dtype or shape is wrong.
-        """
-        array = self.prepare(x)
-        states = self.checked_states(initial_state, len(array))
-        real = None if mask is None else self.real_steps(mask)
-        return self._direct(array, training, initial_state=states, mask=real)
 
     def forward(
         self,

@@ -111,46 +111,6 @@ class LSTM(LSTMBase):
         batch, steps, _ = input_shape
         return (batch, steps, self.outputs) if self.return_sequences else (batch, self.outputs)
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return the mask where the output has steps; see `Layer.compute_mask`."""
-        return super().compute_mask(x, mask) if self.return_sequences else None
-
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        *,
-        initial_state: Sequence[npt.ArrayLike] | None = None,
-        mask: npt.ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        """Compute the layer's output, building it first if need be.
-
-        Parameters
-        ----------
-        x : array_like, shape (B, T, I)
-            Input, converted to the layer's dtype.
-        initial_state : pair of array_like, shape (B, R) and (B, H), optional
-            Start values of h and c; by default zeros, or the last ones of a stateful layer.
-        mask : array_like of bool, shape (B, T), optional
-            Which steps are real. Others cost nothing: the states pass them unchanged.
-        training : bool
-            Whether dropout is on and `backward` may follow.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            The output, or ``[output, h, c]`` with ``return_state``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dtype or shape is wrong.
-        """
-        array = self.prepare(x)
-        real = None if mask is None else self.real_steps(mask)
-        states = self.checked_states(initial_state, array.shape[0])
-        return self._direct(array, training, initial_state=states, mask=real)
-
     def forward(
         self,
         x: Array,

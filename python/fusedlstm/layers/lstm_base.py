@@ -9,6 +9,7 @@ from fusedlstm import activations, initializers, ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.recurrent import Recurrent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,15 +27,13 @@ _OPTION_WEIGHTS = ("peepholes",)
 _NORM_WEIGHTS = ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell")
 
 
-class LSTMBase(Layer):
+class LSTMBase(Recurrent):
     """Arguments of `LSTM`, its weights, and both in the forms that the kernels take.
 
     An option of the cell is an argument here, an entry of `beyond_keras` where Keras does not have it, a
     name in `get_config` and a line of `_cell_options`. Weights that it has are made in `build` and named in
     `_OPTION_WEIGHTS`, as in `ops.CellOptions`, and in `ops.LSTMGradients` behind a ``d``.
     """
-
-    takes_mask: ClassVar[bool] = True
 
     weight_arguments: ClassVar[Mapping[str, str]] = {
         "kernel": "kernel",

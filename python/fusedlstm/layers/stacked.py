@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
 from fusedlstm.base.filling import room
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Dropout
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
+    from fusedlstm.layers.base import Layer
 
 
-class StackedLSTM(Layer):
+class StackedLSTM(Recurrent):
     """LSTM layers on top of each other, each over all outputs of the one below.
 
     Input is (B, T, I); output that of the last layer. The results have the bits of separate layers. A layer's
@@ -57,8 +58,6 @@ class StackedLSTM(Layer):
     TypeError, ValueError
         If an argument is unknown, out of range or not supported.
     """
-
-    takes_mask: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -120,51 +119,12 @@ class StackedLSTM(Layer):
             shape = layer.compute_output_shape(shape)
         return shape
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return the mask where the output has steps; see `Layer.compute_mask`."""
-        return super().compute_mask(x, mask) if self.return_sequences else None
-
-    def __call__(
-        self,
-        x: npt.ArrayLike,
-        *,
-        initial_state: Sequence[npt.ArrayLike] | None = None,
-        mask: npt.ArrayLike | None = None,
-        training: bool = False,
-    ) -> Any:
-        """Compute the layer's output, building it first if need be.
-
-        Parameters
-        ----------
-        x : array_like, shape (B, T, I)
-            Input, converted to the layer's dtype.
-        initial_state : list of array_like, shape (B, H) each, optional
-            Start values of all states, in the order of ``return_state``; zeros by default.
-        mask : array_like of bool, shape (B, T), optional
-            Which steps are real.
-        training : bool
-            Whether dropout is on and `backward` may follow.
-
-        Returns
-        -------
-        ndarray or list of ndarray
-            The output; with ``return_state`` a list, the last states following.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If dtype or shape is wrong.
-        """
-        array = self.prepare(x)
-        states: list[Any] | None = None
-        if initial_state is not None:
-            groups = self._grouped(initial_state, "initial_state")
-            states = [
-                layer.checked_states(group, len(array))
-                for layer, group in zip(self.layers, groups, strict=True)
-            ]
-        real = None if mask is None else self.real_steps(mask)
-        return self._direct(array, training, initial_state=states, mask=real)
+    def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> list[Any] | None:
+        """Check and convert the initial states of all layers; None stays None."""
+        if given is None:
+            return None
+        groups = self._grouped(given, "initial_state")
+        return [layer.checked_states(group, batch) for layer, group in zip(self.layers, groups, strict=True)]
 
     def forward(
         self,

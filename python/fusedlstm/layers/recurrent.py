@@ -1,0 +1,68 @@
+"""`Recurrent`: what layers with states have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fusedlstm.layers.base import Layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from fusedlstm.base.types import Array, Mask
+
+
+class Recurrent(Layer):
+    """Base of layers whose calls may start from states, and return the last ones."""
+
+    takes_mask: ClassVar[bool] = True
+
+    return_sequences: bool
+
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+        """Return the mask where the output has steps; see `Layer.compute_mask`."""
+        return super().compute_mask(x, mask) if self.return_sequences else None
+
+    def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> Any:
+        """Check and convert initial states for so many samples; None stays None."""
+        raise NotImplementedError(f"{type(self).__name__} must define checked_states")
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        *,
+        initial_state: Sequence[npt.ArrayLike] | None = None,
+        mask: npt.ArrayLike | None = None,
+        training: bool = False,
+    ) -> Any:
+        """Compute the layer's output, building it first if need be.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, T, I)
+            Input, converted to the layer's dtype.
+        initial_state : sequence of array_like, shape (B, R) for each h and (B, H) for each c, optional
+            Start values of all states, in the order of ``return_state``; by default zeros, or the last ones
+            of a stateful layer.
+        mask : array_like of bool, shape (B, T), optional
+            Which steps are real. Others cost nothing: the states pass them unchanged.
+        training : bool
+            Whether dropout is on and `backward` may follow.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            The output, of a `Bidirectional` layer with ``merge_mode=None`` both; with ``return_state`` a
+            list, the last states following: h and c of each LSTM.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If dtype or shape is wrong.
+        """
+        array = self.prepare(x)
+        real = None if mask is None else self.real_steps(mask)
+        states = self.checked_states(initial_state, len(array))
+        return self._direct(array, training, initial_state=states, mask=real)
