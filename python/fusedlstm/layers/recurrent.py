@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from fusedlstm.base import versions
 from fusedlstm.layers.base import Layer
+from fusedlstm.layers.direct import keep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,12 @@ class Recurrent(Layer):
     def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> Any:
         """Check and convert initial states for so many samples; None stays None."""
         raise NotImplementedError(f"{type(self).__name__} must define checked_states")
+
+    def forward(
+        self, x: Array, training: bool = False, initial_state: Any = None, mask: Mask | None = None
+    ) -> tuple[Any, Any]:
+        """Compute the output from checked states; see `Layer.forward`."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(
         self,
@@ -64,5 +72,10 @@ class Recurrent(Layer):
         """
         array = self.prepare(x)
         real = None if mask is None else self.real_steps(mask)
-        states = self.checked_states(initial_state, len(array))
-        return self._direct(array, training, initial_state=states, mask=real)
+        states = None if initial_state is None else self.checked_states(initial_state, len(array))
+        # As in `Layer`, without its detours: of a short sequence's call they would be a tenth.
+        with versions.reading():
+            y, saved = self.forward(array, training, states, real)
+        if training:
+            keep(self, saved)
+        return y
