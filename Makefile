@@ -33,7 +33,7 @@ CMAKE_BUILD := -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_MAKE_PROGRAM=$(abspat
 mnist: $(VENV)/installed-mnist
 	$(BIN)/fusedlstm mnist $(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-test: $(VENV)/installed-test build/simt/built
+test: $(VENV)/installed-test build/simt/built build/cpp/built
 	$(BIN)/python -m pytest $(ARGS)
 
 test-simt: $(VENV)/installed-test build/simt/built
@@ -63,6 +63,14 @@ fuzz: $(VENV)/installed-test
 build/simt/built: $(SIMT_SOURCES) | $(VENV)/installed-dev
 	$(BIN)/cmake -S . -B build/simt $(CMAKE_BUILD) -DFUSEDLSTM_SIMT=ON -DFUSEDLSTM_CUDA=OFF $(CMAKE_ARGS) >/dev/null
 	$(BIN)/cmake --build build/simt --target simt
+	@touch $@
+
+# A program in C++ that needs no Python, and the kernels of one instruction set, for a debugger: tests find it in build/cpp.
+build/cpp/built: CMakeLists.txt $(shell find csrc/cpu csrc/math tests/cpp -type f -not -name '*.py' -not -path '*__pycache__*') $(wildcard csrc/*.h) \
+  | $(VENV)/installed-dev
+	$(BIN)/cmake -S . -B build/cpp $(CMAKE_BUILD) -DCMAKE_BUILD_TYPE=Debug -DFUSEDLSTM_CPP=ON -DFUSEDLSTM_KERNELS=scalar/float \
+	  -DFUSEDLSTM_CUDA=OFF $(CMAKE_ARGS) >/dev/null
+	$(BIN)/cmake --build build/cpp --target train_sequence
 	@touch $@
 
 cuda: build/cuda/resources.json

@@ -1,7 +1,7 @@
 // Letters, layouts and options that every backend shares.
 //
 //   B  batch rows        T  time steps       I  input features
-//   H  units             G  gate columns, G = 4 H, in the order i, f, g (the candidate c~), o
+//   H  units             G  gate columns, kGates H = 4 H, in the order i, f, g (the candidate c~), o
 //   R  size of h: H, or the columns of a projection (H,R), which makes h = m projection of m = o tanh(c)
 //
 // Gradients are named `d` + name. Public arrays have Keras's layout: x (B,T,I), kernel (I,G),
@@ -17,6 +17,8 @@
 namespace fusedlstm {
 
 using Index = std::int64_t;
+
+inline constexpr int kGates = 4;
 
 // A (B,T,features) array. Negative strides walk it backwards.
 template <class T>
@@ -39,7 +41,7 @@ struct Zoneout {
   std::uint64_t seed;
 };
 
-// What a cell does differently from the equations at the top of cell.h.
+// Differences of a cell from the equations at the top of cell.h.
 template <class T>
 struct CellOptions {
   Activation<T> gate;       // of i, f and o

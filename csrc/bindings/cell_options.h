@@ -1,28 +1,41 @@
-// The cell's options as Python gives them.
+// The cell's options as Python hands them over.
 #pragma once
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <tuple>
 
 #include "checks.h"
 
 namespace fusedlstm::bindings {
 
-// None, or what fusedlstm.ops.CellOptions hands over: (gate, candidate, output, peepholes, cell_clip,
-// coupled, zoneout_h, zoneout_c, layer_norm, gate_clip), with each activation as (kind, alpha, beta),
-// peepholes None or (3,H), and layer_norm None or (gamma_input (4H), gamma_recurrent (4H), gamma_cell (H),
-// beta_cell (H), epsilon). Zoneout is drawn by a seed, an integer, or with None the expectation.
-class GivenOptions {
- public:
-  GivenOptions() = default;
-  GivenOptions(const py::object& options, Number number, Index units, const py::object& zoneout_seed);
+// The options that fusedlstm.ops.CellOptions makes of itself once. Arrays are still as Python has them: each
+// call checks those that it reads.
+struct CellSettings {
+  using Function = std::tuple<std::int32_t, double, double>;  // an activation's number, alpha and beta
 
-  // Whether there are options besides layer normalization.
-  explicit operator bool() const { return given_; }
-  bool has_peepholes() const { return static_cast<bool>(peepholes_); }
-  bool keeps_h() const { return given_ && values_.zoneout.h > 0; }
-  bool has_zoneout() const { return keeps_h() || (given_ && values_.zoneout.c > 0); }
-  bool has_layer_norm() const { return static_cast<bool>(norm_[0]); }
+  Function gate;
+  Function candidate;
+  Function output;
+  py::object peepholes;  // (3,H) or None
+  double cell_clip;      // 0 for no limit
+  bool coupled;
+  double zoneout_h;
+  double zoneout_c;
+  py::object layer_norm;  // fusedlstm.ops.LayerNorm or None
+  double gate_clip;       // 0 for no limit
+  // The parameters of layer_norm: gamma_input (4H), gamma_recurrent (4H), gamma_cell (H), beta_cell (H),
+  // epsilon.
+  std::array<py::object, 4> parameters = {};
+  double epsilon = 0.0;
+};
+
+// The options of a call whose arrays are checked. Zoneout is drawn by a seed, an integer, or with None the
+// expectation. `options` outlives this.
+class CheckedOptions {
+ public:
+  CheckedOptions(const py::object& options, Number number, Index units, const py::object& zoneout_seed);
 
   // Whether `is` holds for the peepholes or a parameter of layer normalization.
   template <class Is>
@@ -31,31 +44,37 @@ class GivenOptions {
     return there(peepholes_) || std::any_of(norm_.begin(), norm_.end(), there);
   }
 
-  // For a tape, which must not see later changes of arrays.
-  GivenOptions copied() const;
-
+  // Options besides layer normalization, and that.
   template <class T>
-  CellOptions<T> typed() const {
-    const auto activation = [](const Activation<double>& f) {
-      return Activation<T>{f.kind, static_cast<T>(f.alpha), static_cast<T>(f.beta)};
+  std::optional<CellOptions<T>> cell() const {
+    if (!differs_) return std::nullopt;
+    const auto activation = [](const CellSettings::Function& function) {
+      const auto& [kind, alpha, beta] = function;
+      return Activation<T>{static_cast<ActivationKind>(kind), static_cast<T>(alpha), static_cast<T>(beta)};
     };
-    return {activation(values_.gate), activation(values_.candidate),     activation(values_.output),
-            data_of<T>(peepholes_),   static_cast<T>(values_.cell_clip), values_.coupled,
-            values_.zoneout,          static_cast<T>(values_.gate_clip)};
+    return CellOptions<T>{.gate = activation(settings_->gate),
+                          .candidate = activation(settings_->candidate),
+                          .output = activation(settings_->output),
+                          .peepholes = data_of<T>(peepholes_),
+                          .cell_clip = static_cast<T>(settings_->cell_clip),
+                          .coupled = settings_->coupled,
+                          .zoneout = {settings_->zoneout_c, settings_->zoneout_h, drawn_, seed_},
+                          .gate_clip = static_cast<T>(settings_->gate_clip)};
   }
-
   template <class T>
-  LayerNorm<T> layer_norm() const {
-    return {data_of<T>(norm_[0]), data_of<T>(norm_[1]), data_of<T>(norm_[2]), data_of<T>(norm_[3]),
-            static_cast<T>(epsilon_)};
+  std::optional<LayerNorm<T>> layer_norm() const {
+    if (!norm_[0]) return std::nullopt;
+    return LayerNorm<T>{data_of<T>(norm_[0]), data_of<T>(norm_[1]), data_of<T>(norm_[2]),
+                        data_of<T>(norm_[3]), static_cast<T>(settings_->epsilon)};
   }
 
  private:
-  bool given_ = false;
-  CellOptions<double> values_{};
+  const CellSettings* settings_ = nullptr;
+  bool differs_ = false;
   Held peepholes_;
   std::array<Held, 4> norm_;
-  double epsilon_ = 0.0;
+  bool drawn_ = false;
+  std::uint64_t seed_ = 0;
 };
 
 }  // namespace fusedlstm::bindings

@@ -124,9 +124,7 @@ void check_direct(const char* name, const py::array& array, Number number, bool 
 
 }  // namespace
 
-py::array checked(const char* name, const py::handle& object, Number number,
-                  std::initializer_list<Dim> shape) {
-  py::array array = of_number(name, object, number);
+void check_shape(const char* name, const py::array& array, std::initializer_list<Dim> shape) {
   bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
   py::ssize_t i = 0;
   for (const Dim& dim : shape) {
@@ -134,6 +132,12 @@ py::array checked(const char* name, const py::handle& object, Number number,
     ++i;
   }
   if (!fits) raise_value(name, "shape " + expected_shape(shape), "shape " + shape_text(array));
+}
+
+py::array checked(const char* name, const py::handle& object, Number number,
+                  std::initializer_list<Dim> shape) {
+  py::array array = of_number(name, object, number);
+  check_shape(name, array, shape);
   return array;
 }
 

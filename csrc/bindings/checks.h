@@ -56,7 +56,10 @@ std::string type_name(const py::handle& object);
 // The array's number type; TypeError unless it is a NumPy array of native float32 or float64.
 Number number_type(const char* name, const py::handle& object);
 
-// Checks that `object` is an array of `number` with the given shape.
+// ValueError unless the array has this shape.
+void check_shape(const char* name, const py::array& array, std::initializer_list<Dim> shape);
+
+// Checks that `object` is an array of `number` with this shape.
 py::array checked(const char* name, const py::handle& object, Number number,
                   std::initializer_list<Dim> shape);
 
@@ -120,6 +123,17 @@ py::array new_array(std::span<const py::ssize_t> shape) {
 template <class T>
 py::array new_array(std::initializer_list<py::ssize_t> shape) {
   return new_array<T>(std::span(shape.begin(), shape.size()));
+}
+
+// A (B,T,features) array, or from its last step to its first.
+template <class T>
+Sequence<T> sequence_of(const Held& array, bool backwards = false) {
+  Sequence<T> view{static_cast<T*>(array.data()), stride_of<T>(array, 0), stride_of<T>(array, 1)};
+  if (backwards && array.shape(1) > 0) {
+    view.data += (array.shape(1) - 1) * view.step;
+    view.step = -view.step;
+  }
+  return view;
 }
 
 // Calls body with a value-initialised T of the number type.

@@ -10,64 +10,65 @@
 namespace fusedlstm::bindings {
 namespace {
 
+// The operands of both directions, checked.
+struct DenseCall {
+  Number number;
+  Held x;
+  Held kernel;
+
+  DenseCall(const py::object& x_object, const py::object& kernel_object)
+      : number(number_type("x", x_object)), x(readable("x", x_object, number, {{"M"}, {"K"}})) {
+    kernel = readable("kernel", kernel_object, number, {{"K", K().length}, {"N"}});
+    check_matrix_sizes("x", M(), K(), N());
+  }
+
+  Dim M() const { return {"M", x.shape(0)}; }
+  Dim K() const { return {"K", x.shape(1)}; }
+  Dim N() const { return {"N", kernel.shape(1)}; }
+
+  // Calls body(operands).
+  template <class Body>
+  auto run(const Body& body) const {
+    return naming_sizes({M(), K(), N()}, [&] {
+      return with_number(number, [&](auto zero) {
+        using T = decltype(zero);
+        return body(DenseOperands<T>{M().length, K().length, N().length, data_of<T>(x), stride_of<T>(x, 0),
+                                     data_of<T>(kernel), stride_of<T>(kernel, 0)});
+      });
+    });
+  }
+};
+
 py::array dense_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
   check_kernels();
-  const Number number = number_type("x", x);
-  const Held input = readable("x", x, number, {{"M"}, {"K"}});
-  const Index K = input.shape(1);
-  const Held weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
-  const Index M = input.shape(0);
-  const Index N = weights.shape(1);
-  check_matrix_sizes("x", {"M", M}, {"K", K}, {"N", N});
-  const Held b = optional_contiguous("bias", bias, number, {{"N", N}});
-  return naming_sizes({{"M", M}, {"K", K}, {"N", N}}, [&] {
-    return with_number(number, [&](auto zero) {
-      using T = decltype(zero);
-      py::array y = new_array<T>({M, N});
-      T* out = mutable_data<T>(y);
-      {
-        LongCall unlocked;
-        note_run(run_dense("dense_forward", M, K, N, data_of<T>(input), stride_of<T>(input, 0),
-                           data_of<T>(weights), stride_of<T>(weights, 0), Index{1}, data_of<T>(b), out));
-        unlocked.finish();
-      }
-      return y;
-    });
+  const DenseCall call(x, kernel);
+  const Held b = optional_contiguous("bias", bias, call.number, {call.N()});
+  return call.run([&]<class T>(const DenseOperands<T>& operands) {
+    py::array y = new_array<T>({operands.rows, operands.outputs});
+    T* out = mutable_data<T>(y);
+    LongCall unlocked;
+    note_run(run_dense(operands, data_of<T>(b), out));
+    unlocked.finish();
+    return y;
   });
 }
 
 py::tuple dense_backward(const py::object& x, const py::object& kernel, const py::object& dy, bool need_dx,
                          bool use_bias) {
   check_kernels();
-  const Number number = number_type("x", x);
-  const Held input = readable("x", x, number, {{"M"}, {"K"}});
-  const Index M = input.shape(0);
-  const Index K = input.shape(1);
-  const Held weights = readable("kernel", kernel, number, {{"K", K}, {"N"}});
-  const Index N = weights.shape(1);
-  check_matrix_sizes("x", {"M", M}, {"K", K}, {"N", N});
-  const Held gradient = contiguous("dy", dy, number, {{"M", M}, {"N", N}});
-  return naming_sizes({{"M", M}, {"K", K}, {"N", N}}, [&] {
-    return with_number(number, [&](auto zero) {
-      using T = decltype(zero);
-      py::array dkernel = new_array<T>({K, N});
-      const Held dx = need_dx ? Held::made_here(new_array<T>({M, K})) : Held();
-      const Held dbias = use_bias ? Held::made_here(new_array<T>({N})) : Held();
-      T* dx_out = mutable_data<T>(dx);
-      T* dbias_out = mutable_data<T>(dbias);
-      T* dkernel_out = mutable_data<T>(dkernel);
-      {
-        LongCall unlocked;
-        if (need_dx) {
-          run_dense<T>("dense_backward", M, N, K, data_of<T>(gradient), N, data_of<T>(weights), Index{1},
-                       stride_of<T>(weights, 0), nullptr, dx_out);
-        }
-        note_run(run_dense_gradients(M, K, N, data_of<T>(input), stride_of<T>(input, 0), data_of<T>(gradient),
-                                     dkernel_out, dbias_out));
-        unlocked.finish();
-      }
-      return py::make_tuple(dx.object(), dkernel, dbias.object());
-    });
+  const DenseCall call(x, kernel);
+  const Held gradient = contiguous("dy", dy, call.number, {call.M(), call.N()});
+  return call.run([&]<class T>(const DenseOperands<T>& operands) {
+    const auto [rows, inputs, outputs, x_data, x_stride, kernel_data, kernel_stride] = operands;
+    py::array dkernel = new_array<T>({inputs, outputs});
+    const Held dx = need_dx ? Held::made_here(new_array<T>({rows, inputs})) : Held();
+    const Held dbias = use_bias ? Held::made_here(new_array<T>({outputs})) : Held();
+    T* dkernel_out = mutable_data<T>(dkernel);
+    LongCall unlocked;
+    note_run(run_dense_gradients(operands, data_of<T>(gradient), mutable_data<T>(dx), dkernel_out,
+                                 mutable_data<T>(dbias)));
+    unlocked.finish();
+    return py::make_tuple(dx.object(), dkernel, dbias.object());
   });
 }
 

@@ -1,13 +1,11 @@
 // The cell alone, dropout and optimizer updates on NumPy arrays.
-#include <algorithm>
+#include "../cpu/elementwise.h"
+
 #include <array>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <tuple>
 
-#include "../cpu/dispatch.h"
-#include "../cpu/parallel.h"
 #include "checks.h"
 #include "gil.h"
 #include "module.h"
@@ -18,14 +16,7 @@
 namespace fusedlstm::bindings {
 namespace {
 
-KernelRun run_of(const char* operation, Number number, int threads) {
-  return {operation, kernels().name, number == Number::f64, threads, false};
-}
-
 void check_cell_sizes(Index B, Index H) { check_sequence_sizes("c_prev", {B, 1, 0, H, H}, "H"); }
-
-// Rows without units are none.
-Index cell_rows(Index B, Index H) { return H > 0 ? B : 0; }
 
 py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
   check_kernels();
@@ -34,22 +25,18 @@ py::tuple cell_forward(const py::object& z, const py::object& c_prev) {
   const Index B = state.shape(0);
   const Index H = state.shape(1);
   check_cell_sizes(B, H);
-  const Held input = contiguous("z", z, number, {{"B", B}, {"4H", 4 * H}});
+  const Held input = contiguous("z", z, number, {{"B", B}, {"4H", kGates * H}});
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
     py::array h = new_array<T>({B, H});
     py::array c = new_array<T>({B, H});
-    py::array gates = new_array<T>({B, 4 * H});
+    py::array gates = new_array<T>({B, kGates * H});
     T* h_out = mutable_data<T>(h);
     T* c_out = mutable_data<T>(c);
     T* gates_out = mutable_data<T>(gates);
-    const auto run = kernels().of<T>().cell_forward;
     {
       LongCall unlocked;
-      const int threads = parallel(
-          cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1,
-          [&](Range rows) { run(H, rows, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out); });
-      note_run(run_of("cell_forward", number, threads));
+      note_run(run_cell_forward(B, H, data_of<T>(input), data_of<T>(state), h_out, c_out, gates_out));
       unlocked.finish();
     }
     return py::make_tuple(h, c, gates);
@@ -64,26 +51,20 @@ py::tuple cell_backward(const py::object& gates, const py::object& c_prev, const
   const Index B = previous.shape(0);
   const Index H = previous.shape(1);
   check_cell_sizes(B, H);
-  const Held activated = contiguous("gates", gates, number, {{"B", B}, {"4H", 4 * H}});
+  const Held activated = contiguous("gates", gates, number, {{"B", B}, {"4H", kGates * H}});
   const Held state = contiguous("c", c, number, {{"B", B}, {"H", H}});
   const Held dh_in = contiguous("dh", dh, number, {{"B", B}, {"H", H}});
   const Held dc_in = optional_contiguous("dc", dc, number, {{"B", B}, {"H", H}});
   return with_number(number, [&](auto zero) {
     using T = decltype(zero);
-    py::array dz = new_array<T>({B, 4 * H});
+    py::array dz = new_array<T>({B, kGates * H});
     py::array dc_prev = new_array<T>({B, H});
     T* dz_out = mutable_data<T>(dz);
     T* dc_out = mutable_data<T>(dc_prev);
-    const T* dc_data = data_of<T>(dc_in);
-    const auto run = kernels().of<T>().cell_backward;
     {
       LongCall unlocked;
-      const int threads =
-          parallel(cell_rows(B, H), elementwise_grain / (8 * std::max<Index>(H, 1)) + 1, [&](Range rows) {
-            run(H, rows, data_of<T>(activated), data_of<T>(previous), data_of<T>(state), data_of<T>(dh_in),
-                dc_data, dz_out, dc_out);
-          });
-      note_run(run_of("cell_backward", number, threads));
+      note_run(run_cell_backward(B, H, data_of<T>(activated), data_of<T>(previous), data_of<T>(state),
+                                 data_of<T>(dh_in), data_of<T>(dc_in), dz_out, dc_out));
       unlocked.finish();
     }
     return py::make_tuple(dz, dc_prev);
@@ -97,38 +78,30 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
   const Number number = number_type("x", x);
   if (!(rate >= 0.0 && rate < 1.0)) raise_value("rate", "a number in [0, 1)", std::to_string(rate));
   const Held input = contiguous_of_any_shape("x", x, number);
-  const py::array given = input.array();
-  if (given.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
-  if (share_steps && given.ndim() != 3)
-    raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(given));
+  const py::array array = input.array();
+  if (array.ndim() < 1) raise_value("x", "at least one dimension", "a scalar");
+  if (share_steps && array.ndim() != 3)
+    raise_value("x", "shape (B, T, I) to share steps", "shape " + shape_text(array));
   const Held target = !out_or_none.is_none()
-                          ? direct_like("out", out_or_none, number, given, true)
+                          ? direct_like("out", out_or_none, number, array, true)
                           : with_number(number, [&](auto zero) {
-                              return Held::made_here(new_array<decltype(zero)>(shape_of(given)));
+                              return Held::made_here(new_array<decltype(zero)>(shape_of(array)));
                             });
   if (target.data() != input.data() &&
       overlap(piece_of(target, bytes_of(number)), piece_of(input, bytes_of(number)))) {
     raise_value("out", "x itself or an array apart from it", "one that overlaps x");
   }
   if (input.size() == 0) return target.array();  // Its other sizes may be of any magnitude.
-  const Index features = given.shape(given.ndim() - 1);
-  const Index steps = share_steps ? given.shape(1) : 1;
-  const Index per_row = std::max<Index>(steps * features, 1);
-  const Index rows = input.size() / per_row;
+  const Index features = array.shape(array.ndim() - 1);
+  const Index steps = share_steps ? array.shape(1) : 1;
+  const Index rows = input.size() / (steps * features);
   if (features > std::numeric_limits<std::uint32_t>::max())
     raise_value("x", "fewer than 2^32 features", "more");
   with_number(number, [&](auto zero) {
     using T = decltype(zero);
-    const auto threshold = static_cast<std::uint32_t>(std::min(rate * 0x1p32, 0x1p32 - 1));
-    const T scale = static_cast<T>(1.0 / (1.0 - rate));
-    const Sequence<const T> source{data_of<T>(input), steps * features, features};
     T* out = mutable_data<T>(target);
-    const auto run = kernels().of<T>().dropout;
     const auto drop = [&] {
-      const int threads = parallel(rows, elementwise_grain / per_row + 1, [&](Range range) {
-        run(range, steps, features, share_steps, seed, threshold, scale, source, out);
-      });
-      note_run(run_of("dropout", number, threads));
+      note_run(run_dropout(rows, steps, features, share_steps, rate, seed, data_of<T>(input), out));
     };
     if (!out_or_none.is_none()) {
       const WithoutLock unlocked;
@@ -146,12 +119,12 @@ py::array dropout(const py::object& x, double rate, std::uint64_t seed, bool sha
 // threads may put in something else.
 class PerParam {
  public:
-  PerParam(const char* name, const py::object& given, bool listed, std::size_t count)
-      : name_(name), given_(given), listed_(listed) {
-    if (given.is_none() || !listed) return;
+  PerParam(const char* name, const py::object& argument, bool listed, std::size_t count)
+      : name_(name), argument_(argument), listed_(listed) {
+    if (argument.is_none() || !listed) return;
     const std::string expected = "a list of " + std::to_string(count) + ", like param";
-    if (!is_list(given)) raise_type(name, expected, type_name(given));
-    items_ = py::tuple(given);
+    if (!is_list(argument)) raise_type(name, expected, type_name(argument));
+    items_ = py::tuple(argument);
     if (items_.size() != count) raise_value(name, expected, "one of " + std::to_string(items_.size()));
   }
 
@@ -160,7 +133,7 @@ class PerParam {
   }
 
   py::object at(std::size_t i) const {
-    if (given_.is_none() || !listed_) return given_;
+    if (argument_.is_none() || !listed_) return argument_;
     return items_[i];
   }
   std::string name(std::size_t i) const {
@@ -169,7 +142,7 @@ class PerParam {
 
  private:
   const char* name_;
-  py::object given_;
+  py::object argument_;
   bool listed_;
   py::tuple items_;
 };
@@ -177,11 +150,11 @@ class PerParam {
 // A count of updates, (), that goes up with one as far as Python can see: no signal comes between them.
 class Iterations {
  public:
-  explicit Iterations(const py::object& given) {
-    if (given.is_none()) return;
+  explicit Iterations(const py::object& object) {
+    if (object.is_none()) return;
     const std::string expected = "an array () of int64 that can be written, or None";
-    if (!py::isinstance<py::array>(given)) raise_type("iterations", expected, type_name(given));
-    const auto count = py::reinterpret_borrow<py::array>(given);
+    if (!py::isinstance<py::array>(object)) raise_type("iterations", expected, type_name(object));
+    const auto count = py::reinterpret_borrow<py::array>(object);
     if (!count.dtype().equal(py::dtype::of<std::int64_t>())) {
       raise_type("iterations", expected, "one of " + py::cast<std::string>(py::str(count.dtype())));
     }
@@ -205,8 +178,8 @@ class Iterations {
   Held held_;
 };
 
-// What an optimizer update is told of its arrays: of one parameter, those of one dtype and shape, all but the
-// gradient written in place. All of them are checked before the first is written to.
+// The arrays of an optimizer update: of one parameter, those of one dtype and shape, all but the gradient
+// written in place. All of them are checked before the first is written to.
 class Update {
  public:
   Update(const char* operation, const py::object& param, const py::object& grad,
@@ -223,16 +196,16 @@ class Update {
     if (!(settings.clip > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(settings.clip));
   }
 
-  PerParam slots(const char* name, const py::object& given) const { return {name, given, listed_, count_}; }
+  PerParam slots(const char* name, const py::object& slot) const { return {name, slot, listed_, count_}; }
 
-  // Calls make(zero of the number type, settings, param, grad, slot...), with null pointers for slots that
-  // are None, for each parameter. It returns what updates a range of it. Nothing but checks happens between
+  // Calls make(zero of the number type, settings, size, param, grad, slot...), with null pointers for slots
+  // that are None, for each parameter. It returns a ParamUpdate. Nothing but checks happens between
   // the first check and the update: numbers that are objects with code of their own are asked before.
   template <class Make, class... Slots>
   void run(const Make& make, const Slots&... slots) {
     const std::vector<double> scales = numbers(scales_);
     const Pin pin = pin_beside_threads();
-    std::vector<Part> parts;
+    std::vector<ParamUpdate> updates;
     Arrays used;
     Number number = Number::f32;
     for (std::size_t i = 0; i < count_; ++i) {
@@ -241,12 +214,13 @@ class Update {
       number = number_type(name.c_str(), object);
       const auto param = py::reinterpret_borrow<py::array>(object);
       const auto hold = [&](const PerParam& argument, bool written) -> const Held& {
-        const std::string own_name = argument.name(i);
-        return used.add(own_name, direct_like(own_name.c_str(), argument.at(i), number, param, written, pin),
-                        number, written);
+        const std::string full_name = argument.name(i);
+        return used.add(full_name,
+                        direct_like(full_name.c_str(), argument.at(i), number, param, written, pin), number,
+                        written);
       };
-      UpdateSettings own = settings_;
-      own.scale = scales[i];
+      UpdateSettings settings = settings_;
+      settings.scale = scales[i];
       with_number(number, [&](auto zero) {
         using T = decltype(zero);
         const auto slot = [&](const PerParam& argument) -> T* {
@@ -256,28 +230,23 @@ class Update {
         const T* grad_data = data_of<T>(hold(grads_, false));
         // In braces, which keep the order of the slots.
         const std::array<T*, sizeof...(slots)> slot_data{slot(slots)...};
-        parts.push_back(
-            {param.size(),
-             std::apply([&](auto... data) { return make(zero, own, param_data, grad_data, data...); },
-                        slot_data)});
+        updates.push_back(std::apply(
+            [&](auto... data) {
+              return make(zero, settings, Index{param.size()}, param_data, grad_data, data...);
+            },
+            slot_data));
       });
     }
     if (iterations_.held()) used.add("iterations", iterations_.held(), Number::f64, true);
     used.check_apart();
     {
       const WithoutLock unlocked;
-      const int threads = run_parts(parts);
-      note_run(run_of(operation_, number, threads));
+      note_run(run_updates(operation_, number == Number::f64, updates));
     }
     iterations_.add_one();
   }
 
  private:
-  struct Part {
-    Index size;
-    std::function<void(Range)> run;
-  };
-
   std::vector<double> numbers(const PerParam& argument) const {
     std::vector<double> result(count_);
     for (std::size_t i = 0; i < count_; ++i) {
@@ -291,25 +260,6 @@ class Update {
       raise_type(argument.name(i), "a number", type_name(argument.at(i)));
     }
     return result;
-  }
-
-  // Threads share all parameters' elements as if they were one array, so that many small ones cost one call.
-  // They meet at whole vectors.
-  static int run_parts(const std::vector<Part>& parts) {
-    constexpr Index vector = 16;
-    Index total = 0;
-    for (const Part& part : parts) total += part.size;
-    return parallel(total, elementwise_grain, [&](Range range) {
-      Index first = 0;
-      for (const Part& part : parts) {
-        const auto cut = [&](Index place) {
-          return place - first >= part.size ? part.size : std::max<Index>(place - first, 0) / vector * vector;
-        };
-        const Range own{cut(range.begin), cut(range.end)};
-        if (own.size() > 0) part.run(own);
-        first += part.size;
-      }
-    });
   }
 
   // The arrays of an update with their names, held until it is done.
@@ -358,9 +308,8 @@ void sgd_update(const py::object& param, const py::object& grad, const py::objec
   if (velocity.is_none() && momentum != 0.0)
     raise_type("velocity", "an array, since momentum is not 0", "None");
   update.run(
-      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* v) {
-        const SgdRule<T> rule(settings, momentum, nesterov);
-        return [=](Range range) { kernels().of<T>().sgd(rule, range, p, g, v); };
+      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* v) {
+        return make_update(SgdRule<T>(settings, momentum, nesterov), size, p, g, v);
       },
       update.slots("velocity", velocity));
 }
@@ -375,9 +324,9 @@ void rmsprop_update(const py::object& param, const py::object& grad, const py::o
     raise_type("velocity", "an array, since momentum is not 0", "None");
   require("mean_square", mean_square);
   update.run(
-      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* square, T* mean, T* v) {
-        const RmspropRule<T> rule(settings, rho, momentum, epsilon);
-        return [=](Range range) { kernels().of<T>().rmsprop(rule, range, p, g, square, mean, v); };
+      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* square, T* mean,
+                   T* v) {
+        return make_update(RmspropRule<T>(settings, rho, momentum, epsilon), size, p, g, square, mean, v);
       },
       update.slots("mean_square", mean_square), update.slots("mean_grad", mean_grad),
       update.slots("velocity", velocity));
@@ -392,27 +341,21 @@ void adam_update(const py::object& param, const py::object& grad, const py::obje
   require("m", m);
   require("v", v);
   update.run(
-      [&]<class T>(T, const UpdateSettings& settings, T* p, const T* g, T* first, T* second, T* largest) {
-        const AdamRule<T> rule(settings, step, beta_1, beta_2, epsilon);
-        return [=](Range range) { kernels().of<T>().adam(rule, range, p, g, first, second, largest); };
+      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* first, T* second,
+                   T* largest) {
+        return make_update(AdamRule<T>(settings, step, beta_1, beta_2, epsilon), size, p, g, first, second,
+                           largest);
       },
       update.slots("m", m), update.slots("v", v), update.slots("vhat", vhat));
 }
 
-double squared_norm(const py::object& a) {
+double squared_norm_of(const py::object& a) {
   check_kernels();
   const Number number = number_type("a", a);
   const Held values = contiguous_of_any_shape("a", a, number);
   return with_number(number, [&](auto zero) {
-    using T = decltype(zero);
-    const T* data = data_of<T>(values);
-    const Index size = values.size();
-    constexpr Index block = 1'000'000;  // The order of the sum depends on the size alone.
-    double total = 0.0;
     LongCall unlocked;
-    for (Index first = 0; first < size && !Interruptible::leave(block); first += block) {
-      total += kernels().of<T>().squared_norm({first, std::min(first + block, size)}, data);
-    }
+    const double total = squared_norm(values.size(), data_of<decltype(zero)>(values));
     unlocked.finish();
     return total;
   });
@@ -427,7 +370,7 @@ void bind_elementwise(py::module_& module) {
   module.def("sgd_update", &sgd_update);
   module.def("rmsprop_update", &rmsprop_update);
   module.def("adam_update", &adam_update);
-  module.def("squared_norm", &squared_norm);
+  module.def("squared_norm", &squared_norm_of);
 }
 
 }  // namespace fusedlstm::bindings

@@ -73,12 +73,12 @@ py::array embedding_forward(const Ids& ids, const py::object& table) {
 py::array embedding_backward(const Ids& ids, const py::object& dy, Index rows) {
   const Number number = number_type("dy", dy);
   const Held gradient = contiguous_of_any_shape("dy", dy, number);
-  const py::array given = gradient.array();
-  const py::ssize_t last = given.ndim() - 1;
-  const Index E = last >= 0 ? given.shape(last) : 0;
-  if (last != ids.ndim() || !std::equal(ids.shape(), ids.shape() + last, given.shape())) {
+  const py::array array = gradient.array();
+  const py::ssize_t last = array.ndim() - 1;
+  const Index E = last >= 0 ? array.shape(last) : 0;
+  if (last != ids.ndim() || !std::equal(ids.shape(), ids.shape() + last, array.shape())) {
     raise_value("dy", "the shape of ids, " + shape_text(ids) + ", and one axis more",
-                "shape " + shape_text(given));
+                "shape " + shape_text(array));
   }
   if (rows < 1) raise_value("rows", "a positive number", std::to_string(rows));
   check_matrix_sizes("rows", {"V", rows}, {"E", E}, {"E", E});

@@ -12,18 +12,18 @@
 namespace fusedlstm::bindings {
 namespace {
 
-// What both directions take, checked.
+// The arguments of both directions, checked.
 struct LayerNormCall {
   Number number;
   Held x;
   Held gamma;  // (N) or none
   double epsilon;
 
-  LayerNormCall(const py::object& given_x, const py::object& given_gamma, double given_epsilon)
-      : number(number_type("x", given_x)),
-        x(readable("x", given_x, number, {{"M"}, {"N"}})),
-        gamma(optional_row("gamma", given_gamma)),
-        epsilon(given_epsilon) {
+  LayerNormCall(const py::object& x_object, const py::object& gamma_object, double epsilon_value)
+      : number(number_type("x", x_object)),
+        x(readable("x", x_object, number, {{"M"}, {"N"}})),
+        gamma(optional_row("gamma", gamma_object)),
+        epsilon(epsilon_value) {
     check_kernels();
     check_matrix_sizes("x", {"M", x.shape(0)}, {"N", x.shape(1)}, {"N", x.shape(1)});
     if (!(epsilon > 0.0 && std::isfinite(epsilon))) {
@@ -40,7 +40,7 @@ struct LayerNormCall {
   template <class T>
   LayerNormProblem<T> problem() const {
     LayerNormProblem<T> p{};
-    p.rows = features() > 0 ? rows() : 0;
+    p.rows = rows();
     p.features = features();
     p.x = data_of<T>(x);
     p.x_stride = stride_of<T>(x, 0);

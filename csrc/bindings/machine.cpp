@@ -20,7 +20,7 @@ namespace {
 
 thread_local KernelRun last_run;
 thread_local bool last_on_openmp = false;
-// What ran on another device since then, or empty.
+// The text of a call that ran on another device since then, or empty.
 thread_local std::string last_elsewhere;
 
 std::string last_kernel() {

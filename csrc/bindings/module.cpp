@@ -10,6 +10,7 @@ PYBIND11_MODULE(_core, module) {
   fusedlstm::bindings::bind_machine(module);
   fusedlstm::bindings::bind_overlap(module);
   fusedlstm::bindings::bind_sizes(module);
+  fusedlstm::bindings::bind_cell_options(module);
   fusedlstm::bindings::bind_weights(module);
   fusedlstm::bindings::bind_lstm(module);
   fusedlstm::bindings::bind_second_order(module);

@@ -8,6 +8,7 @@
 namespace fusedlstm::bindings {
 
 void bind_build(pybind11::module_& module);
+void bind_cell_options(pybind11::module_& module);
 void bind_weights(pybind11::module_& module);
 void bind_lstm(pybind11::module_& module);
 void bind_second_order(pybind11::module_& module);

@@ -77,10 +77,10 @@ void bind_overlap(py::module_& module) {
                            Index count, Index stride) {
     return overlap(Piece{first, bytes}, Rows{other, other_bytes, count, stride});
   });
-  module.def("first_conflict", [](const py::list& given) -> py::object {
+  module.def("first_conflict", [](const py::list& pieces) -> py::object {
     std::vector<UsedPiece> used;
-    used.reserve(given.size());
-    for (const py::handle& item : given) {
+    used.reserve(pieces.size());
+    for (const py::handle& item : pieces) {
       const auto piece = py::reinterpret_borrow<py::tuple>(item);
       used.push_back(
           {{py::cast<std::uintptr_t>(piece[0]), py::cast<Index>(piece[1])}, py::cast<bool>(piece[2])});

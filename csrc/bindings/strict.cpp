@@ -15,7 +15,7 @@ namespace fusedlstm::bindings {
 namespace {
 
 std::atomic<bool> strict_everywhere{false};
-// What a thread says for itself, as long as it does.
+// A thread's choice for itself, as long as it has one.
 thread_local std::optional<bool> strict_here;
 
 bool strict() { return strict_here.value_or(strict_everywhere.load(std::memory_order_relaxed)); }

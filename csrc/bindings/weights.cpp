@@ -1,8 +1,5 @@
 #include "weights.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "gil.h"
 #include "module.h"
 
@@ -32,34 +29,7 @@ Storage storage_named(const py::object& name, Number number) {
   return storage;
 }
 
-void check_finite(const char* name, const Held& array) {
-  const float* data = data_of<float>(array);
-  bool finite = true;
-  {
-    LongCall unlocked;
-    for (Index i = 0; finite && i < array.shape(0); ++i) {
-      const float* row = data + i * stride_of<float>(array, 0);
-      finite = std::all_of(row, row + array.shape(1), [](float value) { return std::isfinite(value); });
-      if (Interruptible::leave(array.shape(1))) break;
-    }
-    unlocked.finish();
-  }
-  if (!finite) raise_value(name, "finite numbers, to be kept as int8", "NaN or infinity");
-}
-
 }  // namespace
-
-const char* name_of(Storage storage) {
-  switch (storage) {
-    case Storage::bfloat16:
-      return "bfloat16";
-    case Storage::int8:
-      return "int8";
-    case Storage::full:
-      break;
-  }
-  return "full";
-}
 
 Weights::Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
                  const py::object& projection, const py::object& storage)
@@ -93,17 +63,12 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
                    const py::object& projection) {
   check_sizes(inputs_, units_, outputs_);
   const Held r = readable("recurrent_kernel", recurrent_kernel, number_,
-                          {{outputs_letter(), outputs_}, {"4H", 4 * units_}});
-  const Held k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", 4 * units_}});
+                          {{outputs_letter(), outputs_}, {"4H", kGates * units_}});
+  const Held k = readable("kernel", kernel, number_, {{"I", inputs_}, {"4H", kGates * units_}});
   const bool has_bias = !bias.is_none();
-  const Held b = has_bias ? contiguous("bias", bias, number_, {{"4H", 4 * units_}}) : Held();
+  const Held b = has_bias ? contiguous("bias", bias, number_, {{"4H", kGates * units_}}) : Held();
   const Held p =
       projects_ ? readable("projection", projection, number_, {{"H", units_}, {"R", outputs_}}) : Held();
-  if (storage_ == Storage::int8) {
-    if (projects_) check_finite("projection", p);
-    check_finite("recurrent_kernel", r);
-    check_finite("kernel", k);
-  }
   with_number(number_, [&](auto zero) {
     using T = decltype(zero);
     Panels<T> fresh;
@@ -123,8 +88,8 @@ void Weights::pack(const py::object& kernel, const py::object& recurrent_kernel,
 py::tuple Weights::unpack() const {
   return with_number(number_, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
-    py::array kernel = new_array<T>({inputs_, 4 * units_});
-    py::array recurrent_kernel = new_array<T>({outputs_, 4 * units_});
+    py::array kernel = new_array<T>({inputs_, kGates * units_});
+    py::array recurrent_kernel = new_array<T>({outputs_, kGates * units_});
     py::array projection = projects_ ? new_array<T>({units_, outputs_}) : py::array();
     const Panels<T> packed = panels<T>();  // A share: update() may come meanwhile.
     T* kernel_out = mutable_data<T>(kernel);
@@ -151,15 +116,15 @@ py::object Weights::bias() const {
   if (!use_bias_) return py::none();
   return with_number(number_, [&](auto zero) -> py::object {
     using T = decltype(zero);
-    return per_column<T>(LstmPanels<T>::PerColumn::bias, 4 * units_);
+    return per_column<T>(LstmPanels<T>::PerColumn::bias, kGates * units_);
   });
 }
 
 py::object Weights::factors() const {
   if (storage_ != Storage::int8) return py::none();
   using Column = LstmPanels<float>::PerColumn;
-  const py::array kernel = per_column<float>(Column::input_scale, 4 * units_);
-  const py::array recurrent_kernel = per_column<float>(Column::recurrent_scale, 4 * units_);
+  const py::array kernel = per_column<float>(Column::input_scale, kGates * units_);
+  const py::array recurrent_kernel = per_column<float>(Column::recurrent_scale, kGates * units_);
   if (!projects_) return py::make_tuple(kernel, recurrent_kernel);
   return py::make_tuple(kernel, recurrent_kernel, per_column<float>(Column::projection_scale, outputs_));
 }

@@ -4,15 +4,10 @@
 #include <memory>
 #include <variant>
 
-#include "../cpu/panels.h"
+#include "../cpu/sequence.h"
 #include "checks.h"
 
 namespace fusedlstm::bindings {
-
-template <class T>
-using Panels = std::shared_ptr<const LstmPanels<T>>;
-
-const char* name_of(Storage storage);
 
 class Weights {
  public:

@@ -37,7 +37,8 @@ constexpr bool products_fit(const Sizes& n) {
   const Index batch = n.batch > 0 ? n.batch : 1;
   const CheckedSize rows = (CheckedSize(n.steps) + 1) * batch + 256;
   const CheckedSize columns = CheckedSize(n.inputs) + n.units + n.outputs + 256;
-  const CheckedSize operations = rows * (8 * CheckedSize(n.units)) * (CheckedSize(n.inputs) + n.outputs);
+  const CheckedSize operations =
+      rows * (2 * kGates * CheckedSize(n.units)) * (CheckedSize(n.inputs) + n.outputs);
   return CheckedSize(n.batch).fits() && (rows * columns * 256).fits() && operations.fits();
 }
 

@@ -12,23 +12,23 @@ Checkpoints<T>::Checkpoints(const LstmPanels<T>& panels, const Sizes& sizes, Ind
   const Index unit = GradientBlocks(sizes.batch, panels.set().template of<T>().block).steps;
   // A window beyond the sequence is the whole of it, and so is that of an empty batch, which has nothing to
   // keep.
-  const Index whole = std::max<Index>(sizes.steps, 1);
-  every_ = ((sizes.batch > 0 ? std::min(every, whole) : whole) + unit - 1) / unit * unit;
+  const Index longest = std::max<Index>(sizes.steps, 1);
+  every_ = ((sizes.batch > 0 ? std::min(every, longest) : longest) + unit - 1) / unit * unit;
   windows_ = std::max<Index>(1, (sizes.steps + every_ - 1) / every_);
   states_ = Buffer<T>(states_size());
 }
 
 template <class T>
-Timeline Checkpoints<T>::window_of(const Timeline& whole, Index window) const {
-  Timeline timeline = whole;
+Timeline Checkpoints<T>::window_of(const Timeline& sequence, Index window) const {
+  Timeline timeline = sequence;
   timeline.offset = window * every_;
-  timeline.steps = std::min(every_, whole.total - timeline.offset);
+  timeline.steps = std::min(every_, sequence.total - timeline.offset);
   return timeline;
 }
 
 template <class T>
 KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T> problem, T* h_last) {
-  const Timeline whole = problem.timeline;
+  const Timeline sequence = problem.timeline;
   const T* first_h = problem.h0;
   const Index R = sizes_.outputs;
   const Index hidden = sizes_.batch * R;
@@ -42,7 +42,7 @@ KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T>
   for (Index window = 0; window < windows_; ++window) {
     std::copy_n(h_last, hidden, h(window));
     std::copy_n(problem.cells, cells, c(window));
-    problem.timeline = window_of(whole, window);
+    problem.timeline = window_of(sequence, window);
     problem.sizes.steps = problem.timeline.steps;
     problem.h0 = window > 0 ? h(window) : first_h;
     run = run_forward(panels, problem);
@@ -57,7 +57,7 @@ KernelRun Checkpoints<T>::forward(const LstmPanels<T>& panels, ForwardProblem<T>
 
 template <class T>
 KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) const {
-  const Timeline whole = problem.timeline;
+  const Timeline sequence = problem.timeline;
   const T* first_h = problem.h0;
   T* dh0 = problem.dh0;
   const Index B = sizes_.batch;
@@ -95,25 +95,18 @@ KernelRun Checkpoints<T>::backward(const LstmPanels<T>& panels, BackwardProblem<
                     next_gates.data() + next_layout.place(panel, 0, 0));
       }
     }
-    problem.timeline = window_of(whole, window);
+    problem.timeline = window_of(sequence, window);
     problem.sizes.steps = problem.timeline.steps;
     problem.h0 = window > 0 ? h(window) : first_h;
     problem.dh0 = window > 0 ? nullptr : dh0;
 
     ForwardProblem<T> again{};
-    again.sizes = problem.sizes;
-    again.timeline = problem.timeline;
-    again.x = problem.x;
-    again.h0 = problem.h0;
+    static_cast<SequenceProblem<T>&>(again) = problem;
     again.h = {{hidden.data(), R, B * R}, Slots::steps};
     if (panels.projects()) again.m = {{unprojected.data(), H, B * H}, Slots::steps};
     again.cells = cells.data();
     again.cells_step = B * H;
     again.gates = gates.data();
-    again.layer_norm = problem.layer_norm;
-    again.norm = problem.norm;
-    again.options = problem.options;
-    again.recurrent_mask = problem.recurrent_mask;
     again.dropped = {{dropped.data(), R, B * R}, Slots::steps};
     std::copy_n(c(window), B * H, cells.data());
     run_forward(panels, again);

@@ -20,7 +20,7 @@ class Checkpoints {
   // nor m.
   KernelRun backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) const;
 
-  // What is kept between the two.
+  // The size of the states that are kept between the two.
   Index bytes() const { return states_size() * static_cast<Index>(sizeof(T)); }
 
  private:
@@ -28,7 +28,7 @@ class Checkpoints {
   Index states_size() const { return windows_ * window_size(); }
   T* h(Index window) const { return states_.data() + window * window_size(); }
   T* c(Index window) const { return h(window) + sizes_.batch * sizes_.outputs; }
-  Timeline window_of(const Timeline& whole, Index window) const;
+  Timeline window_of(const Timeline& sequence, Index window) const;
 
   Sizes sizes_;
   Index every_;

@@ -11,19 +11,17 @@ namespace {
 // Operations below which one thread is faster.
 constexpr Index dense_grain = 400'000;
 
-}  // namespace
-
+// Kernel element (k,n) lies at kernel[k * row_stride + n * column_stride].
 template <class T>
-KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x,
-                    Index x_stride, const T* kernel, Index row_stride, Index column_stride, const T* bias,
-                    T* y) {
+KernelRun multiply(Index rows, Index inputs, Index outputs, const T* x, Index x_stride, const T* kernel,
+                   Index row_stride, Index column_stride, const T* bias, T* y) {
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
-  const Index columns = 4 * table.width;
+  const Index columns = table.columns();
   const Index panels = (outputs + columns - 1) / columns;
   const Buffer<T> packed(panels * columns * inputs);
-  parallel_panels(panels, inputs, columns, [&](Index panel, Range own) {
-    table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, panel, own, packed.data());
+  parallel_panels(panels, inputs, columns, [&](Index panel, Range range) {
+    table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, panel, range, packed.data());
   });
   const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
   const Index grain = dense_grain / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
@@ -32,19 +30,29 @@ KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outpu
   team.run([&](Worker& worker) {
     worker.phase(team.count(), [&](int share) {
       Worker alone = Worker::alone(worker);
-      const Range own = share_of(rows, share, team.count());
-      table.dense(problem, own, partial.data() + own.begin * columns, alone);
+      const Range range = share_of(rows, share, team.count());
+      table.dense(problem, range, partial.data() + range.begin * columns, alone);
     });
   });
-  return {operation, set.name, sizeof(T) == sizeof(double), team.count(), false};
+  return {"dense_forward", set.name, sizeof(T) == sizeof(double), team.count(), false};
+}
+
+}  // namespace
+
+template <class T>
+KernelRun run_dense(const DenseOperands<T>& p, const T* bias, T* y) {
+  return multiply(p.rows, p.inputs, p.outputs, p.x, p.x_stride, p.kernel, p.kernel_stride, Index{1}, bias, y);
 }
 
 template <class T>
-KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
-                              const T* dy, T* dkernel, T* dbias) {
+KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* dkernel, T* dbias) {
+  const auto [rows, inputs, outputs, x, x_stride, kernel, kernel_stride] = p;
+  if (dx != nullptr) {
+    multiply<T>(rows, outputs, inputs, dy, outputs, kernel, Index{1}, kernel_stride, nullptr, dx);
+  }
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
-  const Index columns = 4 * table.width;
+  const Index columns = table.columns();
   WeightGradientProblem<T> problem{};
   problem.batch = rows;
   problem.timeline = Timeline::whole(1, nullptr);
@@ -71,10 +79,9 @@ KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* 
   return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};
 }
 
-#define FUSEDLSTM_INSTANTIATE(T)                                                                          \
-  template KernelRun run_dense(const char*, Index, Index, Index, const T*, Index, const T*, Index, Index, \
-                               const T*, T*);                                                             \
-  template KernelRun run_dense_gradients(Index, Index, Index, const T*, Index, const T*, T*, T*);
+#define FUSEDLSTM_INSTANTIATE(T)                                       \
+  template KernelRun run_dense(const DenseOperands<T>&, const T*, T*); \
+  template KernelRun run_dense_gradients(const DenseOperands<T>&, const T*, T*, T*, T*);
 FUSEDLSTM_INSTANTIATE(float)
 FUSEDLSTM_INSTANTIATE(double)
 #undef FUSEDLSTM_INSTANTIATE

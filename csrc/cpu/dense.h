@@ -6,16 +6,25 @@
 
 namespace fusedlstm {
 
-// y (rows, outputs) = x (rows, inputs) kernel + bias, where kernel element (k,n) lies at
-// kernel[k * row_stride + n * column_stride] and rows of x are x_stride apart. bias may be null.
+// Operands of a product: x (rows, inputs) and kernel (inputs, outputs), with rows so far apart.
 template <class T>
-KernelRun run_dense(const char* operation, Index rows, Index inputs, Index outputs, const T* x,
-                    Index x_stride, const T* kernel, Index row_stride, Index column_stride, const T* bias,
-                    T* y);
+struct DenseOperands {
+  Index rows;
+  Index inputs;
+  Index outputs;
+  const T* x;
+  Index x_stride;
+  const T* kernel;
+  Index kernel_stride;
+};
 
-// dkernel (inputs, outputs) = x^T dy and dbias (outputs), where not null, the sum of dy (rows, outputs).
+// y (rows, outputs) = x kernel + bias (outputs), which may be null.
 template <class T>
-KernelRun run_dense_gradients(Index rows, Index inputs, Index outputs, const T* x, Index x_stride,
-                              const T* dy, T* dkernel, T* dbias);
+KernelRun run_dense(const DenseOperands<T>& operands, const T* bias, T* y);
+
+// From dy (rows, outputs): dx (rows, inputs) and dbias (outputs), where not null, and dkernel (inputs,
+// outputs).
+template <class T>
+KernelRun run_dense_gradients(const DenseOperands<T>& operands, const T* dy, T* dx, T* dkernel, T* dbias);
 
 }  // namespace fusedlstm

@@ -1,4 +1,4 @@
-// Which instruction set's kernels run. Chosen once for the process, changeable, looked up once per call.
+// The instruction set whose kernels run: chosen once for the process, changeable, looked up once per call.
 #pragma once
 
 #include <string>

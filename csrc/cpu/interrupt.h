@@ -19,7 +19,7 @@ class Interruptible {
   Interruptible(const Interruptible&) = delete;
   Interruptible& operator=(const Interruptible&) = delete;
 
-  // That of the calling thread, or null.
+  // The calling thread's innermost one, or null.
   static Interruptible* current();
 
   // For loops of the calling thread outside of the team's jobs: whether to leave what they do as it is, asked

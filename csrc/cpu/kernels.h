@@ -1,4 +1,4 @@
-// What one instruction set offers: a table of plain functions, each the work of one thread.
+// The kernels of one instruction set: a table of plain functions, each the work of one thread.
 #pragma once
 
 #include "../math/updates.h"
@@ -13,8 +13,8 @@ FUSEDLSTM_INLINE inline Range share_of(Index total, int part, int count) {
   return {total * part / count, total * (part + 1) / count};
 }
 
-// What a sequence kernel works on: some rows, through the whole sequence, with their units in `parts` that
-// are the shares of each step's phases. Where threads split the rows there is one part, and nobody to wait
+// A sequence kernel's work: some rows, through the whole sequence, with their units in `parts` that are the
+// shares of each step's phases. Where threads split the rows there is one part, and nobody to wait
 // for; where they split the units, all of them are in the kernel, with the same rows.
 struct SequenceShare {
   const Index* rows;  // batch rows, longest first
@@ -111,11 +111,13 @@ struct LayerNormProblem {
 
 template <class T>
 struct Kernels {
-  Index width;          // units per gate panel; 4 width columns per panel of anything else
+  Index width;          // units per gate panel
   Index tile_rows;      // rows of the register tile
   Index block;          // (step, row) pairs that a weight gradient sums before it adds them to the total
   Index group;          // blocks that it packs before it adds them
   bool joins_products;  // whether forward has `joined` shares
+
+  Index columns() const { return kGates * width; }  // of a panel: all gates of its units, or any others
 
   // Panels from weights in Keras's layout: (K,G) as gate panels, rows of one of them; the transpose of gate
   // panels, as panels of K columns, for panels in `range`; gate panels in fewer bits; and a plain (K,N)

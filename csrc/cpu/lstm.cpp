@@ -21,7 +21,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
     plan.chunk = 1;
   }
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
-  const Index columns = 4 * kernels.width;
+  const Index columns = kernels.columns();
   Index scratch_size = plan.chunk * plan.row_block * (columns + 2) + 16;
   if (panels.storage() == Storage::int8) {
     const Index widest = std::max(n.units, n.outputs);
@@ -37,10 +37,10 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   problem.dropped_h0 = dropped_h0.data();
   const SplitPanels split{gate_panels, 0, panels_of(n.outputs, columns)};
   team.run([&](Worker& worker) {
-    const auto run = [&](const SequenceShare& share, Worker& own) {
+    const auto run = [&](const SequenceShare& share, Worker& thread) {
       ForwardProblem<T> part = problem;
-      part.products = scratch.products(own);
-      panels.forward(part, share, scratch.of(own), own);
+      part.products = scratch.products(thread);
+      panels.forward(part, share, scratch.of(thread), thread);
     };
     run_sequence(plan, rows, split, team.count(), worker, true, run);
   });
@@ -56,7 +56,7 @@ template <class T>
 KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) {
   const Kernels<T>& kernels = panels.set().template of<T>();
   const Sizes& n = problem.sizes;
-  const Index columns = 4 * kernels.width;
+  const Index columns = kernels.columns();
   const Index hidden_panels = panels_of(n.outputs, columns);
   const Index unit_panels = panels_of(n.units, columns);
   const Index split_panels = std::max(hidden_panels, unit_panels);
@@ -89,7 +89,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   of_projection.left_count = 1;
   of_projection.accumulate = problem.accumulate;
   const Index projection_tiles = panels.projects() ? panels_of(n.units, kernels.tile_rows) : 0;
-  const Index own_tiles = panels_of(std::max(tiles, projection_tiles), team.count());
+  const Index thread_tiles = panels_of(std::max(tiles, projection_tiles), team.count());
 
   // The two products have gradients of their own when they are normalized.
   const bool normal = problem.layer_norm != nullptr;
@@ -105,16 +105,16 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
 
   const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16 +
                                  (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
-  const Index gradient_scratch = (own_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
+  const Index gradient_scratch = (thread_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
   const Index products = normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0;
   const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch), products,
                            plan.units_split);
   const SplitPanels split{hidden_panels, input_panels, unit_panels};
   team.run([&](Worker& worker) {
-    const auto run = [&](const SequenceShare& share, Worker& own) {
+    const auto run = [&](const SequenceShare& share, Worker& thread) {
       BackwardProblem<T> part = problem;
-      part.products = scratch.products(own);
-      kernels.backward(part, share, scratch.of(own), own);
+      part.products = scratch.products(thread);
+      kernels.backward(part, share, scratch.of(thread), thread);
     };
     run_sequence(plan, rows, split, team.count(), worker, false, run);
     if (problem.dkernel == nullptr) return;

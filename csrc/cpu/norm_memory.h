@@ -1,4 +1,4 @@
-// What layer normalization needs besides the plain LSTM: rows of products, and sums that become gradients.
+// Memory of layer normalization besides the plain LSTM's: rows of products, and sums that become gradients.
 #pragma once
 
 #include <algorithm>
@@ -62,9 +62,9 @@ class NormGradients {
 
   void unpack() const {
     const LayerNormGradients<T>& out = p_.dlayer_norm;
-    take(NormSums::bias, 4, p_.dbias);
-    take(NormSums::gamma_input, 4, out.gamma_input);
-    take(NormSums::gamma_recurrent, 4, out.gamma_recurrent);
+    take(NormSums::bias, kGates, p_.dbias);
+    take(NormSums::gamma_input, kGates, out.gamma_input);
+    take(NormSums::gamma_recurrent, kGates, out.gamma_recurrent);
     take(NormSums::gamma_cell, 1, out.gamma_cell);
     take(NormSums::beta_cell, 1, out.beta_cell);
     take(NormSums::peepholes, 3, p_.dpeepholes);

@@ -69,8 +69,8 @@ void OpenMPThreads::expect(int count) {
 // for a core does not.
 #if defined(__linux__)
 void OpenMPThreads::note(int id) {
-  Thread& own = threads_[static_cast<std::size_t>(id)];
-  own.known = pthread_getcpuclockid(pthread_self(), &own.processor_time) == 0;
+  Thread& thread = threads_[static_cast<std::size_t>(id)];
+  thread.known = pthread_getcpuclockid(pthread_self(), &thread.processor_time) == 0;
 }
 
 bool OpenMPThreads::have_cores(int count) const {

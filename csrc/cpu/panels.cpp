@@ -1,12 +1,28 @@
 #include "panels.h"
 
 #include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
 
 #include "interrupt.h"
 #include "parallel.h"
 #include "plan.h"
 
 namespace fusedlstm {
+namespace {
+
+template <class T>
+void check_finite(const char* name, const T* matrix, Index stride, Index rows, Index columns) {
+  for (Index i = 0; i < rows && !Interruptible::leave(columns); ++i) {
+    const T* row = matrix + i * stride;
+    if (std::all_of(row, row + columns, [](T value) { return std::isfinite(value); })) continue;
+    throw std::invalid_argument(std::string(name) +
+                                ": expected finite numbers, to be kept as int8, got NaN or infinity");
+  }
+}
+
+}  // namespace
 
 template <class T>
 LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
@@ -17,6 +33,12 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       outputs_(outputs),
       projects_(source.projection != nullptr),
       storage_(storage) {
+  if (storage == Storage::int8) {
+    if (projects_) check_finite("projection", source.projection, source.projection_stride, units, outputs);
+    check_finite("recurrent_kernel", source.recurrent_kernel, source.recurrent_stride, outputs,
+                 kGates * units);
+    check_finite("kernel", source.kernel, source.kernel_stride, inputs, kGates * units);
+  }
   const Range all{0, gate_panels()};
   const Index row = gate_panels() * columns();
   const Index projection_row = projection_panels() * columns();
@@ -129,8 +151,8 @@ TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
       const auto transpose = [&](int share) {
         Worker alone = Worker::alone(worker);
         const auto each = [&](Index panels, Index size_of_each, const auto& work) {
-          const Range own = share_of(panels, share, team.count());
-          for (Index panel = own.begin; panel < own.end; ++panel) {
+          const Range range = share_of(panels, share, team.count());
+          for (Index panel = range.begin; panel < range.end; ++panel) {
             work(Range{panel, panel + 1});
             if (alone.stopped(2 * size_of_each)) return;
           }
@@ -165,10 +187,10 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
   const Index width = kernels().width;
   const auto unpack_panels = [&]<class W>(const W* panels, const T* scale, Index K, T* out,
                                           const auto& widen) {
-    parallel(K, elementwise_grain / (4 * units_) + 1, [&](Range rows) {
-      T* target = out + rows.begin * 4 * units_;
+    parallel(K, elementwise_grain / (kGates * units_) + 1, [&](Range rows) {
+      T* target = out + rows.begin * kGates * units_;
       for (Index k = rows.begin; k < rows.end; ++k) {
-        for (Index gate = 0; gate < 4; ++gate) {
+        for (Index gate = 0; gate < kGates; ++gate) {
           for (Index unit = 0; unit < units_; ++unit) {
             const Index panel = unit / width;
             const W* of_panel = panels + panel * panel_rows<W>(K) * columns();
@@ -220,7 +242,7 @@ void LstmPanels<T>::unpack(PerColumn which, T* out) const {
     std::copy_n(source, outputs_, out);
     return;
   }
-  for (Index gate = 0; gate < 4; ++gate) {
+  for (Index gate = 0; gate < kGates; ++gate) {
     for (Index unit = 0; unit < units_; ++unit) {
       *out++ = source[unit / width * columns() + gate * width + unit % width];
     }

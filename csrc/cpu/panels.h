@@ -14,7 +14,7 @@ namespace fusedlstm {
 template <class T>
 class LstmPanels {
  public:
-  // kernel (inputs, 4 units), recurrent_kernel (outputs, 4 units) and projection (units, outputs) with rows
+  // kernel (inputs, G), recurrent_kernel (outputs, G) and projection (units, outputs) with rows
   // `stride` apart; bias and projection may be null.
   struct Source {
     const T* kernel;
@@ -25,6 +25,7 @@ class LstmPanels {
     const T* projection;
     Index projection_stride;
   };
+  // std::invalid_argument for numbers that are not finite, where they are to be kept as int8.
   LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
              const KernelSet& set = fusedlstm::kernels());
   ~LstmPanels();
@@ -35,7 +36,8 @@ class LstmPanels {
   Index units() const { return units_; }
   Index outputs() const { return outputs_; }  // of h
   bool projects() const { return projects_; }
-  Index width() const { return kernels().width; }  // units of a gate panel
+  Index width() const { return kernels().width; }        // units of a gate panel
+  Index columns() const { return kernels().columns(); }  // of a panel
   Index gate_panels() const { return (units_ + width() - 1) / width(); }
   Storage storage() const { return storage_; }
   const KernelSet& set() const { return *set_; }
@@ -60,7 +62,6 @@ class LstmPanels {
 
  private:
   const Kernels<T>& kernels() const { return set_->of<T>(); }
-  Index columns() const { return 4 * kernels().width; }
   Index projection_panels() const { return projects_ ? (outputs_ + columns() - 1) / columns() : 0; }
   template <class W>
   GatePanels<T, W> view() const;

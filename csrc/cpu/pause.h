@@ -1,4 +1,4 @@
-// What a thread does that waits awake.
+// A pause of a thread that waits awake.
 #pragma once
 
 namespace fusedlstm {

@@ -24,11 +24,11 @@ class Phases {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // What belongs to one share, and the thread of its number. One cache line: a thread that joins needs it
+  // The state of one share, and of the thread of its number. One cache line: a thread that joins needs it
   // once.
   struct alignas(128) Place {
     std::atomic<std::uint64_t> done{0};  // phases
-    // Of the thread, for its team: the job that it was in last, and whether it is in it.
+    // The job that the thread was in last, and whether it is in it, for its team.
     std::atomic<std::uint64_t> visit{0};
     std::atomic<bool> taken{false};
 
@@ -61,7 +61,7 @@ class Phases {
   void leave(Worker& worker);
   void end(Worker& caller);
 
-  // That of a share. It stays where it is.
+  // The place of a share. It stays where it is.
   Place& place(int id);
 
   // As Worker::phase.

@@ -37,7 +37,7 @@ struct SequencePlan {
 inline constexpr Index large_weights = Index{2} << 20;
 
 inline bool has_large_weights(const Sizes& n, Index element) {
-  return 4 * n.units * n.outputs * element > large_weights;
+  return kGates * n.units * n.outputs * element > large_weights;
 }
 
 // Rows that a thread wants: a tile, or enough to hide the reading of large weights behind arithmetic.
@@ -53,11 +53,11 @@ inline bool splits_units(const Sizes& n, Index element, Index tile_rows, Index p
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
-// What a sequence with that many real (row, step) pairs is worth, of `limit` threads. `panels` are what
+// The threads, of `limit`, that a sequence with that many real (row, step) pairs is worth. `panels` are what
 // threads can split when they split units.
 inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
                         int limit) {
-  const Index operations = 8 * n.units * (n.inputs + n.outputs) * real_steps;
+  const Index operations = 2 * kGates * n.units * (n.inputs + n.outputs) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
   const Length length = length_of(operations);
@@ -92,7 +92,7 @@ inline bool repays_joining(const SequencePlan& plan, const Sizes& n, Index eleme
   constexpr Index weights_in_cache = Index{1} << 20;
   const Index K = n.inputs + n.outputs;
   if (plan.row_block < 2 || K > block || has_large_weights(n, element)) return false;
-  return plan.row_block >= tile_rows || 4 * n.units * K * element <= weights_in_cache;
+  return plan.row_block >= tile_rows || kGates * n.units * K * element <= weights_in_cache;
 }
 
 }  // namespace fusedlstm

@@ -61,6 +61,8 @@ struct HiddenStates {
   Sequence<T> states;
   Slots slots = Slots::times;
 
+  HiddenStates<const T> only_read() const { return {{states.data, states.row, states.step}, slots}; }
+
   FUSEDLSTM_INLINE explicit operator bool() const { return static_cast<bool>(states); }
   FUSEDLSTM_INLINE T* at(const Timeline& timeline, Index b, Index s) const {
     switch (slots) {
@@ -84,7 +86,7 @@ struct GateTape {
   Index columns;
 
   FUSEDLSTM_INLINE constexpr GateTape(Index steps, Index batch_rows, Index width)
-      : batch(batch_rows), rows(steps * batch_rows), columns(4 * width) {
+      : batch(batch_rows), rows(steps * batch_rows), columns(kGates * width) {
     if (rows >= 256) rows += (97 - rows % 64) % 64;
   }
   // Elements from the beginning to a row of a panel and step, and in one panel.
@@ -130,11 +132,11 @@ template <class W>
 FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit, Index width) {
   switch (sizeof(W)) {
     case 1:
-      return ((k / 2 * 4 + gate) * width + unit) * 2 + k % 2;
+      return ((k / 2 * kGates + gate) * width + unit) * 2 + k % 2;
     case 2:
-      return 4 * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
+      return kGates * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
     default:
-      return (4 * k + gate) * width + unit;
+      return (kGates * k + gate) * width + unit;
   }
 }
 
@@ -166,19 +168,19 @@ struct NormTape {
 
 // Vectors of scratch for each panel of a layer-normalized row on its way back: the four gates, then the
 // gradients of their pre-activations; c; and the gradient of norm(c).
-inline constexpr Index norm_scratch = 6;
+inline constexpr Index norm_scratch = kGates + 2;
 
 // Vectors of sums over steps that backward keeps for each row and panel of a layer-normalized cell, in this
 // order: four of each of the first, in that of the gates, one of gamma_cell and beta_cell, and three of
 // peepholes where there are any.
 struct NormSums {
   static constexpr int bias = 0;
-  static constexpr int gamma_input = 4;
-  static constexpr int gamma_recurrent = 8;
-  static constexpr int gamma_cell = 12;
-  static constexpr int beta_cell = 13;
-  static constexpr int peepholes = 14;
-  static constexpr int all = 17;
+  static constexpr int gamma_input = kGates;
+  static constexpr int gamma_recurrent = 2 * kGates;
+  static constexpr int gamma_cell = 3 * kGates;
+  static constexpr int beta_cell = gamma_cell + 1;
+  static constexpr int peepholes = beta_cell + 1;
+  static constexpr int all = peepholes + 3;
 };
 
 template <class T>
@@ -198,76 +200,80 @@ struct LayerNormGradients {
   T* beta_cell;
 };
 
+// The part of a problem that forward and backward have in common.
 template <class T>
-struct ForwardProblem {
+struct SequenceProblem {
   Sizes sizes;
   Timeline timeline;
-  Sequence<const T> x;  // (B,T,I)
-  const T* h0;          // (B,R) or null for zeros
-  HiddenStates<T> h;
-  HiddenStates<T> m;              // null without a projection
-  T* cells;                       // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
-  Index cells_step;               // B * H on tape, 0 to update one (B,H) buffer in place
-  T* gates;                       // on tape, or null; with a layer_norm, norm(h U)
+  Sequence<const T> x;            // (B,T,I)
+  const T* h0;                    // (B,R) or null for zeros
   const CellOptions<T>* options;  // or null for the plain cell
   // (B,R) factors of the hidden state on its way into the next step, or null; the products are kept in
   // `dropped`, where h is kept in `h`, and that of h0 in `dropped_h0`, null where h0 is.
   const T* recurrent_mask;
-  HiddenStates<T> dropped;
   const T* dropped_h0;
   const LayerNorm<T>* layer_norm;  // or null
   NormTape<T> norm;                // on tape with a layer_norm
-  // Scratch of layer normalization, shared by threads that split the units: chunk row_block and row_block
-  // rows of products x W and h U, (panels, norm_panel_rows(rows), 4, width) each.
+  // Scratch of layer normalization, shared by threads that split the units, in panels with
+  // norm_panel_rows(rows) rows. Forward: chunk row_block and row_block rows of products x W and h U, (panels,
+  // rows, 4, width) each. Backward: row_block rows of dh, (panels of dh, rows, 4 width).
   T* products;
-
-  FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(timeline, b, s); }
-  // The left operand of the recurrent product of step s + 1.
-  FUSEDLSTM_INLINE const T* recurrent(Index b, Index s) const {
-    return (recurrent_mask != nullptr ? dropped : h).at(timeline, b, s);
-  }
 };
 
 template <class T>
-struct BackwardProblem {
-  Sizes sizes;
-  Timeline timeline;
-  Sequence<const T> x;  // (B,T,I), as given to forward
+struct ForwardProblem : SequenceProblem<T> {
+  HiddenStates<T> h;
+  HiddenStates<T> m;  // null without a projection
+  HiddenStates<T> dropped;
+  T* cells;          // c_s at cells + (s + 1) * cells_step; the caller has filled slot 0 with c0
+  Index cells_step;  // B * H on tape, 0 to update one (B,H) buffer in place
+  T* gates;          // on tape, or null; with a layer_norm, norm(h U)
+
+  FUSEDLSTM_INLINE T* hidden(Index b, Index s) const { return h.at(this->timeline, b, s); }
+  // The left operand of the recurrent product of step s + 1.
+  FUSEDLSTM_INLINE const T* recurrent(Index b, Index s) const {
+    return (this->recurrent_mask != nullptr ? dropped : h).at(this->timeline, b, s);
+  }
+};
+
+// Gradients of a call's arguments. Those of weights are wanted all, with null for what the cell does not have
+// and for a bias's that is not wanted, or none.
+template <class T>
+struct ArgumentGradients {
+  T* dh0;                          // (B,R), or null when not wanted
+  T* dc0;                          // (B,H)
+  Sequence<T> dx = {};             // (B,T,I), or null when not wanted
+  T* dkernel = nullptr;            // (I,G)
+  T* drecurrent_kernel = nullptr;  // (R,G)
+  T* dbias = nullptr;              // (G)
+  T* dpeepholes = nullptr;         // (3,H)
+  T* dprojection = nullptr;        // (H,R)
+  LayerNormGradients<T> dlayer_norm = {};
+};
+
+// The first part, and states, are those of forward. dc0 is the gradient of the last cell state before, and
+// that of c0 after. Only real steps of dx are written.
+template <class T>
+struct BackwardProblem : SequenceProblem<T>, ArgumentGradients<T> {
   TransposedPanels<T> weights;
-  const T* h0;              // (B,R) or null for zeros, as given to forward
-  HiddenStates<const T> h;  // from forward
-  HiddenStates<const T> m;  // from forward
-  const T* cells;           // (T+1,B,H), from forward
-  const T* activated;       // the tape's gates, or norm(h U)
-  T* gates;                 // out: gradients of the gates, in place or on a tape of their own
-  T* dh_steps;              // (T,B,H) out: gradients of o tanh(c) at every step, for second derivatives, and
-  T* dc_steps;              // those of f c_prev + i g; or null
-  const T* next_gates;  // (P,B,4,width): gradients of the step after the window, for rows that go on there
-  const CellOptions<T>* options;  // as given to forward
-  const T* recurrent_mask;        // as given to forward
-  HiddenStates<const T> dropped;  // from forward
-  const T* dropped_h0;            // as given to forward
-  Sequence<const T> dy;           // (B,T,R) or null for zeros
-  const T* dh;                    // (B,R) gradient of the last hidden state, or null for zeros
-  T* dc;                          // (B,H): in, gradient of the last cell state; out, gradient of c0
+  HiddenStates<const T> h;
+  HiddenStates<const T> m;
+  HiddenStates<const T> dropped;
+  const T* cells;        // (T+1,B,H)
+  const T* activated;    // the tape's gates, or norm(h U)
+  T* gates;              // out: gradients of the gates, in place or on a tape of their own
+  T* dh_steps;           // (T,B,H) out: gradients of o tanh(c) at every step, for second derivatives, and
+  T* dc_steps;           // those of f c_prev + i g; or null
+  const T* next_gates;   // (P,B,4,width): gradients of the step after the window, for rows that go on there
+  Sequence<const T> dy;  // (B,T,R) or null for zeros
+  const T* dh;           // (B,R) gradient of the last hidden state, or null for zeros
   T* dh_kept;            // (B,R), where zoneout keeps h: what the step after hands to the state before it
-  T* dh0;                // (B,R), or null when not wanted
-  Sequence<T> dx;        // (B,T,I), or null when not wanted; only real steps are written
-  T* dkernel;            // (I,G), or null when none of the weight gradients is wanted
-  T* drecurrent_kernel;  // (R,G)
-  T* dbias;              // (G), or null when not wanted
-  T* dpeepholes;         // (3,H), or null when there are none
-  T* dprojection;        // (H,R), or null when there is none
   bool accumulate;       // add to the weight gradients instead of setting them
-  // Of run_backward: gradients of m projection (T,B,R), null without a projection; and the cells as they were
-  // before zoneout (T,B,H), null where peepholes do not need them.
+  // Memory of run_backward: for gradients of m projection (T,B,R), null without a projection; and for the
+  // cells as they were before zoneout (T,B,H), null where peepholes do not need them.
   T* dprojected;
   T* new_cells;
-  const LayerNorm<T>* layer_norm;     // as given to forward
-  NormTape<T> norm;                   // the tape's
-  LayerNormGradients<T> dlayer_norm;  // unless layer_norm is null
   T* row_sums;  // (B, panels, layer_norm_sums, width): with layer_norm, kept from window to window
-  T* products;  // as for forward: row_block rows of dh, (panels of dh, norm_panel_rows(rows), 4 width)
 };
 
 }  // namespace fusedlstm

@@ -1,14 +1,13 @@
-// Tangents and second derivatives as the bindings call them.
+// Derivatives of whole sequences along a direction, and second derivatives, for C++ programs as sequence.h
+// has the first ones.
 #pragma once
 
-#include <memory>
-
-#include "lstm.h"
+#include "sequence.h"
 
 namespace fusedlstm {
 
-// Along which direction: arrays like the arguments of forward, null where they do not move. Kernels' rows lie
-// `stride` apart.
+// A direction: arrays like the arguments of forward, null where they do not move. x is walked as that of the
+// call is; kernels' rows lie `stride` apart.
 template <class T>
 struct Direction {
   Sequence<const T> x;
@@ -22,34 +21,14 @@ struct Direction {
   const T* peepholes;
 };
 
-// A direction, packed for the kernels of the weights that it belongs to.
+// Tangents of the results of the call that left the tape.
 template <class T>
-class DirectionPanels {
- public:
-  DirectionPanels(const LstmPanels<T>& weights, const Direction<T>& direction);
+KernelRun lstm_jvp(const Tape<T>& tape, const Direction<T>& direction, const LstmResults<T>& tangents);
 
-  // Panels for the tangents; the bias's are always there, zeros where it does not move.
-  GatePanels<T> gates() const;
-  // Panels for their way back, null where a kernel does not move.
-  TransposedPanels<T> transposed(TeamLease& team) const;
-  const T* zeros() const { return zeros_.data(); }
-
- private:
-  bool kernel_;
-  bool recurrent_kernel_;
-  Buffer<T> zeros_;  // for four rows of the gates
-  std::unique_ptr<const LstmPanels<T>> panels_;
-};
-
-// Fills in the direction's panels and the dropped initial states, and runs the problem.
+// The same; and gradients of the sum of the direction's products with the gradients that the tape's pass
+// made. All gradients of weights are wanted, bias and peepholes where the cell has them.
 template <class T>
-KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& direction,
-                       TangentProblem<T> problem);
-
-// Fills in all panels, dy and the dropped initial states, runs the problem, and computes the tangents of the
-// weights' gradients.
-template <class T>
-KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels<T>& direction,
-                              SecondProblem<T> problem);
+KernelRun lstm_second_backward(const GradientTape<T>& tape, const Direction<T>& direction,
+                               const LstmResults<T>& tangents, const ArgumentGradients<T>& gradients);
 
 }  // namespace fusedlstm

@@ -1,5 +1,4 @@
-// What the calls for whole sequences have in common: scratch memory, and each thread's share of rows and
-// panels.
+// Shared by the calls for whole sequences: scratch memory, and each thread's share of rows and panels.
 #pragma once
 
 #include <algorithm>
@@ -80,7 +79,7 @@ class RowShares {
   Buffer<Index> rows_;
 };
 
-// What a sequence kernel's panels are split into, by direction and number.
+// The panels of a sequence kernel that threads split, by their use.
 struct SplitPanels {
   Index panels;
   Index input_panels = 0;
@@ -126,7 +125,7 @@ WeightGradientProblem<T> kernel_gradients(const BackwardProblem<T>& p) {
   WeightGradientProblem<T> gradients{};
   gradients.batch = p.sizes.batch;
   gradients.timeline = p.timeline;
-  gradients.columns = 4 * p.sizes.units;
+  gradients.columns = kGates * p.sizes.units;
   gradients.units = p.sizes.units;
   gradients.right = p.gates;
   gradients.left[0] = {{p.x, Slots::times}, p.sizes.inputs, 0, nullptr, p.dkernel};

@@ -115,7 +115,7 @@ class Team final : Phases::Owners {
     Phases::Place& place;
     Placement placement;
 
-    // Of a sleeping worker, by a thread that needs this core itself.
+    // Wakes a sleeping worker, for a thread that needs this core itself.
     void call(int core) {
       placement.bar(core);
       calls.fetch_add(1, std::memory_order_release);

@@ -73,7 +73,7 @@ enum class Length {
   ample,
 };
 
-// What a call is worth.
+// The threads that a call is worth.
 struct Job {
   int threads = 1;  // at most
   Length length = Length::ample;

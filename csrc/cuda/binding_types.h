@@ -104,29 +104,31 @@ void with_wide_type(const std::string& name, const Body& body) {
   });
 }
 
-// None, or what fusedlstm.ops.CellOptions hands over (csrc/bindings/cell_options.h says what that is made
-// of), with the address of its peepholes in their place. Layer normalization is not looked at.
+// None, or fusedlstm.ops.CellOptions.settings, read by name, with the address of its peepholes. Layer
+// normalization is not looked at.
 template <class T>
 class GivenOptions {
  public:
-  GivenOptions(const py::object& given, std::optional<std::uint64_t> zoneout_seed) {
-    if (given.is_none()) return;
-    const auto tuple = py::cast<py::tuple>(given);
-    const auto activation = [&](std::size_t place) {
-      const auto [kind, alpha, beta] = py::cast<std::tuple<std::int32_t, double, double>>(tuple[place]);
+  GivenOptions(const py::object& settings, const Address& peepholes,
+               std::optional<std::uint64_t> zoneout_seed) {
+    if (settings.is_none()) return;
+    const auto number = [&](const char* name) { return py::cast<double>(settings.attr(name)); };
+    const auto activation = [&](const char* name) {
+      const auto [kind, alpha, beta] =
+          py::cast<std::tuple<std::int32_t, double, double>>(settings.attr(name));
       return Activation<T>{static_cast<ActivationKind>(kind), static_cast<T>(alpha), static_cast<T>(beta)};
     };
-    options_ = {.gate = activation(0),
-                .candidate = activation(1),
-                .output = activation(2),
-                .peepholes = at<const T>(py::cast<Address>(tuple[3])),
-                .cell_clip = static_cast<T>(py::cast<double>(tuple[4])),
-                .coupled = py::cast<bool>(tuple[5]),
-                .zoneout = {.c = py::cast<double>(tuple[7]),
-                            .h = py::cast<double>(tuple[6]),
+    options_ = {.gate = activation("gate"),
+                .candidate = activation("candidate"),
+                .output = activation("output"),
+                .peepholes = at<const T>(peepholes),
+                .cell_clip = static_cast<T>(number("cell_clip")),
+                .coupled = py::cast<bool>(settings.attr("coupled")),
+                .zoneout = {.c = number("zoneout_c"),
+                            .h = number("zoneout_h"),
                             .drawn = zoneout_seed.has_value(),
                             .seed = zoneout_seed.value_or(0)},
-                .gate_clip = static_cast<T>(py::cast<double>(tuple[9]))};
+                .gate_clip = static_cast<T>(number("gate_clip"))};
   }
   const CellOptions<T>* get() const { return options_ ? &*options_ : nullptr; }
 

@@ -18,10 +18,10 @@ namespace {
 
 void forward_of_cell(const std::string& number, Index batch, Index units, const Address& z,
                      const Address& c_prev, const Address& h, const Address& c, const Address& gates,
-                     const py::object& options, std::uintptr_t stream) {
+                     const py::object& options, const Address& peepholes, std::uintptr_t stream) {
   with_wide_type(number, [&](auto zero) {
     using T = decltype(zero);
-    const GivenOptions<T> given(options, std::nullopt);
+    const GivenOptions<T> given(options, peepholes, std::nullopt);
     cell_forward<T>({.batch = batch,
                      .units = units,
                      .z = at<const T>(z),
@@ -36,10 +36,10 @@ void forward_of_cell(const std::string& number, Index batch, Index units, const 
 void backward_of_cell(const std::string& number, Index batch, Index units, const Address& gates,
                       const Address& c_prev, const Address& c, const Address& dh, const Address& dc,
                       const Address& dz, const Address& dc_prev, const py::object& options,
-                      std::uintptr_t stream) {
+                      const Address& peepholes, std::uintptr_t stream) {
   with_wide_type(number, [&](auto zero) {
     using T = decltype(zero);
-    const GivenOptions<T> given(options, std::nullopt);
+    const GivenOptions<T> given(options, peepholes, std::nullopt);
     cell_backward<T>({.batch = batch,
                       .units = units,
                       .gates = at<const T>(gates),
@@ -150,7 +150,7 @@ SequenceBackward<T> backward_problem(const Arguments& given) {
 }
 
 // The keyword arguments are the members of SequenceForward or SequenceBackward, and number, options,
-// zoneout_seed, kernel, workspace and stream.
+// peepholes, zoneout_seed, kernel, workspace and stream.
 template <Direction direction>
 void run_sequence(const py::kwargs& keywords) {
   constexpr bool forward = direction == Direction::forward;
@@ -165,6 +165,7 @@ void run_sequence(const py::kwargs& keywords) {
                             .outputs = given.index("outputs"),
                             .normalized = !given.find("norm").is_none(),
                             .wanted = wanted_kernel(given.get<std::optional<std::string>>("kernel"))};
+  const auto peepholes = given.get<Address>("peepholes");
   const auto zoneout_seed = given.get<std::optional<std::uint64_t>>("zoneout_seed");
   void* const workspace = given.at<void>("workspace");
   const cudaStream_t stream = stream_at(given.get<std::uintptr_t>("stream"));
@@ -174,7 +175,7 @@ void run_sequence(const py::kwargs& keywords) {
   }
   with_arithmetic(query.number, [&]<bool tensor_cores>(auto zero, std::bool_constant<tensor_cores>) {
     using T = decltype(zero);
-    const GivenOptions<StateOf<T>> cell(options, zoneout_seed);
+    const GivenOptions<StateOf<T>> cell(options, peepholes, zoneout_seed);
     if constexpr (forward) {
       const SequenceForward<T> problem = forward_problem<T>(given);
       given.check_names("sequence_forward");
@@ -266,11 +267,11 @@ py::dict plan_of_sequence(const std::string& number, Index batch, Index steps, I
 void bind_cell(py::module_& module) {
   module.def("cell_forward", &forward_of_cell, py::kw_only(), py::arg("number"), py::arg("batch"),
              py::arg("units"), py::arg("z"), py::arg("c_prev"), py::arg("h"), py::arg("c"), py::arg("gates"),
-             py::arg("options") = py::none(), py::arg("stream") = 0);
+             py::arg("options") = py::none(), py::arg("peepholes") = py::none(), py::arg("stream") = 0);
   module.def("cell_backward", &backward_of_cell, py::kw_only(), py::arg("number"), py::arg("batch"),
              py::arg("units"), py::arg("gates"), py::arg("c_prev"), py::arg("c"), py::arg("dh"),
              py::arg("dc") = py::none(), py::arg("dz"), py::arg("dc_prev"), py::arg("options") = py::none(),
-             py::arg("stream") = 0);
+             py::arg("peepholes") = py::none(), py::arg("stream") = 0);
 }
 
 void bind_sequence(py::module_& module) {

@@ -14,8 +14,6 @@
 
 namespace fusedlstm {
 
-constexpr int kGates = 4;
-
 template <class V>
 struct Gates {
   V i, f, g, o;
@@ -68,7 +66,7 @@ struct PlainCell {
   FUSEDLSTM_INLINE V output_slope(V y) const {
     return V(1) - y * y;
   }
-  // Of second derivatives (second_order.h): the second one of an activation over the first.
+  // For second derivatives (second_order.h): the second one of an activation over the first.
   template <class V>
   FUSEDLSTM_INLINE V gate_curve(V y) const {
     return V(1) - (y + y);
@@ -82,7 +80,7 @@ struct PlainCell {
     return V(-2) * y;
   }
 
-  // What the cell's state adds to the pre-activation of a gate, and what comes back from it.
+  // The cell state's part of the pre-activation of a gate, and the gradient that comes back to it.
   template <class V>
   FUSEDLSTM_INLINE V see(int, V z, V) const {
     return z;

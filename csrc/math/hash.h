@@ -28,7 +28,7 @@ struct RunHash {
     key = mix(mix(static_cast<std::uint32_t>(run) ^ seed_low) + seed_high) ^
           mix(static_cast<std::uint32_t>(run >> 32) + seed_low);
   }
-  // Of one element, or of several.
+  // The hash of one element, or of several.
   template <class Word>
   FUSEDLSTM_INLINE Word operator()(Word element) const {
     return mix(mix(element + key) ^ seed_high);

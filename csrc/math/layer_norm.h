@@ -12,7 +12,7 @@
 
 namespace fusedlstm {
 
-// Of a row's features.
+// Moments of a row's features.
 template <class V>
 struct Moments {
   V mean;
@@ -24,7 +24,7 @@ FUSEDLSTM_INLINE inline V normalized(V x, const Moments<V>& row) {
   return (x - row.mean) * row.scale;
 }
 
-// What a row's features have to know of one another on the way back: mean(dn) and mean(n dn).
+// The means over a row's features that each of them needs on the way back: mean(dn) and mean(n dn).
 template <class V>
 struct GradientMeans {
   V dn;

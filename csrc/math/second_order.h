@@ -35,7 +35,7 @@ struct PeepholeDirection {
   FUSEDLSTM_INLINE V seen(int which, V dz, V dc_dot) const { return fma(peepholes_dot[which], dz, dc_dot); }
 };
 
-// What a step knows of its cell when tangents are asked for; `output` is the activation of c that made h.
+// The cell of a step of which tangents are asked; `output` is the activation of c that made h.
 template <class V>
 struct CellState {
   Gates<V> gates;
@@ -68,7 +68,7 @@ template <class V, class Cell, class Direction>
   return {{i, f, g, o}, c, fma(o, at.output, gates.o * (cell.output_slope(at.output) * c))};
 }
 
-// What the first backward pass knew of a step: gradients of h, of c (that of the update f c_prev + i g) and
+// The first backward pass at a step: gradients of h, of c (that of the update f c_prev + i g) and
 // of the gates' pre-activations; and what flows into the step of their tangents.
 template <class V>
 struct StepGradients {

@@ -11,7 +11,7 @@
 
 namespace fusedlstm {
 
-// What all updates are told, before it is rounded to an array's number type.
+// Settings of all updates, before they are rounded to an array's number type.
 struct UpdateSettings {
   double learning_rate;
   double weight_decay;
@@ -26,11 +26,11 @@ struct UpdateRule {
   T clip;
   T scale;
 
-  explicit UpdateRule(const UpdateSettings& given)
-      : learning_rate(static_cast<T>(given.learning_rate)),
-        decay(static_cast<T>(given.learning_rate * given.weight_decay)),
-        clip(static_cast<T>(given.clip)),
-        scale(static_cast<T>(given.scale)) {}
+  explicit UpdateRule(const UpdateSettings& settings)
+      : learning_rate(static_cast<T>(settings.learning_rate)),
+        decay(static_cast<T>(settings.learning_rate * settings.weight_decay)),
+        clip(static_cast<T>(settings.clip)),
+        scale(static_cast<T>(settings.scale)) {}
 
   // The gradient as the rule sees it, and the parameter after decoupled weight decay.
   template <class V>
@@ -48,8 +48,8 @@ struct SgdRule : UpdateRule<T> {
   T momentum;
   bool nesterov;
 
-  SgdRule(const UpdateSettings& given, double given_momentum, bool given_nesterov)
-      : UpdateRule<T>(given), momentum(static_cast<T>(given_momentum)), nesterov(given_nesterov) {}
+  SgdRule(const UpdateSettings& settings, double given_momentum, bool given_nesterov)
+      : UpdateRule<T>(settings), momentum(static_cast<T>(given_momentum)), nesterov(given_nesterov) {}
 
   template <class V>
   FUSEDLSTM_INLINE void apply(V& param, V gradient, bool has_velocity, V& velocity) const {
@@ -71,8 +71,8 @@ struct RmspropRule : UpdateRule<T> {
   T momentum;
   T epsilon;
 
-  RmspropRule(const UpdateSettings& given, double given_rho, double given_momentum, double given_epsilon)
-      : UpdateRule<T>(given),
+  RmspropRule(const UpdateSettings& settings, double given_rho, double given_momentum, double given_epsilon)
+      : UpdateRule<T>(settings),
         rho(static_cast<T>(given_rho)),
         rest(static_cast<T>(1.0 - given_rho)),
         momentum(static_cast<T>(given_momentum)),
@@ -104,14 +104,14 @@ struct AdamRule : UpdateRule<T> {
   T rest_2;
   T epsilon;
 
-  AdamRule(const UpdateSettings& given, std::int64_t step, double beta_1, double beta_2, double given_epsilon)
-      : UpdateRule<T>(given),
+  AdamRule(const UpdateSettings& settings, std::int64_t step, double beta_1, double beta_2, double given_epsilon)
+      : UpdateRule<T>(settings),
         rest_1(static_cast<T>(1.0 - beta_1)),
         rest_2(static_cast<T>(1.0 - beta_2)),
         epsilon(static_cast<T>(given_epsilon)) {
     const double t = static_cast<double>(step);
     const double correction = std::sqrt(1.0 - std::pow(beta_2, t)) / (1.0 - std::pow(beta_1, t));
-    this->learning_rate = static_cast<T>(given.learning_rate * correction);
+    this->learning_rate = static_cast<T>(settings.learning_rate * correction);
   }
 
   template <class V>

@@ -17,7 +17,7 @@ struct KeptShare {
     if (whole) return where_less(V(0), share, previous, fresh);
     return fma(share, previous, (V(1) - share) * fresh);
   }
-  // What goes of a gradient to the previous value, and to the new one.
+  // The parts of a gradient that go to the previous value, and to the new one.
   FUSEDLSTM_INLINE V to_previous(V d) const { return whole ? where_less(V(0), share, d, V(0)) : share * d; }
   FUSEDLSTM_INLINE V to_fresh(V d) const {
     return whole ? where_less(V(0), share, V(0), d) : (V(1) - share) * d;

@@ -47,6 +47,19 @@ class LSTMWeights:
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
+class CellSettings:
+    gate: tuple[int, float, float]
+    candidate: tuple[int, float, float]
+    output: tuple[int, float, float]
+    peepholes: Any
+    cell_clip: float
+    coupled: bool
+    zoneout_h: float
+    zoneout_c: float
+    layer_norm: Any
+    gate_clip: float
+    def __init__(self, **settings: Any) -> None: ...
+
 class Tape:
     @property
     def nbytes(self) -> int: ...
@@ -65,7 +78,7 @@ def lstm_forward(
     zero_output_for_mask: bool,
     h0: Array | None,
     c0: Array | None,
-    options: tuple[object, ...] | None,
+    options: CellSettings | None,
     recurrent_mask: Array | None,
     zoneout_seed: int | None,
     training: bool,
@@ -119,7 +132,7 @@ def lstm_step(
     x: Array,
     h: Array,
     c: Array,
-    options: tuple[object, ...] | None,
+    options: CellSettings | None,
     out: tuple[Array, Array] | None,
 ) -> tuple[Array, Array]: ...
 def cell_forward(z: Array, c_prev: Array) -> tuple[Array, Array, Array]: ...

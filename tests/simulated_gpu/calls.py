@@ -24,10 +24,9 @@ class Calls:
         return getattr(self.module, name)
 
     def _run(self, name: str, sizes: dict[str, Any], arrays: dict[str, Any], **others: Any) -> None:
-        given = others.get("options")
-        if given is not None:
-            others["options"] = (*given[:3], address(given[3]), *given[4:])
-        addresses = {key: address(value) for key, value in arrays.items()}
+        options = others.get("options")
+        peepholes = None if options is None else options.peepholes
+        addresses = {key: address(value) for key, value in {**arrays, "peepholes": peepholes}.items()}
         getattr(self.module, name)(**sizes, **addresses, **others)
 
     def cell_forward(self, z: Any, c_prev: Any, h: Any, c: Any, gates: Any, options: Any = None) -> None:

@@ -156,16 +156,16 @@ def test_options(kernels: Any, name: str, with_peepholes: bool, dtype: Any) -> N
     reference = variant(options, p)
     # The kernel reads peepholes from device memory.
     on_device = None if p is None else kernels.array(p, "peepholes")
-    given = ops.CellOptions(**{**vars_of(options), "peepholes": on_device}).given
+    settings = ops.CellOptions(**{**vars_of(options), "peepholes": on_device}).settings
     z, c_prev, dh, dc = (normal(B, n, dtype=dtype, seed=n) for n in (4 * H, H, H, H))
-    h, c, gates = forward(kernels, z, c_prev, given)
+    h, c, gates = forward(kernels, z, c_prev, settings)
     want = reference(z.astype(np.float64), c_prev.astype(np.float64))
     testing.assert_close(h, want.h, dtype=dtype, terms=0, name="h")
     testing.assert_close(c, want.c, dtype=dtype, terms=0, name="c")
 
     # The derivative along a direction, exact by a step into the complex plane, against the gradients' product
     # with it.
-    dz, dc_prev = backward(kernels, [gates, c_prev, c, dh], dc, given)
+    dz, dc_prev = backward(kernels, [gates, c_prev, c, dh], dc, settings)
     step = 1e-30
     for seed in range(4):
         v_z, v_c = (normal(B, n, dtype=np.float64, seed=10 + seed) for n in (4 * H, H))

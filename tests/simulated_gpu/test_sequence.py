@@ -264,9 +264,15 @@ def test_options(
     case = replace(case, lengths=lengths)
     seed = 11 if drawn else None
     on_device = None if p is None else kernels.array(p, "peepholes")
-    given = ops.CellOptions(**OPTIONS[name], peepholes=on_device).given
+    settings = ops.CellOptions(**OPTIONS[name], peepholes=on_device).settings
     got = run(
-        kernels, case, kernel, recurrent_mask=factors, options=given, zoneout_seed=seed, peepholes=with_more
+        kernels,
+        case,
+        kernel,
+        recurrent_mask=factors,
+        options=settings,
+        zoneout_seed=seed,
+        peepholes=with_more,
     )
 
     def reference(z_x: Array, h0: Array, c0: Array, peepholes: Array | None) -> Any:

@@ -241,8 +241,7 @@ def check(
     case = p.case
     B, T, H = case.shape
     options = ops.CellOptions(**(settings or {}))
-    given = None if settings is None else (*options.given[:3], None, *options.given[4:])
-    got = run(kernels, p, given, seed)
+    got = run(kernels, p, None if settings is None else options.settings, seed)
     given_arrays: dict[str, Any] = {"z_x": case.z_x, "h0": p.h0, "c0": case.c0, "U": p.U}
     if p.P is not None:
         given_arrays["P"] = p.P

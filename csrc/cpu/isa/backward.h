@@ -39,7 +39,7 @@ template <class T, class Cell, class Lanes>
   const Index B = p.sizes.batch;
   const Index H = p.sizes.units;
   T* tape = p.gates + layout.place(unit / V::width, s, b);
-  T* dc = p.dc + b * H + unit;
+  T* dc = p.dc0 + b * H + unit;
   const V c_prev = V::load(p.cells + (s * B + b) * H + unit, lanes);
   const V c = V::load(p.cells + ((s + 1) * B + b) * H + unit, lanes);
   const V h = V::load((p.m ? p.m : p.h).at(p.timeline, b, s) + unit, lanes);
@@ -106,7 +106,7 @@ template <class T>
   }
 }
 
-// What a pass backward computes at a step; tangents.h has the other one.
+// The cells of a pass backward over the sequence; those of tangents are in tangents.h.
 template <class T>
 struct CellGradientPass {
   using Problem = BackwardProblem<T>;

@@ -23,12 +23,12 @@ void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* 
   const PlainCell cell;
   const FlushDenormals flush;
   for (Index b = rows.begin; b < rows.end; ++b) {
-    const T* zb = z + b * 4 * units;
-    T* out = gates + b * 4 * units;
+    const T* zb = z + b * kGates * units;
+    T* out = gates + b * kGates * units;
     for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
-      const Gates<V> given{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
-                           V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)};
-      const CellValues<V> values = cell_forward(cell, given, V::load(c_prev + b * units + j, lanes));
+      const Gates<V> preactivations{V::load(zb + j, lanes), V::load(zb + units + j, lanes),
+                                    V::load(zb + 2 * units + j, lanes), V::load(zb + 3 * units + j, lanes)};
+      const CellValues<V> values = cell_forward(cell, preactivations, V::load(c_prev + b * units + j, lanes));
       values.c.store(c + b * units + j, lanes);
       hidden_state(cell, values.gates.o, values.c).store(h + b * units + j, lanes);
       values.gates.i.store(out + j, lanes);
@@ -46,8 +46,8 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
   const PlainCell cell;
   const FlushDenormals flush;
   for (Index b = rows.begin; b < rows.end; ++b) {
-    const T* in = gates + b * 4 * units;
-    T* out = dz + b * 4 * units;
+    const T* in = gates + b * kGates * units;
+    T* out = dz + b * kGates * units;
     for_each_vector_in<T>({0, units}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
       const Index at = b * units + j;
       const Gates<V> g{V::load(in + j, lanes), V::load(in + units + j, lanes),

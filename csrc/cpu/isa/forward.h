@@ -19,8 +19,8 @@ template <class T, class Lanes>
                                                                 const ClipEnds<Vec<T>>* ends = nullptr) {
   OptionCell<Vec<T>, T> cell{options, {}, ends};
   for (int i = 0; i < 3; ++i) {
-    const T* own = options.peepholes != nullptr ? options.peepholes + i * units + unit : nullptr;
-    cell.peepholes[i] = own != nullptr ? Vec<T>::load(own, lanes) : Vec<T>(0);
+    const T* row = options.peepholes != nullptr ? options.peepholes + i * units + unit : nullptr;
+    cell.peepholes[i] = row != nullptr ? Vec<T>::load(row, lanes) : Vec<T>(0);
   }
   return cell;
 }
@@ -44,10 +44,10 @@ template <class T, class Cell, class Lanes>
   const bool keeps_c = Cell::has_options && p.options->zoneout.c > 0;
   for (Index r = 0; r < count; ++r) {
     T* row = z + r * columns;
-    const Gates<V> given{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
-                         V::load(row + 3 * V::width)};
+    const Gates<V> preactivations{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
+                                  V::load(row + 3 * V::width)};
     const V c_prev = V::load(previous + rows[r] * H, lanes);
-    const CellValues<V> values = cell_forward(cell, given, c_prev);
+    const CellValues<V> values = cell_forward(cell, preactivations, c_prev);
     values.gates.o.store(row);
     if (keeps_c) {
       values.c.store(row + V::width);
@@ -127,7 +127,7 @@ template <bool with_options, class T>
 void run_norm_cells(const ForwardProblem<T>& p, const T* bias, const PanelRow<T>& input,
                     const PanelRow<T>& recurrent, Index b, Index s);
 
-// What a pass forward over the sequence computes; tangents.h has the other one.
+// The cells of a pass forward over the sequence; those of tangents are in tangents.h.
 template <class T>
 struct Cells {
   using Problem = ForwardProblem<T>;
@@ -179,10 +179,10 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
   if constexpr (integers) {
     T* next = partial;
     const auto take = [&](Index count, Index K) {
-      const IntegerRows taken{reinterpret_cast<std::int16_t*>(next), integer_stride(K),
-                              next + count * integer_stride(K) / 2};
-      next = taken.scales + divide_up(count, 16) * 16;
-      return taken;
+      const IntegerRows rows_of_step{reinterpret_cast<std::int16_t*>(next), integer_stride(K),
+                                     next + count * integer_stride(K) / 2};
+      next = rows_of_step.scales + divide_up(count, 16) * 16;
+      return rows_of_step;
     };
     rounded_inputs = take(most_rows, I);
     rounded_states = take(share.row_block, H > R ? H : R);
@@ -265,10 +265,10 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
                                  FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
         // By value what the loops over tiles read: they would find it behind two pointers otherwise.
         const auto run_step = [=, &p, &weights, &share, &project_inputs, &worker](int part) {
-          const PanelOrder whole{share.part_of(share.panels, part), s % 2 != 0};
+          const PanelOrder all{share.part_of(share.panels, part), s % 2 != 0};
           if (i == 0 && !joined) {
-            in_groups(worker, whole, panel_operations<T>(total, I),
-                      [&](PanelOrder own) FUSEDLSTM_INLINE { project_inputs(own.range); });
+            in_groups(worker, all, panel_operations<T>(total, I),
+                      [&](PanelOrder group) FUSEDLSTM_INLINE { project_inputs(group.range); });
           }
           alignas(64) T finished[Tile<T>::rows * columns];
           const auto addend = [=, &p](Index first, Index panel) FUSEDLSTM_INLINE {
@@ -292,7 +292,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
           if constexpr (integers) round_rows(active_now, recurrent, hidden_row, rounded_states);
           // Joined products are short.
           in_groups(
-              worker, whole, panel_operations<T>(active_now, recurrent),
+              worker, all, panel_operations<T>(active_now, recurrent),
               [&](PanelOrder order) FUSEDLSTM_INLINE {
                 if constexpr (integers) {
                   multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
@@ -313,8 +313,8 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
               });
         };
         const auto run_norm_rows = [&](int part) {
-          const Range own = share.part_of(active_now, part);
-          for (Index r = own.begin; r < own.end; ++r) {
+          const Range range = share.part_of(active_now, part);
+          for (Index r = range.begin; r < range.end; ++r) {
             const PanelRow<T> input{projection(first_now + r, 0), projected_rows * columns};
             const PanelRow<T> state{product(r, 0), product_rows * columns};
             if (p.options == nullptr) {

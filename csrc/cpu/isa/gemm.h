@@ -13,12 +13,13 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 template <class T>
 struct Tile {
   using V = Vec<T>;
-  static constexpr int vectors = 4;                     // of one panel; the four gates, in forward
+  static constexpr int vectors = kGates;                // of one panel; the gates, in forward
   static constexpr Index columns = vectors * V::width;  // of one panel
   static constexpr bool registers_32 = V::registers >= 32;
   static constexpr int rows = registers_32 ? 6 : 3;  // rows * vectors accumulators leave 4 (8) registers
-  // Of a panel's K, taken at a time. Three rows leave so little arithmetic per number of the panel that it
-  // has to stay in L1 (24 KiB) while all rows pass; six can have it from L2, and pause their sums less often.
+  // Bytes of a panel that a tile takes at a time. Three rows leave so little arithmetic per number of the
+  // panel that it has to stay in L1 (24 KiB) while all rows pass; six can have it from L2, and pause their
+  // sums less often.
   static constexpr Index block_bytes = registers_32 ? 3 * 1024 * Index{sizeof(V)} : 24 * 1024;
   static constexpr Index block = block_bytes / (columns * Index{sizeof(T)});
 };
@@ -61,7 +62,7 @@ struct RowPointers {
   }
 };
 
-// Those of two left operands, whose products are one chain, and where the second one's panel is.
+// The rows of two left operands, whose products are one chain, and the place of the second one's panel.
 template <int R, class T, class W>
 struct RowPairs {
   const T* p[R];
@@ -92,7 +93,7 @@ struct PackedColumns {
   }
 };
 
-// What a tile's sums start from: rows of numbers `stride` apart; a stride of 0 gives every row the same ones.
+// The start of a tile's sums: rows of numbers `stride` apart; a stride of 0 gives every row the same ones.
 template <class T>
 struct Start {
   const T* rows;
@@ -113,11 +114,11 @@ template <class T>
 // A function of its own, and the epilogue not part of it: inlined between epilogues full of constants, which
 // compilers keep in registers too, the sums of GCC 12 lived in memory (half of the speed with AVX-512).
 template <int R, int P, class T, class Left, class W>
-[[gnu::noinline]] void multiply_tile(const Start<T> (&start)[P], const Left& given, const W* panel,
+[[gnu::noinline]] void multiply_tile(const Start<T> (&start)[P], const Left& operand, const W* panel,
                                      Index stride, Index K, T* const (&sums)[P]) {
   using V = Vec<T>;
   constexpr int vectors = Tile<T>::vectors;
-  Left left = given;
+  Left left = operand;
   V sum[R][P * vectors];
   for (int r = 0; r < R; ++r) {
     for (int j = 0; j < P * vectors; ++j) {
@@ -216,9 +217,9 @@ template <class Body>
   const Index group = operations * count <= most ? count : most / operations + 1;
   for (Index done = 0; done < count; done += group) {
     const Index end = smaller(done + group, count);
-    const Range own = order.reversed ? Range{order.range.end - end, order.range.end - done}
-                                     : Range{order.range.begin + done, order.range.begin + end};
-    body(PanelOrder{own, order.reversed});
+    const Range part = order.reversed ? Range{order.range.end - end, order.range.end - done}
+                                      : Range{order.range.begin + done, order.range.begin + end};
+    body(PanelOrder{part, order.reversed});
     if (end < count && worker.stopped(operations * group)) return;
   }
 }

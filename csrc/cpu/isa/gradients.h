@@ -57,8 +57,8 @@ template <class T>
                                            bool first) {
   using V = Vec<T>;
   right.for_each_vector(panel, [&](Index j, Index column, auto lanes) FUSEDLSTM_INLINE {
-    const V own = V::load(part + j * V::width);
-    const V total = first ? own : V::load(row + column, lanes) + own;
+    const V sum = V::load(part + j * V::width);
+    const V total = first ? sum : V::load(row + column, lanes) + sum;
     total.store(row + column, lanes);
   });
 }

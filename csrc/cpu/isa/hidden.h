@@ -1,5 +1,4 @@
-// What happens to h between the cell, or its projection, and the next step, and to the gradient that comes
-// back.
+// The way of h from the cell, or its projection, to the next step, and of the gradient that comes back.
 #pragma once
 
 #include "../kernels.h"
@@ -25,8 +24,8 @@ template <bool with_options, class T, class Lanes>
   }
 }
 
-// Of one row's h at step s, unless nothing comes back from a later one (`last`): turns what comes back
-// through the recurrence into the gradient of the h that the step made.
+// The gradient of the h that one row's step s made, from the one that comes back through the recurrence,
+// unless no step comes later (`last`).
 // `with_options` is false for the plain cell alone, which is spared the question.
 template <bool with_options, class T>
 struct HiddenGradient {

@@ -13,7 +13,7 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 // for while this one is computed.
 template <class T>
 [[gnu::always_inline]] inline void prefetch_next_row(const NormTape<T>& norm, const T* gates, Index place) {
-  for (Index j = 1; j <= 4; ++j) {
+  for (Index j = 1; j <= kGates; ++j) {
     const Index next = place + Tile<T>::columns + (j - 1) * Vec<T>::width;
     __builtin_prefetch(norm.input + next, 1);
     __builtin_prefetch(gates + next, 1);
@@ -42,9 +42,9 @@ template <bool with_options, class T, class Lanes>
 template <class T>
 [[gnu::always_inline]] inline Moments<Vec<T>> moments_of(const PanelRow<T>& row, Index units, T epsilon) {
   using V = Vec<T>;
-  return moments<T>(4 * units, epsilon, [&](const auto& body) FUSEDLSTM_INLINE {
+  return moments<T>(kGates * units, epsilon, [&](const auto& body) FUSEDLSTM_INLINE {
     for_each_unit_panel<T>(units, [&](Index panel, Index, auto lanes) FUSEDLSTM_INLINE {
-      for (int j = 0; j < 4; ++j) body(j, V::load(row.piece(panel) + j * V::width), lanes);
+      for (int j = 0; j < kGates; ++j) body(j, V::load(row.piece(panel) + j * V::width), lanes);
     });
   });
 }
@@ -52,14 +52,14 @@ template <class T>
 // The four pre-activations of a panel, which starts at `unit`, from the normalized products.
 template <class T, class Lanes>
 [[gnu::always_inline]] inline Gates<Vec<T>> norm_preactivations(const LayerNorm<T>& norm, const T* bias,
-                                                                const Vec<T> (&n_input)[4],
-                                                                const Vec<T> (&n_recurrent)[4], Index units,
-                                                                Index unit, Lanes lanes) {
+                                                                const Vec<T> (&n_input)[kGates],
+                                                                const Vec<T> (&n_recurrent)[kGates],
+                                                                Index units, Index unit, Lanes lanes) {
   using V = Vec<T>;
-  V z[4];
-  for (int j = 0; j < 4; ++j) {
+  V z[kGates];
+  for (int j = 0; j < kGates; ++j) {
     z[j] = fma(n_recurrent[j], V::load(norm.gamma_recurrent + j * units + unit, lanes),
-               V::load(bias + 4 * unit + j * V::width));
+               V::load(bias + kGates * unit + j * V::width));
     z[j] = fma(n_input[j], V::load(norm.gamma_input + j * units + unit, lanes), z[j]);
   }
   return {z[0], z[1], z[2], z[3]};
@@ -82,9 +82,9 @@ template <bool with_options, class T>
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
     const Index place = on_tape ? layout.place(panel, s, b) : 0;
     if (on_tape) prefetch_next_row(p.norm, p.gates, place);
-    V n_input[4];
-    V n_recurrent[4];
-    for (int j = 0; j < 4; ++j) {
+    V n_input[kGates];
+    V n_recurrent[kGates];
+    for (int j = 0; j < kGates; ++j) {
       n_input[j] = within(normalized(V::load(input.piece(panel) + j * V::width), of_input), lanes);
       n_recurrent[j] =
           within(normalized(V::load(recurrent.piece(panel) + j * V::width), of_recurrent), lanes);
@@ -148,7 +148,7 @@ template <bool with_options, class T>
   const GateClip<with_options, T> clip(p.options);
   const T* h_now = (p.m ? p.m : p.h).at(p.timeline, b, s);
   const T* c_before = p.cells + (s * B + b) * H;
-  T* dc_now = p.dc + b * H;
+  T* dc_now = p.dc0 + b * H;
   const Index sums_size = layer_norm_sums(p.options) * V::width;
   T* sums = p.row_sums + b * divide_up(H, V::width) * sums_size;
   if (last) {
@@ -167,9 +167,9 @@ template <bool with_options, class T>
     const Index place = layout.place(panel, s, b);
     prefetch_next_row(p.norm, p.gates, place);
     const auto cell = cell_of<with_options>(p.options, H, unit, lanes, clip.ends());
-    V n_input[4];
-    V n_recurrent[4];
-    for (int j = 0; j < 4; ++j) {
+    V n_input[kGates];
+    V n_recurrent[kGates];
+    for (int j = 0; j < kGates; ++j) {
       n_input[j] = V::load(p.norm.input + place + j * V::width);
       n_recurrent[j] = V::load(p.activated + place + j * V::width);
     }
@@ -180,9 +180,9 @@ template <bool with_options, class T>
     gates.f.store(row + V::width);
     gates.g.store(row + 2 * V::width);
     gates.o.store(row + 3 * V::width);
-    c.store(row + 4 * V::width);
+    c.store(row + kGates * V::width);
 
-    T* piece = dh.piece(panel / 4) + panel % 4 * V::width;
+    T* piece = dh.piece(panel / kGates) + panel % kGates * V::width;
     V dh_total = V::load(piece);
     if (!p.m) dh_total = hidden(dh_total, unit, lanes);
     const V n = within(normalized(c, of_cell), lanes);
@@ -215,11 +215,11 @@ template <bool with_options, class T>
     const Gates<V> gates{V::load(row), V::load(row + V::width), V::load(row + 2 * V::width),
                          V::load(row + 3 * V::width)};
     const V c_prev = V::load(c_before + unit, lanes);
-    const V c = V::load(row + 4 * V::width);
+    const V c = V::load(row + kGates * V::width);
     const V n = within(normalized(c, of_cell), lanes);
     const V dn = V::load(row + 5 * V::width);
     const V through = within(through_norm(dn, n, of_cell.scale, cell_means), lanes);
-    const V dz_o = V::load(dh.piece(panel / 4) + panel % 4 * V::width);
+    const V dz_o = V::load(dh.piece(panel / kGates) + panel % kGates * V::width);
     V dc = V::load(dc_now + unit, lanes);
     V to_previous(0);
     if (keeps_c) {
@@ -234,8 +234,8 @@ template <bool with_options, class T>
       add(panel, NormSums::peepholes + 2, d.z.o * c);
     }
     const Index place = layout.place(panel, s, b);
-    const V dz[4] = {d.z.i, d.z.f, d.z.g, d.z.o};
-    for (int j = 0; j < 4; ++j) {
+    const V dz[kGates] = {d.z.i, d.z.f, d.z.g, d.z.o};
+    for (int j = 0; j < kGates; ++j) {
       const V n_input = V::load(p.norm.input + place + j * V::width);
       const V n_recurrent = V::load(p.activated + place + j * V::width);
       dz[j].store(row + j * V::width);
@@ -257,7 +257,7 @@ template <bool with_options, class T>
   const GradientMeans<V> recurrent_means{V(recurrent_dn.total() * share), V(recurrent_n_dn.total() * share)};
   for_each_unit_panel<T>(H, [&](Index panel, Index unit, auto lanes) FUSEDLSTM_INLINE {
     const Index place = layout.place(panel, s, b);
-    for (int j = 0; j < 4; ++j) {
+    for (int j = 0; j < kGates; ++j) {
       T* input = p.norm.input + place + j * V::width;
       const V dz = V::load(own(panel) + j * V::width);
       const V n_input = V::load(input);

@@ -13,7 +13,7 @@ void pack_gates(const T* source, Index row_stride, Index K, Index units, Index p
   const Index unit = panel * V::width;
   T* out = panels + (panel * K + rows.begin) * Tile<T>::columns;
   for (Index k = rows.begin; k < rows.end; ++k) {
-    for (Index gate = 0; gate < 4; ++gate, out += V::width) {
+    for (Index gate = 0; gate < kGates; ++gate, out += V::width) {
       V::load(source + k * row_stride + gate * units + unit, units - unit).store(out);
     }
   }
@@ -66,7 +66,7 @@ template <class T>
 void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
   constexpr Index width = Vec<T>::width;
   for (Index row = 0; row < rows; ++row, panels += Tile<T>::columns, out += Tile<T>::columns) {
-    for (Index gate = 0; gate < 4; ++gate) {
+    for (Index gate = 0; gate < kGates; ++gate) {
       for (Index unit = 0; unit < width; ++unit) {
         out[place_in_panel<BFloat16>(0, gate, unit, width)] = rounded(panels[gate * width + unit]);
       }

@@ -52,7 +52,7 @@ function(instruction_set name)
       target_compile_options(${kernels} PRIVATE -fno-sanitize-address-use-after-scope -fno-sanitize=null)
     endif()
     target_link_libraries(${kernels} PRIVATE fusedlstm_options)
-    target_sources(_core PRIVATE $<TARGET_OBJECTS:${kernels}>)
+    target_sources(fusedlstm_cpu INTERFACE $<TARGET_OBJECTS:${kernels}>)
   endforeach()
 endfunction()
 
@@ -84,4 +84,4 @@ file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 #define FUSEDLSTM_HAS_DOUBLE @has_double@
 #define FUSEDLSTM_NUMBER_NAMES "@number_names@"
 ]=])
-target_include_directories(_core PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
+target_include_directories(fusedlstm_cpu PUBLIC "${CMAKE_CURRENT_BINARY_DIR}/generated")

@@ -146,7 +146,7 @@ struct GradientTangents {
     const StepGradients<V> first{V::load(p.dh_steps + state, lanes), V::load(p.dc_steps + state, lanes),
                                  load_gates(p.gate_gradients + place)};
     T* tape = p.gates + place;
-    T* dc_dot = p.dc + b * H + unit;
+    T* dc_dot = p.dc0 + b * H + unit;
     const CellGradients<V> dot = cell_backward_tangents(
         cell, direction_of<V>(cell, p.peepholes_dot, H, unit, lanes), at, load_gates<T>(tape),
         V::load(p.cells_dot + state, lanes), V::load(p.cells_dot + next_state, lanes), first, dh_dot,
@@ -182,12 +182,12 @@ void gate_product(const GateProduct<T>& p, const SequenceShare& share, Range pan
         [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
         [&](Index first, Index panel, Index tile_rows, const T* sums) FUSEDLSTM_INLINE {
           for (Index r = 0; r < tile_rows; ++r, sums += columns) {
-            const Row& own = due[first + r];
+            const Row& target = due[first + r];
             for_each_vector<T>(panel, p.columns, [&](int j, Index column, auto lanes) FUSEDLSTM_INLINE {
               V sum = V::load(sums + j * V::width);
-              if (own.mask != nullptr) sum = sum * V::load(own.mask + column, lanes);
-              if (p.add) sum = sum + V::load(own.out + column, lanes);
-              sum.store(own.out + column, lanes);
+              if (target.mask != nullptr) sum = sum * V::load(target.mask + column, lanes);
+              if (p.add) sum = sum + V::load(target.out + column, lanes);
+              sum.store(target.out + column, lanes);
             });
           }
         });

@@ -24,6 +24,7 @@ from fusedlstm.cuda.weights import DeviceWeights, refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fusedlstm._core import CellSettings
     from fusedlstm.cuda.normalization import Rows
 
 
@@ -89,7 +90,7 @@ def _tape_bytes(piece: Piece) -> int:
 
 
 def _note(recurrence: Recurrence, operation: str, plan: dict[str, Any]) -> None:
-    options = "" if recurrence.cell.given is None else ", cell with options"
+    options = "" if recurrence.cell.settings is None else ", cell with options"
     options += "" if recurrence.cell.norm is None else ", layer-normalized"
     options += ", projection" if recurrence.projected else ""
     _core.note_kernel(
@@ -135,7 +136,7 @@ def lstm_forward(
     zero_output_for_mask: bool,
     h0: Any,
     c0: Any,
-    options: tuple[Any, ...] | None,
+    options: CellSettings | None,
     recurrent_mask: Any,
     zoneout_seed: int | None,
     training: bool,
@@ -310,7 +311,7 @@ def lstm_step(
     x: Any,
     h: Any,
     c: Any,
-    options: tuple[Any, ...] | None,
+    options: CellSettings | None,
     out: tuple[Any, Any] | None,
 ) -> tuple[Any, Any]:
     """Run `fusedlstm.ops.lstm_step` on the device."""

@@ -53,15 +53,15 @@ class Normalization:
     epsilon: float
 
     @staticmethod
-    def of(call: Call, given: tuple[Any, Any, Any, Any, float], units: int) -> Normalization:
-        """Check what `fusedlstm.ops.LayerNorm` hands over."""
+    def of(call: Call, norm: Any, units: int) -> Normalization:
+        """Check the parameters that `fusedlstm.ops.LayerNorm` has."""
         gates, cells = ("4H", 4 * units), ("H", units)
         return Normalization(
-            call.contiguous("gamma_input", given[0], gates),
-            call.contiguous("gamma_recurrent", given[1], gates),
-            call.contiguous("gamma_cell", given[2], cells),
-            call.contiguous("beta_cell", given[3], cells),
-            given[4],
+            call.contiguous("gamma_input", norm.gamma_input, gates),
+            call.contiguous("gamma_recurrent", norm.gamma_recurrent, gates),
+            call.contiguous("gamma_cell", norm.gamma_cell, cells),
+            call.contiguous("beta_cell", norm.beta_cell, cells),
+            float(norm.epsilon),
         )
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 from fusedlstm.cuda.normalization import Normalization
 
 if TYPE_CHECKING:
+    from fusedlstm._core import CellSettings
     from fusedlstm.cuda.checks import Call
     from fusedlstm.cuda.steps import Window
     from fusedlstm.cuda.weights import Parts
@@ -43,28 +44,29 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The cell's options, checked; `given` is None for the plain one."""
+    """The cell's options, checked; `settings` is None for the plain one."""
 
-    given: tuple[Any, ...] | None
+    settings: CellSettings | None
     peepholes: Any
     zoneout_seed: int | None
     norm: Normalization | None
 
     @staticmethod
-    def of(call: Call, given: tuple[Any, ...] | None, zoneout_seed: int | None, units: int) -> Cell:
+    def of(call: Call, settings: CellSettings | None, zoneout_seed: int | None, units: int) -> Cell:
         """Check what `fusedlstm.ops.CellOptions` hands over."""
-        if given is None and zoneout_seed is None:
+        if settings is None and zoneout_seed is None:
             return _PLAIN
         peepholes, norm = None, None
-        if given is not None:
-            norm = None if given[8] is None else Normalization.of(call, given[8], units)
-            peepholes = call.states.optional("peepholes", given[3], ("3", 3), ("H", units))
-        if zoneout_seed is not None and (given is None or (given[6] == 0 and given[7] == 0)):
+        if settings is not None:
+            norm = None if settings.layer_norm is None else Normalization.of(call, settings.layer_norm, units)
+            peepholes = call.states.optional("peepholes", settings.peepholes, ("3", 3), ("H", units))
+        drawable = settings is not None and (settings.zoneout_h > 0 or settings.zoneout_c > 0)
+        if zoneout_seed is not None and not drawable:
             raise ValueError(
                 f"zoneout_seed: expected None without zoneout_h or zoneout_c in options, got {zoneout_seed}"
             )
         bits = None if zoneout_seed is None else zoneout_seed & 0xFFFFFFFFFFFFFFFF
-        return Cell(given, peepholes, bits, norm)
+        return Cell(settings, peepholes, bits, norm)
 
     @property
     def arrays(self) -> list[Any]:
@@ -78,14 +80,7 @@ class Cell:
             return self
         peepholes = None if self.peepholes is None else self.peepholes.copy()
         norm = None if self.norm is None else self.norm.copied()
-        return Cell(self.given, peepholes, self.zoneout_seed, norm)
-
-    def options(self, call: Call) -> tuple[Any, ...] | None:
-        """Return what the extension takes."""
-        given = self.given
-        return (
-            None if given is None else (*given[:3], call.address(self.peepholes), *given[4:8], None, given[9])
-        )
+        return Cell(self.settings, peepholes, self.zoneout_seed, norm)
 
 
 _PLAIN = Cell(None, None, None, None)
@@ -127,7 +122,7 @@ class Recurrence:
 
     def plan(self, batch: int, steps: int, *, backward: bool) -> dict[str, Any]:
         """Return which kernel serves; `ValueError` where the device has none."""
-        has_options, normalized = self.cell.given is not None, self.cell.norm is not None
+        has_options, normalized = self.cell.settings is not None, self.cell.norm is not None
         sizes = (batch, steps, self.units)
         query = (self.number, *sizes, backward, has_options, self.projected, normalized)
         device = self.call.device
@@ -137,13 +132,13 @@ class Recurrence:
         call = self.call
         space = call.device.zeros((plan["workspace"],), np.uint8) if plan["workspace"] else None
         arrays |= {"recurrent_kernel": self.weights.recurrent, "projection": self.weights.projection}
-        arrays["recurrent_mask"] = self.factors
+        arrays |= {"recurrent_mask": self.factors, "peepholes": self.cell.peepholes}
         arrays |= {"lengths": window.lengths, "workspace": space}
         address = call.device.address
         # What is left out is None.
         others: dict[str, Any] = {key: address(array) for key, array in arrays.items() if array is not None}
         if self.cell is not _PLAIN:
-            others["options"] = self.cell.options(call)
+            others["options"] = self.cell.settings
             others["zoneout_seed"] = self.cell.zoneout_seed
             others["norm"] = None if self.cell.norm is None else self.cell.norm.given(call)
         getattr(call.extension, name)(

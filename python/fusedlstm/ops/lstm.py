@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fusedlstm._core import GradientTape, Tape
+    from fusedlstm._core import CellSettings, GradientTape, Tape
     from fusedlstm.ops.weights import LSTMWeights
 
     Array = NDArray[Any]
@@ -102,12 +102,12 @@ class LSTMGradients(NamedTuple):
     tape: GradientTape | None
 
 
-def _given(options: CellOptions | None) -> tuple[object, ...] | None:
+def _settings(options: CellOptions | None) -> CellSettings | None:
     if options is None:
         return None
     if not isinstance(options, CellOptions):
         raise TypeError(f"options: expected CellOptions or None, got {type(options).__name__}")
-    return options.given
+    return options.settings
 
 
 def _window(checkpoint_every: int) -> int:
@@ -215,7 +215,7 @@ def lstm_forward(
             zero_output_for_mask,
             h0,
             c0,
-            _given(options),
+            _settings(options),
             recurrent_mask,
             checks.optional_integer(zoneout_seed, "zoneout_seed"),
             training,
@@ -318,4 +318,4 @@ def lstm_step(
     MemoryError
         There is no memory for such sizes, which are named.
     """
-    return kernels_for(x).lstm_step(packed(weights, x), x, h, c, _given(options), out)
+    return kernels_for(x).lstm_step(packed(weights, x), x, h, c, _settings(options), out)

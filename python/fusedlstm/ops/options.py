@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from fusedlstm._core import CellSettings
 from fusedlstm.activations import TABLE
 from fusedlstm.base import checks
 from fusedlstm.base.arrays import is_array
@@ -58,11 +59,6 @@ class LayerNorm:
             if not is_array(getattr(self, name)):
                 raise TypeError(f"{name}: expected an array, got {type(getattr(self, name)).__name__}")
         checks.positive(self.epsilon, "epsilon")
-
-    @property
-    def given(self) -> tuple[Any, Any, Any, Any, float]:
-        """What the kernels take."""
-        return self.gamma_input, self.gamma_recurrent, self.gamma_cell, self.beta_cell, float(self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -135,11 +131,11 @@ class CellOptions:
             checks.rate(getattr(self, name), name)
         if self.layer_norm is not None and not isinstance(self.layer_norm, LayerNorm):
             raise TypeError(f"layer_norm: expected LayerNorm or None, got {type(self.layer_norm).__name__}")
-        _ = self.given  # Bad activations are refused here, not at the first call.
+        _ = self.settings  # Bad activations are refused here, not at the first call.
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields for copies and pickles, without what is made of them."""
-        return {name: value for name, value in vars(self).items() if name != "given"}
+        return {name: value for name, value in vars(self).items() if name != "settings"}
 
     @property
     def activations(self) -> tuple[tuple[int, float, float], ...]:
@@ -153,17 +149,20 @@ class CellOptions:
         )
 
     @cached_property
-    def given(self) -> tuple[object, ...]:
+    def settings(self) -> CellSettings:
         """What the kernels take."""
-        return (
-            *self.activations,
-            self.peepholes,
-            0.0 if self.cell_clip is None else float(self.cell_clip),
-            checks.flag(self.coupled, "coupled"),
-            float(self.zoneout_h),
-            float(self.zoneout_c),
-            None if self.layer_norm is None else self.layer_norm.given,
-            0.0 if self.gate_clip is None else float(self.gate_clip),
+        gate, candidate, output = self.activations
+        return CellSettings(
+            gate=gate,
+            candidate=candidate,
+            output=output,
+            peepholes=self.peepholes,
+            cell_clip=0.0 if self.cell_clip is None else float(self.cell_clip),
+            coupled=checks.flag(self.coupled, "coupled"),
+            zoneout_h=float(self.zoneout_h),
+            zoneout_c=float(self.zoneout_c),
+            layer_norm=self.layer_norm,
+            gate_clip=0.0 if self.gate_clip is None else float(self.gate_clip),
         )
 
 

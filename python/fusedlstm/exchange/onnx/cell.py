@@ -71,11 +71,13 @@ def cell_options(attributes: dict[str, Any], directions: int) -> list[CellOption
     coupled = attributes.get("input_forget", 0)
     if coupled not in (0, 1):
         raise ValueError(f"input_forget: expected 0 or 1, got {coupled}")
+    plain = CellOptions()
     result: list[CellOptions | None] = []
     for first in range(0, len(activations), 3):
         f, g, h = activations[first : first + 3]
         options = CellOptions(f, g, h, coupled=bool(coupled), gate_clip=clip or None)
-        result.append(None if options.given == CellOptions().given else options)
+        is_plain = options.activations == plain.activations and not coupled and not clip
+        result.append(None if is_plain else options)
     return result
 
 
