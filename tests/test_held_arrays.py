@@ -88,8 +88,8 @@ def disturb():
             pass
 def call():
     try:
+        # Views have a test of their own: between x[::2] and the call, NumPy lets their memory go.
         ops.lstm_forward(x, (kernel, recurrent), training=True)
-        ops.lstm_forward(x[::2], (kernel, recurrent))
     except ValueError:
         pass
 """

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fusedlstm import config, losses
 from fusedlstm.base import checks
+from fusedlstm.base.names import checked_name
 from fusedlstm.base.registry import Configured, Registry, serialize
 from fusedlstm.losses.base import prepare_weights
 
@@ -40,7 +41,7 @@ class Metric(Configured):
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name if name is not None else type(self).__name__
+        self.name = checked_name(type(self).__name__ if name is None else name)
         self.reset_state()
 
     def values(self, y_true: npt.NDArray[Any], y_pred: Array) -> npt.NDArray[Any]:

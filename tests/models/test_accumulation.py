@@ -223,3 +223,32 @@ def test_an_interrupted_sum_is_dropped() -> None:
         model.fit(X, y, 4, verbose=0, callbacks=watch, gradient_accumulation_steps=3)
     for got, expected in zip(model.get_weights(), kept[-1], strict=True):
         np.testing.assert_array_equal(got, expected)
+
+
+def test_masks_of_some_batches_only() -> None:
+    """A layer may say that all steps of a batch are real by no mask at all."""
+
+    class Real(layers.Layer):
+        def forward(self, x: Any, training: bool = False) -> Any:  # noqa: ARG002
+            return x, None
+
+        def backprop(self, saved: Any, dy: Any, gradients: Any, need_dx: bool = True) -> Any:  # noqa: ARG002
+            return dy
+
+        def compute_mask(self, x: Any, mask: Any) -> Any:  # noqa: ARG002
+            real = (x != 0).any(axis=-1)
+            return None if real.all() else real
+
+    x = X[:8].copy()
+    x[4:, 2:] = 0
+    results = []
+    for batch_size, count in ((8, 1), (4, 2), (2, 4)):
+        model = Sequential(
+            [Input((T, F)), Real(**DENSE), layers.Dense(2, kernel_initializer="ones", **DENSE)]
+        )
+        model.compile(optimizers.SGD(0.1), "mse")
+        fit = model.fit(
+            x, STEPS[:8], batch_size=batch_size, gradient_accumulation_steps=count, shuffle=False, verbose=0
+        )
+        results.append([fit.history["loss"][0], *np.ravel(model.get_weights()[0])])
+    np.testing.assert_allclose(results[1:], results[:1] * 2, rtol=1e-12)

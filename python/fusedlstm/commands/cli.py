@@ -29,6 +29,9 @@ _EXTRAS = {
     "data": ("pooch", "tqdm"),
     "io": ("safetensors",),
     "keras": ("h5py",),
+    "onnx": ("onnx",),
+    "torch": ("torch",),
+    "sklearn": ("scikit-learn",),
     "report": ("matplotlib",),
     "bench": ("onnxruntime", "keras", "jax"),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fusedlstm import constraints, initializers, regularizers
 from fusedlstm.base import checks
 from fusedlstm.layers import (
     CLASSES,
@@ -21,6 +22,7 @@ from fusedlstm.models.sequential import Sequential
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fusedlstm.base.registry import Registry
     from fusedlstm.layers import Layer
 
 _LAYERS: dict[str, type[Layer]] = {name: cls for name, cls in CLASSES.items() if cls is not StackedLSTM}
@@ -30,6 +32,11 @@ _OBJECTS = {
     "_regularizer": "keras.regularizers",
     "_constraint": "keras.constraints",
 }
+_REGISTRIES: tuple[Registry[Any], ...] = (
+    initializers.REGISTRY,
+    regularizers.REGISTRY,
+    constraints.REGISTRY,
+)
 # Arguments that describe a layer inside of the layer.
 _INNER = ("layer", "backward_layer")
 # Arguments of Keras that the classes here do not have, with the value that switches them off.
@@ -132,6 +139,12 @@ def _described_layer(layer: Layer) -> dict[str, Any]:
     for key, value in config.items():
         module = next((module for end, module in _OBJECTS.items() if key.endswith(end)), None)
         if module is not None and value is not None:
+            thing = getattr(layer, key)
+            kind = type(thing)
+            if not any(registry.classes.get(kind.__name__) is kind for registry in _REGISTRIES):
+                raise ValueError(
+                    f"layer {layer.name!r}: {key}: expected one of fusedlstm's classes, got {kind.__name__}"
+                )
             config[key] = {"module": module, **value, "registered_name": None}
     if isinstance(layer, TimeDistributed):
         config["layer"] = _described_layer(layer.layer)

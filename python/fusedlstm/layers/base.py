@@ -94,6 +94,15 @@ class Layer(Placed, Configured):
     # Arguments that Keras's class lacks, with the values that switch them off; () where others decide that.
     beyond_keras: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse the gradient of a class under a name that models do not call."""
+        super().__init_subclass__(**kwargs)
+        if "backward" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__}: expected a method backprop(saved, dy, gradients, need_dx), which takes "
+                "what forward saved, got one called backward"
+            )
+
     def __init__(
         self,
         *,
@@ -395,7 +404,7 @@ class ActivatedLayer(Layer):
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute the output; see `Layer.forward`."""
-        z, saved = self.forward_logits(x, training)
+        z, saved = checked_pair(self.forward_logits(x, training), self)
         y = self.activation(z)
         return y, (y, saved) if training else None
 
@@ -434,6 +443,17 @@ def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -
     with versions.writing(variables):
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
+
+
+def unchanged(variable: Variable, version: int) -> Array:
+    """Return the value for a backward pass; `RuntimeError` if it is not the one that `forward` saw."""
+    value, now = variable.seen()
+    if now != version:
+        raise RuntimeError(
+            f"{variable.path}: expected the weights that forward saw, which have changed since: "
+            "a backward pass comes before the update"
+        )
+    return value
 
 
 def checked_pair(result: Any, layer: Layer) -> tuple[Any, Any]:

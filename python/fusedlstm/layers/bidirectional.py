@@ -57,7 +57,8 @@ class Bidirectional(Recurrent):
         **kwargs: Any,
     ) -> None:
         for name, given in (("layer", layer), ("backward_layer", backward_layer)):
-            if not isinstance(given, LSTM) and not (name == "backward_layer" and given is None):
+            # A class of its own would become two plain ones.
+            if type(given) is not LSTM and not (name == "backward_layer" and given is None):
                 raise TypeError(f"{name}: expected an LSTM, got {type(given).__name__}")
             if given is not None and given.activity_regularizer is not None:
                 raise ValueError(f"{name}: expected no activity_regularizer, got one in {given.name}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
-from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count
+from fusedlstm.layers.base import ActivatedLayer, Layer, as_rows, feature_count, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,17 +75,20 @@ class Dense(ActivatedLayer):
     def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute ``x kernel + bias``."""
         bias = None if self.bias is None else self.bias.value
-        y = ops.dense_forward(as_rows(x), self.kernel.value, bias)
-        return y.reshape(*x.shape[:-1], self.units), x if training else None
+        kernel, version = self.kernel.seen()
+        y = ops.dense_forward(as_rows(x), kernel, bias)
+        return y.reshape(*x.shape[:-1], self.units), (x, version) if training else None
 
     def backprop_logits(
         self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
     ) -> Array | None:
         """Compute gradients from the gradient of ``x kernel + bias``."""
+        x, version = saved
+        kernel = unchanged(self.kernel, version)
         dx, dkernel, dbias = ops.dense_backward(
-            as_rows(saved), self.kernel.value, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
+            as_rows(x), kernel, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
         )
         gradients.add(self.kernel, dkernel)
         if self.bias is not None and dbias is not None:
             gradients.add(self.bias, dbias)
-        return None if dx is None else dx.reshape(saved.shape)
+        return None if dx is None else dx.reshape(x.shape)

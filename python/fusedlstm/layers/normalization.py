@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, as_rows, feature_count
+from fusedlstm.layers.base import Layer, as_rows, feature_count, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,18 +87,20 @@ class LayerNormalization(Layer):
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Normalize; see `Layer.forward`."""
-        gamma, beta = (None if v is None else v.value for v in (self.gamma, self.beta))
+        gamma, version = (None, 0) if self.gamma is None else self.gamma.seen()
+        beta = None if self.beta is None else self.beta.value
         y = ops.layer_norm_forward(as_rows(x), gamma, beta, self.epsilon).reshape(x.shape)
-        return y, x if training else None
+        return y, (x, version) if training else None
 
     def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
         """Compute gradients; see `Layer.backprop`."""
-        gamma = None if self.gamma is None else self.gamma.value
+        x, version = saved
+        gamma = None if self.gamma is None else unchanged(self.gamma, version)
         dx, dgamma, dbeta = ops.layer_norm_backward(
-            as_rows(saved), gamma, as_rows(dy), self.epsilon, need_dx=need_dx
+            as_rows(x), gamma, as_rows(dy), self.epsilon, need_dx=need_dx
         )
         if self.gamma is not None:
             gradients.add(self.gamma, dgamma)
         if self.beta is not None:
             gradients.add(self.beta, dbeta)
-        return None if dx is None else dx.reshape(saved.shape)
+        return None if dx is None else dx.reshape(x.shape)

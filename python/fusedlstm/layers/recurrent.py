@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm.base import versions
-from fusedlstm.layers.base import Layer
+from fusedlstm.layers.base import Layer, checked_pair
 from fusedlstm.layers.direct import keep
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Recurrent(Layer):
         states = None if initial_state is None else self.checked_states(initial_state, len(array))
         # As in `Layer`, without its detours: of a short sequence's call they would be a tenth.
         with versions.reading():
-            y, saved = self.forward(array, training, states, real)
+            y, saved = checked_pair(self.forward(array, training, states, real), self)
         if training:
             keep(self, saved)
         return y

@@ -87,7 +87,7 @@ class TimeDistributed(ActivatedLayer):
         steps = x.shape[:2]
         rows = x.reshape(math.prod(steps), *x.shape[2:])
         if isinstance(self.layer, ActivatedLayer):
-            y, saved = self.layer.forward_logits(rows, training)
+            y, saved = checked_pair(self.layer.forward_logits(rows, training), self.layer)
         elif mask is None or not self.layer.takes_mask:
             y, saved = checked_pair(self.layer.forward(rows, training), self.layer)
         else:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fusedlstm import config
 from fusedlstm.base import checks
+from fusedlstm.base.names import checked_name
 from fusedlstm.base.registry import Configured
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Loss(Configured):
     from_logits = True
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
-        self.name = name if name is not None else type(self).__name__
+        self.name = checked_name(type(self).__name__ if name is None else name)
         self.reduction = checks.choice("none" if reduction is None else reduction, "reduction", _REDUCTIONS)
 
     def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,6 +35,8 @@ Logs = dict[str, float]
 
 # Inputs, labels and weights of some samples.
 Batch: TypeAlias = tuple[Any, Any, Any]
+# The shape of an output, and which of its steps are real.
+Steps: TypeAlias = tuple["Shape", "Mask | None"]
 
 
 class BatchTrainer(Passes, ABC):
@@ -182,21 +185,22 @@ class BatchTrainer(Passes, ABC):
         regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
         gradients = Gradients()
         value = penalty = 0.0
-        real = steps = 0
+        seen: list[Steps] = []
         for variable, regularizer in regularized:
             penalty += regularizer(variable.value)
         for x, y, weights in parts:
             total = None if len(x) == samples else samples
-            share, activity, mask = self._run_part(
+            share, activity, steps = self._run_part(
                 loss, x, y, weights, total, gradients if training else None
             )
             value += share
             penalty += activity
-            if mask is not None and total is not None and loss.reduction != "sum":
-                real, steps = real + int(np.count_nonzero(mask)), steps + mask.size
-        if real != steps:  # The mean is one of real steps, whose number was not known before the last part.
-            value *= steps / max(1, real)
-            gradients.scale(steps / max(1, real))
+            if total is not None and loss.reduction != "sum":
+                seen.append(steps)
+        real, every = _count_steps(seen)
+        if real != every:  # The mean is one of real steps, whose number was not known before the last part.
+            value *= every / max(1, real)
+            gradients.scale(every / max(1, real))
         self._loss_mean.update_state(value + penalty, samples)
         if training:
             for variable, regularizer in regularized:
@@ -206,8 +210,8 @@ class BatchTrainer(Passes, ABC):
 
     def _run_part(
         self, loss: Loss, x: Array, y: Any, weights: Any, samples: int | None, gradients: Gradients | None
-    ) -> tuple[float, float, Mask | None]:
-        """Return the part's shares of loss and activity penalties, and its mask; add to ``gradients``."""
+    ) -> tuple[float, float, Steps]:
+        """Return the part's shares of loss and activity penalties, and its steps; add to ``gradients``."""
         link = self._link(loss)
         run = self._run(x, gradients is not None, link is not None)
         if run.activities and run.mask is not None and samples is not None and loss.reduction != "sum":
@@ -228,7 +232,7 @@ class BatchTrainer(Passes, ABC):
                 metric.update_state(y, predictions, run.mask)
         if gradients is not None:
             self.backprop(run, gradient, gradients, need_dx=False, samples=samples)
-        return value, penalty, run.mask
+        return value, penalty, (run.output.shape, run.mask)
 
     def _link(self, loss: Loss) -> Activation | None:
         """Return the last layer's activation if the loss computes it too: together is exact, and cheaper."""
@@ -319,6 +323,17 @@ class BatchTrainer(Passes, ABC):
             except (TypeError, ValueError) as error:
                 raise type(error)(f"metrics: {metric.name} does not fit {prefix}y: {error}") from error
         return Samples(inputs, labels, weights)
+
+
+def _count_steps(seen: Sequence[Steps]) -> tuple[int, int]:
+    """Count real steps and all steps, by the outputs' shapes and masks; of one without, all are real."""
+    axes = max((mask.ndim for _, mask in seen if mask is not None), default=0)
+    sizes = [math.prod(shape[:axes]) for shape, _ in seen]
+    real = (
+        size if mask is None else int(np.count_nonzero(mask))
+        for size, (_, mask) in zip(sizes, seen, strict=True)
+    )
+    return sum(real), sum(sizes)
 
 
 def _metric_list(given: Any) -> list[metrics.Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
 from fusedlstm.base.placed import Placed
 from fusedlstm.layers.base import ActivatedLayer, Layer, checked_pair
@@ -32,9 +33,10 @@ class Passes(Placed):
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Pass]:
         """Compute the output of checked input, and what `backprop` needs; see `Layer.forward`.
 
-        With ``training`` there may be any number of passes at a time.
+        With ``training`` there may be any number of passes at a time. A pass sees weights of one version.
         """
-        done = self._run(x, training)
+        with versions.reading():
+            done = self._run(x, training)
         return done.output, done
 
     def _run(self, x: Array, training: bool = False, logits: bool = False) -> Pass:
@@ -46,7 +48,7 @@ class Passes(Placed):
             for layer in self.layers:
                 inputs = x
                 if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                    x, kept = layer.forward_logits(x, training)
+                    x, kept = checked_pair(layer.forward_logits(x, training), layer)
                 elif layer.takes_mask:
                     x, kept = checked_pair(layer.forward(x, training, mask=mask), layer)  # type: ignore[call-arg]
                 else:
@@ -95,7 +97,10 @@ class Passes(Placed):
         gradient: Array | None = dy
         for number in range(last, first - 1, -1):
             layer = self.layers[number]
-            assert gradient is not None
+            if gradient is None:
+                raise ValueError(
+                    f"{self.layers[number + 1].name}: expected backprop to return a gradient, got None"
+                )
             if layer.activity_regularizer is not None:
                 output = saved.activities[layer.name]
                 slope = layer.activity_regularizer.gradient(output)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from fusedlstm._core import CellSettings
 from fusedlstm.activations import TABLE
 from fusedlstm.base import checks
@@ -21,6 +23,15 @@ ACTIVATIONS: dict[str, tuple[int, float, float]] = {
 }
 
 Activation: TypeAlias = "str | tuple[str, float] | tuple[str, float, float]"
+
+
+# The smallest number that float32 has in full. Smaller ones are 0 in kernels, and a limit of 0 is none.
+_LEAST = float(np.finfo(np.float32).tiny)
+
+
+def _check_normal(value: float, name: str) -> None:
+    if value < _LEAST:
+        raise ValueError(f"{name}: expected at least {_LEAST:.4g}, got {value}")
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,7 @@ class LayerNorm:
         for name in ("gamma_input", "gamma_recurrent", "gamma_cell", "beta_cell"):
             if not is_array(getattr(self, name)):
                 raise TypeError(f"{name}: expected an array, got {type(getattr(self, name)).__name__}")
-        checks.positive(self.epsilon, "epsilon")
+        _check_normal(checks.positive(self.epsilon, "epsilon"), "epsilon")
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,9 @@ class CellOptions:
 
     def __post_init__(self) -> None:
         for name in ("cell_clip", "gate_clip"):
-            checks.optional_positive(getattr(self, name), name)
+            value = checks.optional_positive(getattr(self, name), name)
+            if value is not None:
+                _check_normal(value, name)
         if self.peepholes is not None and not is_array(self.peepholes):
             raise TypeError(f"peepholes: expected an array (3, H), got {type(self.peepholes).__name__}")
         for name in ("zoneout_h", "zoneout_c"):

@@ -11,6 +11,7 @@ import numpy as np
 from fusedlstm import ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.copying import Copied
+from fusedlstm.base.names import checked_name
 from fusedlstm.base.registry import Configured, serialize
 from fusedlstm.base.variable import Variable, unique_paths
 from fusedlstm.optimizers import schedules
@@ -62,7 +63,7 @@ class Optimizer(Copied, Configured):
         *,
         name: str,
     ) -> None:
-        self.name = name
+        self.name = checked_name(name)
         self.learning_rate = learning_rate
         self.weight_decay = (
             None if weight_decay is None else checks.non_negative(weight_decay, "weight_decay")

@@ -44,7 +44,7 @@ class ExponentialDecay(LearningRateSchedule):
         self.initial_learning_rate = checks.non_negative(initial_learning_rate, "initial_learning_rate")
         self.decay_steps = checks.positive_int(decay_steps, "decay_steps")
         self.decay_rate = checks.non_negative(decay_rate, "decay_rate")
-        self.staircase = staircase
+        self.staircase = checks.flag(staircase, "staircase")
 
     def __call__(self, step: int) -> float:
         """Return the learning rate of update number ``step``, counted from 0."""
