@@ -419,9 +419,7 @@ def test_layers_whose_forward_returns_the_output_alone(kind: Any) -> None:
         def forward(self, *args: Any, **options: Any) -> Any:
             return super().forward(*args, **options)[0]
 
-    inner = {layers.Bidirectional: lstm, layers.TimeDistributed: lambda: layers.Dense(2)}.get(
-        kind, lambda: 2
-    )()
+    inner: Any = {layers.Bidirectional: lstm(), layers.TimeDistributed: layers.Dense(2)}.get(kind, 2)
     with pytest.raises(TypeError, match=r"expected forward to return \(y, saved\), got ndarray"):
         Old(inner)(np.ones((2, T, F), np.float32))
     with pytest.raises(TypeError, match="Old: expected a method backprop"):

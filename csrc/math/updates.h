@@ -104,7 +104,8 @@ struct AdamRule : UpdateRule<T> {
   T rest_2;
   T epsilon;
 
-  AdamRule(const UpdateSettings& settings, std::int64_t step, double beta_1, double beta_2, double given_epsilon)
+  AdamRule(const UpdateSettings& settings, std::int64_t step, double beta_1, double beta_2,
+           double given_epsilon)
       : UpdateRule<T>(settings),
         rest_1(static_cast<T>(1.0 - beta_1)),
         rest_2(static_cast<T>(1.0 - beta_2)),

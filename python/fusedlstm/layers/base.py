@@ -244,12 +244,9 @@ class Layer(Placed, Configured):
             if not self.takes_mask:
                 raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
             given["mask"] = self.real_steps(mask)
-        return self._direct(array, training, **given)
-
-    def _direct(self, x: Array, training: bool, **more: Any) -> Any:
-        """Compute the output of checked input; with ``training``, `backward` may follow."""
         with versions.reading():
-            y, saved = checked_pair(self.forward(x, training, **more), self)
+            result = self.forward(array, training, **given)
+        y, saved = result if type(result) is tuple else checked_pair(result, self)
         if training:
             keep(self, saved)
         return y
@@ -404,7 +401,8 @@ class ActivatedLayer(Layer):
 
     def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute the output; see `Layer.forward`."""
-        z, saved = checked_pair(self.forward_logits(x, training), self)
+        result = self.forward_logits(x, training)
+        z, saved = result if type(result) is tuple else checked_pair(result, self)
         y = self.activation(z)
         return y, (y, saved) if training else None
 

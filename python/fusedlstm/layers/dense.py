@@ -74,8 +74,8 @@ class Dense(ActivatedLayer):
 
     def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:
         """Compute ``x kernel + bias``."""
+        kernel, version = self.kernel.seen() if training else (self.kernel.value, None)
         bias = None if self.bias is None else self.bias.value
-        kernel, version = self.kernel.seen()
         y = ops.dense_forward(as_rows(x), kernel, bias)
         return y.reshape(*x.shape[:-1], self.units), (x, version) if training else None
 

@@ -75,7 +75,8 @@ class Recurrent(Layer):
         states = None if initial_state is None else self.checked_states(initial_state, len(array))
         # As in `Layer`, without its detours: of a short sequence's call they would be a tenth.
         with versions.reading():
-            y, saved = checked_pair(self.forward(array, training, states, real), self)
+            result = self.forward(array, training, states, real)
+        y, saved = result if type(result) is tuple else checked_pair(result, self)
         if training:
             keep(self, saved)
         return y

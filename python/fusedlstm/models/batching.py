@@ -36,7 +36,7 @@ Logs = dict[str, float]
 # Inputs, labels and weights of some samples.
 Batch: TypeAlias = tuple[Any, Any, Any]
 # The shape of an output, and which of its steps are real.
-Steps: TypeAlias = tuple["Shape", "Mask | None"]
+Steps: TypeAlias = tuple[tuple[int, ...], "Mask | None"]
 
 
 class BatchTrainer(Passes, ABC):
@@ -197,7 +197,7 @@ class BatchTrainer(Passes, ABC):
             penalty += activity
             if total is not None and loss.reduction != "sum":
                 seen.append(steps)
-        real, every = _count_steps(seen)
+        real, every = _count_steps(seen) if seen else (0, 0)
         if real != every:  # The mean is one of real steps, whose number was not known before the last part.
             value *= every / max(1, real)
             gradients.scale(every / max(1, real))

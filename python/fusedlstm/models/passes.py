@@ -48,11 +48,12 @@ class Passes(Placed):
             for layer in self.layers:
                 inputs = x
                 if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                    x, kept = checked_pair(layer.forward_logits(x, training), layer)
+                    result = layer.forward_logits(x, training)
                 elif layer.takes_mask:
-                    x, kept = checked_pair(layer.forward(x, training, mask=mask), layer)  # type: ignore[call-arg]
+                    result = layer.forward(x, training, mask=mask)  # type: ignore[call-arg]
                 else:
-                    x, kept = checked_pair(layer.forward(x, training), layer)
+                    result = layer.forward(x, training)
+                x, kept = result if type(result) is tuple else checked_pair(result, layer)
                 if training:
                     saved.append(kept)
                 mask = layer.compute_mask(inputs, mask)

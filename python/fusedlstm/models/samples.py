@@ -64,7 +64,8 @@ class Samples:
             rows: Any = slice(start, stop) if order is None else order[start:stop]
             part = self._part(rows)
             x = device.take(part.x.astype(dtype, order="C", copy=False))
-            yield x, *(None if array is None else device.take(array) for array in (part.y, part.weights))
+            y = None if part.y is None else device.take(part.y)
+            yield x, y, None if part.weights is None else device.take(part.weights)
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return all but the last ``share`` of the samples, and these.

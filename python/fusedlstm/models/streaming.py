@@ -159,7 +159,9 @@ class _Pointwise:
 
     def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
         del now
-        return checked_pair(self.layer.forward(x), self.layer)[0], self.layer.compute_mask(x, mask)
+        result = self.layer.forward(x)
+        y, _ = result if type(result) is tuple else checked_pair(result, self.layer)
+        return y, self.layer.compute_mask(x, mask)
 
 
 class _Recurrent(Copied):
