@@ -8,6 +8,7 @@ import numpy as np
 
 from fusedlstm.base import checks
 from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.reshaping import Reshaping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array, Mask, Shape
 
 
-class _GlobalPooling1D(Layer):
+class _GlobalPooling1D(Reshaping):
     """Base of layers that make (B, F), or (B, 1, F) with ``keepdims``, of (B, T, F)."""
 
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
@@ -34,11 +35,6 @@ class _GlobalPooling1D(Layer):
         if input_shape[1] == 0:
             raise ValueError(f"x: expected at least one step for layer {self.name}, got shape {input_shape}")
         return (input_shape[0], 1, features) if self.keepdims else (input_shape[0], features)
-
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return None, as the output has no steps; see `Layer.compute_mask`."""
-        del x, mask
-        return None
 
 
 class GlobalAveragePooling1D(_GlobalPooling1D):

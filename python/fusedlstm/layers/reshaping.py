@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array, Mask, Shape
 
 
-class _Reshaping(Layer):
+class Reshaping(Layer):
     """Base of layers whose output's axes are not those of the input's mask, so that none goes on."""
 
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return None, as the output has other steps; see `Layer.compute_mask`."""
+        """Return None, as the output has not the input's steps; see `Layer.compute_mask`."""
         del x, mask
         return None
 
 
-class Reshape(_Reshaping):
+class Reshape(Reshaping):
     """Makes (B, *target_shape) of (B, ...), in C order.
 
     Parameters
@@ -98,7 +98,7 @@ class Flatten(Reshape):
         return config
 
 
-class Permute(_Reshaping):
+class Permute(Reshaping):
     """Reorders the axes of each sample.
 
     Parameters
@@ -148,7 +148,7 @@ class Permute(_Reshaping):
         return self._reordered(dy, tuple(np.argsort((0, *self.dims)).tolist()))
 
 
-class RepeatVector(_Reshaping):
+class RepeatVector(Reshaping):
     """Makes a sequence (B, n, F) of (B, F): each vector ``n`` times.
 
     Parameters
