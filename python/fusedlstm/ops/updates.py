@@ -108,9 +108,21 @@ def rmsprop_update(
     """
     _check_settings(learning_rate, weight_decay, clipvalue, rho=rho, momentum=momentum)
     checks.non_negative(epsilon, "epsilon")
-    arrays = (param, grad, mean_square, mean_grad, velocity)
-    common = (weight_decay, clipvalue, scale, iterations)
-    kernels_for(_first(param)).rmsprop_update(*arrays, learning_rate, rho, momentum, epsilon, *common)
+    kernels_for(_first(param)).rmsprop_update(
+        param,
+        grad,
+        mean_square,
+        mean_grad,
+        velocity,
+        learning_rate,
+        rho,
+        momentum,
+        epsilon,
+        weight_decay,
+        clipvalue,
+        scale,
+        iterations,
+    )
 
 
 def adam_update(
@@ -153,9 +165,22 @@ def adam_update(
     checks.rate(beta_2, "beta_2")
     checks.non_negative(epsilon, "epsilon")
     checks.positive_int(step, "step")
-    arrays = (param, grad, m, v, vhat)
-    common = (weight_decay, clipvalue, scale, iterations)
-    kernels_for(_first(param)).adam_update(*arrays, learning_rate, step, beta_1, beta_2, epsilon, *common)
+    kernels_for(_first(param)).adam_update(
+        param,
+        grad,
+        m,
+        v,
+        vhat,
+        learning_rate,
+        step,
+        beta_1,
+        beta_2,
+        epsilon,
+        weight_decay,
+        clipvalue,
+        scale,
+        iterations,
+    )
 
 
 def _first(arrays: object) -> object:
