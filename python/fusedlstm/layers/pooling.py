@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, feature_count
-from fusedlstm.layers.reshaping import Reshaping
+from fusedlstm.layers.base import feature_count
+from fusedlstm.layers.reshaping import CHANNELS_LAST, Reshaping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 class _GlobalPooling1D(Reshaping):
     """Base of layers that make (B, F), or (B, 1, F) with ``keepdims``, of (B, T, F)."""
 
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "data_format": (None, "channels_last"),
-    }
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = CHANNELS_LAST
 
     def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -71,9 +68,8 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
         mean: Array = x.sum(axis=1, keepdims=True) / count
         return mean if self.keepdims else mean[:, 0], (x.shape, count, real)
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Spread the gradient over the real steps; see `Layer.backprop`."""
-        del gradients
         shape, count, real = saved
         if not need_dx:
             return None
@@ -98,9 +94,8 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
         """Compute the maximum; see `Layer.forward`."""
         return x.max(axis=1, keepdims=self.keepdims), x if training else None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Give the gradient to the steps of the maximum; see `Layer.backprop`."""
-        del gradients
         if not need_dx:
             return None
         largest = saved == saved.max(axis=1, keepdims=True)

@@ -157,8 +157,7 @@ class _Pointwise:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
-    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
-        del now
+    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:  # noqa: ARG002
         return checked_pair(self.layer.forward(x), self.layer)[0], self.layer.compute_mask(x, mask)
 
 
