@@ -51,13 +51,13 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.figures: list[Any] = []
-        save = report._save
+        save = report.save_figure
 
         def keep(figure: Any, path: Path) -> Path:
             self.figures.append(figure)
             return save(figure, path)
 
-        monkeypatch.setattr(report, "_save", keep)
+        monkeypatch.setattr(report, "save_figure", keep)
 
     def texts(self) -> list[str]:
         from matplotlib.text import Text

@@ -245,16 +245,9 @@ def whole(value: object, name: str, beside: object = None, below: int = 2**63) -
     array = numeric(value, name)
     if array.dtype.kind == "f":
         wrong = ~(np.abs(array) < 2.0**63) | (array != np.floor(array))
-        if wrong.any():
-            place = first_place(wrong)
-            raise ValueError(f"{name}: expected whole numbers, got {array[place]} at index {place}")
+        none_of(wrong, array, name, "whole numbers")
     elif array.dtype == np.uint64:  # which int64 does not hold all of
-        wrong = array >= below
-        if wrong.any():
-            place = first_place(wrong)
-            raise ValueError(
-                f"{name}: expected whole numbers in [0, {below}), got {array[place]} at index {place}"
-            )
+        none_of(array >= below, array, name, f"whole numbers in [0, {below})")
     # np.ascontiguousarray would turn a scalar into a vector.
     return np.asarray(array, np.int64, order="C")
 
@@ -277,8 +270,14 @@ def finite(array: npt.NDArray[Any], name: str) -> None:
         return
     good = np.isfinite(array)
     if not good.all():
-        place = first_place(~good)
-        raise ValueError(f"{name}: expected finite numbers, got {array[place]} at index {place}")
+        none_of(~good, array, name, "finite numbers")
+
+
+def none_of(wrong: npt.NDArray[np.bool_], array: npt.NDArray[Any], name: str, expected: str) -> None:
+    """Raise `ValueError` with the first number of ``array`` that is ``wrong``, and its place, if any is."""
+    if wrong.any():
+        place = first_place(wrong)
+        raise ValueError(f"{name}: expected {expected}, got {array[place]} at index {place}")
 
 
 def first_place(wrong: npt.NDArray[np.bool_]) -> tuple[int, ...]:

@@ -103,22 +103,9 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     default="float32",
     help="Number type; those of 16 bits on a GPU.",
 )
-@click.option(
-    "--instruction-set",
-    metavar="NAME",
-    callback=cli_options.instruction_set,
-    show_default="the best one",
-    help="This library's kernels: avx512, avx2, neon or scalar.",
-)
-@click.option(
-    "--json", type=cli_options.FILE, callback=cli_options.output_file, help="Write all numbers here."
-)
-@click.option(
-    "--plot",
-    type=cli_options.FOLDER,
-    callback=cli_options.output_folder,
-    help="Write pictures (PNG) into this folder.",
-)
+@cli_options.instruction_set_option("This library's kernels")
+@cli_options.file_option("--json", "Write all numbers here.")
+@cli_options.pictures_option("--plot")
 @click.option(
     "--kernel",
     type=click.Choice(sorted(KERNELS)),
@@ -274,13 +261,7 @@ def _run(out: Console, options: dict[str, Any]) -> bool:
     content = {
         "format": FORMAT,
         "machine": {**machine, **measured},
-        "options": {
-            "threads": threads,
-            "dtype": dtype,
-            "quick": options["quick"],
-            "seconds": options["seconds"],
-            "peers": options["peers"],
-        },
+        "options": {name: options[name] for name in ("threads", "dtype", "quick", "seconds", "peers")},
         "versions": versions,
         "left_out": missing,
         "load_warning": warning,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,36 @@ class Contender(Protocol):
 
     def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
         """Convert weights and inputs to the layout this contender likes best; none of it is timed."""
+
+
+def mnist_model(keras: Any, arrays: dict[str, Array], dropout: float) -> Any:
+    """Return the compiled MNIST model, of Keras or of fusedlstm, which has the same names.
+
+    Parameters
+    ----------
+    keras : module
+        One of the two.
+    arrays
+        As `fusedlstm.benchmark.workloads.make_arrays` makes them.
+    dropout
+        Rate of all dropouts.
+    """
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input(arrays["x"].shape[1:]),
+            layers.LSTM(128, return_sequences=True),
+            layers.Dropout(dropout),
+            layers.LSTM(128),
+            layers.Dropout(dropout),
+            layers.Dense(32, activation="relu"),
+            layers.Dropout(dropout),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    model.set_weights([arrays[f"w{index}"] for index in range(10)])
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 @dataclass

@@ -61,8 +61,6 @@ class ModelCheckpoint(Monitor, Writer):
         hold.
     """
 
-    fresh = ("_destinations",)
-
     def __init__(
         self,
         filepath: str | os.PathLike[str],
@@ -83,7 +81,6 @@ class ModelCheckpoint(Monitor, Writer):
         if initial_value_threshold is not None:
             initial_value_threshold = checks.number(initial_value_threshold, "initial_value_threshold")
         self.best = initial_value_threshold
-        self._destinations: Destinations | None = None
         self._epoch = self._updates = 0
         check_ending(self.filepath, self._endings, "filepath")
 
@@ -157,12 +154,6 @@ class ModelCheckpoint(Monitor, Writer):
         if self.attempt(what, lambda: self._write_as(numbers, values)) and self.save_best_only:
             self.best = values[self.monitor]
         self.release()  # One that reads from a pipe gets what was written, and its end.
-
-    def release(self) -> None:
-        """Close pipes that the check has opened."""
-        if self._destinations is not None:
-            self._destinations.close()
-            self._destinations = None
 
     def _write_as(self, numbers: dict[str, int], values: Logs) -> None:
         path = Path(self.filepath.format(epoch=self._epoch + 1, **{**values, **numbers}))

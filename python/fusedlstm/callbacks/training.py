@@ -142,7 +142,7 @@ class CSVLogger(Writer):
         If an argument is wrong. `fit` raises OSError before it begins if the file cannot be written.
     """
 
-    fresh = ("_destinations", "_file")
+    fresh = ("_file",)
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.filename = checks.path(filename, "filename")
@@ -151,7 +151,6 @@ class CSVLogger(Writer):
         csv.writer(io.StringIO(), delimiter=separator)  # refuses ends of lines
         self.separator = separator
         self.append = append
-        self._destinations: Destinations | None = None
         self._file: IO[str] | None = None
         self._keys: list[str] | None = None
 
@@ -165,7 +164,7 @@ class CSVLogger(Writer):
         """Open the file."""
         mode = "a" if self.append else "w"
         self._file = followed(self.filename).open(mode, newline="", encoding="utf-8")
-        self._forget_destinations()
+        super().release()
         self._keys = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -185,12 +184,7 @@ class CSVLogger(Writer):
 
     def release(self) -> None:
         """Close the file."""
-        self._forget_destinations()
+        super().release()
         file, self._file = self._file, None
         if file is not None:
             self.attempt(str(self.filename), file.close)
-
-    def _forget_destinations(self) -> None:
-        if self._destinations is not None:
-            self._destinations.close()
-            self._destinations = None

@@ -10,10 +10,15 @@ from fusedlstm.callbacks.base import Callback, ExpectedLogs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusedlstm.io.destinations import Destinations
+
 
 class Writer(Callback):
     """Base of callbacks that write: an error warns, the training goes on, and `fit` raises it at the end."""
 
+    fresh = ("_destinations",)
+
+    _destinations: Destinations | None = None
     _first: tuple[str, Exception] | None = None
     _failed = 0
 
@@ -38,6 +43,12 @@ class Writer(Callback):
             self._first = what, error
         name = type(self).__name__
         warnings.warn(f"{name} could not write {what}, the training goes on: {error}", stacklevel=3)
+
+    def release(self) -> None:
+        """Close pipes that the check has opened."""
+        if self._destinations is not None:
+            self._destinations.close()
+            self._destinations = None
 
     def raise_failure(self) -> None:
         """Raise OSError, caused by the first error that the training outlived, if there was one."""

@@ -56,37 +56,16 @@ _PREDICT_BATCH = 256
     help="Where to compute; auto is cuda where there is an NVIDIA GPU that can.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads.")
-@click.option(
-    "--instruction-set",
-    metavar="NAME",
-    callback=cli_options.instruction_set,
-    show_default="the best one",
-    help="Kernels to use: avx512, avx2, neon or scalar.",
-)
+@cli_options.instruction_set_option("Kernels to use")
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     show_default="cache, download or bundled subset",
     help="Folder with the four IDX files.",
 )
-@click.option(
-    "--save",
-    type=cli_options.FILE,
-    callback=cli_options.output_file,
-    help="Write the model to this .safetensors or .keras file.",
-)
-@click.option(
-    "--report",
-    type=cli_options.FOLDER,
-    callback=cli_options.output_folder,
-    help="Write pictures (PNG) into this folder.",
-)
-@click.option(
-    "--json",
-    type=cli_options.FILE,
-    callback=cli_options.output_file,
-    help="Write results and options to this file.",
-)
+@cli_options.file_option("--save", "Write the model to this .safetensors or .keras file.")
+@cli_options.pictures_option("--report")
+@cli_options.file_option("--json", "Write results and options to this file.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 def mnist(**options: Any) -> None:
     """Train an LSTM on MNIST and print its test accuracy.

@@ -1,6 +1,6 @@
-"""Checks of command-line options: everything wrong with them is found before any work.
+"""Command-line options and their checks: everything wrong with them is found before any work.
 
-The functions are click callbacks: they return the option's value or raise a usage error that names it.
+The checks are click callbacks: they return the option's value or raise a usage error that names it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from fusedlstm.io.endings import MODELS, check_ending
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
 # What writes models of each ending, and the extra that brings it.
 _PACKAGES = {".safetensors": ("safetensors", "io"), ".keras": ("h5py", "keras")}
-
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def device(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -56,7 +55,7 @@ def _check_file(ctx: click.Context, path: Path) -> None:
         raise click.BadParameter(str(error).removeprefix("file: ")) from error
 
 
-def output_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def _output_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Check that a file can be written where the option says, and that a model's has an ending for models."""
     if value is None:
         return None
@@ -70,7 +69,13 @@ def output_file(ctx: click.Context, param: click.Parameter, value: Path | None) 
     return value
 
 
-def output_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+def file_option(name: str, text: str) -> Decorator:
+    """Return an option for a file that the command writes, with its help text."""
+    kind = click.Path(dir_okay=False, path_type=Path)
+    return click.option(name, type=kind, callback=_output_file, help=text)
+
+
+def _output_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Make the folder for pictures and check that they can be written into it."""
     if value is None:
         return None
@@ -93,12 +98,30 @@ def _pictures(option: str | None) -> tuple[str, ...]:
     return PLOTS
 
 
-def instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+def pictures_option(name: str) -> Decorator:
+    """Return an option for the folder that the command's pictures go to."""
+    kind = click.Path(file_okay=False, path_type=Path)
+    text = "Write pictures (PNG) into this folder."
+    return click.option(name, type=kind, callback=_output_folder, help=text)
+
+
+def _instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """Refuse an instruction set that this build or this processor does not have."""
     if value is not None and value not in ops.instruction_sets():
         usable = ", ".join(ops.instruction_sets())
         raise click.BadParameter(f"expected one that this processor has ({usable}), got {value!r}")
     return value
+
+
+def instruction_set_option(use: str) -> Decorator:
+    """Return the option for the kernels' instruction set; ``use`` begins its help text."""
+    return click.option(
+        "--instruction-set",
+        metavar="NAME",
+        callback=_instruction_set,
+        show_default="the best one",
+        help=f"{use}: avx512, avx2, neon or scalar.",
+    )
 
 
 @contextmanager

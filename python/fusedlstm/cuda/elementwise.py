@@ -134,8 +134,9 @@ _Update: TypeAlias = tuple[Call, dict[str, Any], dict[str, Any]]
 def _update(arrays: int) -> Callable[[Callable[..., _Update]], Callable[..., None]]:
     """Run what a function prepares, whose first arguments are so many arrays and whose last is the scale.
 
-    With lists, all updates are prepared before the first one runs. No interrupt comes between them, nor
-    before one is added to the count that is the last argument of what is returned.
+    The last three, which all updates have in common, are weight_decay, clipvalue and scale. With lists, all
+    updates are prepared before the first one runs. No interrupt comes between them, nor before one is added
+    to the count that is the last argument of what is returned.
     """
 
     def decorate(prepare: Callable[..., _Update]) -> Callable[..., None]:
@@ -231,15 +232,13 @@ def sgd_update(
     learning_rate: float,
     momentum: float,
     nesterov: bool,
-    weight_decay: float,
-    clipvalue: float,
-    scale: float,
+    *common: Any,
 ) -> _Update:
     """Run `fusedlstm.ops.sgd_update` on the device."""
     call, size = _slots(param, grad)
     if velocity is None and momentum != 0:
         raise TypeError("velocity: expected an array, since momentum is not 0, got None")
-    settings = _settings(call, learning_rate, weight_decay, clipvalue, scale)
+    settings = _settings(call, learning_rate, *common)
     _optional(call, "velocity", velocity, param)
     sizes = {"size": size, "settings": settings, "momentum": momentum, "nesterov": nesterov}
     return call, sizes, {"param": param, "grad": grad, "velocity": velocity}
@@ -256,15 +255,13 @@ def rmsprop_update(
     rho: float,
     momentum: float,
     epsilon: float,
-    weight_decay: float,
-    clipvalue: float,
-    scale: float,
+    *common: Any,
 ) -> _Update:
     """Run `fusedlstm.ops.rmsprop_update` on the device."""
     call, size = _slots(param, grad)
     if velocity is None and momentum != 0:
         raise TypeError("velocity: expected an array, since momentum is not 0, got None")
-    settings = _settings(call, learning_rate, weight_decay, clipvalue, scale)
+    settings = _settings(call, learning_rate, *common)
     _required(call, "mean_square", mean_square, param)
     _optional(call, "mean_grad", mean_grad, param)
     _optional(call, "velocity", velocity, param)
@@ -285,15 +282,13 @@ def adam_update(
     beta_1: float,
     beta_2: float,
     epsilon: float,
-    weight_decay: float,
-    clipvalue: float,
-    scale: float,
+    *common: Any,
 ) -> _Update:
     """Run `fusedlstm.ops.adam_update` on the device."""
     call, size = _slots(param, grad)
     if step < 1:
         raise ValueError(f"step: expected 1 or more, got {step}")
-    settings = _settings(call, learning_rate, weight_decay, clipvalue, scale)
+    settings = _settings(call, learning_rate, *common)
     _required(call, "m", m, param)
     _required(call, "v", v, param)
     _optional(call, "vhat", vhat, param)

@@ -87,9 +87,8 @@ _PLAIN = Cell(None, None, None, None)
 
 
 @lru_cache(maxsize=1024)
-def _plan(extension: Any, device: str, *query: Any) -> dict[str, Any]:
+def _plan(extension: Any, device: str, *query: Any) -> dict[str, Any]:  # noqa: ARG001
     """Return which kernel serves, on the device of this name: the same whenever it is asked."""
-    del device
     plan: dict[str, Any] = extension.sequence_plan(*query)
     return plan
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from fusedlstm.base import limits
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import BinaryIO
 
 _PIECE = 1 << 16
@@ -41,9 +40,7 @@ class Unpacked:
     def __enter__(self) -> Unpacked:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def read(self, count: int) -> bytes:

@@ -140,9 +140,8 @@ class Layer(Placed, Configured):
 
     # What subclasses define.
 
-    def build(self, input_shape: Shape) -> None:
+    def build(self, input_shape: Shape) -> None:  # noqa: ARG002
         """Make the weights for inputs of ``input_shape``; overriding methods call this one at their end."""
-        del input_shape
         self.built = True
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -155,13 +154,12 @@ class Layer(Placed, Configured):
         """
         return input_shape
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
         """Return which steps of the output are real, given those of the input x: (B, T) or None for all.
 
         By default they are the same ones. Losses and metrics leave out the steps of a model's output that
         are not real.
         """
-        del x
         return mask
 
     def forward(self, x: Array, training: bool = False) -> tuple[Any, Any]:

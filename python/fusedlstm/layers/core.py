@@ -93,9 +93,8 @@ class Dropout(Layer):
         seed = self._seeds.next()
         return ops.dropout(x, self.rate, seed, share_steps=self.share_steps), seed
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Drop the same places of the gradient; see `Layer.backprop`."""
-        del gradients
         if not need_dx or saved is None:
             return dy if need_dx else None
         return ops.dropout(dy, self.rate, saved, share_steps=self.share_steps)
@@ -165,9 +164,8 @@ class Masking(Layer):
         feature_count(self, input_shape, 3, None)
         return input_shape
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
         """Return where any feature differs from `mask_value`; see `Layer.compute_mask`."""
-        del mask
         # NaN alone differs from itself.
         differs = x == x if math.isnan(self.mask_value) else x != x.dtype.type(self.mask_value)
         real: Mask = differs.any(axis=-1)
@@ -179,7 +177,6 @@ class Masking(Layer):
         assert real is not None
         return np.where(real[..., None], x, x.dtype.type(0)), real
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Clear the masked steps' gradient; see `Layer.backprop`."""
-        del gradients
         return np.where(saved[..., None], dy, dy.dtype.type(0)) if need_dx else None

@@ -93,9 +93,8 @@ class Embedding(Layer):
             raise ValueError(f"x: expected a batch axis for layer {self.name}, got shape {input_shape}")
         return (*input_shape, self.output_dim)
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
         """Return where ids are not 0, with ``mask_zero``; see `Layer.compute_mask`."""
-        del mask
         return x != 0 if self.mask_zero else None
 
     def prepare(self, x: npt.ArrayLike) -> Any:
@@ -110,8 +109,7 @@ class Embedding(Layer):
         """Look the ids up; see `Layer.forward`."""
         return ops.embedding_forward(x, self.embeddings.value), x if training else None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Compute the table's gradient and return None: ids have none; see `Layer.backprop`."""
-        del need_dx
         gradients.add(self.embeddings, ops.embedding_backward(saved, dy, self.input_dim))
         return None

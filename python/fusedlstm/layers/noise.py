@@ -65,9 +65,8 @@ class GaussianNoise(Layer):
         noise += x
         return noise, None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Return ``dy``; see `Layer.backprop`."""
-        del saved, gradients
         return dy if need_dx else None
 
     @property

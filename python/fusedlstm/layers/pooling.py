@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.base import feature_count
+from fusedlstm.layers.reshaping import CHANNELS_LAST, Reshaping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,13 +17,10 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array, Mask, Shape
 
 
-class _GlobalPooling1D(Layer):
+class _GlobalPooling1D(Reshaping):
     """Base of layers that make (B, F), or (B, 1, F) with ``keepdims``, of (B, T, F)."""
 
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "data_format": (None, "channels_last"),
-    }
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = CHANNELS_LAST
 
     def __init__(self, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -34,11 +32,6 @@ class _GlobalPooling1D(Layer):
         if input_shape[1] == 0:
             raise ValueError(f"x: expected at least one step for layer {self.name}, got shape {input_shape}")
         return (input_shape[0], 1, features) if self.keepdims else (input_shape[0], features)
-
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return None, as the output has no steps; see `Layer.compute_mask`."""
-        del x, mask
-        return None
 
 
 class GlobalAveragePooling1D(_GlobalPooling1D):
@@ -75,9 +68,8 @@ class GlobalAveragePooling1D(_GlobalPooling1D):
         mean: Array = x.sum(axis=1, keepdims=True) / count
         return mean if self.keepdims else mean[:, 0], (x.shape, count, real)
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Spread the gradient over the real steps; see `Layer.backprop`."""
-        del gradients
         shape, count, real = saved
         if not need_dx:
             return None
@@ -102,9 +94,8 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
         """Compute the maximum; see `Layer.forward`."""
         return x.max(axis=1, keepdims=self.keepdims), x if training else None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Give the gradient to the steps of the maximum; see `Layer.backprop`."""
-        del gradients
         if not need_dx:
             return None
         largest = saved == saved.max(axis=1, keepdims=True)

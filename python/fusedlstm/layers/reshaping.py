@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
 
+# `Layer.only_values` of layers with Keras's argument ``data_format``.
+CHANNELS_LAST = {**Layer.only_values, "data_format": (None, "channels_last")}
 
-class _Reshaping(Layer):
+
+class Reshaping(Layer):
     """Base of layers whose output's axes are not those of the input's mask, so that none goes on."""
 
-    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
-        """Return None, as the output has other steps; see `Layer.compute_mask`."""
-        del x, mask
+    def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
+        """Return None, as the output has not the input's steps; see `Layer.compute_mask`."""
         return None
 
 
-class Reshape(_Reshaping):
+class Reshape(Reshaping):
     """Makes (B, *target_shape) of (B, ...), in C order.
 
     Parameters
@@ -74,19 +76,15 @@ class Reshape(_Reshaping):
         shape: Any = self.compute_output_shape(x.shape)
         return x.reshape(shape), x.shape
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Reshape back; see `Layer.backprop`."""
-        del gradients
         return dy.reshape(saved) if need_dx else None
 
 
 class Flatten(Reshape):
     """Makes (B, N) of (B, ...), in C order."""
 
-    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
-        **Layer.only_values,
-        "data_format": (None, "channels_last"),
-    }
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = CHANNELS_LAST
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__((-1,), **kwargs)
@@ -98,7 +96,7 @@ class Flatten(Reshape):
         return config
 
 
-class Permute(_Reshaping):
+class Permute(Reshaping):
     """Reorders the axes of each sample.
 
     Parameters
@@ -140,15 +138,14 @@ class Permute(_Reshaping):
         """Reorder; see `Layer.forward`."""
         return self._reordered(x, (0, *self.dims)), None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Reorder back; see `Layer.backprop`."""
-        del saved, gradients
         if not need_dx:
             return None
         return self._reordered(dy, tuple(np.argsort((0, *self.dims)).tolist()))
 
 
-class RepeatVector(_Reshaping):
+class RepeatVector(Reshaping):
     """Makes a sequence (B, n, F) of (B, F): each vector ``n`` times.
 
     Parameters
@@ -185,9 +182,8 @@ class RepeatVector(_Reshaping):
             )
         return np.broadcast_to(x[:, None], (len(x), self.n, x.shape[1])), None
 
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
+    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Sum over the steps; see `Layer.backprop`."""
-        del saved, gradients
         if not need_dx:
             return None
         dx: Array = dy.sum(axis=1)

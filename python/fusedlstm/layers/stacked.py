@@ -81,10 +81,8 @@ class StackedLSTM(Recurrent):
         self.merge_mode = checks.choice(merge_mode, "merge_mode", ("concat", "sum", "mul", "ave"))
         if kwargs.pop("go_backwards", False):
             raise ValueError("go_backwards: expected False for a stack, got True; reverse its input instead")
-        self.return_sequences, self.return_state = (
-            checks.flag(return_sequences, "return_sequences"),
-            checks.flag(return_state, "return_state"),
-        )
+        self.return_sequences = checks.flag(return_sequences, "return_sequences")
+        self.return_state = checks.flag(return_state, "return_state")
         self.seed = checks.optional_seed(seed, "seed")
         seeds = SeedGenerator(seed)
         self.layers: list[LSTM | Bidirectional] = []

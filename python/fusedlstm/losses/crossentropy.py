@@ -34,11 +34,7 @@ class _Crossentropy(Loss):
 
     def _check_range(self, labels: Labels, name: str) -> None:
         wrong = (labels < 0) | (labels > 1)
-        if wrong.any():
-            place = checks.first_place(wrong)
-            raise ValueError(
-                f"{name}: expected probabilities in [0, 1], got {labels[place]} at index {place}"
-            )
+        checks.none_of(wrong, labels, name, "probabilities in [0, 1]")
 
 
 class BinaryCrossentropy(_Crossentropy):

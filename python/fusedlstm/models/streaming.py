@@ -157,8 +157,7 @@ class _Pointwise:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
 
-    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:
-        del now
+    def step(self, x: Array, mask: Mask | None, now: int) -> tuple[Array, Mask | None]:  # noqa: ARG002
         result = self.layer.forward(x)
         y, _ = result if type(result) is tuple else checked_pair(result, self.layer)
         return y, self.layer.compute_mask(x, mask)

@@ -68,10 +68,8 @@ class RMSprop(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name=name)
         self.rho, self.momentum = checks.share(rho, "rho"), checks.share(momentum, "momentum")
-        self.epsilon, self.centered = (
-            checks.non_negative(epsilon, "epsilon"),
-            checks.flag(centered, "centered"),
-        )
+        self.epsilon = checks.non_negative(epsilon, "epsilon")
+        self.centered = checks.flag(centered, "centered")
 
     def slot_names(self) -> tuple[str, ...]:
         """Return the names of the arrays kept for each variable."""

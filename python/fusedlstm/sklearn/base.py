@@ -74,22 +74,13 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         dtype: str = "float32",
         verbose: int = 0,
     ) -> None:
-        self.units = units
-        self.bidirectional = bidirectional
-        self.dropout = dropout
-        self.recurrent_dropout = recurrent_dropout
-        self.padding_value = padding_value
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.dtype = dtype
-        self.verbose = verbose
+        self._keep(locals())
+
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Set the constructor's arguments as attributes, unchanged, which is what scikit-learn asks for."""
+        for name, value in arguments.items():
+            if name != "self":
+                setattr(self, name, value)
 
     # Input.
 

@@ -96,9 +96,8 @@ def cell_forward_reference(z: npt.ArrayLike, c_prev: npt.ArrayLike) -> tuple[Arr
         Activated gates, in the order of `z`.
     """
     z_i, z_f, z_c, z_o = np.split(_float64(z), 4, axis=-1)
-    with np.errstate(
-        under="ignore", invalid="ignore"
-    ):  # infinities and NaNs follow IEEE arithmetic, silently
+    # Infinities and NaNs follow IEEE arithmetic, silently.
+    with np.errstate(under="ignore", invalid="ignore"):
         i, f, g, o = _sigmoid(z_i), _sigmoid(z_f), np.tanh(z_c), _sigmoid(z_o)
         c = f * _float64(c_prev) + i * g
         h = o * np.tanh(c)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from fusedlstm.benchmark.job import Job
+from fusedlstm.benchmark.job import Job, mnist_model
 
 if TYPE_CHECKING:
     from fusedlstm.benchmark.workloads import Array, Workload
@@ -34,26 +34,8 @@ def prepare_mnist(arrays: dict[str, Array], fit_steps: int | None = None) -> Job
     """
     x, labels = arrays["x"], arrays["labels"]
 
-    def build(dropout: float) -> Any:
-        layers = keras.layers
-        model = keras.Sequential(
-            [
-                layers.Input(x.shape[1:]),
-                layers.LSTM(128, return_sequences=True),
-                layers.Dropout(dropout),
-                layers.LSTM(128),
-                layers.Dropout(dropout),
-                layers.Dense(32, activation="relu"),
-                layers.Dropout(dropout),
-                layers.Dense(10, activation="softmax"),
-            ]
-        )
-        model.set_weights([arrays[f"w{index}"] for index in range(10)])
-        model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-        return model
-
     def check() -> dict[str, Array]:
-        model = build(0.0)
+        model = mnist_model(keras, arrays, 0.0)
         losses = [float(model.train_on_batch(x, labels)[0])]
         weights = [np.array(weight) for weight in model.get_weights()]
         # The reported loss is a running mean, which starts again only with a new epoch.
@@ -63,7 +45,7 @@ def prepare_mnist(arrays: dict[str, Array], fit_steps: int | None = None) -> Job
             model.reset_metrics()
         return {"losses": np.array(losses), **{f"w{i}": array for i, array in enumerate(weights)}}
 
-    model = build(0.2)
+    model = mnist_model(keras, arrays, 0.2)
 
     def one_batch() -> Any:
         return model.train_on_batch(x, labels)

@@ -8,7 +8,7 @@ import numpy as np
 
 import fusedlstm
 from fusedlstm import ops
-from fusedlstm.benchmark.job import Job
+from fusedlstm.benchmark.job import Job, mnist_model
 
 if TYPE_CHECKING:
     from fusedlstm.benchmark.peers import Variant
@@ -67,35 +67,16 @@ class Ours:
 
     def _mnist(self, arrays: dict[str, Array]) -> Job:
         fusedlstm.config.set_floatx(self.dtype)
-        start = [arrays[f"w{index}"] for index in range(10)]
         x, labels = arrays["x"], arrays["labels"]
 
-        def build(dropout: float) -> fusedlstm.Sequential:
-            layers = fusedlstm.layers
-            model = fusedlstm.Sequential(
-                [
-                    layers.Input(x.shape[1:]),
-                    layers.LSTM(128, return_sequences=True),
-                    layers.Dropout(dropout),
-                    layers.LSTM(128),
-                    layers.Dropout(dropout),
-                    layers.Dense(32, activation="relu"),
-                    layers.Dropout(dropout),
-                    layers.Dense(10, activation="softmax"),
-                ]
-            )
-            model.set_weights(start)
-            model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-            return model
-
         def check() -> dict[str, Array]:
-            model = build(0.0)
+            model = mnist_model(fusedlstm, arrays, 0.0)
             losses = [model.train_on_batch(x, labels)[0]]
             weights = model.get_weights()
             losses += [model.train_on_batch(x, labels)[0] for _ in range(2)]
             return {"losses": np.array(losses), **{f"w{i}": array for i, array in enumerate(weights)}}
 
-        model = build(0.2)
+        model = mnist_model(fusedlstm, arrays, 0.2)
         return Job(lambda: model.train_on_batch(x, labels), check)
 
 

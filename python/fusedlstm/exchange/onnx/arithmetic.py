@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 def _pointwise(function: Callable[[Array, dict[str, Any]], Array]) -> Operator:
     """Make an operator of a function of one floating-point array."""
 
-    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-        del opset
+    def operator(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
         (x,) = required(inputs, 1)
         if x.dtype.kind != "f":
             raise ValueError(f"expected float32 or float64, got {x.dtype}")
@@ -62,8 +61,7 @@ def _gelu(x: Array, attributes: dict[str, Any]) -> Array:
 def _binary(function: Callable[[Array, Array], Array]) -> Operator:
     """Make an operator of a function of two arrays of one type."""
 
-    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-        del attributes, opset
+    def operator(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
         a, b = required(inputs, 2)
         if a.dtype != b.dtype:
             raise ValueError(f"expected two inputs of one type, got {a.dtype} and {b.dtype}")
@@ -112,8 +110,7 @@ def _normalized(function: Callable[[Array], Array]) -> Operator:
     return operator
 
 
-def _power(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _power(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, exponent = required(inputs, 2)
     if x.dtype.kind != "f":
         raise ValueError(f"expected float32 or float64, got {x.dtype}")
@@ -141,8 +138,7 @@ def _sloped(x: Array, slope: Array) -> Array:
 def _quiet(function: Callable[[Array], Array]) -> Operator:
     """Make an operator of a function that is NaN or infinite for some numbers."""
 
-    def quiet(x: Array, attributes: dict[str, Any]) -> Array:
-        del attributes
+    def quiet(x: Array, _attributes: dict[str, Any]) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
             return function(x)
 
@@ -170,13 +166,11 @@ def _product(a: Array, b: Array) -> Array:
     return ops.dense_forward(rows, b).reshape(*a.shape[:-1], b.shape[1])
 
 
-def _matmul(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _matmul(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     return [_product(*required(inputs, 2))]
 
 
-def _gemm(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _gemm(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     a, b = required(inputs, 2)
     if a.ndim != 2 or b.ndim != 2:
         raise ValueError(f"expected two matrices, got shapes {a.shape} and {b.shape}")
@@ -207,8 +201,7 @@ def _reduction(function: Callable[..., Array], since: int) -> Operator:
     return operator
 
 
-def _running_sum(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _running_sum(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, given = required(inputs, 2)
     (axis,) = integers(given, "axis")
     turned = np.flip(x, axis) if attributes.get("reverse", 0) else x
@@ -226,8 +219,7 @@ def _length(x: Array, axis: tuple[int, ...] | None, keepdims: bool) -> Array:
 def _logical(function: Callable[[Array, Array], Array]) -> Operator:
     """Make an operator of a function of two arrays of truth values."""
 
-    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-        del attributes, opset
+    def operator(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
         a, b = required(inputs, 2)
         if a.dtype != np.bool_ or b.dtype != np.bool_:
             raise ValueError(f"expected bool, got {a.dtype} and {b.dtype}")
@@ -236,24 +228,21 @@ def _logical(function: Callable[[Array, Array], Array]) -> Operator:
     return operator
 
 
-def _where(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _where(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     condition, x, y = required(inputs, 3)
     if condition.dtype != np.bool_ or x.dtype != y.dtype:
         raise ValueError(f"expected bool and two of one type, got {condition.dtype}, {x.dtype} and {y.dtype}")
     return [np.where(condition, x, y)]
 
 
-def _not(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _not(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     if x.dtype != np.bool_:
         raise ValueError(f"expected bool, got {x.dtype}")
     return [np.logical_not(x)]
 
 
-def _dropout(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes
+def _dropout(inputs: Inputs, _attributes: dict[str, Any], opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     training = optional(inputs, 2)
     if training is not None and training.any():

@@ -27,8 +27,7 @@ def counted(inputs: Inputs) -> tuple[Array, int, Array]:
     return start.reshape(()), max(0, count), delta.reshape(())
 
 
-def _range(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _range(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     start, count, delta = counted(inputs)
     return [(start + np.arange(count, dtype=start.dtype) * delta).astype(start.dtype)]
 
@@ -36,8 +35,7 @@ def _range(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
 def _extreme(function: Callable[..., Any]) -> Operator:
     """Make an operator of a function that returns the index of the first number of its kind."""
 
-    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-        del opset
+    def operator(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
         (x,) = required(inputs, 1)
         axis = attributes.get("axis", 0)
         last = bool(attributes.get("select_last_index", 0))
@@ -54,8 +52,7 @@ def _indices(array: Array) -> Array:
     return array
 
 
-def _gather_elements(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _gather_elements(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, indices = required(inputs, 2)
     axis = attributes.get("axis", 0)
     if indices.ndim != x.ndim or not -x.ndim <= axis < x.ndim:
@@ -67,8 +64,7 @@ def _gather_elements(inputs: Inputs, attributes: dict[str, Any], opset: int) -> 
     return [np.take_along_axis(x[tuple(part)], _indices(indices), axis)]
 
 
-def _gather_nd(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _gather_nd(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, indices = required(inputs, 2)
     batch = attributes.get("batch_dims", 0)
     if not 0 <= batch < min(x.ndim, indices.ndim) or x.shape[:batch] != indices.shape[:batch]:

@@ -76,9 +76,8 @@ class LayerWriter(RecurrentWriter):
         y = self.graph.add(str(row.onnx), value.names, **attributes)
         return Value([y], value.steps_first, value.real, value.lengths)
 
-    def nothing(self, layer: Layer, value: Value) -> Value:
+    def nothing(self, _layer: Layer, value: Value) -> Value:
         """Write nothing, for a layer that only training knows."""
-        del layer
         return value
 
     def embedding(self, layer: Embedding, value: Value) -> Value:
@@ -157,9 +156,8 @@ class LayerWriter(RecurrentWriter):
         x = self.batch_first(value.names[0], value)
         return Value([self.graph.add("Transpose", [x], perm=[0, *layer.dims])])
 
-    def flatten(self, layer: Flatten, value: Value) -> Value:
+    def flatten(self, _layer: Flatten, value: Value) -> Value:
         """Write a Flatten node."""
-        del layer
         return Value([self.graph.add("Flatten", [self.batch_first(value.names[0], value)], axis=1)])
 
     def masking(self, layer: Masking, value: Value) -> Value:

@@ -57,8 +57,7 @@ def _cast(reader: Reader, step: Step, value: Value) -> Value:
     return value
 
 
-def _transposed(reader: Reader, step: Step, value: Value) -> Value:
-    del reader
+def _transposed(_reader: Reader, step: Step, value: Value) -> Value:
     return value.transposed(step.attributes.get("perm"))
 
 
@@ -81,8 +80,7 @@ def _reshaped(reader: Reader, step: Step, value: Value) -> Value:
         raise
 
 
-def _flattened(reader: Reader, step: Step, value: Value) -> Value:
-    del reader
+def _flattened(_reader: Reader, step: Step, value: Value) -> Value:
     axis = step.attributes.get("axis", 1)
     return value.reshaped([math.prod(value.shape[:axis]), -1])
 

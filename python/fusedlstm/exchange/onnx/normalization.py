@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.onnx.file import Array
 
 
-def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, scale = required(inputs, 2)
     shift = optional(inputs, 2)
     first = axis_of(attributes.get("axis", -1), x.ndim)
@@ -27,8 +26,7 @@ def _layer_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int)
     return [y if shift is None else y + shift, mean, inverse]
 
 
-def _batch_normalization(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _batch_normalization(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, *vectors = required(inputs, 5)  # scale, shift, mean, variance
     if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
         raise ValueError("training_mode, spatial: expected a normalization by numbers from training")

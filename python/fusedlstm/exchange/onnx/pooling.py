@@ -84,15 +84,13 @@ def _steps(inputs: Inputs) -> Array:
     return x
 
 
-def _max_pool(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _max_pool(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x = _steps(inputs)
     windows = Windows(x.shape[-1], attributes)
     return [windows.reduced(np.maximum, windows.padded(x, -np.inf))]
 
 
-def _average_pool(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _average_pool(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x = _steps(inputs)
     windows = Windows(x.shape[-1], attributes)
     counted = windows.padded(np.ones(x.shape[-1], x.dtype), 0)
@@ -104,8 +102,7 @@ def _average_pool(inputs: Inputs, attributes: dict[str, Any], opset: int) -> lis
 def _all(function: Callable[..., Array]) -> Operator:
     """Make an operator of a reduction of all axes after the second, which stay with length 1."""
 
-    def operator(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-        del attributes, opset
+    def operator(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
         (x,) = required(inputs, 1)
         if x.dtype.kind != "f" or x.ndim < 3:
             raise ValueError(f"expected float32 or float64 (B, F, ...), got {x.dtype} of shape {x.shape}")

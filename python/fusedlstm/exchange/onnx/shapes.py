@@ -23,14 +23,12 @@ def _unsqueeze(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[A
     return [np.expand_dims(x, tuple(axes or ()))]
 
 
-def _transpose(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _transpose(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     return [np.transpose(x, attributes.get("perm"))]
 
 
-def _reshape(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _reshape(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, wanted = required(inputs, 2)
     shape = integers(wanted, "shape")
     if not attributes.get("allowzero", 0):
@@ -42,15 +40,13 @@ def _reshape(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Arr
     return [x.reshape(shape)]
 
 
-def _flatten(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _flatten(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     axis = axis_of(attributes.get("axis", 1), x.ndim)
     return [x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))]
 
 
-def _gather(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _gather(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, indices = required(inputs, 2)
     if indices.dtype.kind != "i":
         raise ValueError(f"indices: expected integers, got {indices.dtype}")
@@ -78,8 +74,7 @@ def _slice(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
     return [x[tuple(where)]]
 
 
-def _concat(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _concat(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     arrays = required(inputs, len(inputs))
     if len({array.dtype for array in arrays}) != 1:
         raise ValueError(f"expected inputs of one type, got {[str(array.dtype) for array in arrays]}")
@@ -109,8 +104,7 @@ def _split(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array
     return np.split(x, np.cumsum(sizes)[:-1], axis=axis)
 
 
-def _tile(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _tile(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, repeats = required(inputs, 2)
     times = integers(repeats, "repeats")
     if len(times) != x.ndim or min(times, default=0) < 0:
@@ -118,14 +112,12 @@ def _tile(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]
     return [np.tile(x, times)]
 
 
-def _shape(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _shape(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     return [np.asarray(x.shape[attributes.get("start", 0) : attributes.get("end")], np.int64)]
 
 
-def _constant_of_shape(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _constant_of_shape(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     (shape,) = required(inputs, 1)
     tensor = attributes.get("value")
     value = np.zeros(1, np.float32) if tensor is None else array_of(tensor)
@@ -134,14 +126,12 @@ def _constant_of_shape(inputs: Inputs, attributes: dict[str, Any], opset: int) -
     return [np.full(integers(shape, "shape"), value.reshape(()), value.dtype)]
 
 
-def _expand(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del attributes, opset
+def _expand(inputs: Inputs, _attributes: dict[str, Any], _opset: int) -> list[Array]:
     x, shape = required(inputs, 2)
     return [np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(integers(shape, "shape"))))]
 
 
-def _cast(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del opset
+def _cast(inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     (x,) = required(inputs, 1)
     if attributes["to"] not in DTYPES:
         raise ValueError(
@@ -151,8 +141,7 @@ def _cast(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]
         return [x.astype(DTYPES[attributes["to"]])]
 
 
-def _constant(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
-    del inputs, opset
+def _constant(_inputs: Inputs, attributes: dict[str, Any], _opset: int) -> list[Array]:
     kinds = {
         "value_float": np.float32,
         "value_floats": np.float32,

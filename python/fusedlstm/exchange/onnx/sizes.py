@@ -44,20 +44,17 @@ def _arrays(inputs: Inputs) -> list[Array]:
     return [array for array in inputs if array is not None]
 
 
-def _like_inputs(inputs: Inputs, attributes: dict[str, Any]) -> int:
+def _like_inputs(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     """Return twice the size of all inputs together, which most results are not larger than."""
-    del attributes
     return 2 * sum(_size(array.shape) * array.itemsize for array in _arrays(inputs))
 
 
-def _nothing(inputs: Inputs, attributes: dict[str, Any]) -> int:
+def _nothing(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     """Return next to nothing, for views of inputs and for what is in the file already."""
-    del attributes
     return sum(8 * array.ndim for array in _arrays(inputs))
 
 
-def _broadcast(inputs: Inputs, attributes: dict[str, Any]) -> int:
-    del attributes
+def _broadcast(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     arrays = _arrays(inputs)
     shape = np.broadcast_shapes(*(array.shape for array in arrays))
     largest: int = max((array.itemsize for array in arrays), default=0)
@@ -69,13 +66,11 @@ def _cast(inputs: Inputs, attributes: dict[str, Any]) -> int:
     return _like_inputs(inputs, attributes) if kind is None else required(inputs, 1)[0].size * kind.itemsize
 
 
-def _constant_of_shape(inputs: Inputs, attributes: dict[str, Any]) -> int:
-    del attributes
+def _constant_of_shape(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     return math.prod(integers(required(inputs, 1)[0], "shape")) * 8  # of the largest type
 
 
-def _expand(inputs: Inputs, attributes: dict[str, Any]) -> int:
-    del attributes
+def _expand(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     x, shape = required(inputs, 2)
     return math.prod(np.broadcast_shapes(x.shape, tuple(integers(shape, "shape")))) * x.itemsize
 
@@ -99,8 +94,7 @@ def _gather_nd(inputs: Inputs, attributes: dict[str, Any]) -> int:
     return int(8 * indices.size + indices.size // indices.shape[-1] * each * x.itemsize)
 
 
-def _range(inputs: Inputs, attributes: dict[str, Any]) -> int:
-    del attributes
+def _range(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     start, count, _ = counted(inputs)
     return 3 * count * start.itemsize
 
@@ -117,16 +111,14 @@ def _product(inputs: Inputs, attributes: dict[str, Any]) -> int:
     return a.nbytes + b.nbytes + rows * columns * a.itemsize
 
 
-def _tile(inputs: Inputs, attributes: dict[str, Any]) -> int:
-    del attributes
+def _tile(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     x, repeats = required(inputs, 2)
     times = math.prod(max(0, count) for count in integers(repeats, "repeats"))
     return int(times * _size(x.shape) * x.itemsize)
 
 
-def _error_function(inputs: Inputs, attributes: dict[str, Any]) -> int:
+def _error_function(inputs: Inputs, _attributes: dict[str, Any]) -> int:
     """Return the size of lists of numbers, through which these go."""
-    del attributes
     return 96 * sum(_size(array.shape) for array in _arrays(inputs))
 
 
