@@ -54,10 +54,16 @@ py::tuple forward(const Weights& weights, const Sizes& n, const ForwardCall& cal
   py::object kept = py::none();
   if (call.training) {
     const Index bytes = tape.memory->bytes;
-    kept = py::cast(std::make_unique<TapeObject>(
-        TapeArrays{n, weights.outputs_letter(), call.go_backwards, weights.use_bias(), call.x,
-                   tape.memory->checkpoints == nullptr ? y : Held(), call.h0, call.recurrent_mask, bytes},
-        std::move(tape)));
+    const TapeArrays arrays{n,
+                            weights.outputs_letter(),
+                            call.go_backwards,
+                            weights.use_bias(),
+                            call.x,
+                            tape.memory->checkpoints == nullptr ? y : Held(),
+                            call.h0,
+                            call.recurrent_mask,
+                            bytes};
+    kept = py::cast(std::make_unique<TapeObject>(TapeObject{arrays, std::move(tape)}));
   }
   return py::make_tuple(y.object(), h, c, kept);
 }
@@ -136,7 +142,8 @@ py::tuple backward(TapeObject& object, const Held& dy, const Held& dh, const Hel
   py::object kept = py::none();
   if (keep) {
     const Index bytes = second.memory->bytes;
-    kept = py::cast(std::make_unique<GradientTapeObject>(object.arrays, std::move(second), bytes));
+    GradientTapeObject made{object.arrays, std::move(second), bytes};
+    kept = py::cast(std::make_unique<GradientTapeObject>(std::move(made)));
   }
   return py::make_tuple(dx.object(), dkernel, drecurrent, dbias, dh0, dc0, dpeepholes, dprojection,
                         dlayer_norm, kept);
