@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,11 @@ def test_threads_on_many_rows(dtype: Number) -> None:
     for threads in (2, 3, 5):
         ops.set_num_threads(threads)
         assert_all_same_bits(run(), expected, f"{threads} threads")
-    assert f"{threads} threads" in ops.last_kernel()
+    # Where others have the cores, a call after a pause does without threads.
+    deadline = time.monotonic() + 60
+    while f"{threads} threads" not in ops.last_kernel():
+        assert time.monotonic() < deadline, ops.last_kernel()
+        run()
 
 
 def test_nan_stays_in_its_row(dtype: Number) -> None:
