@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from fusedlstm import constraints, initializers, layers, losses, metrics, optimizers, regularizers
+from fusedlstm import (
+    Input,
+    Sequential,
+    constraints,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    regularizers,
+)
 from fusedlstm.optimizers import schedules
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODULES: list[Any] = [constraints, initializers, losses, metrics, optimizers, regularizers]
 SCHEDULE = schedules.ExponentialDecay(0.1, 20, 0.9, staircase=True)
@@ -73,3 +88,41 @@ def test_none() -> None:
     for module in (constraints, regularizers):
         assert module.get(None) is None
         assert module.serialize(None) is None
+
+
+@pytest.mark.parametrize(
+    "make", [optimizers.SGD, losses.MeanSquaredError, metrics.BinaryAccuracy], ids=["SGD", "loss", "metric"]
+)
+@pytest.mark.parametrize("name", [3, b"q", "", "a\0b"])
+def test_names_that_no_file_can_hold(make: Any, name: Any) -> None:
+    with pytest.raises(ValueError, match="name: expected a non-empty string"):
+        make(name=name)
+
+
+def test_a_flag_of_a_schedule() -> None:
+    with pytest.raises(TypeError, match="staircase: expected True or False"):
+        schedules.ExponentialDecay(0.1, 2, 0.5, staircase="x")  # type: ignore[arg-type]
+    assert schedules.ExponentialDecay(0.1, 2, 0.5, np.True_).staircase is True
+
+
+@pytest.mark.parametrize("ending", [".keras", ".safetensors"])
+def test_classes_that_a_file_cannot_name(tmp_path: Path, ending: str) -> None:
+    """Nothing is written that nobody could read."""
+    pytest.importorskip("h5py")
+
+    class Mine(regularizers.L2):
+        pass
+
+    model = Sequential([Input((2, 3)), layers.LSTM(3, kernel_regularizer=Mine(0.2))])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="Mine"):
+        model.save(tmp_path / f"model{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["cell_clip", "gate_clip"])
+def test_limits_that_float32_does_not_have(option: str) -> None:
+    """Kernels would take them for 0, which is no limit."""
+    arguments: dict[str, Any] = {option: 1e-45}
+    with pytest.raises(ValueError, match=f"{option}: expected at least 1.175e-38, got 1e-45"):
+        ops.CellOptions(**arguments)
