@@ -102,7 +102,8 @@ def test_names_that_no_file_can_hold(make: Any, name: Any) -> None:
 def test_a_flag_of_a_schedule() -> None:
     with pytest.raises(TypeError, match="staircase: expected True or False"):
         schedules.ExponentialDecay(0.1, 2, 0.5, staircase="x")  # type: ignore[arg-type]
-    assert schedules.ExponentialDecay(0.1, 2, 0.5, np.True_).staircase is True
+    given: Any = np.True_
+    assert schedules.ExponentialDecay(0.1, 2, 0.5, given).staircase is True
 
 
 @pytest.mark.parametrize("ending", [".keras", ".safetensors"])
