@@ -48,7 +48,7 @@ struct Mma {
     }
   }
 
-  // Where a row of partial sums has a column. Neighbours of four tiles lie together: the four gates of
+  // The place of a column in a row of partial sums. Neighbours of four tiles lie together: the four gates of
   // a unit, which are one access then.
   template <int tiles>
   static __device__ __forceinline__ int place_of_column(int column) {

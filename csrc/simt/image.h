@@ -20,7 +20,7 @@ struct MemoryRange {
 MemoryRange module_image();
 // ", file:line" of machine code of this module, as far as addr2line is there to tell; or "".
 std::string source_line(std::uintptr_t instruction);
-// Those of the calling thread.
+// The calling thread's thread-local variables.
 MemoryRange thread_locals();
 
 }  // namespace simt

@@ -196,7 +196,7 @@ def log_softmax(x: Array) -> Array:
     return y
 
 
-# What cells have and no layer alone.
+# Activations that cells have and no layer alone.
 TABLE["scaled_tanh"] = Row(
     kernel=9,
     parameters=(1.0, 1.0),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 from fusedlstm import ops
@@ -16,10 +15,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E40
 
 import fusedlstm.torch  # noqa: E402
 
+from .common import FEATURES, UNITS, normal, pair  # noqa: E402
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FEATURES, UNITS = 3, 5
 STEPS, BATCH = 6, 4
 LENGTHS = [4, 6, 1, 3]
 MODULES: dict[str, dict[str, Any]] = {
@@ -29,20 +29,6 @@ MODULES: dict[str, dict[str, Any]] = {
     "bidirectional": {"bidirectional": True},
     "two layers": {"num_layers": 2, "bidirectional": True},
 }
-
-
-def pair(dtype: Any = torch.float64, **options: Any) -> tuple[Any, Any]:
-    """Return PyTorch's module in float64 and ours in `dtype`, with the same parameters."""
-    torch.manual_seed(0)
-    ours = fusedlstm.torch.LSTM(FEATURES, UNITS, dtype=dtype, **options)
-    theirs = torch.nn.LSTM(FEATURES, UNITS, dtype=torch.float64, **options)
-    theirs.load_state_dict(ours.state_dict())
-    return theirs, ours
-
-
-def normal(*shape: int, seed: int = 1, dtype: Any = torch.float64) -> Any:
-    values = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    return torch.from_numpy(values).to(dtype)
 
 
 def inputs_of(module: Any) -> tuple[Any, Any, Any]:

@@ -138,7 +138,7 @@ class Layer(Placed, Configured):
         self.built = False
         self._variables: dict[str, Variable] = {}
 
-    # What subclasses define.
+    # Methods that subclasses define.
 
     def build(self, input_shape: Shape) -> None:  # noqa: ARG002
         """Make the weights for inputs of ``input_shape``; overriding methods call this one at their end."""
@@ -190,7 +190,7 @@ class Layer(Placed, Configured):
         """
         raise NotImplementedError(f"{type(self).__name__} must define backprop")
 
-    # What they get from here.
+    # Methods that subclasses inherit.
 
     def backward(self, dy: Any, need_dx: bool = True, *more: Any, **options: Any) -> Array | None:
         """Set the weights' ``grad`` and return the input's gradient, after a call with ``training=True``.

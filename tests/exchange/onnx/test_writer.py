@@ -47,7 +47,7 @@ MASKED: dict[str, Callable[[], list[layers.Layer]]] = {
 }
 
 
-# Of layers that `from_onnx` does not read.
+# Layers that `from_onnx` does not read.
 AROUND: dict[str, Callable[[], list[layers.Layer]]] = {
     "average": lambda: [layers.LSTM(5, return_sequences=True), layers.GlobalAveragePooling1D()],
     "average of the input": lambda: [layers.GlobalAveragePooling1D(), layers.Dense(2)],
