@@ -32,7 +32,7 @@ def bidirectional() -> Layer:
     return layers.Bidirectional(lstm(), merge_mode="sum")
 
 
-def stack(layer: Callable[[], Layer], count: int, trained: bool = False) -> fusedlstm.Sequential:
+def stack(layer: Callable[[], Layer], count: int, trained: bool = False) -> fusedlstm.Model:
     model = fusedlstm.Sequential([layers.Input((3, 1)), *(layer() for _ in range(count))])
     if trained:
         model.compile("adam", "mse")
@@ -40,7 +40,7 @@ def stack(layer: Callable[[], Layer], count: int, trained: bool = False) -> fuse
     return model
 
 
-def written(model: fusedlstm.Sequential, path: Path) -> Path:
+def written(model: fusedlstm.Model, path: Path) -> Path:
     if path.name.endswith(".weights.h5"):
         model.save_weights(path)
     elif path.suffix == ".onnx":
@@ -50,7 +50,7 @@ def written(model: fusedlstm.Sequential, path: Path) -> Path:
     return path
 
 
-def loaded(path: Path, model: fusedlstm.Sequential) -> fusedlstm.Sequential:
+def loaded(path: Path, model: fusedlstm.Model) -> fusedlstm.Model:
     """Load a file; one of weights into a copy of the model whose weights are zeros."""
     if path.suffix == ".onnx":
         return exchange.from_onnx(path).sequential()
@@ -62,7 +62,7 @@ def loaded(path: Path, model: fusedlstm.Sequential) -> fusedlstm.Sequential:
     return other
 
 
-def same_weights(one: fusedlstm.Sequential, two: fusedlstm.Sequential) -> None:
+def same_weights(one: fusedlstm.Model, two: fusedlstm.Model) -> None:
     assert len(one.layers) == len(two.layers)
     for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -109,7 +109,7 @@ def test_the_documented_numbers_of_layers(
         assert 100 * number <= limits.DESCRIPTION
 
 
-def calls_of_loading(path: Path, model: fusedlstm.Sequential) -> int:
+def calls_of_loading(path: Path, model: fusedlstm.Model) -> int:
     """Return how many functions Python calls."""
     count = 0
 

@@ -26,7 +26,7 @@ def samples(count: int = 50) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=(count, STEPS, FEATURES)).astype(np.float32), random.integers(0, CLASSES, count)
 
 
-def make_model(dtype: str = "float32", **compile_options: Any) -> fusedlstm.Sequential:
+def make_model(dtype: str = "float32", **compile_options: Any) -> fusedlstm.Model:
     fusedlstm.utils.set_random_seed(4)
     fusedlstm.utils.clear_session()  # the same automatic names every time
     model = fusedlstm.Sequential(
@@ -45,11 +45,11 @@ def make_model(dtype: str = "float32", **compile_options: Any) -> fusedlstm.Sequ
     return model
 
 
-def compiled(optimizer: Any = "adam") -> fusedlstm.Sequential:
+def compiled(optimizer: Any = "adam") -> fusedlstm.Model:
     return make_model(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
 
 
-def assert_same_weights(left: fusedlstm.Sequential, right: fusedlstm.Sequential) -> None:
+def assert_same_weights(left: fusedlstm.Model, right: fusedlstm.Model) -> None:
     assert [weight.path for weight in left.weights] == [weight.path for weight in right.weights]
     for ours, theirs in zip(left.get_weights(), right.get_weights(), strict=True):
         assert ours.dtype == theirs.dtype

@@ -43,7 +43,7 @@ def make(units: int = H, **options: Any) -> fusedlstm.Sequential:
     return fusedlstm.Sequential(parts)
 
 
-def from_safetensors(folder: Path) -> Callable[[], fusedlstm.Sequential]:
+def from_safetensors(folder: Path) -> Callable[[], fusedlstm.Model]:
     model = make(layer_norm=True, projection_units=2, use_peepholes=True, kernel_regularizer="l2")
     model.add(layers.Dense(3, kernel_constraint="unit_norm"))
     model.compile("adam", "mse")
@@ -51,25 +51,25 @@ def from_safetensors(folder: Path) -> Callable[[], fusedlstm.Sequential]:
     return lambda: fusedlstm.load_model(folder / "a.safetensors")
 
 
-def from_keras_file(folder: Path) -> Callable[[], fusedlstm.Sequential]:
+def from_keras_file(folder: Path) -> Callable[[], fusedlstm.Model]:
     make().save(folder / "a.keras")
     return lambda: fusedlstm.load_model(folder / "a.keras")
 
 
-def from_onnx_file(folder: Path) -> Callable[[], fusedlstm.Sequential]:
+def from_onnx_file(folder: Path) -> Callable[[], fusedlstm.Model]:
     pytest.importorskip("onnx")
     fusedlstm.to_onnx(make(), folder / "a.onnx")
     return lambda: fusedlstm.from_onnx(folder / "a.onnx").sequential()
 
 
-def from_torch_weights(_folder: Path) -> Callable[[], fusedlstm.Sequential]:
+def from_torch_weights(_folder: Path) -> Callable[[], fusedlstm.Model]:
     random = np.random.default_rng(3)
     sizes = {"weight_ih": (4 * H, F), "weight_hh": (4 * H, H), "bias_ih": (4 * H,), "bias_hh": (4 * H,)}
     weights = {f"{name}_l0": random.normal(size=shape) for name, shape in sizes.items()}
     return lambda: fusedlstm.from_torch(weights)
 
 
-def from_pickled_estimator(_folder: Path) -> Callable[[], fusedlstm.Sequential]:
+def from_pickled_estimator(_folder: Path) -> Callable[[], fusedlstm.Model]:
     pytest.importorskip("sklearn")
     from fusedlstm.sklearn import LSTMClassifier
 
@@ -85,7 +85,7 @@ LOADERS = [from_safetensors, from_keras_file, from_onnx_file, from_torch_weights
 def test_nothing_is_drawn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    prepare: Callable[[Path], Callable[[], fusedlstm.Sequential]],
+    prepare: Callable[[Path], Callable[[], fusedlstm.Model]],
 ) -> None:
     load = prepare(tmp_path)
     set_random_seed(7)
@@ -260,7 +260,7 @@ def test_loading_takes_less_than_drawing(tmp_path: Path) -> None:
             best = min(best, time.perf_counter() - start)
         return float(best)
 
-    def build() -> fusedlstm.Sequential:
+    def build() -> fusedlstm.Model:
         return fusedlstm.Sequential([layers.Input((None, 16)), layers.LSTM(512)])
 
     build().save(tmp_path / "a.safetensors")

@@ -125,21 +125,21 @@ OPTIMIZERS: dict[str, Callable[[], optimizers.Optimizer]] = {
 }
 
 
-def frozen_inside(model: fusedlstm.Sequential) -> None:
+def frozen_inside(model: fusedlstm.Model) -> None:
     model.layers[0]._layers[1].trainable = False
 
 
-def frozen_weight(model: fusedlstm.Sequential) -> None:
+def frozen_weight(model: fusedlstm.Model) -> None:
     model.weights[1].trainable = False
 
 
-def other_rate(model: fusedlstm.Sequential) -> None:
+def other_rate(model: fusedlstm.Model) -> None:
     assert model.optimizer is not None
     model.optimizer.learning_rate = 0.0123
 
 
 # Changes after compiling, and after the first updates.
-CHANGES: dict[str, tuple[Callable[[], list[Layer]], Callable[[fusedlstm.Sequential], object], bool]] = {
+CHANGES: dict[str, tuple[Callable[[], list[Layer]], Callable[[fusedlstm.Model], object], bool]] = {
     "frozen direction": (lambda: both("concat"), frozen_inside, False),
     "frozen layer of a stack": (lambda: [StackedLSTM(H, 3, stateful=True)], frozen_inside, False),
     "frozen weight": (stateful, frozen_weight, False),
@@ -149,14 +149,14 @@ CHANGES: dict[str, tuple[Callable[[], list[Layer]], Callable[[fusedlstm.Sequenti
 }
 
 
-def make(layers: Sequence[Layer], optimizer: Any = "adam", dtype: str = "float32") -> fusedlstm.Sequential:
+def make(layers: Sequence[Layer], optimizer: Any = "adam", dtype: str = "float32") -> fusedlstm.Model:
     shape = (T,) if isinstance(layers[0], Embedding) else (T, F)
     model = fusedlstm.Sequential([Input(shape), *layers, Dense(2, dtype=dtype)])
     model.compile(optimizer, "mse", metrics=["mae"])
     return model
 
 
-def build(name: str) -> tuple[fusedlstm.Sequential, Callable[[fusedlstm.Sequential], object] | None]:
+def build(name: str) -> tuple[fusedlstm.Model, Callable[[fusedlstm.Model], object] | None]:
     """Return a model, and a change to make after its first training."""
     fusedlstm.utils.set_random_seed(sum(name.encode()))
     if name == "float64":
@@ -176,7 +176,7 @@ def build(name: str) -> tuple[fusedlstm.Sequential, Callable[[fusedlstm.Sequenti
 CASES = [*LAYERS, *OPTIMIZERS, *CHANGES, "float64"]
 
 
-def train(model: fusedlstm.Sequential, part: int) -> None:
+def train(model: fusedlstm.Model, part: int) -> None:
     """Train by batches and by epochs; evaluations and predictions move the states of stateful layers too."""
     random = np.random.default_rng(part)
     assert model.input_shape is not None
@@ -193,7 +193,7 @@ def train(model: fusedlstm.Sequential, part: int) -> None:
     model.predict(x, batch_size=B, verbose=0)
 
 
-def everything(model: fusedlstm.Sequential) -> dict[str, Any]:
+def everything(model: fusedlstm.Model) -> dict[str, Any]:
     """Return all numbers that a training has moved, and what comes out of the model, by place."""
     assert model.optimizer is not None
     found = {f"weight {number}": weight for number, weight in enumerate(model.get_weights())}
@@ -249,7 +249,7 @@ def test_a_fresh_process_gets_the_same_bits(folder: Path, name: str) -> None:
 # ---- states ----
 
 
-def used(**options: Any) -> fusedlstm.Sequential:
+def used(**options: Any) -> fusedlstm.Model:
     """Return a model whose stateful layer is not at zeros."""
     fusedlstm.utils.set_random_seed(2)
     model = make(stateful(name="l", **options))

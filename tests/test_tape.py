@@ -49,6 +49,14 @@ LAYERS: dict[str, Callable[[], layers.Layer]] = {
     "Flatten": layers.Flatten,
     "Permute": lambda: layers.Permute((2, 1)),
     "Reshape": lambda: layers.Reshape((-1, 2)),
+    "Add": layers.Add,
+    "Average": layers.Average,
+    "Concatenate": lambda: layers.Concatenate(axis=1),
+    "Dot": lambda: layers.Dot((1, 1), normalize=True),
+    "Maximum": layers.Maximum,
+    "Minimum": layers.Minimum,
+    "Multiply": layers.Multiply,
+    "Subtract": layers.Subtract,
     "RepeatVector": lambda: layers.RepeatVector(2),
 }
 
@@ -57,6 +65,8 @@ def batches(layer: layers.Layer) -> list[Any]:
     """Return two inputs, of different numbers of samples."""
     if layer.ids is not None:
         return [RANDOM.integers(0, layer.ids, (count, T)) for count in (B, 2)]
+    if layer.takes_list:
+        return [[RANDOM.normal(size=(count, T, F)).astype(np.float32) for _ in "ab"] for count in (B, 2)]
     shape = (F,) if isinstance(layer, layers.RepeatVector) else (T, 2 * F)
     return [RANDOM.normal(size=(count, *shape)).astype(np.float32) for count in (B, 2)]
 
@@ -65,7 +75,7 @@ def test_all_layers_are_here() -> None:
     kinds = [getattr(layers, name) for name in layers.__all__ if isinstance(getattr(layers, name), type)]
     concrete = {kind for kind in kinds if issubclass(kind, layers.Layer)}
     here = {type(make()) for make in LAYERS.values()}
-    assert concrete - here == {layers.Layer, layers.ActivatedLayer, layers.InputLayer}
+    assert concrete - here == {layers.Layer, layers.ActivatedLayer, layers.InputLayer, layers.Merge}
 
 
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)

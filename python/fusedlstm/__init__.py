@@ -35,9 +35,10 @@ from fusedlstm import (
     utils,
 )
 from fusedlstm._core import FallbackError
+from fusedlstm.base.symbolic import KerasTensor
 from fusedlstm.base.variable import Variable
 from fusedlstm.layers import Input
-from fusedlstm.models import Sequential, load_model
+from fusedlstm.models import Model, Sequential, load_model
 from fusedlstm.ops import last_kernel
 from fusedlstm.ops.strict import get_strict, set_strict, strict
 
@@ -50,6 +51,8 @@ __version__ = "0.1.0"
 __all__ = [
     "FallbackError",
     "Input",
+    "KerasTensor",
+    "Model",
     "Sequential",
     "Variable",
     "__version__",

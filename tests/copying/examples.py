@@ -60,6 +60,23 @@ def model() -> fusedlstm.Sequential:
     return made
 
 
+def graph() -> fusedlstm.Model:
+    """Return one of a shared layer, a model within, and a merge."""
+    x = fusedlstm.Input((T, F))
+    shared = layers.LSTM(F, return_sequences=True, dropout=0.2)
+    inner = fusedlstm.Sequential([fusedlstm.Input((T, F)), layers.LSTM(F, return_sequences=True)])
+    y = layers.LSTM(H)(layers.add([shared(shared(x)), inner(x)]))
+    made = fusedlstm.Model(x, layers.Dense(3, activation="softmax")(y))
+    made.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return made
+
+
+def trained_graph() -> fusedlstm.Model:
+    made = graph()
+    made.fit(X, Y, epochs=2, batch_size=B, verbose=0)
+    return made
+
+
 X, Y = array(B, T, F), np.arange(B) % 3
 
 
@@ -95,6 +112,8 @@ def built(make: Callable[[], Any], *shape: int) -> list[Callable[[], Any]]:
 
 
 def inputs(layer: Any, shape: tuple[int, ...] = SHAPE) -> Any:
+    if layer.takes_list:
+        return [array(*shape), array(*shape, seed=1)]
     if getattr(layer, "ids", None) is not None:
         return np.arange(B * T).reshape(B, T) % 7
     return array(*shape)
@@ -201,8 +220,9 @@ def estimator(name: str) -> Callable[[], Any]:
 
 CELL = {"return_sequences": True, "return_state": True, "stateful": True}
 EXAMPLES: dict[str, list[Callable[[], Any]]] = {
+    "models.Model": [graph, trained_graph],
     "models.Sequential": [model, trained, frozen, fusedlstm.Sequential],
-    "layers.InputLayer": [lambda: layers.Input((T, F))],
+    "layers.InputLayer": [lambda: layers.InputLayer((T, F))],
     "layers.LSTM": [
         *built(lambda: layers.LSTM(H)),
         *built(lambda: layers.LSTM(H, **CELL, dropout=0.2, recurrent_dropout=0.3, zoneout_c=0.1)),
@@ -215,6 +235,14 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "layers.StackedLSTM": built(lambda: layers.StackedLSTM(H, 2, between_dropout=0.5, stateful=True)),
     "layers.TimeDistributed": built(lambda: layers.TimeDistributed(layers.Dense(2, activation="tanh"))),
     "layers.Dense": built(lambda: layers.Dense(3, activation="relu", kernel_regularizer="l1")),
+    "layers.Add": built(layers.Add),
+    "layers.Average": built(layers.Average),
+    "layers.Concatenate": built(lambda: layers.Concatenate(axis=1)),
+    "layers.Dot": built(lambda: layers.Dot((2, 2), normalize=True)),
+    "layers.Maximum": built(layers.Maximum),
+    "layers.Minimum": built(layers.Minimum),
+    "layers.Multiply": built(layers.Multiply),
+    "layers.Subtract": built(layers.Subtract),
     "layers.Dropout": built(lambda: layers.Dropout(0.5)),
     "layers.Activation": built(lambda: layers.Activation("tanh")),
     "layers.Masking": built(lambda: layers.Masking(0.5)),
@@ -332,7 +360,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "testing.LSTMSecondReference": [filled(testing.LSTMSecondReference)],
     "testing.GradientCheck": [filled(testing.GradientCheck)],
     "FallbackError": [lambda: fusedlstm.FallbackError("why")],
-    "models.samples.Samples": [lambda: Samples(X, Y)],
+    "models.samples.Samples": [lambda: Samples([X], [Y])],
     "datasets.MNIST": [filled(MNIST)],
     "exchange.OnnxModel": [onnx_model],
     "torch.LSTM": [torch_lstm],
@@ -346,6 +374,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
     "ops.GradientTape": [
         lambda: ops.lstm_backward(forward(training=True).tape, array(B, T, H), keep=True).tape
     ],
+    "KerasTensor": [lambda: fusedlstm.Input((T, F)), lambda: [layers.LSTM(H)(fusedlstm.Input((T, F)))]],
     "ops.StackTape": [lambda: stack(training=True).tape],
 }
 
@@ -357,6 +386,7 @@ BASES = {
     "initializers.Initializer",
     "layers.ActivatedLayer",
     "layers.Layer",
+    "layers.Merge",
     "losses.Loss",
     "metrics.Metric",
     "optimizers.Optimizer",

@@ -61,7 +61,7 @@ def _of_file(load: Callable[[Path], object]) -> Callable[[Any, Path], object]:
     return written_and_loaded
 
 
-def _models() -> list[fusedlstm.Sequential]:
+def _models() -> list[fusedlstm.Model]:
     """Return models with, together, every layer and most options."""
     fusedlstm.utils.set_random_seed(1)
     many = [
@@ -110,7 +110,7 @@ def _models() -> list[fusedlstm.Sequential]:
     return [compiled, text, plain]
 
 
-def _in_keras() -> list[fusedlstm.Sequential]:
+def _in_keras() -> list[fusedlstm.Model]:
     """Return models of layers and options that Keras has."""
     stack = fusedlstm.Sequential(
         [
@@ -175,7 +175,7 @@ def _weights() -> list[bytes]:
 
 
 @cache
-def _weights_model() -> fusedlstm.Sequential:
+def _weights_model() -> fusedlstm.Model:
     return fusedlstm.load_model(FIXTURES / "stack.keras")
 
 

@@ -342,7 +342,7 @@ def test_value_errors(make: Any, message: str) -> None:
             "x: expected an array of real numbers, got ndarray of",
         ),
         (lambda: layers.LSTM(4)([["a"]]), "x: expected an array of real numbers, got list of dtype"),
-        (lambda: ANY.LSTM(4)(layers.Input((3, 4))), r"x: expected an array.*Sequential\(\[...\]\)"),
+        (lambda: ANY.LSTM(4)(layers.InputLayer((3, 4))), r"x: expected an array.*Sequential\(\[...\]\)"),
     ],
 )
 def test_type_errors(make: Any, message: str) -> None:

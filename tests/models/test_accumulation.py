@@ -197,7 +197,7 @@ def test_what_masks_and_activity_regularizers_cannot_have() -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", None])
 def test_bad_arguments(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(classifier, SPARSE)
-    monkeypatch.setattr(BatchTrainer, "_run", None)
+    monkeypatch.setattr(BatchTrainer, "run", None)
     with pytest.raises(
         (TypeError, ValueError), match="gradient_accumulation_steps: expected a positive integer"
     ):

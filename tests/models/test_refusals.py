@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,10 @@ def test_compile_first() -> None:
         ({"metrics": ["acc", "acc"]}, "metrics: expected different names, got 'acc' twice"),
         ({"metrics": [metrics.Mean("loss")]}, "metrics: expected different names, got 'loss' twice"),
         ({"loss": losses.MeanSquaredError("none")}, "loss: expected a reduction to one number"),
-        ({"loss_weights": [1.0]}, "loss_weights: expected None for a model with one output"),
+        ({"loss_weights": [1.0, 2.0]}, "loss_weights: expected 1, .* got 2"),
+        ({"loss_weights": [math.inf]}, "loss_weights: expected a finite number"),
+        ({"loss": ["mse", "mse"]}, "loss: expected 1, .* got 2"),
+        ({"loss": {"other": "mse"}}, "loss: expected the names"),
     ],
 )
 def test_compile_refuses(settings: dict[str, Any], message: str) -> None:
@@ -158,7 +162,11 @@ ANY: Any = fusedlstm  # for arguments that type checkers refuse
         (lambda: stack(layers.LSTM(2)).output_shape, ValueError, "model: expected a built model"),
         (lambda: stack().pop(), ValueError, "model: expected at least one layer"),
         (lambda: stack().predict(X), ValueError, "model: expected at least one layer"),
-        (lambda: ANY.Sequential()(layers.Input((T, I))), TypeError, r"are made with Sequential\(\[...\]\)"),
+        (
+            lambda: ANY.Sequential()(layers.InputLayer((T, I))),
+            TypeError,
+            r"are made with Sequential\(\[...\]\)",
+        ),
         (lambda: classifier().build((None, T + 1, I)), ValueError, r"input_shape: expected \(None, 5, 4\)"),
         (lambda: classifier().set_weights([]), ValueError, "weights: expected 8 arrays, got 0"),
     ],

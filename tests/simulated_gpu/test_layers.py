@@ -64,6 +64,14 @@ LAYERS: dict[str, tuple[Callable[[], layers.Layer], Any]] = {
     "LSTM, projected": (lambda: lstm(projection_units=2, zoneout_h=0.2), values(B, T, I)),
     "LSTM, both": (lambda: lstm(layer_norm=True, projection_units=2), values(B, T, I)),
     "LayerNormalization": (lambda: layers.LayerNormalization(), values(B, T, I)),
+    "Add": (lambda: layers.Add(), [values(B, T, I), values(B, 1, I, seed=1)]),
+    "Average": (lambda: layers.Average(), [values(B, T, I), values(B, T, I, seed=1)]),
+    "Concatenate": (lambda: layers.Concatenate(), [values(B, T, I), values(B, T, H, seed=1)]),
+    "Dot": (lambda: layers.Dot(2, normalize=True), [values(B, T, I), values(B, 2, I, seed=1)]),
+    "Maximum": (lambda: layers.Maximum(), [values(B, T, I), values(B, T, I, seed=1)]),
+    "Minimum": (lambda: layers.Minimum(), [values(B, T, I), values(B, T, I, seed=1)]),
+    "Multiply": (lambda: layers.Multiply(), [values(B, T, I), values(B, T, I, seed=1)]),
+    "Subtract": (lambda: layers.Subtract(), [values(B, T, I), values(B, I, seed=1)]),
     "Masking": (lambda: layers.Masking(), values(B, T, I) * MASK[..., None]),
     "Permute": (lambda: layers.Permute((2, 1)), values(B, T, I)),
     "RepeatVector": (lambda: layers.RepeatVector(T), values(B, I)),
@@ -82,7 +90,12 @@ def test_every_layer_is_here() -> None:
     """`LAYERS` has all that layers there are."""
     kinds = {getattr(layers, name) for name in layers.__all__}
     found = {kind.__name__ for kind in kinds if isinstance(kind, type) and issubclass(kind, layers.Layer)}
-    assert {name.partition(",")[0] for name in LAYERS} == found - {"ActivatedLayer", "InputLayer", "Layer"}
+    assert {name.partition(",")[0] for name in LAYERS} == found - {
+        "ActivatedLayer",
+        "InputLayer",
+        "Layer",
+        "Merge",
+    }
 
 
 def assert_near(actual: Any, expected: Any) -> None:

@@ -28,9 +28,9 @@ def checked_name(name: object) -> str:
     return str(name)
 
 
-def auto_name(cls: type) -> str:
-    """Return Keras's automatic name of an object of class ``cls``: ``lstm``, ``lstm_1``, and so on."""
-    base = snake_case(cls.__name__)
+def auto_name(cls: type | str) -> str:
+    """Return Keras's automatic name of an object of a class, or of one so named: ``lstm``, ``lstm_1``."""
+    base = snake_case(cls if isinstance(cls, str) else cls.__name__)
     number = next(_names[base])
     return f"{base}_{number}" if number else base
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.registry import Registry
     from fusedlstm.layers import Layer
+    from fusedlstm.models.model import Model
 
 _LAYERS: dict[str, type[Layer]] = {name: cls for name, cls in CLASSES.items() if cls is not StackedLSTM}
 # Arguments that describe an object of one of these modules, by the ends of their names.
@@ -82,7 +83,7 @@ def model_from_config(description: Any) -> Sequential:
     return model
 
 
-def config_of(model: Sequential) -> dict[str, Any]:
+def config_of(model: Model) -> dict[str, Any]:
     """Describe a built model as Keras does.
 
     Raises
@@ -92,6 +93,8 @@ def config_of(model: Sequential) -> dict[str, Any]:
     """
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    if not isinstance(model, Sequential):
+        raise ValueError(f"model: expected a Sequential one, got a graph, {model!r}")
     shape = list(model.input_shape)
     dtype = model.dtype if all(layer.ids is None for layer in model.layers) else "int32"
     first = _described("InputLayer", {"batch_shape": shape, "dtype": dtype, "name": "input_layer"})

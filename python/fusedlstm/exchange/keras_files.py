@@ -24,7 +24,7 @@ from fusedlstm.models.states import warn_of_states
 if TYPE_CHECKING:
     import os
 
-    from fusedlstm.models.sequential import Sequential
+    from fusedlstm.models.model import Model
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 # What zipfile raises for damaged archives depends on the damage.
@@ -44,7 +44,7 @@ _ENTRY = 1024
 _KERAS_VERSION = "3.0.0"
 
 
-def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
+def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Model:
     """Make the model that a ``.keras`` file holds.
 
     Nothing in the file is ever executed. Optimizer, loss and metrics are passed over: compile the model
@@ -59,7 +59,7 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
     Returns
     -------
-    Sequential
+    Model
         Built, with its weights.
 
     Raises
@@ -89,7 +89,7 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
 
 @of_one_version
-def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
+def save_keras(model: Model, path: str | os.PathLike[str]) -> None:
     """Write layers and weights to a file that ``keras.models.load_model`` reads.
 
     Optimizer, loss, metrics, states of stateful layers and the places of random streams are not in the file;
@@ -97,7 +97,7 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
         A built model of this package's layers.
     path : path-like
         File to write, ending in ``.keras``; it appears only when complete.
@@ -133,14 +133,12 @@ def save_keras(model: Sequential, path: str | os.PathLike[str]) -> None:
     write_file(path, [memory.getvalue()])
 
 
-def load_keras_weights(
-    model: Sequential, path: str | os.PathLike[str], *, max_bytes: int | None = None
-) -> None:
+def load_keras_weights(model: Model, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
     """Replace a built model's weights by those of a ``.weights.h5`` file.
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
         A built model of the same layers.
     path : path-like
         A file that Keras 3 or `save_keras_weights` wrote.
@@ -168,14 +166,14 @@ def load_keras_weights(
             raise ValueError(f"{path}: {error}") from error
 
 
-def save_keras_weights(model: Sequential, path: str | os.PathLike[str]) -> None:
+def save_keras_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a built model's weights to a file that ``load_weights`` of Keras 3 reads.
 
     The weights and nothing else: states of stateful layers, optimizer and random streams stay with the model.
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
         A built model.
     path : path-like
         File to write, ending in ``.weights.h5``; it appears only when complete.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array
     from fusedlstm.base.variable import Variable
     from fusedlstm.layers import Layer
-    from fusedlstm.models.sequential import Sequential
+    from fusedlstm.models.model import Model
 
 # What h5py raises for a damaged file depends on the damage.
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
@@ -66,7 +66,7 @@ class Stored:
         if b"layers" in self._file:
             self._list(self._file, [b"layers"], "")
 
-    def read(self, model: Sequential) -> list[Array]:
+    def read(self, model: Model) -> list[Array]:
         """Read the arrays of a built model's weights.
 
         Raises
@@ -185,7 +185,7 @@ def _damage() -> Iterator[None]:
 
 
 @of_one_version
-def write_weights(model: Sequential) -> bytes:
+def write_weights(model: Model) -> bytes:
     """Return the bytes of an HDF5 file with a built model's weights.
 
     Raises
@@ -219,7 +219,7 @@ def _library() -> Any:
     return h5py
 
 
-def _groups(model: Sequential) -> list[tuple[Layer, str]]:
+def _groups(model: Model) -> list[tuple[Layer, str]]:
     """Return all layers, those inside of others after them, with their groups."""
     seen: Counter[str] = Counter()
     result = []
@@ -244,7 +244,7 @@ def _inner(layer: Layer) -> dict[str, Layer]:
     return {"layer": layer.layer} if isinstance(layer, TimeDistributed) else {}
 
 
-def _places(model: Sequential) -> list[tuple[str, Variable]]:
+def _places(model: Model) -> list[tuple[str, Variable]]:
     """Return the weights in the model's order, with the datasets' names."""
     return [
         (f"{group}/cell/vars/{number}" if isinstance(layer, LSTM) else f"{group}/vars/{number}", variable)

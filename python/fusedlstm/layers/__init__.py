@@ -13,6 +13,25 @@ from fusedlstm.layers.core import Activation, Dropout, Input, InputLayer, Maskin
 from fusedlstm.layers.dense import Dense
 from fusedlstm.layers.embedding import Embedding
 from fusedlstm.layers.lstm import LSTM
+from fusedlstm.layers.merging import (
+    Add,
+    Average,
+    Concatenate,
+    Dot,
+    Maximum,
+    Merge,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    dot,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from fusedlstm.layers.noise import GaussianNoise, SpatialDropout1D
 from fusedlstm.layers.normalization import LayerNormalization
 from fusedlstm.layers.pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
@@ -24,8 +43,12 @@ __all__ = [
     "LSTM",
     "ActivatedLayer",
     "Activation",
+    "Add",
+    "Average",
     "Bidirectional",
+    "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -38,14 +61,27 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "Masking",
+    "Maximum",
+    "Merge",
+    "Minimum",
+    "Multiply",
     "Permute",
     "RepeatVector",
     "Reshape",
     "SpatialDropout1D",
     "StackedLSTM",
+    "Subtract",
     "TimeDistributed",
+    "add",
+    "average",
+    "concatenate",
     "deserialize",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
     "serialize",
+    "subtract",
 ]
 
 # All that a model is saved with.
@@ -55,8 +91,12 @@ REGISTRY = Registry(
     others=(
         LSTM,
         Activation,
+        Add,
+        Average,
         Bidirectional,
+        Concatenate,
         Dense,
+        Dot,
         Dropout,
         Embedding,
         Flatten,
@@ -65,15 +105,21 @@ REGISTRY = Registry(
         GlobalMaxPooling1D,
         LayerNormalization,
         Masking,
+        Maximum,
+        Minimum,
+        Multiply,
         Permute,
         RepeatVector,
         Reshape,
         SpatialDropout1D,
         StackedLSTM,
+        Subtract,
         TimeDistributed,
     ),
 )
 CLASSES = REGISTRY.classes
+# Classes of models, which are layers too and enter themselves here.
+MODELS: dict[str, type[Layer]] = {}
 
 
 def deserialize(description: dict[str, Any]) -> Layer:
@@ -86,6 +132,8 @@ def deserialize(description: dict[str, Any]) -> Layer:
     """
     name = checks.member(description, "class_name", str, "layer")
     config = checks.member(description, "config", dict, name)
+    if name in MODELS:
+        return MODELS[name].from_config(config)
     try:
         return REGISTRY.restore(description, "class_name")
     except (TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.registry import Configured, serialize
+from fusedlstm.base.symbolic import KerasTensor, Node, is_symbolic, tensors
 from fusedlstm.base.variable import Variable
 from fusedlstm.layers.direct import keep, take
 
@@ -91,6 +93,8 @@ class Layer(Placed, Configured):
     # How many different ids inputs may hold; None where inputs are numbers of the layer's dtype.
     ids: int | None = None
 
+    fresh: ClassVar[tuple[str, ...]] = ("_nodes",)
+
     # Arguments that Keras's class lacks, with the values that switch them off; () where others decide that.
     beyond_keras: ClassVar[Mapping[str, tuple[object, ...]]] = {}
 
@@ -137,6 +141,8 @@ class Layer(Placed, Configured):
         )
         self.built = False
         self._variables: dict[str, Variable] = {}
+        # The calls on symbolic tensors, as long as something holds these.
+        self._nodes: list[weakref.ref[Node]] | None = None
 
     # Methods that subclasses define.
 
@@ -153,6 +159,10 @@ class Layer(Placed, Configured):
             If the layer cannot take inputs of ``input_shape``.
         """
         return input_shape
+
+    def output_shapes(self, input_shape: Any) -> list[Shape]:
+        """Return the shapes of all outputs; one that `compute_output_shape` gives, but for states."""
+        return [self.compute_output_shape(input_shape)]
 
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
         """Return which steps of the output are real, given those of the input x: (B, T) or None for all.
@@ -223,9 +233,9 @@ class Layer(Placed, Configured):
 
         Parameters
         ----------
-        x : array_like
+        x : array_like or KerasTensor
             Input, converted to the layer's dtype; NumPy arrays are copied to the device of the layer, where
-            the output is.
+            the output is. Of a symbolic tensor, which `Input` gives, the output is one, for a `Model`.
         mask : array_like of bool, shape (B, T), optional
             Which steps are real, for layers that take masks.
         training : bool
@@ -236,6 +246,8 @@ class Layer(Placed, Configured):
         TypeError, ValueError
             If dtype or shape is wrong.
         """
+        if type(x) is not np.ndarray and is_symbolic(x):
+            return self.on_tensors(x, mask=mask, training=training)
         array = self.prepare(x)
         given: dict[str, Any] = {}
         if mask is not None:
@@ -248,6 +260,56 @@ class Layer(Placed, Configured):
         if training:
             keep(self, saved)
         return y
+
+    # Whether the layer takes its inputs as a list.
+    takes_list: ClassVar[bool] = False
+
+    def on_tensors(self, x: Any, states: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """Return the symbolic outputs of symbolic inputs: one, or a list."""
+        given = () if states is None else tensors(states, "initial_state")
+        real = None if mask is None else tensors(mask, "mask")[0]
+        outputs = self.record(tensors(x, "x"), given, real, checks.flag(training, "training")).outputs
+        return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def record(
+        self,
+        inputs: Sequence[KerasTensor],
+        states: Sequence[KerasTensor] = (),
+        mask: KerasTensor | None = None,
+        training: bool = False,
+    ) -> Node:
+        """Return a call on symbolic tensors, after its checks; build the layer if need be."""
+        if not self.takes_list and len(inputs) != 1:
+            raise ValueError(
+                f"x: expected one tensor for {self.name}, got {len(inputs)}, which Concatenate merges"
+            )
+        if mask is not None and not self.takes_mask:
+            raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
+        shapes: Any = [tensor.shape for tensor in inputs]
+        shape = shapes if self.takes_list else shapes[0]
+        found = self.output_shapes(shape)
+        if not self.built:
+            self.build(shape)
+        node = Node(self, inputs, found, states=states, listed=self.takes_list, mask=mask, training=training)
+        self._nodes = [*(one for one in self._nodes or () if one() is not None), weakref.ref(node)]
+        return node
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor that the layer was called on, a list where there are several."""
+        return self._ends("inputs")
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensor that a call gave, a list where there are several."""
+        return self._ends("outputs")
+
+    def _ends(self, which: str) -> Any:
+        nodes = [node for one in self._nodes or () if (node := one()) is not None]
+        if len(nodes) != 1:
+            raise AttributeError(f"{self.name}: expected one call on symbolic tensors, got {len(nodes)}")
+        found: tuple[KerasTensor, ...] = getattr(nodes[0], which)
+        return found[0] if len(found) == 1 else list(found)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""

@@ -96,6 +96,11 @@ class Bidirectional(Recurrent):
         shape = self.forward_layer.compute_output_shape(input_shape)
         return (*shape[:-1], 2 * self.forward_layer.outputs) if self.merge_mode == "concat" else shape
 
+    def output_shapes(self, input_shape: Any) -> list[Shape]:
+        """Return the shapes of both outputs where they are not merged, and of the states."""
+        shapes = super().output_shapes(input_shape)
+        return [shapes[0], *shapes] if self.merge_mode is None else shapes
+
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""
         return self.forward_layer.compute_mask(x, mask)

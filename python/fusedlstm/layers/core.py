@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fusedlstm import ops
 from fusedlstm.base import checks
 from fusedlstm.base.seeds import SeedGenerator
+from fusedlstm.base.symbolic import KerasTensor, Node
 from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class InputLayer(Layer):
-    """Declares the shape of a model's input, as the first item of a `Sequential`.
+    """Declares the shape of a model's input. `Input` makes one and returns its symbolic tensor.
 
     ``None`` in the shape stands for any length: ``Input((None, 28))`` takes sequences of any length.
 
@@ -38,6 +40,13 @@ class InputLayer(Layer):
         Name.
     """
 
+    only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "sparse": (None, False),
+        "ragged": (None, False),
+        "optional": (False,),
+        "tensor": (None,),
+    }
+
     def __init__(
         self,
         shape: Sequence[int | None] | None = None,
@@ -46,6 +55,7 @@ class InputLayer(Layer):
         *,
         batch_shape: Sequence[int | None] | None = None,
         name: str | None = None,
+        **kwargs: object,
     ) -> None:
         if (shape is None) == (batch_shape is None):
             raise ValueError(f"shape: expected either shape or batch_shape, got {shape} and {batch_shape}")
@@ -56,10 +66,52 @@ class InputLayer(Layer):
         if batch_size is not None:
             checks.positive_int(batch_size, "batch_size")
         sample = shape if batch_shape is None else checks.shape(batch_shape, "batch_shape")[1:]
-        super().__init__(input_shape=sample, name=name)
+        super().__init__(input_shape=sample, name=name, **kwargs)  # type: ignore[arg-type]
+        self.kind = None if dtype is None else np.dtype(dtype).name
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Return JSON-able arguments that make an equal layer."""
+        assert self.declared_shape is not None
+        return {"batch_shape": list(self.declared_shape), "dtype": self.kind, "name": self.name}
+
+    def tensor(self) -> KerasTensor:
+        """Return the symbolic tensor of the input."""
+        assert self.declared_shape is not None
+        node = Node(self, (), [self.declared_shape], dtype=self.kind or self.dtype)
+        self._nodes = [weakref.ref(node)]
+        return node.outputs[0]
 
 
-Input = InputLayer
+def Input(  # noqa: N802 - Keras's name
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    *,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+    **kwargs: object,
+) -> KerasTensor:
+    """Return a symbolic tensor: the input of a `Model`, or the first item of a `Sequential`.
+
+    Parameters
+    ----------
+    shape, batch_size, dtype, batch_shape, name
+        As in `InputLayer`, whose layer the tensor comes from.
+    **kwargs
+        Keras's ``sparse``, ``ragged``, ``optional`` and ``tensor``, at the value that switches them off.
+
+    Returns
+    -------
+    KerasTensor
+        Of shape (None, *shape).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong.
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape=batch_shape, name=name, **kwargs).tensor()
 
 
 class Dropout(Layer):

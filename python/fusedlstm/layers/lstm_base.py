@@ -219,6 +219,11 @@ class LSTMBase(Recurrent):
         """Numbers in a hidden state: those of the projection, or else of the units."""
         return self.units if self.projection_units is None else self.projection_units
 
+    @property
+    def state_sizes(self) -> tuple[int, int]:
+        """Numbers in h and c of a sample."""
+        return self.outputs, self.units
+
     def _matrices(self) -> dict[str, Variable]:
         return {name: variable for name, variable in self._variables.items() if name in _MATRICES}
 

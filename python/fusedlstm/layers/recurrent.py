@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from fusedlstm.base import versions
+from fusedlstm.base.symbolic import KerasTensor, Node, is_symbolic
 from fusedlstm.layers.base import Layer, checked_pair
 from fusedlstm.layers.direct import keep
 
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from fusedlstm.base.types import Array, Mask
+    from fusedlstm.base.gradients import Gradients
+    from fusedlstm.base.types import Array, Mask, Shape
 
 
 class Recurrent(Layer):
@@ -26,6 +30,37 @@ class Recurrent(Layer):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""
         return super().compute_mask(x, mask) if self.return_sequences else None
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """Numbers in each state of a sample, in the order of ``return_state``."""
+        parts: Any = self._layers
+        return tuple(size for layer in parts for size in layer.state_sizes)
+
+    def output_shapes(self, input_shape: Any) -> list[Shape]:
+        """Return the shapes of the output and, with ``return_state``, of the states."""
+        layer: Any = self
+        shapes = super().output_shapes(input_shape)
+        return shapes + ([(input_shape[0], size) for size in self.state_sizes] if layer.return_state else [])
+
+    def state_slopes(self, gradients: Gradients) -> Sequence[Array | None]:
+        """Return the gradients of the initial states from the last backward pass, and remove them there."""
+        found = gradients.states.pop(self, None)
+        parts: Any = () if found is not None else self._layers
+        return found or [slope for layer in parts for slope in layer.state_slopes(gradients)]
+
+    def record(
+        self,
+        inputs: Sequence[KerasTensor],
+        states: Sequence[KerasTensor] = (),
+        mask: KerasTensor | None = None,
+        training: bool = False,
+    ) -> Node:
+        """Return a call on symbolic tensors, of symbolic states too; see `Layer.record`."""
+        wanted, shapes = [(None, size) for size in self.state_sizes], [tensor.shape for tensor in states]
+        if shapes and [(None, *shape[1:]) for shape in shapes] != wanted:
+            raise ValueError(f"initial_state: expected shapes {wanted} for {self.name}, got {shapes}")
+        return super().record(inputs, states, mask, training)
 
     def checked_states(self, given: Sequence[npt.ArrayLike] | None, batch: int) -> Any:
         """Check and convert initial states for so many samples; None stays None."""
@@ -49,8 +84,8 @@ class Recurrent(Layer):
 
         Parameters
         ----------
-        x : array_like, shape (B, T, I)
-            Input, converted to the layer's dtype.
+        x : array_like or KerasTensor, shape (B, T, I)
+            Input, converted to the layer's dtype; with a symbolic one, states and mask are symbolic too.
         initial_state : sequence of array_like, shape (B, R) for each h and (B, H) for each c, optional
             Start values of all states, in the order of ``return_state``; by default zeros, or the last ones
             of a stateful layer.
@@ -70,6 +105,8 @@ class Recurrent(Layer):
         TypeError, ValueError
             If dtype or shape is wrong.
         """
+        if type(x) is not np.ndarray and is_symbolic(x):
+            return self.on_tensors(x, initial_state, mask, training)
         array = self.prepare(x)
         real = None if mask is None else self.real_steps(mask)
         states = None if initial_state is None else self.checked_states(initial_state, len(array))

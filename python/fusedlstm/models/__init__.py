@@ -1,19 +1,23 @@
-"""Keras's home of `Sequential` and `load_model`."""
+"""Keras's home of `Model`, `Sequential` and `load_model`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusedlstm import layers
+from fusedlstm.models.model import Model
 from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Sequential", "load_model"]
+__all__ = ["Model", "Sequential", "load_model"]
+
+layers.MODELS.update({"Model": Model, "Sequential": Sequential})
 
 
-def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
-    """Load a model that `Sequential.save` or, ending in ``.keras``, Keras 3 wrote.
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Model:
+    """Load a model that `Model.save` or, ending in ``.keras``, Keras 3 wrote.
 
     Parameters
     ----------
@@ -24,7 +28,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
     Returns
     -------
-    Sequential
+    Model
         Built, with its weights; compiled when it was saved so by this package. See `io.load_model`.
 
     Raises

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from fusedlstm import losses, metrics, optimizers
+from fusedlstm import metrics, optimizers
 from fusedlstm.base import checks, devices, versions
+from fusedlstm.base.arrays import is_array
 from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import ActivatedLayer
+from fusedlstm.layers.base import ActivatedLayer, Layer
 from fusedlstm.losses.base import prepare_weights
+from fusedlstm.models.heads import Head, make_heads, named
 from fusedlstm.models.one_thread import Users, by_one_thread
 from fusedlstm.models.passes import Passes
 from fusedlstm.models.prechecks import Batches, check_stateful
@@ -26,15 +28,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusedlstm.activations import Activation
-    from fusedlstm.base.types import Array, Mask, Shape
-    from fusedlstm.base.variable import Variable
+    from fusedlstm.base.types import Mask, Shape
     from fusedlstm.callbacks import History
-    from fusedlstm.losses import Loss
 
 Logs = dict[str, float]
 
-# Inputs, labels and weights of some samples.
-Batch: TypeAlias = tuple[Any, Any, Any]
+# Inputs, labels and weights of some samples: a list each, of the model's inputs and outputs.
+Batch: TypeAlias = tuple[list[Any], list[Any], list[Any]]
 # The shape of an output, and which of its steps are real.
 Steps: TypeAlias = tuple[tuple[int, ...], "Mask | None"]
 
@@ -42,17 +42,16 @@ Steps: TypeAlias = tuple[tuple[int, ...], "Mask | None"]
 class BatchTrainer(Passes, ABC):
     """What `Sequential` inherits to be compiled and to handle single batches."""
 
-    built: bool
-    dtype: str
-    input_shape: Shape | None
+    # Shapes of the inputs, batch axis included; None as long as they are not known.
+    input_shapes: list[Shape] | None
 
     fresh = ("_users",)
 
-    def __init__(self) -> None:
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._users: Users = {}
         self.optimizer: optimizers.Optimizer | None = None
-        self.loss: Loss | None = None
-        self.metrics: list[metrics.Metric] = []
+        self.heads: list[Head] = []
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.shuffle_seeds = SeedGenerator()
@@ -63,26 +62,14 @@ class BatchTrainer(Passes, ABC):
         super().__setstate__(state)
         self._users = {}
 
-    @abstractmethod
-    def build(self, input_shape: Any = None) -> None:
-        """Make the weights of all layers."""
-
-    @abstractmethod
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of the output, the batch axis included."""
-
     @property
     @abstractmethod
-    def trainable_weights(self) -> list[Variable]:
-        """Weights that training changes."""
+    def layers(self) -> list[Layer]:
+        """The layers."""
 
     @abstractmethod
-    def get_weights(self) -> list[Array]:
-        """Return copies of all weights."""
-
-    @abstractmethod
-    def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
-        """Replace all weights."""
+    def output_shapes(self, input_shape: Any) -> list[Shape]:
+        """Return the shapes of all outputs, for a shape or a list of them."""
 
     @abstractmethod
     def save_weights(self, path: str | os.PathLike[str]) -> None:
@@ -93,7 +80,13 @@ class BatchTrainer(Passes, ABC):
         """Write layers and weights to one file."""
 
     def compile(
-        self, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: None = None, metrics: Any = None
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: object,
     ) -> None:
         """Set how the model is trained.
 
@@ -101,33 +94,52 @@ class BatchTrainer(Passes, ABC):
         ----------
         optimizer : str or Optimizer
             A name or an object of `fusedlstm.optimizers`.
-        loss : str or callable or Loss, optional
-            A name, function or object of `fusedlstm.losses`; needed for `fit` and `evaluate`.
-        loss_weights : None
-            In Keras's place; a model with one output has nothing to weigh.
-        metrics : list of (str or Metric), optional
-            Names or objects of `fusedlstm.metrics`.
+        loss : str or callable or Loss, or list or dict of these, optional
+            A name, function or object of `fusedlstm.losses`; needed for `fit` and `evaluate`. For several
+            outputs one for all of them, a list in their order, or a dict by their names; outputs without one
+            are not trained.
+        loss_weights : float or list or dict of float, optional
+            Factors of the losses in the sum that is trained, and that logs call ``loss``.
+        metrics : list or dict of (str or Metric), optional
+            Names or objects of `fusedlstm.metrics`; for several outputs a list of lists, or a dict by their
+            names.
+        weighted_metrics : list or dict, optional
+            The same, for metrics that sample weights weigh.
+        **kwargs
+            Keras's ``run_eagerly``, ``steps_per_execution``, ``jit_compile`` and ``auto_scale_loss``, which
+            change nothing here.
 
         Raises
         ------
-        ValueError
-            If a name is unknown, a metric's name occurs twice, or the loss is not reduced to one number.
+        TypeError, ValueError
+            If a name is unknown, a metric's name occurs twice, a loss is not reduced to one number, or there
+            are losses or metrics for what is no output.
         """
-        if loss_weights is not None:
-            raise ValueError(f"loss_weights: expected None for a model with one output, got {loss_weights!r}")
-        chosen_optimizer = optimizers.get(optimizer)
-        chosen_loss = None if loss is None else losses.get(loss)
-        if chosen_loss is not None and chosen_loss.reduction == "none":
-            raise ValueError("loss: expected a reduction to one number, got reduction 'none'")
-        chosen_metrics = _metric_list(metrics)
-        self.optimizer, self.loss, self.metrics = chosen_optimizer, chosen_loss, chosen_metrics
+        for name in kwargs:
+            if name not in _WITHOUT_EFFECT:
+                raise TypeError(f"{name}: unknown argument of compile")
+        chosen = optimizers.get(optimizer)
+        self.heads = make_heads(self.output_structure, loss, loss_weights, metrics, weighted_metrics)
+        self.optimizer = chosen
+
+    @property
+    def loss(self) -> Any:
+        """The loss, a list of them for several outputs; None for a model that is not compiled."""
+        found = [head.loss for head in self.heads]
+        return None if not found else found[0] if len(found) == 1 else found
+
+    @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The metrics, those of all outputs one after the other, and then the weighted ones."""
+        plain = [metric for head in self.heads for metric in head.metrics]
+        return plain + [metric for head in self.heads for metric in head.weighted]
 
     @property
     def metrics_names(self) -> list[str]:
         """Names of what `evaluate` returns, in its order."""
-        return ["loss", *(metric.name for metric in self.metrics)]
+        return ["loss", *(name for name, _ in named(self.heads))]
 
-    def predict_on_batch(self, x: Any) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """Compute the output of one batch, where the model is; see `predict`."""
         return self._call(x)
 
@@ -165,13 +177,23 @@ class BatchTrainer(Passes, ABC):
 
     # One batch.
 
-    def _call(self, x: Any, training: bool = False) -> Array:
+    def _call(self, x: Any, training: bool = False, mask: Any = None) -> Any:
         """Compute the output of a batch that is not checked yet; NumPy's arrays give one of NumPy."""
         given = self._inputs(x, "x")
-        batch = self.place.bring(given.astype(self._input_type, copy=False), "x", "the model")
+        arguments = self.input_structure.argument
+        batch = [
+            self.place.bring(one.astype(kind, copy=False), arguments("x", number), "the model")
+            for number, (one, kind) in enumerate(zip(given, self._input_types, strict=True))
+        ]
+        masks = None
+        if mask is not None:
+            some = self.input_structure.flatten(mask, "mask", optional=True)
+            masks = [None if one is None else self.real_steps(one) for one in some]
         with versions.reading():
-            output: Array = self._run(batch, training).output
-        return devices.to_host(output) if isinstance(given, np.ndarray) else output  # type: ignore[no-any-return]
+            outputs: list[Any] = self.run(batch, training, masks=masks).outputs
+        if isinstance(given[0], np.ndarray):
+            outputs = [devices.to_host(output) for output in outputs]
+        return self.output_structure.pack(outputs)
 
     @versions.of_one_version
     def _run_batch(self, parts: Iterable[Batch], samples: int, training: bool) -> None:
@@ -180,28 +202,37 @@ class BatchTrainer(Passes, ABC):
         The batch comes in parts of so many ``samples`` together, whose loss and gradient are those of all at
         once, up to rounding.
         """
-        optimizer, loss = self._compiled()
+        optimizer = self._compiled()
         variables = self.trainable_weights
         regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
         gradients = Gradients()
-        value = penalty = 0.0
+        penalty = 0.0
+        values = [0.0] * len(self.heads)
         seen: list[Steps] = []
         for variable, regularizer in regularized:
             penalty += regularizer(variable.value)
-        for x, y, weights in parts:
-            total = None if len(x) == samples else samples
-            share, activity, steps = self._run_part(
-                loss, x, y, weights, total, gradients if training else None
-            )
-            value += share
+        for batch in parts:
+            total = None if len(batch[0][0]) == samples else samples
+            shares, activity, steps = self._run_part(batch, total, gradients if training else None)
+            values = [value + share for value, share in zip(values, shares, strict=True)]
             penalty += activity
-            if total is not None and loss.reduction != "sum":
-                seen.append(steps)
+            if total is not None:
+                seen += steps
         real, every = _count_steps(seen) if seen else (0, 0)
         if real != every:  # The mean is one of real steps, whose number was not known before the last part.
-            value *= every / max(1, real)
+            if len(self.heads) > 1:
+                raise ValueError(
+                    "gradient_accumulation_steps: expected 1 for a model with masks and several outputs: how "
+                    "many steps are real, which weighs one against the other, is known after the last part"
+                )
+            values = [value * every / max(1, real) for value in values]
             gradients.scale(every / max(1, real))
-        self._loss_mean.update_state(value + penalty, samples)
+        total_loss = penalty
+        for head, value in zip(self.heads, values, strict=True):
+            total_loss += value if head.weight is None else value * head.weight
+            if head.mean is not None:
+                head.mean.update_state(value, samples)
+        self._loss_mean.update_state(total_loss, samples)
         if training:
             for variable, regularizer in regularized:
                 if variable in gradients:
@@ -209,37 +240,59 @@ class BatchTrainer(Passes, ABC):
             optimizer.apply(list(map(gradients.get, variables)), variables)
 
     def _run_part(
-        self, loss: Loss, x: Array, y: Any, weights: Any, samples: int | None, gradients: Gradients | None
-    ) -> tuple[float, float, Steps]:
-        """Return the part's shares of loss and activity penalties, and its steps; add to ``gradients``."""
-        link = self._link(loss)
-        run = self._run(x, gradients is not None, link is not None)
-        if run.activities and run.mask is not None and samples is not None and loss.reduction != "sum":
-            raise ValueError(
-                "gradient_accumulation_steps: expected 1 for a model with masks and activity regularizers: "
-                "how many steps are real, which weighs one against the other, is known after the last part"
-            )
-        terms = loss if link is None else loss.for_logits()
-        value, gradient = terms.value_and_gradient(y, run.output, weights, run.mask, samples)
+        self, batch: Batch, samples: int | None, gradients: Gradients | None
+    ) -> tuple[list[float], float, list[Steps]]:
+        """Return the part's shares of losses and activity penalties, and its steps; add to ``gradients``."""
+        inputs, labels, weights = batch
+        links = self._links()
+        plan = self.plan
+        logits = [plan.heads[number] for number, link in enumerate(links) if link is not None]
+        run = self.run(inputs, gradients is not None, logits)  # type: ignore[arg-type]
+        values: list[float] = []
+        slopes: list[Any] = []
+        steps: list[Steps] = []
+        for number, head in enumerate(self.heads):
+            output, mask, link, y = run.outputs[number], run.masks[number], links[number], labels[number]
+            value, slope = 0.0, None
+            if head.loss is not None:
+                terms = head.loss if link is None else head.loss.for_logits()
+                value, slope = terms.value_and_gradient(y, output, weights[number], mask, samples)
+                if head.weight is not None:
+                    slope = slope * slope.dtype.type(head.weight)
+                if head.loss.reduction != "sum":
+                    steps.append((output.shape, mask))
+            if run.activities and mask is not None and samples is not None and steps:
+                raise ValueError(
+                    "gradient_accumulation_steps: expected 1 for a model with masks and activity "
+                    "regularizers: how many steps are real, which weighs one against the other, is known "
+                    "after the last part"
+                )
+            values.append(value)
+            slopes.append(slope)
+            if (head.metrics or head.weighted) and y is not None:
+                head.measure(y, output if link is None else link(output), mask, weights[number])
         penalty = 0.0
-        for layer in self.layers:
-            if layer.activity_regularizer is not None:
-                output = run.activities[layer.name]
-                penalty += layer.activity_regularizer(output) / (samples or max(1, len(output)))
-        if self.metrics:
-            predictions = run.output if link is None else link(run.output)
-            for metric in self.metrics:
-                metric.update_state(y, predictions, run.mask)
+        for place, outputs in run.activities.items():
+            regularizer = plan.steps[place].layer.activity_regularizer
+            assert regularizer is not None
+            for output in outputs:
+                penalty += regularizer(output) / (samples or max(1, len(output)))
         if gradients is not None:
-            self.backprop(run, gradient, gradients, need_dx=False, samples=samples)
-        return value, penalty, (run.output.shape, run.mask)
+            dy = slopes[0] if len(slopes) == 1 else slopes
+            self.backprop(run, dy, gradients, need_dx=False, samples=samples)
+        return values, penalty, steps
 
-    def _link(self, loss: Loss) -> Activation | None:
-        """Return the last layer's activation if the loss computes it too: together is exact, and cheaper."""
-        head = self.layers[-1]
-        if not isinstance(head, ActivatedLayer) or loss.from_logits or head.activity_regularizer is not None:
-            return None
-        return head.activation if head.activation is loss.link else None
+    def _links(self) -> list[Activation | None]:
+        """Return the outputs' activations that losses compute too: together is exact, and cheaper."""
+        plan = self.plan
+        found: list[Activation | None] = []
+        for head, number in zip(self.heads, plan.heads, strict=True):
+            loss = head.loss
+            layer = None if number is None or loss is None or loss.from_logits else plan.steps[number].layer
+            fits = isinstance(layer, ActivatedLayer) and layer.activity_regularizer is None
+            link = layer.activation if fits and isinstance(layer, ActivatedLayer) else None
+            found.append(link if loss is not None and link is loss.link else None)
+        return found
 
     @by_one_thread
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
@@ -248,81 +301,146 @@ class BatchTrainer(Passes, ABC):
         check_stateful(self.layers, [Batches("x", size, size)])
         self._build_for(samples.x)
         if training:
-            self._compiled()[0].build(self.trainable_weights)
+            self._compiled().build(self.trainable_weights)
         self._reset()
-        self._run_batch(samples.batches(size, self._input_type, device=self.place), size, training)
+        self._run_batch(samples.batches(size, self._input_types, device=self.place), size, training)
         return self._results(self._logs(), return_dict)
 
     def _reset(self) -> None:
-        for metric in (self._loss_mean, *self.metrics):
+        self._loss_mean.reset_state()
+        for _, metric in named(self.heads):
             metric.reset_state()
 
     def _logs(self) -> Logs:
-        return {metric.name: metric.result() for metric in (self._loss_mean, *self.metrics)}
+        return {
+            "loss": self._loss_mean.result(),
+            **{name: metric.result() for name, metric in named(self.heads)},
+        }
 
     def _results(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
             return logs
         values = list(logs.values())
-        return values if self.metrics else values[0]
+        return values if len(values) > 1 else values[0]
 
     # Checks, before any work.
 
-    def _compiled(self) -> tuple[optimizers.Optimizer, Loss]:
-        if self.optimizer is None or self.loss is None:
+    def _compiled(self) -> optimizers.Optimizer:
+        if self.optimizer is None or all(head.loss is None for head in self.heads):
             raise RuntimeError("model: expected compile(optimizer, loss) to be called first, with a loss")
-        return self.optimizer, self.loss
+        return self.optimizer
 
     @property
-    def _ids(self) -> int | None:
-        """How many different ids inputs may hold; None where they are numbers."""
-        return next((layer.ids for layer in self.layers if layer.ids is not None), None)
+    def _input_ids(self) -> list[int | None]:
+        """How many different ids each input may hold; None where they are numbers."""
+        return self.plan.ids
 
     @property
-    def _input_type(self) -> str:
-        """Number type that inputs are converted to."""
-        return self.dtype if self._ids is None else "int64"
+    def _input_types(self) -> list[str]:
+        """Number types that inputs are converted to."""
+        return [self.dtype if ids is None else "int64" for ids in self._input_ids]
 
-    def _checked(self, x: Any, name: str, like: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    def _checked(self, x: Any, name: str, like: Sequence[npt.NDArray[Any]] | None = None) -> list[Any]:
         """Check inputs; those of a model that is not built yet are to be like others that it will be for."""
-        expected = self.input_shape
-        if expected is None and like is not None:
-            expected = (None, *like.shape[1:])
-        inputs = check_inputs(x, name, expected)
-        self.place.check(inputs, name, "the model")
-        return inputs if self._ids is None else checks.ids(inputs, name, self._ids)
+        shapes: Any = self.input_shapes
+        if shapes is None:
+            shapes = [None] if like is None else [(None, *one.shape[1:]) for one in like]
+        structure = self.input_structure
+        given = structure.flatten(x, name)
+        if type(x) is list and structure.kind == "one" and len(x) == 1 and is_array(x[0]):
+            # A list of one array, where that alone has the shape.
+            axes = None if shapes[0] is None else len(shapes[0])
+            given = x if x[0].ndim == axes else given
+        result: list[Any] = []
+        for number, (one, shape, ids) in enumerate(zip(given, shapes, self._input_ids, strict=True)):
+            label = structure.argument(name, number)
+            inputs = check_inputs(one, label, shape)
+            self.place.check(inputs, label, "the model")
+            if result:
+                check_length(inputs, label, len(result[0]))
+            result.append(inputs if ids is None else checks.ids(inputs, label, ids))
+        return result
 
-    def _inputs(self, x: Any, name: str) -> npt.NDArray[Any]:
+    def _inputs(self, x: Any, name: str) -> list[Any]:
         """Check a batch, and build the model for it if need be."""
         inputs = self._checked(x, name)
-        self.compute_output_shape(inputs.shape)
-        check_stateful(self.layers, [Batches(name, len(inputs), len(inputs))])
+        self.output_shapes(shapes_of_inputs(inputs))
+        check_stateful(self.layers, [Batches(name, len(inputs[0]), len(inputs[0]))])
         self._build_for(inputs)
         return inputs
 
-    def _build_for(self, inputs: npt.NDArray[Any]) -> None:
+    def _build_for(self, inputs: Sequence[npt.NDArray[Any]]) -> None:
         """Build the model for checked inputs, if it is not built yet."""
         if not self.built:
-            self.build(inputs.shape)
+            self.build(inputs[0].shape)
 
     def _samples(
-        self, x: Any, y: Any, sample_weight: Any, prefix: str = "", like: npt.NDArray[Any] | None = None
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        prefix: str = "",
+        like: Sequence[npt.NDArray[Any]] | None = None,
     ) -> Samples:
         """Check samples with their labels and weights, for loss and metrics; nothing is changed by it."""
-        _, loss = self._compiled()
+        self._compiled()
         inputs = self._checked(x, f"{prefix}x", like)
-        shape: Any = self.compute_output_shape(inputs.shape)
-        for name, given in (("y", y), ("sample_weight", sample_weight)):
-            self.place.check(given, f"{prefix}{name}", "the model")
-        check_length(y, f"{prefix}y", len(inputs))
-        labels = loss.prepare(y, shape, f"{prefix}y")
-        weights = prepare_weights(sample_weight, shape[:-1], f"{prefix}sample_weight")
-        for metric in self.metrics:
+        shapes: Any = self.output_shapes(shapes_of_inputs(inputs))
+        structure = self.output_structure
+        several = len(self.heads) > 1
+        given = structure.flatten(y, f"{prefix}y", optional=several)
+        if several and isinstance(sample_weight, list | tuple | dict):
+            factors = structure.flatten(sample_weight, f"{prefix}sample_weight", optional=True)
+        else:
+            factors = [sample_weight] * len(self.heads)
+        labels, weights = [], []
+        for number, head in enumerate(self.heads):
+            name = structure.argument(f"{prefix}y", number)
+            weight_name = structure.argument(f"{prefix}sample_weight", number)
+            found, factor = self._labels(
+                head, given[number], factors[number], shapes[number], len(inputs[0]), name, weight_name
+            )
+            labels.append(found)
+            weights.append(factor)
+        return Samples(inputs, labels, weights)
+
+    def _labels(
+        self,
+        head: Head,
+        y: Any,
+        sample_weight: Any,
+        shape: Any,
+        samples: int,
+        name: str,
+        weight_name: str,
+    ) -> tuple[Any, Any]:
+        """Check one output's labels and weights."""
+        if head.loss is None and y is None:
+            if head.metrics or head.weighted:
+                raise ValueError(f"{name}: expected labels for the metrics of output {head.name!r}, got None")
+            return None, None
+        if head.loss is None and not (head.metrics or head.weighted):
+            raise ValueError(f"{name}: expected None for output {head.name!r}, which has no loss, got labels")
+        self.place.check(y, name, "the model")
+        self.place.check(sample_weight, weight_name, "the model")
+        check_length(y, name, samples)
+        labels = checks.numeric(y, name) if head.loss is None else head.loss.prepare(y, shape, name)
+        weights = prepare_weights(sample_weight, shape[:-1], weight_name)
+        for metric in (*head.metrics, *head.weighted):
             try:
                 metric.check(labels, shape)
             except (TypeError, ValueError) as error:
-                raise type(error)(f"metrics: {metric.name} does not fit {prefix}y: {error}") from error
-        return Samples(inputs, labels, weights)
+                raise type(error)(f"metrics: {metric.name} does not fit {name}: {error}") from error
+        return labels, weights
+
+
+# Keras's arguments of `compile` that only change how Keras computes.
+_WITHOUT_EFFECT = ("auto_scale_loss", "jit_compile", "run_eagerly", "steps_per_execution")
+
+
+def shapes_of_inputs(inputs: Sequence[npt.NDArray[Any]]) -> Any:
+    """Return the shape of the only input, or those of several."""
+    return inputs[0].shape if len(inputs) == 1 else [one.shape for one in inputs]
 
 
 def _count_steps(seen: Sequence[Steps]) -> tuple[int, int]:
@@ -334,13 +452,3 @@ def _count_steps(seen: Sequence[Steps]) -> tuple[int, int]:
         for size, (_, mask) in zip(sizes, seen, strict=True)
     )
     return sum(real), sum(sizes)
-
-
-def _metric_list(given: Any) -> list[metrics.Metric]:
-    items = [] if given is None else list(given) if isinstance(given, tuple | list) else [given]
-    result = [metrics.get(item) for item in items]
-    names = ["loss", *(metric.name for metric in result)]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"metrics: expected different names, got {name!r} twice")
-    return result

@@ -2,84 +2,137 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
-from fusedlstm.base.placed import Placed
 from fusedlstm.layers.base import ActivatedLayer, Layer, checked_pair
+from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
+from fusedlstm.models.graph import Graph, Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask
+    from fusedlstm.models.graph import Step
+    from fusedlstm.models.structure import Structure
 
 
 class Pass(NamedTuple):
     """What a run through all layers leaves: a value, which the model does not keep."""
 
-    output: Array
-    mask: Mask | None  # of the output's steps
-    activities: dict[str, Array]  # outputs of layers with an activity regularizer, by name
-    saved: list[Any]  # with training, what each layer has saved, until its backward pass takes it
-    logits: bool  # whether the last layer's activation was left out
+    outputs: list[Array]
+    masks: list[Mask | None]  # of the outputs' steps
+    activities: dict[int, list[Array]]  # by step, outputs of layers with an activity regularizer
+    saved: list[Any]  # with training, what each step has saved, until its backward pass takes it
+    logits: Collection[int]  # the steps whose activations were left out
 
 
-class Passes(Placed):
+class Passes(Layer):
     """What a model inherits that is a layer to the outside: `forward`, and `backprop` of what it saved."""
 
-    layers: list[Layer]
+    takes_mask: ClassVar[bool] = True
+    fresh = ("_plan",)
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Pass]:
+    # None as long as a `Sequential` is not built.
+    graph: Graph | None = None
+    input_structure: Structure
+    output_structure: Structure
+    _plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """How the graph runs."""
+        if self._plan is None:
+            if self.graph is None:
+                raise ValueError("model: expected a built model, this one has no weights yet")
+            self._plan = Plan(self.graph)
+        return self._plan
+
+    def forward(self, x: Any, training: bool = False, mask: Any = None) -> tuple[Any, Pass]:
         """Compute the output of checked input, and what `backprop` needs; see `Layer.forward`.
 
         With ``training`` there may be any number of passes at a time. A pass sees weights of one version.
+        Several inputs and their masks are lists, in the order of the inputs; several outputs are a list too.
         """
+        single = len(self.plan.inputs) == 1
         with versions.reading():
-            done = self._run(x, training)
-        return done.output, done
+            done = self.run([x] if single else x, training, masks=[mask] if single else mask)
+        return self.output_structure.of_one(done.outputs), done
 
-    def _run(self, x: Array, training: bool = False, logits: bool = False) -> Pass:
-        """Run all layers, masks along with values; with ``logits`` the last one without its activation."""
-        mask: Mask | None = None
+    def run(
+        self,
+        inputs: Sequence[Array],
+        training: bool = False,
+        logits: Collection[int] = (),
+        masks: Sequence[Mask | None] | None = None,
+    ) -> Pass:
+        """Run all layers, masks along with values; those of ``logits`` without their activations."""
+        plan = self.plan
+        values: list[Any] = [None] * plan.size
+        real: list[Any] = [None] * plan.size
+        for number, place in enumerate(plan.inputs):
+            values[place] = inputs[number]
+            if masks is not None:
+                real[place] = masks[number]
         activities = {}
         saved = []
-        with in_step(self.layers):
-            for layer in self.layers:
-                inputs = x
-                if logits and isinstance(layer, ActivatedLayer) and layer is self.layers[-1]:
-                    result = layer.forward_logits(x, training)
-                elif layer.takes_mask:
-                    result = layer.forward(x, training, mask=mask)  # type: ignore[call-arg]
+        with in_step(plan.layers):
+            for number, step in enumerate(plan.steps):
+                layer, source, target = step.layer, step.source, step.target
+                trains = training or step.training
+                if source >= 0:
+                    x, mask = values[source], real[source]
                 else:
-                    result = layer.forward(x, training)
-                x, kept = result if type(result) is tuple else checked_pair(result, layer)
+                    x, mask = [values[i] for i in step.sources], [real[i] for i in step.sources]
+                if logits and number in logits and isinstance(layer, ActivatedLayer):
+                    result = layer.forward_logits(x, trains)
+                elif layer.takes_mask:
+                    if step.mask >= 0:
+                        mask = values[step.mask] != 0
+                    options: dict[str, Any] = {"mask": mask}
+                    if step.states:
+                        options["initial_state"] = _initial(layer, [values[i] for i in step.states], len(x))
+                    result = layer.forward(x, trains, **options)
+                else:
+                    result = layer.forward(x, trains)
+                y, kept = result if type(result) is tuple else checked_pair(result, layer)
                 if training:
                     saved.append(kept)
-                mask = layer.compute_mask(inputs, mask)
+                mask = layer.compute_mask(x, mask)
+                if len(step.targets) == 1:
+                    values[target], real[target] = y, mask
+                else:
+                    _spread(step, y, mask, values, real)
                 if layer.activity_regularizer is not None:
-                    activities[layer.name] = x
-        # A layer of another origin may end the steps and pass their mask all the same.
-        fits = mask is not None and is_array(x) and x.shape[:-1][: mask.ndim] == mask.shape
-        return Pass(x, mask if fits else None, activities, saved, logits)
+                    activities[number] = y if type(y) is list else [y]
+        outputs = [values[place] for place in plan.outputs]
+        kept_masks = [_fitting(values[place], real[place]) for place in plan.outputs]
+        return Pass(outputs, kept_masks, activities, saved, logits)
 
     def backprop(
         self,
         saved: Pass,
-        dy: Array,
+        dy: Any,
         gradients: Gradients,
         need_dx: bool = True,
         *,
         samples: int | None = None,
-    ) -> Array | None:
+    ) -> Any:
         """Add the gradients of the weights, and of activity regularizers' penalties; see `Layer.backprop`.
 
         Parameters
         ----------
         saved, dy, gradients
-            As there; each layer's part is given back when it is used.
+            As there; each layer's part is given back when it is used. Of several outputs ``dy`` is a list,
+            whose items may be None.
         need_dx : bool
-            Whether the input's gradient is wanted. Otherwise the pass ends at the lowest trainable layer.
+            Whether the input's gradient is wanted, a list for several. Otherwise the pass ends at the lowest
+            trainable layers.
         samples : int, optional
             What penalties of outputs are divided by; by default the samples of the pass.
 
@@ -88,27 +141,122 @@ class Passes(Placed):
         RuntimeError
             If a backward pass has used it before, or the forward pass was not for training.
         """
-        parts = saved.saved
-        if len(parts) != len(self.layers):
+        plan, parts = self.plan, saved.saved
+        if len(parts) != len(plan.steps):
             raise RuntimeError("saved: expected that of a forward(x, training=True), for one backward pass")
-        last, first = len(parts) - 1, 0
-        while not need_dx and first <= last and not self.layers[first].trainable_weights:
-            first += 1
+        slopes: list[Any] = [None] * plan.size
+        for place, slope in zip(plan.outputs, [dy] if len(plan.outputs) == 1 else dy, strict=True):
+            _add(slopes, place, slope)
+        wanted = _wanted(plan, need_dx)
+        # What comes before all trainable layers is given back first.
+        first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
         del parts[:first]
-        gradient: Array | None = dy
-        for number in range(last, first - 1, -1):
-            layer = self.layers[number]
-            if gradient is None:
-                raise ValueError(
-                    f"{self.layers[number + 1].name}: expected backprop to return a gradient, got None"
-                )
-            if layer.activity_regularizer is not None:
-                output = saved.activities[layer.name]
-                slope = layer.activity_regularizer.gradient(output)
-                gradient = gradient + slope / output.dtype.type(samples or max(1, len(output)))
-            wanted = need_dx or number > first
-            if saved.logits and number == last and isinstance(layer, ActivatedLayer):
-                gradient = layer.backprop_logits(parts.pop(), gradient, gradients, wanted)
+        for number in range(len(plan.steps) - 1, first - 1, -1):
+            step = plan.steps[number]
+            if not wanted >> number & 1:
+                parts.pop()
+                continue
+            layer = step.layer
+            if len(step.targets) == 1:
+                slope, slopes[step.target] = slopes[step.target], None
+                several = None
             else:
-                gradient = layer.backprop(parts.pop(), gradient, gradients, wanted)
-        return gradient
+                several = [slopes[place] for place in step.targets]
+                for place in step.targets:
+                    slopes[place] = None
+                slope = None if all(one is None for one in several) else several
+            if layer.activity_regularizer is not None:
+                slope = _with_penalty(layer, slope, saved.activities[number], samples)
+            if slope is None:  # No output that has a loss hangs on it.
+                parts.pop()
+                continue
+            passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
+            asked = True in passed[: len(step.sources)]
+            if number in saved.logits and isinstance(layer, ActivatedLayer):
+                dx: Any = layer.backprop_logits(parts.pop(), slope, gradients, asked)
+            elif several is None:
+                dx = layer.backprop(parts.pop(), slope, gradients, asked)
+            else:
+                dx = _of_several(layer, parts.pop(), slope, gradients, asked)
+            if asked:
+                if dx is None:
+                    raise ValueError(f"{layer.name}: expected backprop to return a gradient, got None")
+                if step.source >= 0:
+                    _add(slopes, step.source, dx)
+                else:
+                    for place, one, goes_on in zip(step.sources, dx, passed, strict=False):
+                        if goes_on:
+                            _add(slopes, place, one)
+            if step.states and isinstance(layer, Recurrent):
+                found = layer.state_slopes(gradients)
+                for place, one, goes_on in zip(step.states, found, passed[len(step.sources) :], strict=True):
+                    if goes_on:
+                        _add(slopes, place, one)
+        if not need_dx:
+            return None
+        ends = [slopes[place] for place in plan.inputs]
+        return ends[0] if len(ends) == 1 else ends
+
+
+def _wanted(plan: Plan, need_dx: bool) -> int:
+    """Return the set, as bits, of the steps whose outputs' gradients lead to weights or inputs."""
+    every = (1 << len(plan.steps)) - 1
+    if need_dx:
+        return every
+    found = 0
+    for number, step in enumerate(plan.steps):
+        if not found >> number & 1 and step.layer.trainable_weights:
+            found |= plan.after[number]
+            if found == every:
+                break
+    return found
+
+
+def _add(slopes: list[Any], place: int, slope: Any) -> None:
+    """Add a gradient to what comes from other uses of the same value."""
+    if slope is not None:
+        slopes[place] = slope if slopes[place] is None else slopes[place] + slope
+
+
+def _initial(layer: Layer, states: list[Array], batch: int) -> Any:
+    assert isinstance(layer, Recurrent)
+    return layer.checked_states(states, batch)
+
+
+def _spread(step: Step, y: Any, mask: Mask | None, values: list[Any], real: list[Any]) -> None:
+    """Put several outputs where they belong; those that are states have no steps, and so no mask."""
+    for place, value in zip(step.targets, y, strict=True):
+        values[place], real[place] = value, None if value.ndim < 3 else mask
+
+
+def _fitting(y: Any, mask: Mask | None) -> Mask | None:
+    """Return the mask of an output whose steps it has; a layer of another origin may end the steps only."""
+    fits = mask is not None and is_array(y) and y.shape[:-1][: mask.ndim] == mask.shape
+    return mask if fits else None
+
+
+def _with_penalty(layer: Layer, slope: Any, outputs: list[Array], samples: int | None) -> Any:
+    """Return a gradient with that of the penalty of a layer's outputs."""
+    assert layer.activity_regularizer is not None
+    grown = []
+    for output, one in zip(outputs, slope if type(slope) is list else [slope] * len(outputs), strict=True):
+        own = layer.activity_regularizer.gradient(output) / output.dtype.type(samples or max(1, len(output)))
+        grown.append(own if one is None else one + own)
+    return grown if len(grown) > 1 else grown[0]
+
+
+def _of_several(layer: Layer, saved: Any, slopes: list[Any], gradients: Gradients, need_dx: bool) -> Any:
+    """Go back through a recurrent layer that returns its states, or two outputs."""
+    recurrent: Any = layer
+    count = len(slopes) - (len(recurrent.state_sizes) if recurrent.return_state else 0)
+    ends: list[Any] = slopes[count:]
+    own: Any = slopes[0]
+    if count > 1:
+        known = next((one for one in slopes[:count] if one is not None), None)
+        own = (
+            None
+            if known is None
+            else [np.zeros_like(known) if one is None else one for one in slopes[:count]]
+        )
+    options: dict[str, Any] = {"dstates": ends} if ends else {}
+    return layer.backprop(saved, own, gradients, need_dx, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fusedlstm.base import checks, devices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fusedlstm.base.types import Array, Shape
 
@@ -24,36 +24,36 @@ class Samples:
 
     Parameters
     ----------
-    x : ndarray, shape (N, ...)
-        Inputs of any real dtype; batches are converted one at a time.
-    y : ndarray, shape (N, ...), optional
-        Labels as a loss prepared them.
-    weights : ndarray, shape (N, ...), optional
-        Weights of the samples.
+    x : list of ndarray, shape (N, ...)
+        The model's inputs, of any real dtype; batches are converted one at a time.
+    y : list of (ndarray or None), shape (N, ...)
+        Labels of each output, as its loss prepared them.
+    weights : list of (ndarray or None), shape (N, ...)
+        Weights of the samples, for each output.
     """
 
-    x: AnyArray
-    y: AnyArray | None = None
-    weights: AnyArray | None = None
+    x: list[AnyArray]
+    y: list[AnyArray | None] = field(default_factory=list)
+    weights: list[AnyArray | None] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.x[0])
 
     def batches(
         self,
         batch_size: int,
-        dtype: str,
+        dtypes: Sequence[str],
         order: npt.NDArray[np.intp] | None = None,
         device: devices.Device = devices.CPU,
-    ) -> Iterator[tuple[Array, AnyArray | None, AnyArray | None]]:
+    ) -> Iterator[tuple[list[Array], list[AnyArray | None], list[AnyArray | None]]]:
         """Yield ``(x, y, weights)`` of ``batch_size`` samples; the last batch may be smaller.
 
         Parameters
         ----------
         batch_size : int
             At least 1.
-        dtype : str
-            Number type that x is converted to. Values are not scaled.
+        dtypes : sequence of str
+            Number types that inputs are converted to. Values are not scaled.
         order : ndarray of intp, shape (N,), optional
             Order in which samples are taken.
         device : Device, optional
@@ -63,9 +63,14 @@ class Samples:
             stop = start + batch_size
             rows: Any = slice(start, stop) if order is None else order[start:stop]
             part = self._part(rows)
-            x = device.take(part.x.astype(dtype, order="C", copy=False))
-            y = None if part.y is None else device.take(part.y)
-            yield x, y, None if part.weights is None else device.take(part.weights)
+            yield (
+                [
+                    device.take(one.astype(dtype, order="C", copy=False))
+                    for one, dtype in zip(part.x, dtypes, strict=True)
+                ],
+                [None if one is None else device.take(one) for one in part.y],
+                [None if one is None else device.take(one) for one in part.weights],
+            )
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return all but the last ``share`` of the samples, and these.
@@ -84,7 +89,7 @@ class Samples:
         return self._part(slice(None, first)), self._part(slice(first, None))
 
     def _part(self, rows: Any) -> Samples:
-        return Samples(_taken(self.x, rows), _taken(self.y, rows), _taken(self.weights, rows))
+        return Samples(*([_taken(one, rows) for one in some] for some in (self.x, self.y, self.weights)))
 
 
 def _taken(array: Any, rows: Any) -> Any:

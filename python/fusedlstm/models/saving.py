@@ -2,8 +2,8 @@
 
 A file holds the tensors ``weights/<path>``, ``optimizer/<path>`` and, of stateful layers,
 ``states/<number of the layer>/h`` and ``/c``. Its metadata are JSON texts: ``model``
-(`Sequential.get_config`), ``trainable`` (what is frozen, inside of layers too) and, of compiled models,
-``training`` (optimizer, loss, metrics, states of the random streams).
+(`get_config` of `Sequential` or `Model`), ``trainable`` (what is frozen, inside of layers too) and, of
+compiled models, ``training`` (optimizer, loss, metrics, states of the random streams).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fusedlstm.io.endings import MODELS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.models.describe import describe, restore
+from fusedlstm.models.model import Model
 from fusedlstm.models.sequential import Sequential
 from fusedlstm.models.states import check_described, get_flags, get_states, set_flags, set_states
 
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fusedlstm.models.heads import Head
+
 _WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 _KERAS = ".keras"
 
 
 @of_one_version
-def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
+def save_model(model: Model, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
     """Write a model to one file.
 
     A compiled model is saved with optimizer, loss, metrics and random streams (shuffling, dropouts, zoneout,
@@ -90,8 +93,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
         targets = {id(variable) for variable in model.optimizer.targets}
         training = {
             "optimizer": describe(model.optimizer),
-            "loss": None if model.loss is None else describe(model.loss),
-            "metrics": [describe(metric) for metric in model.metrics],
+            **_described_heads(model.heads),
             "seeds": [seeds.state for seeds in model.seed_generators],
             "targets": [
                 name for name, weight in zip(names, model.weights, strict=True) if id(weight) in targets
@@ -103,7 +105,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str], *, include_optim
     write_tensors(path, tensors, metadata)
 
 
-def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Sequential:
+def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Model:
     """Make the model that a file holds.
 
     Parameters
@@ -146,10 +148,12 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
             ) from error
 
 
-def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequential:
+def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
     weights = _part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):
-        model = Sequential.from_config(parse(checks.member(metadata, "model", str, "metadata"), "model"))
+        config = parse(checks.member(metadata, "model", str, "metadata"), "model")
+        kind = Model if isinstance(config, dict) and "calls" in config else Sequential
+        model: Model = kind.from_config(config)
     names = unique_paths(model.weights)
     wanted = {name: (w.shape, w.dtype.name) for name, w in zip(names, model.weights, strict=True)}
     found = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
@@ -164,7 +168,34 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Sequent
     return model
 
 
-def _go_on(model: Sequential, names: list[str], training: Any, state: dict[str, NDArray[Any]]) -> None:
+def _described_heads(heads: list[Head]) -> dict[str, Any]:
+    """Describe losses and metrics as `Model.compile` takes them, of several outputs in a list by output."""
+    found: dict[str, Any] = {
+        "loss": [None if head.loss is None else describe(head.loss) for head in heads],
+        "metrics": [[describe(metric) for metric in head.metrics] for head in heads],
+        "loss_weights": [head.weight for head in heads],
+        "weighted_metrics": [[describe(metric) for metric in head.weighted] for head in heads],
+    }
+    if len(heads) == 1:
+        found = {key: value[0] for key, value in found.items()}
+    # Files for models of one output stay as they were.
+    return {
+        key: value for key, value in found.items() if key in ("loss", "metrics") or _says_something(value)
+    }
+
+
+def _says_something(value: Any) -> bool:
+    return any(map(_says_something, value)) if isinstance(value, list) else value is not None
+
+
+def _restored(described: Any) -> Any:
+    """Make the objects in a description, which lists may hold."""
+    if isinstance(described, list):
+        return [_restored(one) for one in described]
+    return None if described is None else restore(described)
+
+
+def _go_on(model: Model, names: list[str], training: Any, state: dict[str, NDArray[Any]]) -> None:
     """Compile a model as it was, and put its optimizer and its random streams where they were.
 
     The weights have these names in the file.
@@ -178,10 +209,13 @@ def _go_on(model: Sequential, names: list[str], training: Any, state: dict[str, 
     if len(seeds) != len(streams):
         raise ValueError(f"training: seeds: expected {len(streams)} random streams, got {len(seeds)}")
     pairs = [_seed(pair) for pair in seeds]
+    weighted = training.get("weighted_metrics")
     model.compile(
         optimizer=optimizer,
-        loss=None if loss is None else restore(loss),
-        metrics=[restore(metric) for metric in metrics],
+        loss=_restored(loss),
+        loss_weights=training.get("loss_weights"),
+        metrics=_restored(metrics),
+        weighted_metrics=_restored(weighted),
     )
     chosen = {name for name in targets if isinstance(name, str)}
     trained = [weight for name, weight in zip(names, model.weights, strict=True) if name in chosen]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm import layers
 from fusedlstm.base.filling import filling
+from fusedlstm.layers.core import InputLayer
 from fusedlstm.layers.lstm import LSTM
 
 if TYPE_CHECKING:
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusedlstm.layers import Layer
-    from fusedlstm.models.sequential import Sequential
+    from fusedlstm.models.model import Model
 
 # Arguments that describe a layer inside, which is compared itself.
 _INNER = ("layer", "backward_layer")
 
 
 def _all_layers(given: Iterable[Layer]) -> list[Layer]:
-    """Return layers with those inside of each after it."""
-    return [part for layer in given for part in (layer, *_all_layers(layer._layers))]
+    """Return layers with those inside of each after it; those that are shared, once."""
+    found = [part for layer in given for part in (layer, *_all_layers(layer._layers))]
+    return list({id(layer): layer for layer in found}.values())
 
 
 def check_described(layer: Layer) -> None:
@@ -39,6 +41,10 @@ def check_described(layer: Layer) -> None:
         When it is of a class of another origin, or a layer inside of it was changed in a way that the
         description of the outer one does not tell.
     """
+    if isinstance(layer, InputLayer) or layers.MODELS.get(type(layer).__name__) is type(layer):
+        for inner in layer._layers:
+            check_described(inner)
+        return
     if getattr(layers, type(layer).__name__, None) is not type(layer):
         raise ValueError(
             f"model: expected layers of fusedlstm.layers, got {layer!r}; save its weights instead"
@@ -56,7 +62,7 @@ def check_described(layer: Layer) -> None:
                 )
 
 
-def get_flags(model: Sequential) -> dict[str, list[bool]]:
+def get_flags(model: Model) -> dict[str, list[bool]]:
     """Return what is trainable: all layers, those inside of others too, and all weights."""
     return {
         "layers": [layer._trainable for layer in _all_layers(model.layers)],
@@ -64,7 +70,7 @@ def get_flags(model: Sequential) -> dict[str, list[bool]]:
     }
 
 
-def set_flags(model: Sequential, flags: object) -> None:
+def set_flags(model: Model, flags: object) -> None:
     """Freeze what `get_flags` said; `ValueError` if that is another description, or one of another model."""
     parts, weights = _all_layers(model.layers), model.weights
     found: dict[str, list[bool]] = {}
@@ -79,7 +85,7 @@ def set_flags(model: Sequential, flags: object) -> None:
         variable.trainable = trainable
 
 
-def get_states(model: Sequential) -> dict[str, NDArray[Any]]:
+def get_states(model: Model) -> dict[str, NDArray[Any]]:
     """Return copies of the states of stateful layers, as ``<number of the layer>/h`` and ``/c``."""
     found = {}
     for number, layer in enumerate(_all_layers(model.layers)):
@@ -88,7 +94,7 @@ def get_states(model: Sequential) -> dict[str, NDArray[Any]]:
     return found
 
 
-def set_states(model: Sequential, states: Mapping[str, NDArray[Any]]) -> None:
+def set_states(model: Model, states: Mapping[str, NDArray[Any]]) -> None:
     """Let stateful layers go on from `get_states`'s result; the others start from zeros.
 
     Raises
@@ -108,7 +114,7 @@ def set_states(model: Sequential, states: Mapping[str, NDArray[Any]]) -> None:
         raise ValueError(f"states: expected h and c of stateful layers only, got {list(left)!r:.80}")
 
 
-def warn_of_states(model: Sequential, target: str) -> None:
+def warn_of_states(model: Model, target: str) -> None:
     """Warn that stateful layers will start from zeros where they go."""
     lost = [layer.name for layer in _all_layers(model.layers) if isinstance(layer, LSTM) and layer.states]
     if lost:

@@ -70,7 +70,8 @@ class Stream(Copied):
         self._parts = [_part(layer, self.batch, storage) for layer in _checked(unstacked(model.layers))]
         # An Embedding takes one id of each sequence; other layers, its features.
         self._ids = model.layers[0].ids
-        features = () if self._ids is not None or model.input_shape is None else model.input_shape[-1:]
+        shapes = model.input_shapes
+        features = () if self._ids is not None or shapes is None else shapes[0][-1:]
         self._shape = (self.batch, *features)
 
     def __copy__(self) -> Stream:

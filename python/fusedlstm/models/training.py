@@ -10,15 +10,13 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
-from fusedlstm.models.batching import BatchTrainer
+from fusedlstm.models.batching import BatchTrainer, shapes_of_inputs
 from fusedlstm.models.one_thread import by_one_thread
 from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from fusedlstm.base.types import Array
 
 Logs = dict[str, float]
 
@@ -49,11 +47,11 @@ class Trainer(BatchTrainer):
 
         Parameters
         ----------
-        x : array_like, shape (N, ...)
+        x : array_like, shape (N, ...), or list or dict of them
             Inputs of any real dtype, converted to the model's batch by batch and not scaled. For a model on a
             device, NumPy arrays are copied there batch by batch, and arrays on that device are taken as well.
-        y : array_like, shape (N, ...)
-            Labels as the loss wants them.
+        y : array_like, shape (N, ...), or list or dict of them
+            Labels as the losses want them; None for an output that has none.
         batch_size : int, optional
             Samples per update, 32 by default; the last batch of an epoch may be smaller.
         gradient_accumulation_steps : int
@@ -75,8 +73,8 @@ class Trainer(BatchTrainer):
             ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate after each epoch.
         shuffle : bool
             Whether each epoch has another order, drawn from `fusedlstm.utils.set_random_seed`'s generator.
-        sample_weight : array_like, shape (N,), optional
-            Factor of each sample's loss.
+        sample_weight : array_like, shape (N,), or list or dict of them, optional
+            Factor of each sample's loss; one for all outputs, or one for each.
         initial_epoch : int
             Number of the epoch to start at, when a training is resumed.
         validation_batch_size : int, optional
@@ -129,7 +127,7 @@ class Trainer(BatchTrainer):
             passes.append(Batches("validation_data", len(held_out), held_out_size))
         check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
         self._build_for(samples.x)
-        self._compiled()[0].build(self.trainable_weights)
+        self._compiled().build(self.trainable_weights)
 
         logs: Logs = {}
         with watchers:
@@ -203,7 +201,7 @@ class Trainer(BatchTrainer):
         *,
         callbacks: Sequence[Callback] | Callback | None = None,
         device: str | None = None,
-    ) -> Array:
+    ) -> Any:
         """Compute the output of many samples.
 
         Parameters
@@ -213,9 +211,9 @@ class Trainer(BatchTrainer):
 
         Returns
         -------
-        ndarray, shape (N, ...)
-            The outputs, in an array on the device where x is one. On the CPU they do not depend on
-            ``batch_size``; on a GPU they do not beyond rounding.
+        ndarray, shape (N, ...), or list or dict of them
+            The outputs, in an array on the device where x is one; as many as the model has. On the CPU
+            they do not depend on ``batch_size``; on a GPU they do not beyond rounding.
 
         Raises
         ------
@@ -227,29 +225,32 @@ class Trainer(BatchTrainer):
         self._move_if(device)
         size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         samples = Samples(self._checked(x, "x"))
-        shape: Any = self.compute_output_shape(samples.x.shape)
+        shapes: Any = self.output_shapes(shapes_of_inputs(samples.x))
         watchers = self._callbacks(callbacks, verbose, samples, size)
         self._check_batches(len(samples), size, watchers)
         self._build_for(samples.x)
-        output = devices.place_of(samples.x).empty(shape, np.dtype(self.dtype))
-        goes_back = isinstance(output, np.ndarray)
+        place = devices.place_of(samples.x[0])
+        outputs = [place.empty(shape, np.dtype(self.dtype)) for shape in shapes]
+        goes_back = isinstance(outputs[0], np.ndarray)
         self.stop_predicting = False
         done = 0
         with watchers, versions.reading():
             watchers.on_predict_begin()
             for number, (batch, _, _) in enumerate(
-                samples.batches(size, self._input_type, device=self.place)
+                samples.batches(size, self._input_types, device=self.place)
             ):
                 watchers.on_predict_batch_begin(number)
-                y = self._run(batch).output
-                part, done = slice(done, done + len(batch)), done + len(batch)
-                output[part] = devices.to_host(y) if goes_back else y
-                watchers.on_predict_batch_end(number, {"outputs": output[part]})
+                part, done = slice(done, done + len(batch[0])), done + len(batch[0])
+                for output, y in zip(outputs, self.run(batch).outputs, strict=True):
+                    output[part] = devices.to_host(y) if goes_back else y
+                shown = self.output_structure.pack([output[part] for output in outputs])
+                watchers.on_predict_batch_end(number, {"outputs": shown})
                 if self.stop_predicting:
                     break
             watchers.on_predict_end()
-        result: Array = output if done == len(samples) else output[:done]
-        return result
+        if done < len(samples):
+            outputs = [output[:done] for output in outputs]
+        return self.output_structure.pack(outputs)
 
     def _train_epoch(
         self, samples: Samples, size: int, grouped: int, shuffle: bool, watchers: CallbackList
@@ -258,7 +259,7 @@ class Trainer(BatchTrainer):
         if shuffle:
             order = np.random.default_rng(self.shuffle_seeds.next()).permutation(len(samples))
         self._reset()
-        batches = samples.batches(size, self._input_type, order, self.place)
+        batches = samples.batches(size, self._input_types, order, self.place)
         for number, start in enumerate(range(0, len(samples), size * grouped)):
             watchers.on_train_batch_begin(number)
             count = min(size * grouped, len(samples) - start)
@@ -272,9 +273,9 @@ class Trainer(BatchTrainer):
         self._reset()
         self.stop_evaluating = False
         watchers.on_test_begin()
-        for number, batch in enumerate(samples.batches(size, self._input_type, device=self.place)):
+        for number, batch in enumerate(samples.batches(size, self._input_types, device=self.place)):
             watchers.on_test_batch_begin(number)
-            self._run_batch([batch], len(batch[0]), training=False)
+            self._run_batch([batch], len(batch[0][0]), training=False)
             watchers.on_test_batch_end(number, self._logs())
             if self.stop_evaluating:
                 break
@@ -317,5 +318,6 @@ class Trainer(BatchTrainer):
             )
         x, y, weights = (*given, None)[:3]
         held_out = self._samples(x, y, weights, "validation_data ", samples.x)
-        checks.same_scale(samples.x, held_out.x, "validation_data x")
+        for number, (one, other) in enumerate(zip(samples.x, held_out.x, strict=True)):
+            checks.same_scale(one, other, self.input_structure.argument("validation_data x", number))
         return held_out

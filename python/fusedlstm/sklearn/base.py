@@ -23,6 +23,7 @@ from fusedlstm.models.sequential import Sequential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusedlstm.base.symbolic import KerasTensor
     from fusedlstm.base.types import Array
     from fusedlstm.layers import Layer
 
@@ -136,7 +137,7 @@ class LSTMEstimator(BaseEstimator):  # type: ignore[misc]
         if not units:
             raise ValueError("units: expected at least one number, got none")
         rate = checks.rate(self.dropout, "dropout")
-        layers: list[Layer] = [Input((None, x.shape[2]))]
+        layers: list[Layer | KerasTensor] = [Input((None, x.shape[2]))]
         if self.padding_value is not None:
             layers.append(Masking(self.padding_value, dtype=self.dtype))
         for number, size in enumerate(units):

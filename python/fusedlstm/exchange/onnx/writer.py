@@ -14,6 +14,7 @@ from fusedlstm.exchange.onnx.recurrent import Value
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import ONNX, check_ending
 from fusedlstm.layers.stacked import unstacked
+from fusedlstm.models.sequential import Sequential
 
 if TYPE_CHECKING:
     import os
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.types import Shape
     from fusedlstm.layers import Layer
-    from fusedlstm.models.sequential import Sequential
+    from fusedlstm.models.model import Model
 
 
 @of_one_version
 def to_onnx(
-    model: Sequential,
+    model: Model,
     path: str | os.PathLike[str],
     *,
     initial_states: bool = False,
@@ -70,6 +71,8 @@ def to_onnx(
     check_ending(path, ONNX)
     if not model.built or model.input_shape is None:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    if not isinstance(model, Sequential):
+        raise ValueError(f"model: expected a Sequential one, got a graph, {model!r}")
     check_target(path)
     graph = Graph(model.dtype)
     writer = LayerWriter(graph, initial_states, final_states, right_padding)

@@ -1,0 +1,241 @@
+"""Models that are graphs, beside Keras: the same lines make both, and numbers are equal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import fusedlstm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytest.importorskip("keras")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+T, F, WORDS = 6, 4, 9
+RANDOM = np.random.default_rng(0)
+
+
+def numbers(*shape: int) -> Any:
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def words(*shape: int, least: int = 0) -> Any:
+    return np.random.default_rng(1).integers(least, WORDS, shape)
+
+
+# Each makes a model with the names of module `k`.
+
+
+def two_inputs(k: Any) -> Any:
+    a, b = k.Input((T, F), name="a"), k.Input((3,), name="b")
+    x = k.layers.LSTM(5)(a)
+    x = k.layers.concatenate([x, k.layers.Dense(2, "tanh")(b)])
+    return k.Model([a, b], k.layers.Dense(1)(x))
+
+
+def siamese(k: Any) -> Any:
+    a, b = k.Input((T,), name="a", dtype="int32"), k.Input((T,), name="b", dtype="int32")
+    table, encoder = k.layers.Embedding(WORDS, 3, mask_zero=True), k.layers.LSTM(4)
+    one, two = encoder(table(a)), encoder(table(b))
+    return k.Model([a, b], k.layers.Dense(1, "sigmoid")(k.layers.Subtract()([one, two])))
+
+
+def cosine(k: Any) -> Any:
+    a, b = k.Input((T, F), name="a"), k.Input((T, F), name="b")
+    encoder = k.layers.Bidirectional(k.layers.LSTM(4))
+    return k.Model([a, b], k.layers.Dot(axes=1, normalize=True)([encoder(a), encoder(b)]))
+
+
+def translation(k: Any) -> Any:
+    source, target = k.Input((None, F), name="source"), k.Input((None, 3), name="target")
+    _, h, c = k.layers.LSTM(5, return_state=True, name="encoder")(source)
+    y, _, _ = k.layers.LSTM(5, return_sequences=True, return_state=True, name="decoder")(
+        target, initial_state=[h, c]
+    )
+    return k.Model([source, target], k.layers.Dense(3, "softmax", name="chars")(y))
+
+
+def both_ways(k: Any) -> Any:
+    source, target = k.Input((T, F), name="source"), k.Input((4, 2), name="target")
+    outputs = k.layers.Bidirectional(k.layers.LSTM(3, return_state=True))(source)
+    states = outputs[1:]
+    y = k.layers.Bidirectional(k.layers.LSTM(3, return_sequences=True))(target, initial_state=states)
+    return k.Model([source, target], k.layers.TimeDistributed(k.layers.Dense(2))(y))
+
+
+def autoencoder(k: Any) -> Any:
+    x = k.Input((T, F))
+    encoder = k.Model(x, k.layers.LSTM(3)(x), name="encoding")
+    code = k.Input((3,))
+    y = k.layers.LSTM(4, return_sequences=True)(k.layers.RepeatVector(T)(code))
+    decoder = k.Model(code, k.layers.TimeDistributed(k.layers.Dense(F))(y), name="decoding")
+    start = k.Input((T, F))
+    return k.Model(start, decoder(encoder(start)))
+
+
+def several_outputs(k: Any) -> Any:
+    x = k.Input((T, F), name="x")
+    y = k.layers.LSTM(5, return_sequences=True)(x)
+    level = k.layers.Dense(1, name="level")(k.layers.GlobalAveragePooling1D()(y))
+    kind = k.layers.Dense(3, "softmax", name="kind")(k.layers.LSTM(4)(y))
+    return k.Model(x, [level, kind])
+
+
+def tagging(k: Any) -> Any:
+    x = k.Input((T,), dtype="int32")
+    e = k.layers.Embedding(WORDS, 4, mask_zero=True)(x)
+    y = k.layers.Bidirectional(k.layers.LSTM(3, return_sequences=True))(e)
+    y = k.layers.concatenate([y, e])
+    return k.Model(x, k.layers.TimeDistributed(k.layers.Dense(5, "softmax"))(y))
+
+
+def merges(k: Any) -> Any:
+    a, b = k.Input((T, F), name="a"), k.Input((T, F), name="b")
+    lstm = k.layers.LSTM(F, return_sequences=True)
+    one, two = lstm(a), k.layers.LSTM(F, return_sequences=True)(b)
+    parts = [
+        k.layers.add([one, two]),
+        k.layers.subtract([one, two]),
+        k.layers.multiply([one, two, a]),
+        k.layers.average([one, two]),
+        k.layers.maximum([one, two, b]),
+        k.layers.minimum([one, two]),
+    ]
+    y = k.layers.Concatenate(axis=1)(parts)
+    return k.Model([a, b], k.layers.Dense(2)(k.layers.LSTM(3)(y)))
+
+
+def twice(k: Any) -> Any:
+    """Make a chain within a graph within a chain, and a layer that is called on its own output."""
+    inner = k.Sequential([k.Input((T, F)), k.layers.LSTM(F, return_sequences=True), k.layers.Dense(F)])
+    x = k.Input((T, F))
+    middle = k.Model(x, k.layers.add([inner(inner(x)), x]))
+    return k.Sequential([k.Input((T, F)), middle, k.layers.LSTM(3), k.layers.Dense(1)])
+
+
+CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any], Callable[[], Any], Any]] = {
+    "two inputs": (two_inputs, lambda: [numbers(20, T, F), numbers(20, 3)], lambda: numbers(20, 1), "mse"),
+    "siamese": (
+        siamese,
+        lambda: [words(20, T), words(20, T)[::-1]],
+        lambda: (words(20, 1) % 2).astype("float32"),
+        "binary_crossentropy",
+    ),
+    "cosine": (cosine, lambda: [numbers(20, T, F), numbers(20, T, F)[::-1]], lambda: numbers(20, 1), "mse"),
+    "translation": (
+        translation,
+        lambda: [numbers(20, T, F), numbers(20, 5, 3)],
+        lambda: np.eye(3, dtype="float32")[words(20, 5) % 3],
+        "categorical_crossentropy",
+    ),
+    "both ways": (
+        both_ways,
+        lambda: [numbers(20, T, F), numbers(20, 4, 2)],
+        lambda: numbers(20, 4, 2),
+        "mse",
+    ),
+    "autoencoder": (autoencoder, lambda: numbers(20, T, F), lambda: numbers(20, T, F), "mse"),
+    "several outputs": (
+        several_outputs,
+        lambda: numbers(20, T, F),
+        lambda: [numbers(20, 1), words(20) % 3],
+        ["mse", "sparse_categorical_crossentropy"],
+    ),
+    "tagging": (
+        tagging,
+        lambda: words(20, T),
+        lambda: words(20, T) % 5,
+        "sparse_categorical_crossentropy",
+    ),
+    "merges": (merges, lambda: [numbers(20, T, F), numbers(20, T, F)[::-1]], lambda: numbers(20, 2), "mse"),
+    "twice": (twice, lambda: numbers(20, T, F), lambda: numbers(20, 1), "mse"),
+}
+
+
+def pair(make: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """Return the model of Keras and that of this package, with the same weights."""
+    import keras
+
+    theirs, ours = make(keras), make(fusedlstm)
+    assert [w.shape for w in ours.get_weights()] == [w.shape for w in theirs.get_weights()]
+    ours.set_weights(theirs.get_weights())
+    return theirs, ours
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_trained_as_in_keras(name: str) -> None:
+    make, inputs, labels, loss = CASES[name]
+    theirs, ours = pair(make)
+    x, y = inputs(), labels()
+    np.testing.assert_allclose(
+        flat(ours.predict(x, verbose=0)), flat(theirs.predict(x, verbose=0)), rtol=1e-4, atol=1e-5
+    )
+    weights = [0.5, 2.0] if isinstance(loss, list) else None
+    metrics: Any = [["mae"], ["accuracy"]] if isinstance(loss, list) else ["mae"]
+    if loss == "sparse_categorical_crossentropy":
+        metrics = ["accuracy"]
+    logs = []
+    import keras
+
+    for k, model in ((keras, theirs), (fusedlstm, ours)):
+        model.compile(k.optimizers.SGD(0.1), loss=loss, loss_weights=weights, metrics=metrics)
+        history = model.fit(x, y, epochs=3, batch_size=7, shuffle=False, verbose=0)
+        logs.append(history.history)
+    assert logs[1].keys() == logs[0].keys()
+    if name == "tagging":
+        # On JAX Keras loses the mask between a training step's loss and its metrics; `evaluate` keeps it.
+        logs[0].pop("accuracy")
+    for key, values in logs[0].items():
+        np.testing.assert_allclose(logs[1][key], values, rtol=2e-4, atol=1e-5, err_msg=key)
+    for w, v in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(w, v, rtol=2e-3, atol=2e-5)
+    one, two = (model.evaluate(x, y, verbose=0) for model in (ours, theirs))
+    np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-5)
+
+
+def flat(outputs: Any) -> Any:
+    return np.concatenate([np.ravel(one) for one in (outputs if isinstance(outputs, list) else [outputs])])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_layers_are_in_the_same_order(name: str) -> None:
+    theirs, ours = pair(CASES[name][0])
+    assert [type(layer).__name__ for layer in ours.layers] == [
+        {"Functional": "Model"}.get(type(layer).__name__, type(layer).__name__) for layer in theirs.layers
+    ]
+    assert ours.count_params() == theirs.count_params()
+    assert ours.input_shape == theirs.input_shape
+    assert ours.output_shape == theirs.output_shape
+
+
+def test_a_decoder_runs_a_step_at_a_time_with_its_states() -> None:
+    """The encoder and decoder that teacher forcing trained, each a model of its own."""
+    theirs, ours = pair(translation)
+
+    def parts(k: Any, model: Any) -> tuple[Any, Any]:
+        source, target = model.input
+        _, h, c = model.get_layer("encoder").output
+        encoder = k.Model(source, [h, c])
+        states = [k.Input((5,)), k.Input((5,))]
+        y, h, c = model.get_layer("decoder")(target, initial_state=states)
+        return encoder, k.Model([target, *states], [model.get_layer("chars")(y), h, c])
+
+    import keras
+
+    x = numbers(3, T, F)
+    results = []
+    for k, model in ((keras, theirs), (fusedlstm, ours)):
+        encoder, decoder = parts(k, model)
+        states = encoder.predict(x, verbose=0)
+        char = np.zeros((3, 1, 3), np.float32)
+        steps = []
+        for _ in range(5):
+            y, *states = decoder.predict([char, *states], verbose=0)
+            char = np.eye(3, dtype=np.float32)[y.argmax(axis=-1)]
+            steps.append(y)
+        results.append(np.concatenate(steps, axis=1))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-4, atol=1e-6)
