@@ -45,13 +45,17 @@ class BatchTrainer(Passes, ABC):
     # Shapes of the inputs, batch axis included; None as long as they are not known.
     input_shapes: list[Shape] | None
 
-    fresh = ("_users",)
+    _types: list[str] | None = None
+
+    fresh = ("_types", "_users")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._users: Users = {}
         self.optimizer: optimizers.Optimizer | None = None
         self.heads: list[Head] = []
+        # What logs show after the loss, by name.
+        self._measures: list[tuple[str, metrics.Metric]] = []
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self.shuffle_seeds = SeedGenerator()
@@ -120,6 +124,7 @@ class BatchTrainer(Passes, ABC):
                 raise TypeError(f"{name}: unknown argument of compile")
         chosen = optimizers.get(optimizer)
         self.heads = make_heads(self.output_structure, loss, loss_weights, metrics, weighted_metrics)
+        self._measures = list(named(self.heads))
         self.optimizer = chosen
 
     @property
@@ -137,7 +142,7 @@ class BatchTrainer(Passes, ABC):
     @property
     def metrics_names(self) -> list[str]:
         """Names of what `evaluate` returns, in its order."""
-        return ["loss", *(name for name, _ in named(self.heads))]
+        return ["loss", *(name for name, _ in self._measures)]
 
     def predict_on_batch(self, x: Any) -> Any:
         """Compute the output of one batch, where the model is; see `predict`."""
@@ -308,14 +313,14 @@ class BatchTrainer(Passes, ABC):
 
     def _reset(self) -> None:
         self._loss_mean.reset_state()
-        for _, metric in named(self.heads):
+        for _, metric in self._measures:
             metric.reset_state()
 
     def _logs(self) -> Logs:
-        return {
-            "loss": self._loss_mean.result(),
-            **{name: metric.result() for name, metric in named(self.heads)},
-        }
+        logs = {"loss": self._loss_mean.result()}
+        for name, metric in self._measures:
+            logs[name] = metric.result()
+        return logs
 
     def _results(self, logs: Logs, return_dict: bool) -> Any:
         if return_dict:
@@ -326,9 +331,11 @@ class BatchTrainer(Passes, ABC):
     # Checks, before any work.
 
     def _compiled(self) -> optimizers.Optimizer:
-        if self.optimizer is None or all(head.loss is None for head in self.heads):
-            raise RuntimeError("model: expected compile(optimizer, loss) to be called first, with a loss")
-        return self.optimizer
+        if self.optimizer is not None:
+            for head in self.heads:
+                if head.loss is not None:
+                    return self.optimizer
+        raise RuntimeError("model: expected compile(optimizer, loss) to be called first, with a loss")
 
     @property
     def _input_ids(self) -> list[int | None]:
@@ -338,7 +345,9 @@ class BatchTrainer(Passes, ABC):
     @property
     def _input_types(self) -> list[str]:
         """Number types that inputs are converted to."""
-        return [self.dtype if ids is None else "int64" for ids in self._input_ids]
+        if self._types is None:
+            self._types = [self.dtype if ids is None else "int64" for ids in self._input_ids]
+        return self._types
 
     def _checked(self, x: Any, name: str, like: Sequence[npt.NDArray[Any]] | None = None) -> list[Any]:
         """Check inputs; those of a model that is not built yet are to be like others that it will be for."""
@@ -346,11 +355,15 @@ class BatchTrainer(Passes, ABC):
         if shapes is None:
             shapes = [None] if like is None else [(None, *one.shape[1:]) for one in like]
         structure = self.input_structure
+        if structure.kind == "one" and type(x) is not dict:
+            if type(x) is list and len(x) == 1 and is_array(x[0]) and shapes[0] is not None:
+                # A list of one array, where that alone has the shape.
+                x = x[0] if x[0].ndim == len(shapes[0]) else x
+            inputs = check_inputs(x, name, shapes[0])
+            self.place.check(inputs, name, "the model")
+            (ids,) = self._input_ids
+            return [inputs if ids is None else checks.ids(inputs, name, ids)]
         given = structure.flatten(x, name)
-        if type(x) is list and structure.kind == "one" and len(x) == 1 and is_array(x[0]):
-            # A list of one array, where that alone has the shape.
-            axes = None if shapes[0] is None else len(shapes[0])
-            given = x if x[0].ndim == axes else given
         result: list[Any] = []
         for number, (one, shape, ids) in enumerate(zip(given, shapes, self._input_ids, strict=True)):
             label = structure.argument(name, number)
@@ -387,6 +400,10 @@ class BatchTrainer(Passes, ABC):
         inputs = self._checked(x, f"{prefix}x", like)
         shapes: Any = self.output_shapes(shapes_of_inputs(inputs))
         structure = self.output_structure
+        if structure.kind == "one" and type(y) is not dict:
+            names = f"{prefix}y", f"{prefix}sample_weight"
+            label, weight = self._labels(self.heads[0], y, sample_weight, shapes[0], len(inputs[0]), *names)
+            return Samples(inputs, [label], [weight])
         several = len(self.heads) > 1
         given = structure.flatten(y, f"{prefix}y", optional=several)
         if several and isinstance(sample_weight, list | tuple | dict):

@@ -180,7 +180,7 @@ class Step:
     source, sources : int, tuple of int
         Place of the only input, or -1 and those of a list.
     target, targets : int, tuple of int
-        Place of the first output, and of all.
+        Place of the only output, or -1 and those of several.
     states : tuple of int
         Places of initial states.
     origins : tuple of int
@@ -189,19 +189,34 @@ class Step:
         Place of the mask that the call was given, or -1.
     training : bool
         Whether the layer does in every pass what it does in training.
+    plain : bool
+        Whether it has one input and one output, and nothing else.
     """
 
-    __slots__ = ("layer", "mask", "origins", "source", "sources", "states", "target", "targets", "training")
+    __slots__ = (
+        "layer",
+        "mask",
+        "origins",
+        "plain",
+        "source",
+        "sources",
+        "states",
+        "target",
+        "targets",
+        "training",
+    )
 
     def __init__(self, layer: Layer, call: Call, places: dict[int, int], made: dict[int, int]) -> None:
         self.layer, self.training = layer, call.training
         self.sources = tuple(places[number] for number in call.sources)
         self.source = -1 if call.listed else self.sources[0]
         self.targets = tuple(places[number] for number in call.targets)
-        self.target = self.targets[0]
+        self.target = self.targets[0] if len(self.targets) == 1 else -1
         self.states = tuple(places[number] for number in call.states)
         self.origins = tuple(made.get(number, -1) for number in (*call.sources, *call.states))
         self.mask = -1 if call.mask is None else places[call.mask]
+        one = self.source >= 0 and self.target >= 0
+        self.plain = one and not self.states and self.mask < 0 and not self.training
 
 
 class Plan:
@@ -214,6 +229,9 @@ class Plan:
     ----------
     steps : list of Step
         The calls.
+    rows : list of tuple
+        What a forward pass reads of each: number, layer, source, target (-1 for several), whether the layer
+        takes masks, and the step itself where there is more to it.
     layers : list of Layer
         The layers that are called, each once.
     inputs, outputs : tuple of int
@@ -223,7 +241,7 @@ class Plan:
     after : list of int
         For each step the set of those that hang on it, itself among them, as bits.
     heads : list of (int or None)
-        For each output the step that gives it to nobody else.
+        For each output the plain step that gives it to nobody else.
     ids : list of (int or None)
         For each input how many different ids it may hold; None for numbers.
     """
@@ -236,6 +254,17 @@ class Plan:
         self.outputs = tuple(places[number] for number in outputs)
         made = {number: step for step, (_, call) in enumerate(flat) for number in call.targets}
         self.steps = [Step(layer, call, places, made) for layer, call in flat]
+        self.rows = [
+            (
+                number,
+                step.layer,
+                step.source,
+                step.target,
+                step.layer.takes_mask,
+                None if step.plain else step,
+            )
+            for number, step in enumerate(self.steps)
+        ]
         self.after = [1 << number for number in range(len(flat))]
         for number in reversed(range(len(flat))):
             for parent in flat[number][1].parents:
@@ -244,7 +273,7 @@ class Plan:
         uses = [parent for _, call in flat for parent in call.parents] + list(outputs)
         self.heads = [
             made[number]
-            if number in made and uses.count(number) == 1 and len(flat[made[number]][1].targets) == 1
+            if number in made and uses.count(number) == 1 and self.steps[made[number]].plain
             else None
             for number in outputs
         ]

@@ -113,14 +113,14 @@ class Model(Trainer):
                 raise ValueError(f"layer: expected a graph without cycles, got {self.name} inside of itself")
         if inner:
             self.dtype = inner[0].dtype
-        self.graph, self._plan = graph, None
+        self.graph, self._plan, self._types = graph, None, None
         self._tensors = inputs, outputs
         self.input_shapes = [tensor.shape for tensor in inputs]
         self.built = True
-        # Checks what ids reach, and finds layers that are reached in two ways.
-        unique = {id(v) for v in super().weights}
-        self._shared = len(unique) < len(super().weights)
-        assert self.plan.ids is not None
+        self._shared = False
+        found = self.weights  # Those of layers that are reached in two ways are there twice.
+        self._shared = len({id(variable) for variable in found}) < len(found)
+        assert self.plan.ids is not None  # It checks what ids reach.
 
     def _symbolic(self) -> tuple[list[KerasTensor], list[KerasTensor]]:
         if self._tensors is None:
@@ -297,13 +297,15 @@ class Model(Trainer):
     @property
     def weights(self) -> list[Variable]:
         """All weights, in Keras's order."""
-        found = super().weights
+        found = [variable for layer in self.layers for variable in layer.weights]
         return list({id(v): v for v in found}.values()) if self._shared else found
 
     @property
     def trainable_weights(self) -> list[Variable]:
         """Weights that training changes."""
-        found = super().trainable_weights
+        if not self._trainable:
+            return []
+        found = [variable for layer in self.layers for variable in layer.trainable_weights]
         return list({id(v): v for v in found}.values()) if self._shared else found
 
     @property

@@ -75,44 +75,40 @@ class Passes(Layer):
         plan = self.plan
         values: list[Any] = [None] * plan.size
         real: list[Any] = [None] * plan.size
-        for number, place in enumerate(plan.inputs):
-            values[place] = inputs[number]
-            if masks is not None:
-                real[place] = masks[number]
-        activities = {}
-        saved = []
+        for place, x in zip(plan.inputs, inputs, strict=True):
+            values[place] = x
+        if masks is not None:
+            for place, mask in zip(plan.inputs, masks, strict=True):
+                real[place] = mask
+        activities: dict[int, list[Array]] = {}
+        saved: list[Any] = []
         with in_step(plan.layers):
-            for number, step in enumerate(plan.steps):
-                layer, source, target = step.layer, step.source, step.target
-                trains = training or step.training
-                if source >= 0:
+            for number, layer, source, target, takes_mask, step in plan.rows:
+                if step is not None:
+                    result, x, mask = _special(step, layer, values, real, training)
+                else:
                     x, mask = values[source], real[source]
-                else:
-                    x, mask = [values[i] for i in step.sources], [real[i] for i in step.sources]
-                if logits and number in logits and isinstance(layer, ActivatedLayer):
-                    result = layer.forward_logits(x, trains)
-                elif layer.takes_mask:
-                    if step.mask >= 0:
-                        mask = values[step.mask] != 0
-                    options: dict[str, Any] = {"mask": mask}
-                    if step.states:
-                        options["initial_state"] = _initial(layer, [values[i] for i in step.states], len(x))
-                    result = layer.forward(x, trains, **options)
-                else:
-                    result = layer.forward(x, trains)
+                    if number in logits:
+                        result = layer.forward_logits(x, training)
+                    elif takes_mask:
+                        result = layer.forward(x, training, mask=mask)
+                    else:
+                        result = layer.forward(x, training)
                 y, kept = result if type(result) is tuple else checked_pair(result, layer)
                 if training:
                     saved.append(kept)
                 mask = layer.compute_mask(x, mask)
-                if len(step.targets) == 1:
+                if target >= 0:
                     values[target], real[target] = y, mask
                 else:
                     _spread(step, y, mask, values, real)
                 if layer.activity_regularizer is not None:
                     activities[number] = y if type(y) is list else [y]
-        outputs = [values[place] for place in plan.outputs]
-        kept_masks = [_fitting(values[place], real[place]) for place in plan.outputs]
-        return Pass(outputs, kept_masks, activities, saved, logits)
+        outputs = list(map(values.__getitem__, plan.outputs))
+        known = list(map(real.__getitem__, plan.outputs))
+        if any(mask is not None for mask in known):
+            known = list(map(_fitting, outputs, known))
+        return Pass(outputs, known, activities, saved, logits)
 
     def backprop(
         self,
@@ -157,9 +153,9 @@ class Passes(Layer):
                 parts.pop()
                 continue
             layer = step.layer
-            if len(step.targets) == 1:
+            several = None
+            if step.target >= 0:
                 slope, slopes[step.target] = slopes[step.target], None
-                several = None
             else:
                 several = [slopes[place] for place in step.targets]
                 for place in step.targets:
@@ -170,19 +166,25 @@ class Passes(Layer):
             if slope is None:  # No output that has a loss hangs on it.
                 parts.pop()
                 continue
+            if step.plain:
+                (origin,) = step.origins
+                asked = need_dx if origin < 0 else bool(wanted >> origin & 1)
+                back: Any = layer.backprop_logits if number in saved.logits else layer.backprop
+                dx: Any = back(parts.pop(), slope, gradients, asked)
+                if asked:
+                    _add_input(slopes, step.source, dx, layer)
+                continue
             passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
             asked = True in passed[: len(step.sources)]
-            if number in saved.logits and isinstance(layer, ActivatedLayer):
-                dx: Any = layer.backprop_logits(parts.pop(), slope, gradients, asked)
-            elif several is None:
+            if several is None:
                 dx = layer.backprop(parts.pop(), slope, gradients, asked)
             else:
                 dx = _of_several(layer, parts.pop(), slope, gradients, asked)
             if asked:
-                if dx is None:
-                    raise ValueError(f"{layer.name}: expected backprop to return a gradient, got None")
                 if step.source >= 0:
-                    _add(slopes, step.source, dx)
+                    _add_input(slopes, step.source, dx, layer)
+                elif dx is None:
+                    _add_input(slopes, step.sources[0], dx, layer)
                 else:
                     for place, one, goes_on in zip(step.sources, dx, passed, strict=False):
                         if goes_on:
@@ -218,12 +220,32 @@ def _add(slopes: list[Any], place: int, slope: Any) -> None:
         slopes[place] = slope if slopes[place] is None else slopes[place] + slope
 
 
-def _initial(layer: Layer, states: list[Array], batch: int) -> Any:
-    assert isinstance(layer, Recurrent)
-    return layer.checked_states(states, batch)
+def _add_input(slopes: list[Any], place: int, slope: Any, layer: Layer) -> None:
+    """Add a layer's gradient of its input to others; `ValueError` if it gave none."""
+    if slope is None:
+        raise ValueError(f"{layer.name}: expected backprop to return a gradient, got None")
+    slopes[place] = slope if slopes[place] is None else slopes[place] + slope
 
 
-def _spread(step: Step, y: Any, mask: Mask | None, values: list[Any], real: list[Any]) -> None:
+def _special(
+    step: Step, layer: Any, values: list[Any], real: list[Any], training: bool
+) -> tuple[Any, Any, Any]:
+    """Make a call with several inputs or outputs, states, a mask or a mode; return its result, x and mask."""
+    if step.source >= 0:
+        x, mask = values[step.source], real[step.source]
+    else:
+        x, mask = [values[place] for place in step.sources], [real[place] for place in step.sources]
+    if not layer.takes_mask:
+        return layer.forward(x, training or step.training), x, mask
+    if step.mask >= 0:
+        mask = values[step.mask] != 0
+    options = {"mask": mask}
+    if step.states:
+        options["initial_state"] = layer.checked_states([values[place] for place in step.states], len(x))
+    return layer.forward(x, training or step.training, **options), x, mask
+
+
+def _spread(step: Any, y: Any, mask: Mask | None, values: list[Any], real: list[Any]) -> None:
     """Put several outputs where they belong; those that are states have no steps, and so no mask."""
     for place, value in zip(step.targets, y, strict=True):
         values[place], real[place] = value, None if value.ndim < 3 else mask

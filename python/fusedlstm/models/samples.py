@@ -59,17 +59,21 @@ class Samples:
         device : Device, optional
             Where batches of NumPy arrays are copied to; arrays that are there stay there.
         """
-        for start in range(0, len(self), batch_size):
+        total, take = len(self), device.take
+        for start in range(0, total, batch_size):
             stop = start + batch_size
-            rows: Any = slice(start, stop) if order is None else order[start:stop]
-            part = self._part(rows)
+            part = self
+            if order is not None:
+                part = self._part(order[start:stop])
+            elif batch_size < total:
+                part = self._part(slice(start, stop))
+            x = [
+                take(one.astype(dtype, order="C", copy=False))
+                for one, dtype in zip(part.x, dtypes, strict=True)
+            ]
             yield (
-                [
-                    device.take(one.astype(dtype, order="C", copy=False))
-                    for one, dtype in zip(part.x, dtypes, strict=True)
-                ],
-                [None if one is None else device.take(one) for one in part.y],
-                [None if one is None else device.take(one) for one in part.weights],
+                x,
+                *([None if one is None else take(one) for one in some] for some in (part.y, part.weights)),
             )
 
     def split(self, share: float) -> tuple[Samples, Samples]:

@@ -150,6 +150,8 @@ class Sequential(Model):
 
     @property
     def _input_ids(self) -> list[int | None]:
+        if self.built:
+            return self.plan.ids
         return [next((layer.ids for layer in self._stack if layer.ids is not None), None)]
 
     def get_config(self) -> dict[str, Any]:
