@@ -161,6 +161,17 @@ LOSSES: dict[str, tuple[losses.Loss, Any]] = {
     "categorical logits": (losses.CategoricalCrossentropy(True, 0.1), np.eye(I)[ids(B)]),
     "sparse": (losses.SparseCategoricalCrossentropy(), ids(B)),
     "sparse logits": (losses.SparseCategoricalCrossentropy(True), ids(B)),
+    "mape": (losses.MeanAbsolutePercentageError(), values(B, I)),
+    "msle": (losses.MeanSquaredLogarithmicError(), values(B, I)),
+    "huber": (losses.Huber(0.3), values(B, I)),
+    "log_cosh": (losses.LogCosh(), values(B, I)),
+    "cosine": (losses.CosineSimilarity(), values(B, I)),
+    "poisson": (losses.Poisson(), values(B, I)),
+    "kl": (losses.KLDivergence(), np.eye(I)[ids(B)]),
+    "hinge": (losses.Hinge(), ids(B, I) % 2),
+    "categorical hinge": (losses.CategoricalHinge(), np.eye(I)[ids(B)]),
+    "binary focal": (losses.BinaryFocalCrossentropy(True), ids(B, I) % 2),
+    "categorical focal": (losses.CategoricalFocalCrossentropy([0.1] * I), np.eye(I)[ids(B)]),
 }
 
 
