@@ -141,6 +141,16 @@ ALL_PARTS = [
     losses.CategoricalFocalCrossentropy([0.1, 0.9], 3.0),
     *(metrics.get(name) for name in ("acc", "mse", "mae", "binary_accuracy", "categorical_accuracy")),
     metrics.BinaryAccuracy("b", threshold=0.25),
+    metrics.CosineSimilarity(axis=1),
+    metrics.SparseCategoricalCrossentropy(from_logits=True),
+    metrics.BinaryCrossentropy("b", label_smoothing=0.5),
+    metrics.SparseTopKCategoricalAccuracy(3, from_sorted_ids=True),
+    metrics.R2Score(None, 2),
+    metrics.FBetaScore("micro", 2.0, 0.25),
+    metrics.F1Score(threshold=0.25),
+    metrics.TruePositives([0.25, 0.75]),
+    metrics.Precision(top_k=2, class_id=1),
+    metrics.AUC(curve="pr", thresholds=[0.75, 0.25], multi_label=True, label_weights=[1.0, 2.0]),
     metrics.MeanMetric(losses.BinaryCrossentropy(label_smoothing=0.5), name="m"),
 ]
 

@@ -81,14 +81,7 @@ class Loss(Configured):
         TypeError, ValueError
             If dtype or shape is wrong or a label is not finite.
         """
-        labels = checks.numeric(y_true, name)
-        if labels.shape != shape:
-            if (*labels.shape, 1) == shape:
-                labels = labels[..., None]
-            elif labels.shape == (*shape, 1):
-                labels = labels[..., 0]
-            else:
-                raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}")
+        labels = like_predictions(checks.numeric(y_true, name), shape, name)
         checks.finite(labels, name)
         return labels
 
@@ -186,11 +179,7 @@ class Loss(Configured):
         return total / count if count else 0.0
 
     def _arguments(self, y_true: object, y_pred: object) -> tuple[Labels, Array]:
-        predictions = checks.numeric(y_pred, "y_pred")
-        if predictions.dtype.kind != "f" or predictions.dtype.itemsize < 4:
-            predictions = predictions.astype(config.floatx())
-        if predictions.ndim == 0:
-            raise ValueError(f"y_pred: expected at least 1 axis, got the single number {predictions}")
+        predictions = prepare_predictions(y_pred)
         return self.prepare(y_true, predictions.shape), predictions
 
 
@@ -214,6 +203,27 @@ class ElementLoss(NamedLoss):
         """Return each sample's loss and gradient; see `Loss.terms`."""
         losses, gradients = self.elements(y_true.astype(y_pred.dtype, copy=False), y_pred)
         return losses.mean(axis=-1), gradients * (1 / y_pred.shape[-1])
+
+
+def prepare_predictions(y_pred: object) -> Array:
+    """Return predictions as an array of floating-point numbers; TypeError, ValueError if they are none."""
+    predictions = checks.numeric(y_pred, "y_pred")
+    if predictions.dtype.kind != "f" or predictions.dtype.itemsize < 4:
+        predictions = predictions.astype(config.floatx())
+    if predictions.ndim == 0:
+        raise ValueError(f"y_pred: expected at least 1 axis, got the single number {predictions}")
+    return predictions
+
+
+def like_predictions(labels: Labels, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+    """Return labels of the predictions' shape; a last axis of length 1 may be missing or extra."""
+    if labels.shape == shape:
+        return labels
+    if (*labels.shape, 1) == shape:
+        return labels[..., None]
+    if labels.shape == (*shape, 1):
+        return labels[..., 0]
+    raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}")
 
 
 def prepare_weights(
