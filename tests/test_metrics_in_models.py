@@ -88,6 +88,54 @@ def test_functions() -> None:
     assert type(metrics.get(losses.mean_absolute_error)) is metrics.MeanMetric
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name for name in metrics.__all__ if name.islower() and name not in ("get", "serialize")],
+)
+def test_functions_of_keras(name: str) -> None:
+    """As metrics they are their classes, which files can hold."""
+    function = getattr(metrics, name)
+    classes = RANDOM.integers(0, 8, 6)
+    y = classes if name.startswith("sparse") else np.eye(8)[classes]
+    p = RANDOM.dirichlet(np.ones(8), 6)
+    metric = metrics.get(function)
+    assert type(metric) is not metrics.MeanMetricWrapper
+    assert metric.name == name
+    assert function(y, p).shape == (6,)
+    assert metric(y, p) == pytest.approx(function(y, p).mean(dtype=np.float64), rel=1e-12)
+
+
+def test_a_function_around_one_of_keras() -> None:
+    def top_2(y_true: Any, y_pred: Any) -> Any:
+        return metrics.top_k_categorical_accuracy(y_true, y_pred, k=2)
+
+    y, p = np.eye(5)[RANDOM.integers(0, 5, 20)], RANDOM.random((20, 5))
+    assert metrics.get(top_2)(y, p) == metrics.TopKCategoricalAccuracy(2)(y, p)
+
+
+def test_a_class_with_a_state() -> None:
+    class Largest(metrics.Metric):
+        def __init__(self) -> None:
+            super().__init__("largest")
+            self.found: list[float] = []
+
+        def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+            assert sample_weight is None
+            self.found.append(abs(y_pred - y_true).max())
+
+        def result(self) -> Any:
+            return max(self.found)
+
+        def reset_state(self) -> None:
+            self.found.clear()
+
+    model = fusedlstm.Sequential([fusedlstm.Input((2,)), layers.Dense(2)])
+    model.compile("sgd", "mse", metrics=[Largest()])
+    x = RANDOM.normal(size=(10, 2)).astype("f")
+    got = model.evaluate(x, 2 * x, batch_size=4, verbose=0)[1]
+    assert got == pytest.approx(abs(model.predict(x, verbose=0) - 2 * x).max(), rel=1e-6)
+
+
 def test_functions_that_are_none() -> None:
     wrong: Any = 3
     with pytest.raises(TypeError, match="fn: expected a function of y_true and y_pred, got 3"):

@@ -7,7 +7,26 @@ from types import FunctionType, MethodType
 
 from fusedlstm.base.names import name_of, snake_case
 from fusedlstm.base.registry import Registry, serialize
-from fusedlstm.losses import functions
+from fusedlstm.losses import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+from fusedlstm.losses import functions as loss_functions
+from fusedlstm.metrics import functions
 from fusedlstm.metrics.accuracy import (
     Accuracy,
     AutoAccuracy,
@@ -28,6 +47,13 @@ from fusedlstm.metrics.confusion import (
     TruePositives,
 )
 from fusedlstm.metrics.f_score import F1Score, FBetaScore
+from fusedlstm.metrics.functions import (
+    binary_accuracy,
+    categorical_accuracy,
+    sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
+)
 from fusedlstm.metrics.of_losses import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -84,8 +110,29 @@ __all__ = [
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",
+    "binary_accuracy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
+    "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "serialize",
+    "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
+    "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
+    "top_k_categorical_accuracy",
 ]
 
 _NAMED: tuple[type[Metric], ...] = (
@@ -147,8 +194,8 @@ def get(identifier: object, name: str = "metrics") -> Metric:
     ----------
     identifier : str or dict or callable or Metric or type
         Keras's name (its key in logs is the name as given), a description as of `serialize`, a function of
-        labels and predictions, such as `MeanMetricWrapper` takes or `fusedlstm.losses` has, a metric, or a
-        class of one.
+        labels and predictions, such as `MeanMetricWrapper` takes, this module or `fusedlstm.losses` has, a
+        metric, or a class of one.
     name : str
         The argument's name, for the message.
 
@@ -158,7 +205,9 @@ def get(identifier: object, name: str = "metrics") -> Metric:
         If it is unknown; the message lists the known names.
     """
     if isinstance(identifier, FunctionType | MethodType | partial):
-        loss = functions.CLASSES.get(identifier)
+        if identifier in functions.CLASSES:
+            return functions.CLASSES[identifier]()
+        loss = loss_functions.CLASSES.get(identifier)
         return MeanMetricWrapper(identifier) if loss is None else MeanMetric(loss, name_of(identifier))
     metric = REGISTRY.get(identifier, name)
     if isinstance(identifier, str):

@@ -40,7 +40,8 @@ class Metric(Configured):
 
     def __init__(self, name: str | None = None) -> None:
         self.name = checked_name(type(self).__name__ if name is None else name)
-        self.reset_state()
+        # A class of the user's may not be ready to be reset before its attributes are made.
+        Metric.reset_state(self)
 
     def values(self, y_true: npt.NDArray[Any], y_pred: Array) -> npt.NDArray[Any]:
         """Return one number per sample, shape (...) for predictions (..., C)."""
@@ -141,6 +142,10 @@ class StateMetric(Metric):
     """Base of metrics that are more than a mean: `update_state`, `result`, `reset_state` are theirs."""
 
     takes_mask = False
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.reset_state()
 
     def check(self, y_true: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
         """Try the first sample with zeros on a copy; see `Metric.check`."""
