@@ -204,6 +204,7 @@ def test_in_logs(keras: Any) -> None:
         return abs(y_pred - y_true)
 
     x, y = RANDOM.normal(size=(20, 3)).astype("float32"), RANDOM.integers(0, 2, (20, 2)).astype("float32")
+    weights = RANDOM.uniform(0.5, 2, 20).astype("float32")
     chosen = ["AUC", "precision", "Recall", "MSE", "mape", "top_k_categorical_accuracy", "accuracy"]
     models, results = [], []
     for k in (fusedlstm, keras):
@@ -212,8 +213,15 @@ def test_in_logs(keras: Any) -> None:
         others = [k.metrics.F1Score(), k.metrics.RootMeanSquaredError, k.losses.log_cosh, mean_distance]
         models.append(k.Sequential([k.Input((3,)), k.layers.Dense(2, activation="sigmoid")]))
         models[-1].set_weights(models[0].get_weights())
-        models[-1].compile("sgd", "binary_crossentropy", metrics=[*chosen, *objects, *others])
-        results.append(models[-1].evaluate(x, y, batch_size=8, verbose=0, return_dict=True))
+        weighted = [k.metrics.AUC(name="weighed_auc"), k.metrics.F1Score("macro", name="weighed"), "msle"]
+        models[-1].compile(
+            "sgd",
+            "binary_crossentropy",
+            metrics=[*chosen, *objects, *others],
+            weighted_metrics=weighted,
+        )
+        given = {"sample_weight": weights, "batch_size": 8, "verbose": 0, "return_dict": True}
+        results.append(models[-1].evaluate(x, y, **given))
     ours, theirs = results
     assert set(ours) == set(theirs)
     for name, value in theirs.items():
