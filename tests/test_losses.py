@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+import fusedlstm
 from fusedlstm import activations, losses
+from fusedlstm.losses import functions
 from fusedlstm.testing import assert_close, check_gradients
 
 RANDOM = np.random.default_rng(0)
@@ -33,6 +38,48 @@ CASES: dict[str, tuple[losses.Loss, Any, Any]] = {
     "categorical logits": (losses.CategoricalCrossentropy(from_logits=True), SOFT * 0.5, LOGITS),
     "sparse": (losses.SparseCategoricalCrossentropy(), CLASSES, POSITIVE),
     "sparse logits": (losses.SparseCategoricalCrossentropy(from_logits=True), CLASSES, LOGITS),
+    "mape": (losses.MeanAbsolutePercentageError(), POSITIVE, LOGITS),
+    "msle": (losses.MeanSquaredLogarithmicError(), SOFT, POSITIVE),
+    "huber": (losses.Huber(1.3), SOFT, LOGITS),
+    "log_cosh": (losses.LogCosh(), SOFT, LOGITS),
+    "cosine": (losses.CosineSimilarity(), SOFT, LOGITS),
+    "kl": (losses.KLDivergence(), SOFT, MIDDLE),
+    "poisson": (losses.Poisson(), SOFT, POSITIVE),
+    "hinge": (losses.Hinge(), 2 * BITS - 1, LOGITS),
+    "squared hinge": (losses.SquaredHinge(), BITS, LOGITS),
+    "categorical hinge": (losses.CategoricalHinge(), ONE_HOT, LOGITS),
+    "binary focal": (losses.BinaryFocalCrossentropy(True, 0.3, 1.5), BITS, MIDDLE),
+    "binary focal logits": (losses.BinaryFocalCrossentropy(gamma=0, from_logits=True), BITS, LOGITS),
+    "categorical focal": (losses.CategoricalFocalCrossentropy(), ONE_HOT, POSITIVE),
+    "categorical focal logits": (
+        losses.CategoricalFocalCrossentropy([0.1, 0.2, 0.3, 0.4, 0.5], 0.7, True, 0.1),
+        ONE_HOT,
+        LOGITS,
+    ),
+}
+# Means over the last axis of these.
+ELEMENTS: dict[str, Any] = {
+    "mse": lambda y, p: (p - y) ** 2,
+    "mae": lambda y, p: abs(p - y),
+    "mape": lambda y, p: 100 * abs(p - y) / abs(y),
+    "msle": lambda y, p: (math.log(1 + p) - math.log(1 + y)) ** 2,
+    "huber": lambda y, p: (p - y) ** 2 / 2 if abs(p - y) <= 1.3 else 1.3 * (abs(p - y) - 0.65),
+    "log_cosh": lambda y, p: math.log(math.cosh(p - y)),
+    "poisson": lambda y, p: p - y * math.log(p + 1e-7),
+    "hinge": lambda y, p: max(1 - y * p, 0),
+    "squared hinge": lambda y, p: max(1 - (2 * y - 1) * p, 0) ** 2,
+    "binary focal": lambda y, p: (
+        -0.3 * (1 - p) ** 1.5 * math.log(p) if y else -0.7 * p**1.5 * math.log(1 - p)
+    ),
+    "binary focal logits": lambda y, z: math.log(1 + math.exp(-z if y else z)),
+}
+# Numbers for one row.
+ROWS: dict[str, Any] = {
+    "cosine": lambda y, p: -math.fsum(map(operator.mul, y, p)) / math.hypot(*y) / math.hypot(*p),
+    "kl": lambda y, p: math.fsum(a * math.log(a / b) for a, b in zip(y, p, strict=True)),
+    "categorical hinge": lambda y, p: max(
+        0, 1 + max((1 - a) * b for a, b in zip(y, p, strict=True)) - p[y.index(1)]
+    ),
 }
 
 
@@ -40,11 +87,10 @@ def by_hand(key: str, labels: Any, predictions: Any) -> list[float]:
     """Each sample's loss in plain Python, from the definition."""
     result = []
     for label, row in zip(labels.tolist(), predictions.tolist(), strict=True):
-        if key == "mse":
-            terms = [(p - y) ** 2 for p, y in zip(row, label, strict=True)]
-            result.append(math.fsum(terms) / len(row))
-        elif key == "mae":
-            result.append(math.fsum(abs(p - y) for p, y in zip(row, label, strict=True)) / len(row))
+        if key in ELEMENTS:
+            result.append(math.fsum(map(ELEMENTS[key], label, row)) / len(row))
+        elif key in ROWS:
+            result.append(ROWS[key](label, row))
         elif key.startswith("binary"):
             smooth = 0.2 if "smooth" in key else 0.0
             p_row = row if key == "binary" else [1 / (1 + math.exp(-z)) for z in row]
@@ -55,10 +101,16 @@ def by_hand(key: str, labels: Any, predictions: Any) -> list[float]:
         else:
             weights = [math.exp(z) for z in row] if "logits" in key else row
             shares = [w / math.fsum(weights) for w in weights]
-            smooth = 0.1 if "soft" in key else 0.0
+            smooth = 0.1 if key in ("categorical soft", "categorical focal logits") else 0.0
             y_row = np.eye(len(row))[label].tolist() if "sparse" in key else label
             y_row = [y * (1 - smooth) + smooth / len(row) for y in y_row]
-            result.append(-math.fsum(y * math.log(p) for p, y in zip(shares, y_row, strict=True)))
+            factors = [1.0] * len(row)
+            if key == "categorical focal":
+                factors = [0.25 * (1 - p) ** 2 for p in shares]
+            elif key == "categorical focal logits":
+                factors = [0.1 * (n + 1) * (1 - p) ** 0.7 for n, p in enumerate(shares)]
+            terms = [f * y * math.log(p) for f, p, y in zip(factors, shares, y_row, strict=True)]
+            result.append(-math.fsum(terms))
     return result
 
 
@@ -77,7 +129,7 @@ def test_values(key: str, dtype: str) -> None:
     assert loss(labels, rounded) == pytest.approx(float(np.mean(per_sample, dtype=np.float64)), rel=1e-15)
 
 
-@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("key", CASES)
 def test_gradients(key: str, weighted: bool, reduction: str) -> None:
@@ -134,6 +186,24 @@ def test_reductions_and_weights() -> None:
     # Keras divides by the number of samples, not by the sum of their weights.
     assert losses.MeanSquaredError()(y, p, [1, 0, 0, 1]) == 17 / 4
     assert losses.MeanSquaredError("none")(y, p, [1, 0, 0, 2]).tolist() == [1, 0, 0, 32]
+    by_weight = losses.MeanSquaredError("mean_with_sample_weight")
+    assert by_weight(y, p) == 7.5
+    assert by_weight(y, p, [1, 0, 0, 2]) == 33 / 3
+    assert by_weight(y, p, [[1], [0], [0], [2]]) == 33 / 3
+    assert by_weight(y, p, np.zeros(4)) == 0
+    assert not by_weight.gradient(y, p, np.zeros(4)).any()
+
+
+def test_weights_and_masks_where_a_mean_is_by_weight() -> None:
+    loss = losses.MeanSquaredError("mean_with_sample_weight")
+    y, p = RANDOM.normal(size=(2, 2, 3, 4))
+    mask = np.array([[True, True, False], [True, False, False]])
+    weights = RANDOM.uniform(1, 2, (2, 3))
+    value, gradient = loss.value_and_gradient(y, p, weights, mask)
+    assert value == pytest.approx(loss(y, p, weights * mask), rel=1e-15)
+    assert_close(gradient, loss.gradient(y, p, weights * mask), dtype="float64", terms=4)
+    with pytest.raises(ValueError, match="expected one other than 'mean_with_sample_weight' where"):
+        loss.value_and_gradient(y, p, weights, None, samples=4)
 
 
 def test_a_missing_or_extra_last_axis_of_one() -> None:
@@ -148,14 +218,9 @@ def test_integer_predictions_and_lists() -> None:
 @pytest.mark.parametrize(
     ("name", "cls"),
     [
-        ("mse", losses.MeanSquaredError),
-        ("mean_squared_error", losses.MeanSquaredError),
-        ("mae", losses.MeanAbsoluteError),
-        ("binary_crossentropy", losses.BinaryCrossentropy),
-        ("CategoricalCrossentropy", losses.CategoricalCrossentropy),
-        ("sparse_categorical_crossentropy", losses.SparseCategoricalCrossentropy),
-        (losses.mean_squared_error, losses.MeanSquaredError),
-        (losses.categorical_crossentropy, losses.CategoricalCrossentropy),
+        *((name, cls) for name, cls in losses.REGISTRY.names.items()),
+        *((cls.__name__, cls) for cls in losses.REGISTRY.names.values()),
+        *((getattr(losses, name), cls) for name, cls in losses.REGISTRY.names.items() if len(name) > 4),
         (losses.MeanSquaredError, losses.MeanSquaredError),
     ],
 )
@@ -163,17 +228,113 @@ def test_names(name: Any, cls: type) -> None:
     assert type(losses.get(name)) is cls
 
 
-def test_functions_are_unreduced_classes() -> None:
-    for function, labels, predictions in (
-        (losses.mean_squared_error, SOFT, LOGITS),
-        (losses.mean_absolute_error, SOFT, LOGITS),
-        (losses.binary_crossentropy, BITS, SHARES),
-        (losses.categorical_crossentropy, ONE_HOT, SHARES),
-        (losses.sparse_categorical_crossentropy, CLASSES, SHARES),
-    ):
-        each = function(labels, predictions)
-        assert each.shape == (6,)
-        assert losses.get(function)(labels, predictions) == pytest.approx(each.mean(), rel=1e-15)
+def test_spellings() -> None:
+    """Those that Keras 3 has."""
+    for name in ("mse", "mae", "mape", "msle", "kld", "bce"):
+        assert type(losses.get(name)) is type(losses.get(name.upper()))
+    assert type(losses.get("huber")) is losses.Huber
+    assert losses.get("Huber").name == "huber_loss"
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_functions_are_unreduced_classes(key: str) -> None:
+    loss, labels, predictions = CASES[key]
+    function = next(function for function, cls in functions.CLASSES.items() if cls is type(loss))
+    options = {
+        name: value for name, value in loss.get_config().items() if name not in ("name", "reduction", "axis")
+    }
+    each = function(labels, predictions, **options)
+    assert each.shape == (6,)
+    assert np.mean(each) == pytest.approx(loss(labels, predictions), rel=1e-12)
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_descriptions(key: str) -> None:
+    loss, labels, predictions = CASES[key]
+    again = losses.get(json.loads(json.dumps(losses.serialize(loss))))
+    assert again is not loss
+    assert again(labels, predictions) == loss(labels, predictions)
+
+
+# ---- functions ----
+
+
+def cubed(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    difference = y_pred - y_true
+    return (np.abs(difference) ** 3).mean(axis=-1), 3 * difference * np.abs(difference) / y_pred.shape[-1]
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(6.0)])
+def test_a_function_with_its_gradient(weights: Any) -> None:
+    loss = losses.get(cubed)
+    assert type(loss) is losses.LossFunctionWrapper
+    assert loss.name == "cubed"
+    assert losses.get(partial(cubed)).name == "cubed"
+    check_gradients(
+        lambda p: np.array(loss(SOFT, p, weights)),
+        lambda dl, p: {"p": dl[0] * loss.gradient(SOFT, p, weights)},
+        {"p": LOGITS},
+        terms=30,
+        elements=None,
+    )
+
+
+def test_a_function_trains_as_the_class_does() -> None:
+    def squared(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        difference = y_pred - y_true
+        return (difference * difference).mean(axis=-1), difference * (2 / y_pred.shape[-1])
+
+    x = RANDOM.normal(size=(8, 3))
+    results = []
+    for loss in (squared, losses.LossFunctionWrapper(squared, name="mine"), "mse"):
+        fusedlstm.utils.set_random_seed(1)
+        model = fusedlstm.Sequential([fusedlstm.Input((3,)), fusedlstm.layers.Dense(1)])
+        model.compile("sgd", loss)
+        results.append(model.fit(x, x[:, 0], epochs=2, verbose=0).history["loss"])
+    assert results[0] == results[1] == results[2]
+
+
+def test_functions_see_labels_as_they_are() -> None:
+    """Apart from a last axis of length 1, which is made that of the predictions."""
+    seen = []
+
+    def watch(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        seen.append(y_true.shape)
+        return np.zeros(y_pred.shape[:-1]), np.zeros_like(y_pred)
+
+    for labels in (CLASSES, ONE_HOT, CLASSES[:, None]):
+        losses.get(watch)(labels, LOGITS)
+    losses.get(watch)(CLASSES, LOGITS[:, :1])
+    assert seen == [(6,), (6, 5), (6, 1), (6, 1)]
+
+
+@pytest.mark.parametrize(
+    ("result", "error", "message"),
+    [
+        (
+            LOGITS[:, 0],
+            TypeError,
+            r"expected fn to return \(losses, gradients\), since there is no automatic",
+        ),
+        ((LOGITS, LOGITS), ValueError, r"expected losses of fn of shape \(6,\), got \(6, 5\)"),
+        ((LOGITS[:, 0], LOGITS[:, 0]), ValueError, r"gradients of fn of shape \(6, 5\), got \(6,\)"),
+        ((["a"], LOGITS), TypeError, r"losses of fn: expected an array of real numbers"),
+    ],
+)
+def test_functions_without_a_gradient(result: Any, error: type[Exception], message: str) -> None:
+    def fn(_y_true: Any, _y_pred: Any) -> Any:
+        return result
+
+    with pytest.raises(error, match=f"loss: .*{message}"):
+        losses.get(fn)(SOFT, LOGITS)
+
+
+def test_a_function_of_other_samples() -> None:
+    with pytest.raises(ValueError, match=r"y_true: expected 6 samples like the predictions, got \(5, 5\)"):
+        losses.get(cubed)(SOFT[:5], LOGITS)
+    wrong: Any = 3
+    with pytest.raises(TypeError, match="fn: expected a function of y_true and y_pred, got 3"):
+        losses.LossFunctionWrapper(wrong)
 
 
 SPARSE = losses.SparseCategoricalCrossentropy()
@@ -182,6 +343,9 @@ SPARSE = losses.SparseCategoricalCrossentropy()
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: losses.CosineSimilarity(0)(SOFT, LOGITS), r"axis: .*last one .*\(6, 5\), got 0"),
+        (lambda: losses.CategoricalFocalCrossentropy([1, 2])(ONE_HOT, SHARES), r"alpha: .*5 .*\(2,\)"),
+        (lambda: losses.Huber(0), "delta: expected a positive number, got 0"),
         (lambda: losses.get("mean_squared"), r"loss: expected one of \[.*'mse'.*got 'mean_squared'"),
         (lambda: losses.get(print), "loss: expected one of"),
         (lambda: losses.MeanSquaredError("average"), "reduction: expected one of .*got 'average'"),

@@ -142,6 +142,20 @@ def test_early_stopping(settings: dict[str, Any], values: list[float], epochs: i
     assert len(history.epoch) == epochs
 
 
+@pytest.mark.parametrize(
+    ("name", "rising"),
+    [
+        ("val_precision_1", True),
+        ("AUC", True),
+        ("f1_score", True),
+        ("val_loss", False),
+        ("mae_1", False),
+    ],
+)
+def test_directions(name: str, rising: bool) -> None:
+    assert callbacks.EarlyStopping(name).rising == rising
+
+
 def test_early_stopping_takes_accuracy_as_rising() -> None:
     stopping = callbacks.EarlyStopping("val_accuracy", patience=1)
     script = Scripted(val_accuracy=[0.1, 0.2, 0.3, 0.3, 0.4])

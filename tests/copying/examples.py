@@ -39,6 +39,17 @@ def array(*shape: int, seed: int = 1, dtype: str = "float32") -> Any:
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
+def squared(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Return losses and gradients."""
+    difference = y_pred - y_true
+    return (difference**2).mean(axis=-1), difference * (2 / y_pred.shape[-1])
+
+
+def distance(y_true: Any, y_pred: Any, power: int) -> Any:
+    """Return a metric of each sample."""
+    return (abs(y_pred - y_true) ** power).mean(axis=-1)
+
+
 # ---- examples ----
 
 
@@ -280,14 +291,55 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "losses.SparseCategoricalCrossentropy": [losses.SparseCategoricalCrossentropy],
     "losses.MeanSquaredError": [losses.MeanSquaredError],
     "losses.MeanAbsoluteError": [lambda: losses.MeanAbsoluteError("sum")],
+    "losses.MeanAbsolutePercentageError": [losses.MeanAbsolutePercentageError],
+    "losses.MeanSquaredLogarithmicError": [losses.MeanSquaredLogarithmicError],
+    "losses.Huber": [lambda: losses.Huber(0.5)],
+    "losses.LogCosh": [losses.LogCosh],
+    "losses.CosineSimilarity": [lambda: losses.CosineSimilarity(1)],
+    "losses.KLDivergence": [losses.KLDivergence],
+    "losses.Poisson": [losses.Poisson],
+    "losses.Hinge": [losses.Hinge],
+    "losses.SquaredHinge": [losses.SquaredHinge],
+    "losses.CategoricalHinge": [losses.CategoricalHinge],
+    "losses.BinaryFocalCrossentropy": [lambda: losses.BinaryFocalCrossentropy(True, 0.3)],
+    "losses.CategoricalFocalCrossentropy": [lambda: losses.CategoricalFocalCrossentropy(0.3, 1.5)],
+    "losses.LossFunctionWrapper": [lambda: losses.LossFunctionWrapper(squared)],
+    "metrics.AUC": [lambda: metrics.AUC(20, "PR"), lambda: metrics.AUC(multi_label=True)],
+    "metrics.Accuracy": [metrics.Accuracy],
     "metrics.AutoAccuracy": [metrics.AutoAccuracy],
     "metrics.BinaryAccuracy": [lambda: metrics.BinaryAccuracy(threshold=0.25)],
+    "metrics.BinaryCrossentropy": [lambda: metrics.BinaryCrossentropy(label_smoothing=0.1)],
     "metrics.CategoricalAccuracy": [metrics.CategoricalAccuracy],
+    "metrics.CategoricalCrossentropy": [metrics.CategoricalCrossentropy],
+    "metrics.CategoricalHinge": [metrics.CategoricalHinge],
+    "metrics.CosineSimilarity": [metrics.CosineSimilarity],
+    "metrics.F1Score": [lambda: metrics.F1Score("macro")],
+    "metrics.FBetaScore": [lambda: metrics.FBetaScore(beta=2.0)],
+    "metrics.FalseNegatives": [metrics.FalseNegatives],
+    "metrics.FalsePositives": [lambda: metrics.FalsePositives([0.25, 0.5])],
+    "metrics.Hinge": [metrics.Hinge],
+    "metrics.KLDivergence": [metrics.KLDivergence],
+    "metrics.LogCoshError": [metrics.LogCoshError],
     "metrics.Mean": [metrics.Mean],
     "metrics.MeanAbsoluteError": [metrics.MeanAbsoluteError],
+    "metrics.MeanAbsolutePercentageError": [metrics.MeanAbsolutePercentageError],
     "metrics.MeanMetric": [lambda: metrics.MeanMetric("mse")],
+    "metrics.MeanMetricWrapper": [lambda: metrics.MeanMetricWrapper(distance, power=2)],
     "metrics.MeanSquaredError": [metrics.MeanSquaredError],
+    "metrics.MeanSquaredLogarithmicError": [metrics.MeanSquaredLogarithmicError],
+    "metrics.Poisson": [metrics.Poisson],
+    "metrics.Precision": [lambda: metrics.Precision(top_k=1)],
+    "metrics.R2Score": [metrics.R2Score],
+    "metrics.Recall": [lambda: metrics.Recall(0.25)],
+    "metrics.RootMeanSquaredError": [metrics.RootMeanSquaredError],
     "metrics.SparseCategoricalAccuracy": [metrics.SparseCategoricalAccuracy],
+    "metrics.SparseCategoricalCrossentropy": [metrics.SparseCategoricalCrossentropy],
+    "metrics.SparseTopKCategoricalAccuracy": [lambda: metrics.SparseTopKCategoricalAccuracy(2)],
+    "metrics.SquaredHinge": [metrics.SquaredHinge],
+    "metrics.Sum": [metrics.Sum],
+    "metrics.TopKCategoricalAccuracy": [lambda: metrics.TopKCategoricalAccuracy(1)],
+    "metrics.TrueNegatives": [metrics.TrueNegatives],
+    "metrics.TruePositives": [metrics.TruePositives],
     **{
         f"{module.__name__.removeprefix('fusedlstm.')}.{name}": [make]
         for module, makers in (

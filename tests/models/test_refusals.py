@@ -107,7 +107,7 @@ def test_compile_first() -> None:
     [
         ({"optimizer": "adm"}, "optimizer: expected one of .*got 'adm'"),
         ({"loss": "crossentropy"}, "loss: expected one of .*got 'crossentropy'"),
-        ({"metrics": ["precision"]}, "metrics: expected one of .*got 'precision'"),
+        ({"metrics": ["precisely"]}, "metrics: expected one of .*got 'precisely'"),
         ({"metrics": ["acc", "acc"]}, "metrics: expected different names, got 'acc' twice"),
         ({"metrics": [metrics.Mean("loss")]}, "metrics: expected different names, got 'loss' twice"),
         ({"loss": losses.MeanSquaredError("none")}, "loss: expected a reduction to one number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,6 +162,17 @@ LOSSES: dict[str, tuple[losses.Loss, Any]] = {
     "categorical logits": (losses.CategoricalCrossentropy(True, 0.1), np.eye(I)[ids(B)]),
     "sparse": (losses.SparseCategoricalCrossentropy(), ids(B)),
     "sparse logits": (losses.SparseCategoricalCrossentropy(True), ids(B)),
+    "mape": (losses.MeanAbsolutePercentageError(), values(B, I)),
+    "msle": (losses.MeanSquaredLogarithmicError(), values(B, I)),
+    "huber": (losses.Huber(0.3), values(B, I)),
+    "log_cosh": (losses.LogCosh(), values(B, I)),
+    "cosine": (losses.CosineSimilarity(), values(B, I)),
+    "poisson": (losses.Poisson(), values(B, I)),
+    "kl": (losses.KLDivergence(), np.eye(I)[ids(B)]),
+    "hinge": (losses.Hinge(), ids(B, I) % 2),
+    "categorical hinge": (losses.CategoricalHinge(), np.eye(I)[ids(B)]),
+    "binary focal": (losses.BinaryFocalCrossentropy(True), ids(B, I) % 2),
+    "categorical focal": (losses.CategoricalFocalCrossentropy([0.1] * I), np.eye(I)[ids(B)]),
 }
 
 
@@ -194,11 +206,20 @@ def test_gradient_of_sparse_labels_in_any_layout(device: SimDevice) -> None:
         ("categorical_accuracy", np.eye(I)[ids(B)]),
         ("binary_accuracy", ids(B, I) % 2),
         ("mse", values(B, I)),
+        ("mean_absolute_percentage_error", values(B, I)),
+        ("cosine_similarity", values(B, I)),
+        ("root_mean_squared_error", values(B, I)),
+        (metrics.TopKCategoricalAccuracy(2), np.eye(I)[ids(B)]),
+        (metrics.SparseTopKCategoricalAccuracy(2), ids(B)),
+        ("r2_score", values(B, I)),
+        ("precision", ids(B, I) % 2),
+        ("auc", ids(B, I) % 2),
+        (metrics.F1Score("macro"), np.eye(I)[ids(B)]),
     ],
 )
-def test_metric(name: str, y: Any, device: SimDevice) -> None:
+def test_metric(name: Any, y: Any, device: SimDevice) -> None:
     predictions = values(B, I, seed=1)
-    here, there = metrics.get(name), metrics.get(name)
+    here, there = metrics.get(name), metrics.get(copy.copy(name))
     here.update_state(y, predictions, MASK[:, 1])
     there.update_state(device.put(y), device.put(predictions), device.put(MASK[:, 1]))
     assert type(there.result()) is float

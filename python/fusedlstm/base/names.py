@@ -19,6 +19,12 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def name_of(function: object) -> str:
+    """Return a function's name as Keras writes it, its class's where it has none."""
+    inner = getattr(function, "func", function)  # of a functools.partial
+    return snake_case(re.sub(r"\W+", "", getattr(inner, "__name__", type(inner).__name__)))
+
+
 def checked_name(name: object) -> str:
     """Return a name that files can hold; `ValueError` if it is not one."""
     good = isinstance(name, str) and name and "\0" not in name

@@ -46,7 +46,7 @@ class ModelCheckpoint(Monitor, Writer):
     save_weights_only : bool
         Whether weights are saved (``.weights.h5``) rather than the model (``.safetensors`` or ``.keras``).
     mode : {"auto", "min", "max"}
-        Which direction is better; "auto" takes "max" for accuracies.
+        Which direction is better; "auto" takes "max" for accuracies, AUC, precision, recall and scores.
     save_freq : {"epoch"} or int
         When to save: after epochs, or after so many updates.
     initial_value_threshold : float, optional

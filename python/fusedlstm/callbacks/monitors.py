@@ -11,7 +11,8 @@ from fusedlstm.callbacks.base import Callback, ExpectedLogs, Logs
 if TYPE_CHECKING:
     from fusedlstm.base.types import Array
 
-_RISING = ("acc", "accuracy", "auc")
+# Ends of the names of metrics that grow as a model gets better, without the number of an automatic name.
+_RISING = ("acc", "accuracy", "auc", "precision", "recall", "score", "cosine_similarity")
 
 
 class Monitor(Callback):
@@ -22,7 +23,9 @@ class Monitor(Callback):
             raise TypeError(f"monitor: expected a name of a log, got {monitor!r}")
         checks.choice(mode, "mode", ("auto", "min", "max"))
         self.monitor = monitor
-        self.rising = mode == "max" or (mode == "auto" and monitor.endswith(_RISING))
+        self.rising = mode == "max" or (
+            mode == "auto" and monitor.lower().rstrip("_0123456789").endswith(_RISING)
+        )
         self.min_delta = abs(checks.number(min_delta, "min_delta"))
         self._told = False
 
@@ -60,7 +63,7 @@ class EarlyStopping(Monitor):
     verbose : int
         1 to print when it ends.
     mode : {"auto", "min", "max"}
-        Which direction is better; "auto" takes "max" for accuracies.
+        Which direction is better; "auto" takes "max" for accuracies, AUC, precision, recall and scores.
     baseline : float, optional
         Value that must be passed to be better.
     restore_best_weights : bool

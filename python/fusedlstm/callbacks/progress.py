@@ -6,6 +6,8 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fusedlstm.callbacks.base import Callback, Logs
 
 if TYPE_CHECKING:
@@ -122,7 +124,8 @@ class ProgressBar(Callback):
 
 
 def _numbers(logs: Logs | None) -> str:
-    return "".join(f" - {key}: {value:.4g}" for key, value in (logs or {}).items())
+    # Metrics of several numbers show their mean, as in Keras.
+    return "".join(f" - {key}: {np.mean(value):.4g}" for key, value in (logs or {}).items())
 
 
 def _speed(samples: int, seconds: float) -> str:

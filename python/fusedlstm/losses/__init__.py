@@ -6,80 +6,105 @@ A loss has one number per sample (for a sequence output, per step). Class object
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from types import FunctionType, MethodType
 
 from fusedlstm.base.registry import Registry, serialize
+from fusedlstm.losses import functions
 from fusedlstm.losses.base import Loss
 from fusedlstm.losses.crossentropy import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
 )
-from fusedlstm.losses.regression import MeanAbsoluteError, MeanSquaredError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fusedlstm.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
+from fusedlstm.losses.functions import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    cosine_similarity,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+from fusedlstm.losses.margins import CategoricalHinge, Hinge, SquaredHinge
+from fusedlstm.losses.probabilistic import KLDivergence, Poisson
+from fusedlstm.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+)
+from fusedlstm.losses.wrapper import LossFunctionWrapper
 
 __all__ = [
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
+    "LossFunctionWrapper",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
     "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "serialize",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
 
-
-def mean_squared_error(y_true: object, y_pred: object) -> Any:
-    """Return `MeanSquaredError` of each sample, unreduced: shape (...) for predictions (..., C)."""
-    return MeanSquaredError(reduction="none")(y_true, y_pred)
-
-
-def mean_absolute_error(y_true: object, y_pred: object) -> Any:
-    """Return `MeanAbsoluteError` of each sample, unreduced: shape (...) for predictions (..., C)."""
-    return MeanAbsoluteError(reduction="none")(y_true, y_pred)
-
-
-def binary_crossentropy(
-    y_true: object, y_pred: object, from_logits: bool = False, label_smoothing: float = 0.0
-) -> Any:
-    """Return `BinaryCrossentropy` of each sample, unreduced: shape (...) for predictions (..., C)."""
-    return BinaryCrossentropy(from_logits, label_smoothing, reduction="none")(y_true, y_pred)
-
-
-def categorical_crossentropy(
-    y_true: object, y_pred: object, from_logits: bool = False, label_smoothing: float = 0.0
-) -> Any:
-    """Return `CategoricalCrossentropy` of each sample, unreduced: shape (...) for predictions (..., C)."""
-    return CategoricalCrossentropy(from_logits, label_smoothing, reduction="none")(y_true, y_pred)
-
-
-def sparse_categorical_crossentropy(y_true: object, y_pred: object, from_logits: bool = False) -> Any:
-    """Return `SparseCategoricalCrossentropy` of each sample, unreduced: shape (...) for (..., C)."""
-    return SparseCategoricalCrossentropy(from_logits, reduction="none")(y_true, y_pred)
-
-
-_FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
-    mean_squared_error: MeanSquaredError,
-    mean_absolute_error: MeanAbsoluteError,
-    binary_crossentropy: BinaryCrossentropy,
-    categorical_crossentropy: CategoricalCrossentropy,
-    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+_SHORT: dict[str, type[Loss]] = {
+    "mse": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "msle": MeanSquaredLogarithmicError,
+    "kld": KLDivergence,
+    "bce": BinaryCrossentropy,
 }
 REGISTRY = Registry(
     Loss,
     {
-        **{function.__name__: cls for function, cls in _FUNCTIONS.items()},
-        "mse": MeanSquaredError,
-        "mae": MeanAbsoluteError,
-        "bce": BinaryCrossentropy,
+        **{function.__name__: cls for function, cls in functions.CLASSES.items()},
+        **_SHORT,
+        **{name.upper(): cls for name, cls in _SHORT.items()},
     },
 )
 
@@ -90,18 +115,19 @@ def get(identifier: object, name: str = "loss") -> Loss:
     Parameters
     ----------
     identifier : str or dict or callable or Loss or type
-        Keras's name (of the function or the class, or ``"mse"``, ``"mae"``, ``"bce"``), a description as of
-        `serialize`, one of this module's functions, a loss, or a class of one.
+        Keras's name (of the function or the class, or a short one such as ``"mse"`` or ``"MSE"``), a
+        description as of `serialize`, one of this module's functions, a function of your own, a loss, or a
+        class of one. There is no automatic differentiation: a function of your own returns the losses of
+        samples and their gradients, as `LossFunctionWrapper` says.
     name : str
         The argument's name, for the message.
 
     Raises
     ------
     TypeError, ValueError
-        If it is unknown; the message lists the known names. There is no automatic differentiation: a loss of
-        your own is a subclass of `Loss` whose ``terms`` gives the gradient.
+        If it is unknown; the message lists the known names.
     """
-    for function, cls in _FUNCTIONS.items():
-        if identifier is function:
-            return cls()
+    if isinstance(identifier, FunctionType | MethodType | partial):
+        cls = functions.CLASSES.get(identifier)
+        return LossFunctionWrapper(identifier) if cls is None else cls()
     return REGISTRY.get(identifier, name)

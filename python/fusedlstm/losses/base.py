@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Array, Mask
 
 Labels: TypeAlias = npt.NDArray[Any]
-_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "none")
+_REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
 
 
 class Loss(Configured):
@@ -27,8 +27,10 @@ class Loss(Configured):
     ----------
     name : str, optional
         Name; the class's by default.
-    reduction : {"sum_over_batch_size", "mean", "sum", "none"} or None
-        ``mean`` is ``sum_over_batch_size``; None is ``none``, which cannot be trained with.
+    reduction : {"sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none"} or None
+        ``mean`` is ``sum_over_batch_size``, which divides by the number of samples whatever they weigh;
+        ``mean_with_sample_weight`` divides by the sum of their weights. None is ``none``, which cannot be
+        trained with.
 
     Attributes
     ----------
@@ -79,14 +81,7 @@ class Loss(Configured):
         TypeError, ValueError
             If dtype or shape is wrong or a label is not finite.
         """
-        labels = checks.numeric(y_true, name)
-        if labels.shape != shape:
-            if (*labels.shape, 1) == shape:
-                labels = labels[..., None]
-            elif labels.shape == (*shape, 1):
-                labels = labels[..., 0]
-            else:
-                raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}")
+        labels = like_predictions(checks.numeric(y_true, name), shape, name)
         checks.finite(labels, name)
         return labels
 
@@ -116,9 +111,10 @@ class Loss(Configured):
         labels, predictions = self._arguments(y_true, y_pred)
         losses, _ = self.terms(labels, predictions)
         weights = prepare_weights(sample_weight, losses.shape)
+        count = self._count(losses, weights)
         if weights is not None:
             losses = losses * weights
-        return losses if self.reduction == "none" else self._reduced(losses, max(1, losses.size))
+        return losses if self.reduction == "none" else self._reduced(losses, count)
 
     def gradient(self, y_true: object, y_pred: object, sample_weight: object = None) -> Array:
         """Return the gradient of the reduced loss, shaped like ``y_pred``; parameters as in a call.
@@ -148,37 +144,94 @@ class Loss(Configured):
         """
         if self.reduction == "none":
             raise ValueError("reduction: expected one that gives a single number, got 'none'")
+        by_weight = self.reduction == "mean_with_sample_weight" and (weights is not None or mask is not None)
+        if by_weight and samples is not None:
+            raise ValueError(
+                "reduction: expected one other than 'mean_with_sample_weight' where gradients of several "
+                "batches are summed: what all samples weigh is known after the last"
+            )
         losses, gradients = self.terms(y_true, y_pred)
-        count = max(1, losses.size if samples is None else losses.size // len(losses) * samples)
         if mask is not None:
             # As in Keras: sums over real steps, which a mean over all steps turns into their mean.
             real_share = max(1, int(np.count_nonzero(mask))) / max(1, mask.size)
-            share = 1.0 if self.reduction == "sum" or samples is not None else real_share
+            share = 1.0 if self.reduction == "sum" or by_weight or samples is not None else real_share
             real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
             weights = real if weights is None else weights * real
-        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / count)
+        count = self._count(losses, weights)
+        if samples is not None:
+            count = max(1, losses.size // len(losses) * samples)
+        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / count if count else 0.0)
         if weights is not None:
             losses = losses * weights
             factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)
         return self._reduced(losses, count), gradients * factor
 
-    def _reduced(self, losses: Array, count: int) -> float:
+    def _count(self, losses: Array, weights: Array | None) -> float:
+        """Return what a mean divides by; 0 where all weights are, which makes it 0."""
+        if self.reduction != "mean_with_sample_weight" or weights is None:
+            return max(1, losses.size)
+        return float(np.broadcast_to(weights, losses.shape).sum(dtype=np.float64))
+
+    def _reduced(self, losses: Array, count: float) -> float:
         total = float(losses.sum(dtype=np.float64))
-        return total if self.reduction == "sum" else total / count
+        if self.reduction == "sum":
+            return total
+        return total / count if count else 0.0
 
     def _arguments(self, y_true: object, y_pred: object) -> tuple[Labels, Array]:
-        predictions = checks.numeric(y_pred, "y_pred")
-        if predictions.dtype.kind != "f" or predictions.dtype.itemsize < 4:
-            predictions = predictions.astype(config.floatx())
-        if predictions.ndim == 0:
-            raise ValueError(f"y_pred: expected at least 1 axis, got the single number {predictions}")
+        predictions = prepare_predictions(y_pred)
         return self.prepare(y_true, predictions.shape), predictions
+
+
+class NamedLoss(Loss):
+    """Base of Keras's losses: arguments in Keras's order, and a name where none is asked for."""
+
+    usual_name: ClassVar[str]
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+        super().__init__(self.usual_name if name is None else name, reduction)
+
+
+class ElementLoss(NamedLoss):
+    """Base of losses that are means over the last axis of a function of one label and one prediction."""
+
+    def elements(self, y: Array, p: Array) -> tuple[Array, Array]:
+        """Return the function's values and derivatives, for arrays of one shape and dtype."""
+        raise NotImplementedError(f"{type(self).__name__} must define elements")
+
+    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
+        """Return each sample's loss and gradient; see `Loss.terms`."""
+        losses, gradients = self.elements(y_true.astype(y_pred.dtype, copy=False), y_pred)
+        return losses.mean(axis=-1), gradients * (1 / y_pred.shape[-1])
+
+
+def prepare_predictions(y_pred: object) -> Array:
+    """Return predictions as an array of floating-point numbers; TypeError, ValueError if they are none."""
+    predictions = checks.numeric(y_pred, "y_pred")
+    if predictions.dtype.kind != "f" or predictions.dtype.itemsize < 4:
+        predictions = predictions.astype(config.floatx())
+    if predictions.ndim == 0:
+        raise ValueError(f"y_pred: expected at least 1 axis, got the single number {predictions}")
+    return predictions
+
+
+def like_predictions(labels: Labels, shape: tuple[int, ...], name: str = "y_true") -> Labels:
+    """Return labels of the predictions' shape; a last axis of length 1 may be missing or extra."""
+    if labels.shape == shape:
+        return labels
+    if (*labels.shape, 1) == shape:
+        return labels[..., None]
+    if labels.shape == (*shape, 1):
+        return labels[..., 0]
+    raise ValueError(f"{name}: expected shape {shape} like the predictions, got {labels.shape}")
 
 
 def prepare_weights(
     sample_weight: object, shape: tuple[int, ...], name: str = "sample_weight"
 ) -> Array | None:
     """Return sample weights shaped so that they multiply losses of ``shape``; None stays None.
+
+    Last axes of length 1 that the losses do not have are left out, as Keras does.
 
     Raises
     ------
@@ -188,6 +241,8 @@ def prepare_weights(
     if sample_weight is None:
         return None
     weights = checks.numeric(sample_weight, name)
+    while weights.ndim > 1 and weights.shape[-1] == 1 and weights.shape != shape[: weights.ndim]:
+        weights = weights[..., 0]
     if not 0 < weights.ndim <= len(shape) or weights.shape != shape[: weights.ndim]:
         allowed = " or ".join(str(shape[:n]) for n in range(1, len(shape) + 1))
         raise ValueError(f"{name}: expected shape {allowed}, got {weights.shape}")

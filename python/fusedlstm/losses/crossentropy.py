@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusedlstm import config
 from fusedlstm.activations import log_softmax, sigmoid, softmax
 from fusedlstm.base import checks, devices
-from fusedlstm.losses.base import Labels, Loss
+from fusedlstm.losses.base import ElementLoss, Labels, NamedLoss
 
 if TYPE_CHECKING:
+    from fusedlstm.activations import Activation
     from fusedlstm.base.types import Array
 
 
-class _Crossentropy(Loss):
-    """What the three cross-entropies share."""
-
-    usual_name: ClassVar[str]
+class _Crossentropy(NamedLoss):
+    """What the cross-entropies share."""
 
     def __init__(
         self,
@@ -28,7 +27,7 @@ class _Crossentropy(Loss):
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
-        super().__init__(self.usual_name if name is None else name, reduction)
+        super().__init__(reduction, name)
         self.from_logits = checks.flag(from_logits, "from_logits")
         self.label_smoothing = checks.share(label_smoothing, "label_smoothing")
 
@@ -37,7 +36,7 @@ class _Crossentropy(Loss):
         checks.none_of(wrong, labels, name, "probabilities in [0, 1]")
 
 
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(_Crossentropy, ElementLoss):
     """Mean of ``-y log(p) - (1 - y) log(1 - p)`` over the last axis.
 
     Parameters
@@ -51,7 +50,7 @@ class BinaryCrossentropy(_Crossentropy):
         As in `Loss`.
     """
 
-    link = staticmethod(sigmoid)
+    link: Activation | None = staticmethod(sigmoid)
     usual_name = "binary_crossentropy"
 
     def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
@@ -60,20 +59,19 @@ class BinaryCrossentropy(_Crossentropy):
         self._check_range(labels, name)
         return labels
 
-    def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
-        """Return each sample's loss and gradient; see `Loss.terms`."""
-        y = y_true.astype(y_pred.dtype, copy=False)
-        if self.label_smoothing:
-            y = y * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+    def elements(self, y: Array, p: Array) -> tuple[Array, Array]:
+        """Return the loss and its derivative; see `ElementLoss.elements`."""
+        y = self._smooth(y)
         if self.from_logits:
             # Differences of large numbers are taken before the small term is added.
-            losses = np.maximum(y_pred, 0) - y * y_pred + np.log1p(np.exp(-np.abs(y_pred)))
-            gradients = sigmoid(y_pred) - y
-        else:
-            p, inside = _clipped(y_pred)
-            losses = -(y * np.log(p) + (1 - y) * np.log(1 - p))
-            gradients = (p - y) / (p * (1 - p)) * inside
-        return losses.mean(axis=-1), gradients * (1 / y_pred.shape[-1])
+            return np.maximum(p, 0) - y * p + np.log1p(np.exp(-np.abs(p))), sigmoid(p) - y
+        p, inside = clipped(p)
+        return -(y * np.log(p) + (1 - y) * np.log(1 - p)), (p - y) / (p * (1 - p)) * inside
+
+    def _smooth(self, y: Array) -> Array:
+        if not self.label_smoothing:
+            return y
+        return y * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
 
 
 class CategoricalCrossentropy(_Crossentropy):
@@ -90,7 +88,7 @@ class CategoricalCrossentropy(_Crossentropy):
         As in `Loss`.
     """
 
-    link = staticmethod(softmax)
+    link: Activation | None = staticmethod(softmax)
     usual_name = "categorical_crossentropy"
 
     def prepare(self, y_true: object, shape: tuple[int, ...], name: str = "y_true") -> Labels:
@@ -109,14 +107,21 @@ class CategoricalCrossentropy(_Crossentropy):
         if self.label_smoothing:
             y = y * (1 - self.label_smoothing) + self.label_smoothing / y.shape[-1]
         if self.from_logits:
-            log_p = log_softmax(y_pred)
-            return -(y * log_p).sum(axis=-1), np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
+            return self.of_logits(y, y_pred)
         total = y_pred.sum(axis=-1, keepdims=True)
         share = y_pred / total
-        p, inside = _clipped(share)
-        dshare = -y / p * inside
-        gradients = (dshare - (dshare * share).sum(axis=-1, keepdims=True)) / total
-        return -(y * np.log(p)).sum(axis=-1), gradients
+        losses, dshare = self.of_shares(y, share)
+        return losses, (dshare - (dshare * share).sum(axis=-1, keepdims=True)) / total
+
+    def of_logits(self, y: Array, z: Array) -> tuple[Array, Array]:
+        """Return the loss, and its derivatives by the logits."""
+        log_p = log_softmax(z)
+        return -(y * log_p).sum(axis=-1), np.exp(log_p) * y.sum(axis=-1, keepdims=True) - y
+
+    def of_shares(self, y: Array, share: Array) -> tuple[Array, Array]:
+        """Return the loss, and its derivatives by probabilities whose sum is 1."""
+        p, inside = clipped(share)
+        return -(y * np.log(p)).sum(axis=-1), -y / p * inside
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):
@@ -131,7 +136,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         As in `Loss`.
     """
 
-    link = staticmethod(softmax)
+    link: Activation | None = staticmethod(softmax)
     usual_name = "sparse_categorical_crossentropy"
 
     def __init__(
@@ -181,7 +186,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             return -log_p.reshape(-1)[own].reshape(y_true.shape[:-1]), gradients
         total = y_pred.sum(axis=-1, keepdims=True)
         share = devices.contiguous(y_pred).reshape(-1)[own].reshape(y_true.shape) / total
-        p, inside = _clipped(share)
+        p, inside = clipped(share)
         gradients = np.broadcast_to(inside / total, y_pred.shape).copy()
         gradients.reshape(-1)[own] -= (inside / (p * total)).reshape(-1)
         return -np.log(p)[..., 0], gradients
@@ -196,7 +201,7 @@ def _places(classes: Labels, count: int) -> Labels:
     return places
 
 
-def _clipped(p: Array) -> tuple[Array, Array]:
+def clipped(p: Array) -> tuple[Array, Array]:
     """Probabilities clipped as Keras does, and 1 where the clipping changed nothing, 0 elsewhere."""
     low, high = config.epsilon(), 1 - config.epsilon()
     clipped = np.clip(p, low, high)

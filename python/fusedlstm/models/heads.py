@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fusedlstm import losses, metrics
 from fusedlstm.base import checks
 
@@ -47,16 +45,9 @@ class Head:
     def measure(self, y: Any, predictions: Array, mask: Mask | None, weights: Array | None) -> None:
         """Take a batch into the metrics."""
         for metric in self.metrics:
-            metric.update_state(y, predictions, mask)
-        if self.weighted:
-            real: Any = mask
-            if weights is not None:
-                full = np.broadcast_to(weights, predictions.shape[:-1])
-                real = (
-                    full if mask is None else full * mask.reshape(mask.shape + (1,) * (full.ndim - mask.ndim))
-                )
-            for metric in self.weighted:
-                metric.update_state(y, predictions, real)
+            metric.update_masked(y, predictions, mask)
+        for metric in self.weighted:
+            metric.update_masked(y, predictions, mask, weights)
 
 
 def make_heads(
