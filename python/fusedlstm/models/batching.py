@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class BatchTrainer(Passes, ABC):
 
     _types: list[str] | None = None
 
-    fresh = ("_types", "_users")
+    fresh: ClassVar[tuple[str, ...]] = ("_types", "_users")
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

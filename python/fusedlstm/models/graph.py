@@ -254,7 +254,7 @@ class Plan:
         self.outputs = tuple(places[number] for number in outputs)
         made = {number: step for step, (_, call) in enumerate(flat) for number in call.targets}
         self.steps = [Step(layer, call, places, made) for layer, call in flat]
-        self.rows = [
+        self.rows: list[tuple[int, Any, int, int, bool, Step | None]] = [
             (
                 number,
                 step.layer,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
-from fusedlstm.layers.base import ActivatedLayer, Layer, checked_pair
+from fusedlstm.layers.base import Layer, checked_pair
 from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 from fusedlstm.models.graph import Graph, Plan
@@ -36,7 +36,7 @@ class Passes(Layer):
     """What a model inherits that is a layer to the outside: `forward`, and `backprop` of what it saved."""
 
     takes_mask: ClassVar[bool] = True
-    fresh = ("_plan",)
+    fresh: ClassVar[tuple[str, ...]] = ("_plan",)
 
     # None as long as a `Sequential` is not built.
     graph: Graph | None = None
@@ -152,7 +152,7 @@ class Passes(Layer):
             if not wanted >> number & 1:
                 parts.pop()
                 continue
-            layer = step.layer
+            layer: Any = step.layer
             several = None
             if step.target >= 0:
                 slope, slopes[step.target] = slopes[step.target], None

@@ -71,10 +71,8 @@ class Samples:
                 take(one.astype(dtype, order="C", copy=False))
                 for one, dtype in zip(part.x, dtypes, strict=True)
             ]
-            yield (
-                x,
-                *([None if one is None else take(one) for one in some] for some in (part.y, part.weights)),
-            )
+            y = [None if one is None else take(one) for one in part.y]
+            yield x, y, [None if one is None else take(one) for one in part.weights]
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return all but the last ``share`` of the samples, and these.
