@@ -21,7 +21,10 @@ FORMULAS: dict[str, Any] = {
     "exponential": math.exp,
     "hard_sigmoid": lambda x: min(max(x / 6 + 0.5, 0.0), 1.0),
     "leaky_relu": lambda x: x if x > 0 else 0.2 * x,
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
+    "selu": lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * math.expm1(x)),
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "silu": lambda x: x / (1 + math.exp(-x)),
     "softplus": lambda x: math.log1p(math.exp(x)),
     "softsign": lambda x: x / (1 + abs(x)),
     "tanh": math.tanh,
@@ -60,7 +63,9 @@ def test_gradient(name: str) -> None:
     function = activations.get(name)
     check_gradients(
         function,
-        lambda dy, x: {"x": activations.gradient(function, dy[0], function(x))},
+        lambda dy, x: {
+            "x": activations.gradient(function, dy[0], activations.kept(function, x, function(x)))
+        },
         {"x": x},
         terms=5,
         elements=None,
@@ -110,6 +115,7 @@ def test_the_kernels_numbers() -> None:
 def test_names() -> None:
     assert activations.get(None) is activations.linear
     assert activations.get(activations.relu) is activations.relu
+    assert activations.get("swish") is activations.swish is activations.silu
     assert activations.serialize(activations.get("softmax")) == "softmax"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fusedlstm import ops
+from tests.kernels.updates import UPDATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,29 +40,18 @@ print("finished")
 """
 
 LISTS = """
+from tests.kernels.updates import UPDATES, run_update
 count, size = 4, 500_000  # so large that memory is given back to the system at once
 def new():
     return np.zeros(size, np.float32)
-lists = {{name: [new() for _ in range(count)] for name in ("param", "grad", {slots})}}
+lists = {{name: [new() for _ in range(count)] for name in UPDATES["{update}"].arrays}}
 def disturb():
     for arrays in lists.values():
         for k in range(count):
             arrays[k] = new()
 def call():
-    ops.{update}(*lists.values(), {settings})
+    run_update(ops, "{update}", lists)
 """
-
-UPDATES = {
-    "sgd_update": ('"velocity"', "learning_rate=0.1, momentum=0.5"),
-    "rmsprop_update": (
-        '"mean_square", "mean_grad", "velocity"',
-        "learning_rate=0.1, rho=0.9, momentum=0.5, epsilon=1e-7",
-    ),
-    "adam_update": (
-        '"m", "v", "vhat"',
-        "step=1, learning_rate=0.1, beta_1=0.9, beta_2=0.99, epsilon=1e-7",
-    ),
-}
 
 SHORTER_LISTS = """
 arrays = [[np.zeros(50_000, np.float32) for _ in range(4)] for _ in range(3)]
@@ -110,10 +100,7 @@ def call():
 """
 
 CASES = {
-    **{
-        name: LISTS.format(slots=slots, update=name, settings=settings)
-        for name, (slots, settings) in UPDATES.items()
-    },
+    **{name: LISTS.format(update=name) for name in UPDATES},
     "lists that change their length": SHORTER_LISTS,
     "resized arrays": RESIZED,
     "ids": IDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -40,12 +41,14 @@ def train(optimizer: optimizers.Optimizer, targets: list[Variable], steps: range
 def expected(kind: str, settings: dict[str, Any]) -> Arrays:
     """Do the same training in float64 NumPy, written from the formulas in the classes' docstrings."""
     get = settings.get
-    lr = {"sgd": 0.01, "rmsprop": 0.001, "adam": 0.001, "adamw": 0.001}[kind]
-    lr = get("learning_rate", lr)
+    lr = get("learning_rate", 0.01 if kind == "sgd" else 0.001)
     decay = get("weight_decay", 0.004 if kind == "adamw" else 0.0)
     result = []
     for index, w in enumerate(start()):
         slots = [np.zeros_like(w) for _ in range(3)]
+        average = np.zeros_like(w)
+        if kind == "adagrad":
+            slots[0] += get("initial_accumulator_value", 0.1)
         for step in range(STEPS):
             everything = gradients(step)
             g = everything[index]
@@ -68,6 +71,32 @@ def expected(kind: str, settings: dict[str, Any]) -> Arrays:
                 variance = slots[0] - slots[1] ** 2 if get("centered") else slots[0]
                 slots[2] = momentum * slots[2] + lr * g / np.sqrt(variance + get("epsilon", 1e-7))
                 w = w - slots[2]
+            elif kind == "adagrad":
+                slots[0] = slots[0] + g * g
+                w = w - lr * g / np.sqrt(slots[0] + get("epsilon", 1e-7))
+            elif kind == "adadelta":
+                rho, epsilon = get("rho", 0.95), get("epsilon", 1e-7)
+                slots[0] = rho * slots[0] + (1 - rho) * g * g
+                change = np.sqrt(slots[1] + epsilon) / np.sqrt(slots[0] + epsilon) * g
+                slots[1] = rho * slots[1] + (1 - rho) * change**2
+                w = w - lr * change
+            elif kind == "lion":
+                b1, b2 = get("beta_1", 0.9), get("beta_2", 0.99)
+                w = w - lr * np.sign(b1 * slots[0] + (1 - b1) * g)
+                slots[0] = b2 * slots[0] + (1 - b2) * g
+            elif kind == "adamax":
+                b1, b2 = get("beta_1", 0.9), get("beta_2", 0.999)
+                slots[0] = b1 * slots[0] + (1 - b1) * g
+                slots[1] = np.maximum(b2 * slots[1], np.abs(g))
+                w = w - lr / (1 - b1 ** (step + 1)) * slots[0] / (slots[1] + get("epsilon", 1e-7))
+            elif kind == "nadam":
+                b1, b2 = get("beta_1", 0.9), get("beta_2", 0.999)
+                momenta = [b1 * (1 - 0.5 * 0.96**k) for k in range(1, step + 3)]
+                slots[0] = b1 * slots[0] + (1 - b1) * g
+                slots[1] = b2 * slots[1] + (1 - b2) * g * g
+                ahead = momenta[-1] * slots[0] / (1 - math.prod(momenta))
+                ahead = ahead + (1 - momenta[-2]) * g / (1 - math.prod(momenta[:-1]))
+                w = w - lr * ahead / (np.sqrt(slots[1] / (1 - b2 ** (step + 1))) + get("epsilon", 1e-7))
             else:
                 b1, b2 = get("beta_1", 0.9), get("beta_2", 0.999)
                 slots[0] = b1 * slots[0] + (1 - b1) * g
@@ -75,6 +104,11 @@ def expected(kind: str, settings: dict[str, Any]) -> Arrays:
                 slots[2] = np.maximum(slots[2], slots[1]) if get("amsgrad") else slots[1]
                 rate = lr * math.sqrt(1 - b2 ** (step + 1)) / (1 - b1 ** (step + 1))
                 w = w - rate * slots[0] / (np.sqrt(slots[2]) + get("epsilon", 1e-7))
+            if get("use_ema"):
+                share = get("ema_momentum", 0.99) if step else 0.0
+                average = share * average + (1 - share) * w
+                if (step + 1) % (get("ema_overwrite_frequency") or STEPS + 1) == 0:
+                    w = average
         result.append(w)
     return result
 
@@ -93,6 +127,19 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("adam", {"clipnorm": 100.0}),
     ("adamw", {}),
     ("adamw", {"weight_decay": 0.1, "learning_rate": 0.01}),
+    ("nadam", {}),
+    ("nadam", {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-5, "weight_decay": 0.1, "clipvalue": 0.3}),
+    ("adamax", {}),
+    ("adamax", {"beta_1": 0.8, "beta_2": 0.9, "epsilon": 1e-3, "clipnorm": 0.7}),
+    ("adagrad", {}),
+    ("adagrad", {"initial_accumulator_value": 0.0, "epsilon": 1e-3, "weight_decay": 0.1}),
+    ("adadelta", {"learning_rate": 1.0}),
+    ("adadelta", {"learning_rate": 0.5, "rho": 0.8, "epsilon": 1e-4, "clipvalue": 0.3}),
+    ("lion", {}),
+    ("lion", {"beta_1": 0.5, "beta_2": 0.8, "weight_decay": 0.1}),
+    ("sgd", {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 2}),
+    ("adam", {"use_ema": True, "ema_momentum": 0.7, "amsgrad": True}),
+    ("lion", {"use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 1}),
 ]
 
 
@@ -119,6 +166,55 @@ def test_learning_rate_may_be_set() -> None:
     assert variable.value.tolist() == [0.25] * 3
 
 
+def test_learning_rate_as_a_variable_of_keras() -> None:
+    optimizer = optimizers.Adam(0.5)
+    rate = optimizer.learning_rate
+    rate.assign(0.25)
+    assert (rate, rate.numpy(), optimizer.learning_rate) == (0.5, 0.5, 0.25)
+    assert type(copy.deepcopy(rate)) is float
+    optimizer.learning_rate = schedules.ExponentialDecay(0.1, 10, 0.5)
+    for value in (0.1, optimizer.learning_rate):
+        with pytest.raises(TypeError, match=r"^learning_rate: expected a schedule, as Exp"):
+            optimizer.learning_rate = value
+    assert optimizer.learning_rate == 0.1
+
+
+def test_older_arguments() -> None:
+    with pytest.warns(UserWarning, match="^lr: deprecated, use learning_rate instead"):
+        assert optimizers.Adam(lr=0.125).learning_rate == 0.125
+    with pytest.warns(UserWarning, match="^decay: no longer supported, and ignored"):
+        assert optimizers.SGD(0.125, decay=1e-6).get_config() == optimizers.SGD(0.125).get_config()
+
+
+def test_moving_averages() -> None:
+    """They start from the first update's weights and take their place when a training ends."""
+    optimizer = optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5)
+    variable = Variable(np.zeros(1), "w")
+    optimizer.finalize_variable_values([variable])
+    assert variable.value.tolist() == [0.0]
+    for _ in range(3):
+        optimizer.apply([np.full(1, -2.0)], [variable])
+    assert variable.value.tolist() == [6.0]
+    (average,) = optimizer.variables
+    assert (average.path, average.value.tolist()) == ("w/average", [4.5])  # of 2, 3 and then 6
+    optimizer.finalize_variable_values([variable])
+    assert variable.value.tolist() == [4.5]
+    with pytest.raises(ValueError, match=r"^variables: expected those that this optimizer was built for"):
+        optimizer.finalize_variable_values([Variable(np.zeros(1), "w")])
+
+
+def test_left_out_of_weight_decay() -> None:
+    kernel, bias, other = (Variable(np.ones(3), name) for name in ("kernel", "bias", "scale"))
+    targets = [kernel, bias, other]
+    optimizer = optimizers.SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[other], var_names=["bias"])
+    optimizer.apply([np.zeros(3)] * 3, targets)
+    assert [variable.value[0] for variable in targets] == [0.75, 1.0, 1.0]
+    optimizer.exclude_from_weight_decay()
+    optimizer.apply([np.zeros(3)] * 3, targets)
+    assert [variable.value[0] for variable in targets] == [0.5625, 0.75, 0.75]
+
+
 def test_schedule_counts_updates_from_zero() -> None:
     optimizer = optimizers.SGD(schedules.PiecewiseConstantDecay([1], [1.0, 0.5]))
     variable = Variable(np.zeros(1), "w")
@@ -140,6 +236,30 @@ def test_schedules() -> None:
     assert cosine(50) == pytest.approx(0.55)
     warm = schedules.CosineDecay(0.0, 100, warmup_target=1.0, warmup_steps=10)
     assert [warm(0), warm(5), warm(10), warm(60), warm(110)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    inverse = schedules.InverseTimeDecay(1.0, 10, 0.5)
+    assert [inverse(0), inverse(10), inverse(20)] == pytest.approx([1, 1 / 1.5, 1 / 2])
+    assert schedules.InverseTimeDecay(1.0, 10, 0.5, staircase=True)(19) == pytest.approx(1 / 1.5)
+    line = schedules.PolynomialDecay(1.0, 10, 0.5)
+    assert [line(0), line(5), line(10), line(99)] == pytest.approx([1, 0.75, 0.5, 0.5])
+    waves = schedules.PolynomialDecay(1.0, 10, 0.0, cycle=True)
+    assert [waves(10), waves(11), waves(15), waves(20)] == pytest.approx([0, 0.45, 0.25, 0])
+    again = schedules.CosineDecayRestarts(1.0, 5, t_mul=3.0, m_mul=0.5)
+    # Rounds begin at 0, 5, 20, 65 and 200.
+    assert [again(n) for n in (0, 5, 20, 65, 200)] == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
+    even = schedules.CosineDecayRestarts(1.0, 10, t_mul=1.0, alpha=0.1)
+    assert [even(0), even(5), even(10), even(25)] == pytest.approx([1, 0.55, 1, 0.55])
+
+
+@pytest.mark.parametrize("name", sorted(schedules.REGISTRY.classes))
+def test_schedules_are_saved(name: str) -> None:
+    arguments = ([3], [0.5, 0.1]) if name == "PiecewiseConstantDecay" else (0.5, 3, 1.25)
+    schedule = getattr(schedules, name)(*arguments)
+    optimizer = optimizers.SGD(schedule)
+    again = optimizers.SGD.from_config(optimizer.get_config())
+    for step in range(8):
+        again.iterations = optimizer.iterations = step
+        assert again.learning_rate == optimizer.learning_rate == schedule(step)
+    assert schedules.deserialize(schedules.serialize(schedule)).get_config() == schedule.get_config()
 
 
 @pytest.mark.parametrize(("kind", "settings"), CASES)
@@ -219,7 +339,9 @@ def test_wrong_state() -> None:
     assert all(np.array_equal(value, optimizer.get_state()[key]) for key, value in state.items())
 
 
-@pytest.mark.parametrize("name", ["adam", "Adam", "ADAMW", "sgd", "SGD", "rmsprop", "RMSprop"])
+@pytest.mark.parametrize(
+    "name", ["adam", "ADAMW", "SGD", "RMSprop", "Nadam", "adamax", "adagrad", "Adadelta", "lion"]
+)
 def test_names(name: str) -> None:
     assert type(optimizers.get(name)).__name__.lower() == name.lower()
 
@@ -242,9 +364,16 @@ def test_get_takes_objects_and_classes() -> None:
         (lambda: optimizers.SGD(momentum=2.0), r"momentum: expected a number in \[0, 1\], got 2.0"),
         (lambda: optimizers.SGD(weight_decay=-0.1), "weight_decay: expected a number >= 0"),
         (lambda: optimizers.AdamW(weight_decay=None), "weight_decay: expected a number, got None"),  # type: ignore[arg-type]
+        (lambda: optimizers.Lion(beta_1=0.0), "beta_1: expected a positive number, got 0.0"),
+        (
+            lambda: optimizers.Adam(use_ema=True, ema_momentum=2.0),
+            r"ema_momentum: expected a number in \[0, 1\]",
+        ),
+        (lambda: optimizers.Adam(ema_overwrite_frequency=0), "ema_overwrite_frequency: expected a positive"),
+        (lambda: schedules.CosineDecayRestarts(0.1, 5, t_mul=0.5), "t_mul: expected a number >= 1, got 0.5"),
         (lambda: schedules.PiecewiseConstantDecay([5, 5], [1, 1, 1]), "boundaries: expected rising"),
         (lambda: schedules.PiecewiseConstantDecay([5], [1.0]), "values: expected 2 numbers, got 1"),
-        (lambda: schedules.ExponentialDecay(0.1, 0, 0.5), "decay_steps: expected a positive integer, got 0"),
+        (lambda: schedules.ExponentialDecay(0.1, 0, 0.5), "decay_steps: expected a positive number, got 0"),
     ],
 )
 def test_errors(make: Any, message: str) -> None:
@@ -255,5 +384,5 @@ def test_errors(make: Any, message: str) -> None:
 def test_type_errors() -> None:
     with pytest.raises(TypeError, match="learning_rate: expected a number, got 'fast'"):
         optimizers.Adam("fast")  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="lr"):
-        optimizers.Adam(lr=0.1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^momentun: no argument of optimizers"):
+        optimizers.SGD(momentun=0.1)

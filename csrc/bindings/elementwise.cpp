@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 #include <limits>
-#include <tuple>
 
+#include "../math/named_rules.h"
 #include "checks.h"
 #include "gil.h"
 #include "module.h"
@@ -182,28 +182,36 @@ class Iterations {
 // written in place. All of them are checked before the first is written to.
 class Update {
  public:
-  Update(const char* operation, const py::object& param, const py::object& grad,
-         const UpdateSettings& settings, const py::object& scale, const py::object& iterations)
-      : operation_(operation),
-        listed_(PerParam::is_list(param)),
+  // A slot's name, with the array of each parameter or None.
+  using Slot = std::pair<const char*, py::object>;
+
+  Update(const py::object& param, const py::object& grad, const UpdateSettings& settings,
+         const py::object& weight_decay, const py::object& scale, const py::object& iterations)
+      : listed_(PerParam::is_list(param)),
         count_(listed_ ? py::len(param) : 1),
         settings_(settings),
         params_("param", param, listed_, count_),
         grads_("grad", grad, listed_, count_),
+        decays_("weight_decay", weight_decay, listed_ && PerParam::is_list(weight_decay), count_),
         scales_("scale", scale, listed_ && PerParam::is_list(scale), count_),
         iterations_(iterations) {
     check_kernels();
     if (!(settings.clip > 0.0)) raise_value("clipvalue", "a positive number", std::to_string(settings.clip));
   }
 
-  PerParam slots(const char* name, const py::object& slot) const { return {name, slot, listed_, count_}; }
-
-  // Calls make(zero of the number type, settings, size, param, grad, slot...), with null pointers for slots
-  // that are None, for each parameter. It returns a ParamUpdate. Nothing but checks happens between
-  // the first check and the update: numbers that are objects with code of their own are asked before.
-  template <class Make, class... Slots>
-  void run(const Make& make, const Slots&... slots) {
+  // Runs the rule of this name on each parameter, with null pointers for slots that are None. Nothing but
+  // checks happens between the first check and the update: numbers that are objects with code of their own
+  // are asked before.
+  void run(const std::string& rule, const std::vector<double>& rule_numbers, const std::vector<Slot>& slots) {
+    const char* operation = nullptr;
+    with_rule<float>(rule, settings_, rule_numbers, [&]<class Rule>(const Rule&) {
+      operation = Rule::name;
+      if (slots.size() != Rule::slots + 1) raise_value("slots", "those of the rule", "others");
+    });
+    const std::vector<double> decays = numbers(decays_);
     const std::vector<double> scales = numbers(scales_);
+    std::vector<PerParam> arguments;
+    for (const auto& [name, slot] : slots) arguments.emplace_back(name, slot, listed_, count_);
     const Pin pin = pin_beside_threads();
     std::vector<ParamUpdate> updates;
     Arrays used;
@@ -220,28 +228,29 @@ class Update {
                         written);
       };
       UpdateSettings settings = settings_;
+      settings.weight_decay = decays[i];
       settings.scale = scales[i];
       with_number(number, [&](auto zero) {
         using T = decltype(zero);
-        const auto slot = [&](const PerParam& argument) -> T* {
-          return argument.at(i).is_none() ? nullptr : mutable_data<T>(hold(argument, true));
-        };
         T* param_data = mutable_data<T>(hold(params_, true));
         const T* grad_data = data_of<T>(hold(grads_, false));
-        // In braces, which keep the order of the slots.
-        const std::array<T*, sizeof...(slots)> slot_data{slot(slots)...};
-        updates.push_back(std::apply(
-            [&](auto... data) {
-              return make(zero, settings, Index{param.size()}, param_data, grad_data, data...);
-            },
-            slot_data));
+        std::vector<T*> slot_data;
+        slot_data.reserve(arguments.size());
+        for (const PerParam& argument : arguments) {
+          slot_data.push_back(argument.at(i).is_none() ? nullptr : mutable_data<T>(hold(argument, true)));
+        }
+        with_rule<T>(rule, settings, rule_numbers, [&]<class Rule>(const Rule& made) {
+          std::array<T*, Rule::slots + 1> data;
+          std::copy(slot_data.begin(), slot_data.end(), data.begin());
+          updates.push_back(make_update(made, Index{param.size()}, param_data, grad_data, data));
+        });
       });
     }
     if (iterations_.held()) used.add("iterations", iterations_.held(), Number::f64, true);
     used.check_apart();
     {
       const WithoutLock unlocked;
-      note_run(run_updates(operation_, number == Number::f64, updates));
+      note_run(run_updates(operation, number == Number::f64, updates));
     }
     iterations_.add_one();
   }
@@ -287,66 +296,30 @@ class Update {
     std::vector<UsedPiece> pieces_;
   };
 
-  const char* operation_;
   bool listed_;
   std::size_t count_;
   UpdateSettings settings_;
   PerParam params_;
   PerParam grads_;
+  PerParam decays_;
   PerParam scales_;
   Iterations iterations_;
 };
 
-void require(const char* name, const py::object& slot) {
-  if (slot.is_none()) raise_type(name, "an array", "None");
-}
-
-void sgd_update(const py::object& param, const py::object& grad, const py::object& velocity,
-                double learning_rate, double momentum, bool nesterov, double weight_decay, double clipvalue,
-                const py::object& scale, const py::object& iterations) {
-  Update update("sgd_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale, iterations);
-  if (velocity.is_none() && momentum != 0.0)
-    raise_type("velocity", "an array, since momentum is not 0", "None");
-  update.run(
-      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* v) {
-        return make_update(SgdRule<T>(settings, momentum, nesterov), size, p, g, v);
-      },
-      update.slots("velocity", velocity));
-}
-
-void rmsprop_update(const py::object& param, const py::object& grad, const py::object& mean_square,
-                    const py::object& mean_grad, const py::object& velocity, double learning_rate, double rho,
-                    double momentum, double epsilon, double weight_decay, double clipvalue,
-                    const py::object& scale, const py::object& iterations) {
-  Update update("rmsprop_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale,
-                iterations);
-  if (velocity.is_none() && momentum != 0.0)
-    raise_type("velocity", "an array, since momentum is not 0", "None");
-  require("mean_square", mean_square);
-  update.run(
-      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* square, T* mean,
-                   T* v) {
-        return make_update(RmspropRule<T>(settings, rho, momentum, epsilon), size, p, g, square, mean, v);
-      },
-      update.slots("mean_square", mean_square), update.slots("mean_grad", mean_grad),
-      update.slots("velocity", velocity));
-}
-
-void adam_update(const py::object& param, const py::object& grad, const py::object& m, const py::object& v,
-                 const py::object& vhat, double learning_rate, std::int64_t step, double beta_1,
-                 double beta_2, double epsilon, double weight_decay, double clipvalue,
-                 const py::object& scale, const py::object& iterations) {
-  Update update("adam_update", param, grad, {learning_rate, weight_decay, clipvalue, 1.0}, scale, iterations);
-  if (step < 1) raise_value("step", "1 or more", std::to_string(step));
-  require("m", m);
-  require("v", v);
-  update.run(
-      [&]<class T>(T, const UpdateSettings& settings, Index size, T* p, const T* g, T* first, T* second,
-                   T* largest) {
-        return make_update(AdamRule<T>(settings, step, beta_1, beta_2, epsilon), size, p, g, first, second,
-                           largest);
-      },
-      update.slots("m", m), update.slots("v", v), update.slots("vhat", vhat));
+void update(const std::string& rule, const py::object& param, const py::object& grad, const py::dict& slots,
+            const py::tuple& numbers, double learning_rate, const py::object& weight_decay, double clipvalue,
+            double ema_momentum, bool ema_overwrites, const py::object& scale, const py::object& iterations) {
+  std::vector<double> own;
+  for (const auto& number : numbers) own.push_back(py::cast<double>(number));
+  std::vector<Update::Slot> named;
+  for (const auto& [name, slot] : slots) {
+    const char* text = PyUnicode_AsUTF8(name.ptr());
+    if (text == nullptr) throw py::error_already_set();
+    named.emplace_back(text, py::reinterpret_borrow<py::object>(slot));
+  }
+  Update(param, grad, {learning_rate, 0.0, clipvalue, 1.0, ema_momentum, ema_overwrites}, weight_decay, scale,
+         iterations)
+      .run(rule, own, named);
 }
 
 double squared_norm_of(const py::object& a) {
@@ -367,9 +340,7 @@ void bind_elementwise(py::module_& module) {
   module.def("cell_forward", &cell_forward);
   module.def("cell_backward", &cell_backward);
   module.def("dropout", &dropout);
-  module.def("sgd_update", &sgd_update);
-  module.def("rmsprop_update", &rmsprop_update);
-  module.def("adam_update", &adam_update);
+  module.def("update", &update);
   module.def("squared_norm", &squared_norm_of);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <vector>
 
@@ -56,28 +57,17 @@ KernelRun run_dropout(Index rows, Index steps, Index features, bool share_steps,
 }
 
 // An optimizer's update of one parameter; the rules are those of math/updates.h. Slots may be null where
-// their rule does without.
+// their rule does without; the last one is the parameter's moving average.
 struct ParamUpdate {
   Index size;
   std::function<void(Range)> run;
 };
 
-template <class T>
-ParamUpdate make_update(const SgdRule<T>& rule, Index size, T* param, const T* grad, T* velocity) {
-  return {size, [=](Range range) { kernels().of<T>().sgd(rule, range, param, grad, velocity); }};
-}
-
-template <class T>
-ParamUpdate make_update(const RmspropRule<T>& rule, Index size, T* param, const T* grad, T* mean_square,
-                        T* mean_grad, T* velocity) {
-  return {size, [=](Range range) {
-            kernels().of<T>().rmsprop(rule, range, param, grad, mean_square, mean_grad, velocity);
-          }};
-}
-
-template <class T>
-ParamUpdate make_update(const AdamRule<T>& rule, Index size, T* param, const T* grad, T* m, T* v, T* vhat) {
-  return {size, [=](Range range) { kernels().of<T>().adam(rule, range, param, grad, m, v, vhat); }};
+template <class T, class Rule>
+ParamUpdate make_update(const Rule& rule, Index size, T* param, const T* grad,
+                        const std::array<T*, Rule::slots + 1>& slots) {
+  return {size,
+          [=](Range range) { kernels().of<T>().updates.of(rule)(rule, range, param, grad, slots.data()); }};
 }
 
 // Threads share all parameters' elements as if they were one array, so that many small ones cost one call.

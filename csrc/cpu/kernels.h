@@ -109,6 +109,23 @@ struct LayerNormProblem {
   T* partial;  // (blocks, 2, features): dgamma and dbeta of each block
 };
 
+// The update by a rule; slots as in `ParamUpdate`.
+template <class T, class Rule>
+struct UpdateKernel {
+  void (*run)(const Rule&, Range, T* param, const T* grad, T* const* slots);
+};
+
+template <class T, class Rules>
+struct UpdateKernels;
+
+template <class T, class... Rules>
+struct UpdateKernels<T, RuleList<Rules...>> : UpdateKernel<T, Rules>... {
+  template <class Rule>
+  auto of(const Rule&) const {
+    return UpdateKernel<T, Rule>::run;
+  }
+};
+
 template <class T>
 struct Kernels {
   Index width;          // units per gate panel
@@ -174,10 +191,7 @@ struct Kernels {
   // Adds the rows of dy (count, features) to the rows `ids` of sums, in the given columns.
   void (*scatter_rows)(const Index* ids, Index count, Index features, Range columns, const T* dy, T* sums);
 
-  void (*sgd)(const SgdRule<T>&, Range, T* param, const T* grad, T* velocity);
-  void (*rmsprop)(const RmspropRule<T>&, Range, T* param, const T* grad, T* mean_square, T* mean_grad,
-                  T* velocity);
-  void (*adam)(const AdamRule<T>&, Range, T* param, const T* grad, T* m, T* v, T* vhat);
+  UpdateKernels<T, UpdateRules<T>> updates;
   double (*squared_norm)(Range, const T* values);
 
   // Runs `rounds` rounds of independent multiply-adds in registers; returns the operations done (2 per

@@ -70,34 +70,14 @@ void drop(const std::string& number, Index batch, Index steps, Index features, b
   });
 }
 
-void update_by_sgd(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
-                   const Address& velocity, const UpdateSettings& settings, double momentum, bool nesterov,
-                   std::uintptr_t stream) {
+void update_by_rule(const std::string& rule, const std::string& number, const UpdateSettings& settings,
+                    const std::vector<double>& numbers, Index size, std::uintptr_t param, std::uintptr_t grad,
+                    const std::vector<Address>& slots, std::uintptr_t stream) {
   with_wide_type(number, [&](auto zero) {
     using T = decltype(zero);
-    sgd<T>({settings, momentum, nesterov}, size, at<T>(param), at<const T>(grad), at<T>(velocity),
-           stream_at(stream));
-  });
-}
-
-void update_by_rmsprop(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
-                       std::uintptr_t mean_square, const Address& mean_grad, const Address& velocity,
-                       const UpdateSettings& settings, double rho, double momentum, double epsilon,
-                       std::uintptr_t stream) {
-  with_wide_type(number, [&](auto zero) {
-    using T = decltype(zero);
-    rmsprop<T>({settings, rho, momentum, epsilon}, size, at<T>(param), at<const T>(grad), at<T>(mean_square),
-               at<T>(mean_grad), at<T>(velocity), stream_at(stream));
-  });
-}
-
-void update_by_adam(const std::string& number, Index size, std::uintptr_t param, std::uintptr_t grad,
-                    std::uintptr_t m, std::uintptr_t v, const Address& vhat, const UpdateSettings& settings,
-                    std::int64_t step, double beta_1, double beta_2, double epsilon, std::uintptr_t stream) {
-  with_wide_type(number, [&](auto zero) {
-    using T = decltype(zero);
-    adam<T>({settings, step, beta_1, beta_2, epsilon}, size, at<T>(param), at<const T>(grad), at<T>(m),
-            at<T>(v), at<T>(vhat), stream_at(stream));
+    std::vector<T*> arrays;
+    for (const Address& slot : slots) arrays.push_back(at<T>(slot));
+    update<T>(rule, settings, numbers, size, at<T>(param), at<const T>(grad), arrays, stream_at(stream));
   });
 }
 
@@ -139,19 +119,12 @@ void add_columns(const std::string& number, Index rows, Index columns, bool wide
 // Types are the module's own: a process may have that of the simulator beside the real one.
 void bind_updates(py::module_& module) {
   py::class_<UpdateSettings>(module, "UpdateSettings", py::module_local())
-      .def(py::init<double, double, double, double>(), py::arg("learning_rate"), py::arg("weight_decay"),
-           py::arg("clip"), py::arg("scale"));
-  module.def("sgd_update", &update_by_sgd, py::kw_only(), py::arg("number"), py::arg("size"),
-             py::arg("param"), py::arg("grad"), py::arg("velocity"), py::arg("settings"), py::arg("momentum"),
-             py::arg("nesterov"), py::arg("stream") = 0);
-  module.def("rmsprop_update", &update_by_rmsprop, py::kw_only(), py::arg("number"), py::arg("size"),
-             py::arg("param"), py::arg("grad"), py::arg("mean_square"), py::arg("mean_grad"),
-             py::arg("velocity"), py::arg("settings"), py::arg("rho"), py::arg("momentum"),
-             py::arg("epsilon"), py::arg("stream") = 0);
-  module.def("adam_update", &update_by_adam, py::kw_only(), py::arg("number"), py::arg("size"),
-             py::arg("param"), py::arg("grad"), py::arg("m"), py::arg("v"), py::arg("vhat"),
-             py::arg("settings"), py::arg("step"), py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"),
-             py::arg("stream") = 0);
+      .def(py::init<double, double, double, double, double, bool>(), py::arg("learning_rate"),
+           py::arg("weight_decay"), py::arg("clip"), py::arg("scale"), py::arg("ema_momentum"),
+           py::arg("ema_overwrites"));
+  module.def("update", &update_by_rule, py::kw_only(), py::arg("rule"), py::arg("number"),
+             py::arg("settings"), py::arg("numbers"), py::arg("size"), py::arg("param"), py::arg("grad"),
+             py::arg("slots"), py::arg("stream") = 0);
 }
 
 }  // namespace

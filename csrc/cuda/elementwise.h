@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "../lstm.h"
 #include "../math/updates.h"
@@ -24,15 +26,11 @@ struct Dropout {
 template <class T>
 void dropout(const Dropout& problem, const T* x, T* y, cudaStream_t stream);
 
-// Updates in place of `size` elements; slots that are null are not kept.
+// An update in place of `size` elements by the rule of this name, with numbers of its own (math/updates.h).
+// Slots, of which the last is the moving average, may be null where the rule does without.
 template <class T>
-void sgd(const SgdRule<T>& rule, Index size, T* param, const T* grad, T* velocity, cudaStream_t stream);
-template <class T>
-void rmsprop(const RmspropRule<T>& rule, Index size, T* param, const T* grad, T* mean_square, T* mean_grad,
-             T* velocity, cudaStream_t stream);
-template <class T>
-void adam(const AdamRule<T>& rule, Index size, T* param, const T* grad, T* m, T* v, T* vhat,
-          cudaStream_t stream);
+void update(const std::string& rule, const UpdateSettings& settings, const std::vector<double>& numbers,
+            Index size, T* param, const T* grad, const std::vector<T*>& slots, cudaStream_t stream);
 
 // sums (rows,features): row r is the sum of the rows order[k] of `from` (any,features), for k from starts[r]
 // up to but not starts[r + 1], in that order.

@@ -1,4 +1,4 @@
-#include "../math/updates.h"
+#include "../math/named_rules.h"
 #include "elementwise.h"
 #include "number.cuh"
 #include "rows.cuh"
@@ -6,91 +6,46 @@
 namespace fusedlstm::cuda {
 namespace {
 
-// One element of an optimizer's slot, or nothing.
-template <class T>
-struct Slot {
-  T* at;
-  Number<T> value;
-
-  __device__ __forceinline__ Slot(T* array, Index i)
-      : at(array == nullptr ? nullptr : array + i), value(at == nullptr ? T(0) : *at) {}
-  __device__ __forceinline__ bool exists() const { return at != nullptr; }
-  __device__ __forceinline__ void store() const {
-    if (at != nullptr) *at = value.v;
-  }
+template <class T, int count>
+struct Slots {
+  T* at[count];
 };
 
-template <class T>
+template <class T, class Rule>
 __global__ void __launch_bounds__(threads_for_rows)
-    sgd_kernel(const SgdRule<T> rule, const Index size, T* param, const T* grad, T* velocity) {
+    update_kernel(const Rule rule, const Index size, T* param, const T* grad,
+                  const Slots<T, Rule::slots + 1> slots) {
+  constexpr int count = Rule::slots + 1;
+  bool has[count];
+  for (int k = 0; k < count; ++k) has[k] = slots.at[k] != nullptr;
   for_each_own<1>(1, size, [&](Index, Index i) {
-    Slot<T> p(param, i);
-    Slot<T> v(velocity, i);
-    rule.apply(p.value, Number<T>(grad[i]), v.exists(), v.value);
-    p.store();
-    v.store();
-  });
-}
-
-template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
-    rmsprop_kernel(const RmspropRule<T> rule, const Index size, T* param, const T* grad, T* mean_square,
-                   T* mean_grad, T* velocity) {
-  for_each_own<1>(1, size, [&](Index, Index i) {
-    Slot<T> p(param, i);
-    Slot<T> square(mean_square, i);
-    Slot<T> mean(mean_grad, i);
-    Slot<T> v(velocity, i);
-    rule.apply(p.value, Number<T>(grad[i]), square.value, mean.exists(), mean.value, v.exists(), v.value);
-    p.store();
-    square.store();
-    mean.store();
-    v.store();
-  });
-}
-
-template <class T>
-__global__ void __launch_bounds__(threads_for_rows)
-    adam_kernel(const AdamRule<T> rule, const Index size, T* param, const T* grad, T* m, T* v, T* vhat) {
-  for_each_own<1>(1, size, [&](Index, Index i) {
-    Slot<T> p(param, i);
-    Slot<T> first(m, i);
-    Slot<T> second(v, i);
-    Slot<T> largest(vhat, i);
-    rule.apply(p.value, Number<T>(grad[i]), first.value, second.value, largest.exists(), largest.value);
-    p.store();
-    first.store();
-    second.store();
-    largest.store();
+    Number<T> p(param[i]);
+    Number<T> values[count];
+    for (int k = 0; k < count; ++k) values[k] = Number<T>(has[k] ? slots.at[k][i] : T(0));
+    apply_rule(rule, p, Number<T>(grad[i]), has, values);
+    param[i] = p.v;
+    for (int k = 0; k < count; ++k) {
+      if (has[k]) slots.at[k][i] = values[k].v;
+    }
   });
 }
 
 }  // namespace
 
 template <class T>
-void sgd(const SgdRule<T>& rule, Index size, T* param, const T* grad, T* velocity, cudaStream_t stream) {
-  launch_rows("sgd", 1, size, stream, sgd_kernel<T>, rule, size, param, grad, velocity);
+void update(const std::string& rule, const UpdateSettings& settings, const std::vector<double>& numbers,
+            Index size, T* param, const T* grad, const std::vector<T*>& slots, cudaStream_t stream) {
+  with_rule<T>(rule, settings, numbers, [&]<class Rule>(const Rule& made) {
+    Slots<T, Rule::slots + 1> all;
+    if (slots.size() != Rule::slots + 1) throw std::invalid_argument("slots: expected those of " + rule);
+    std::copy(slots.begin(), slots.end(), all.at);
+    launch_rows(Rule::name, 1, size, stream, update_kernel<T, Rule>, made, size, param, grad, all);
+  });
 }
 
-template <class T>
-void rmsprop(const RmspropRule<T>& rule, Index size, T* param, const T* grad, T* mean_square, T* mean_grad,
-             T* velocity, cudaStream_t stream) {
-  launch_rows("rmsprop", 1, size, stream, rmsprop_kernel<T>, rule, size, param, grad, mean_square, mean_grad,
-              velocity);
-}
-
-template <class T>
-void adam(const AdamRule<T>& rule, Index size, T* param, const T* grad, T* m, T* v, T* vhat,
-          cudaStream_t stream) {
-  launch_rows("adam", 1, size, stream, adam_kernel<T>, rule, size, param, grad, m, v, vhat);
-}
-
-#define FUSEDLSTM_INSTANTIATE(T)                                                               \
-  template void sgd(const SgdRule<T>&, Index, T*, const T*, T*, cudaStream_t);                 \
-  template void rmsprop(const RmspropRule<T>&, Index, T*, const T*, T*, T*, T*, cudaStream_t); \
-  template void adam(const AdamRule<T>&, Index, T*, const T*, T*, T*, T*, cudaStream_t);
-FUSEDLSTM_INSTANTIATE(float)
-FUSEDLSTM_INSTANTIATE(double)
-#undef FUSEDLSTM_INSTANTIATE
+template void update(const std::string&, const UpdateSettings&, const std::vector<double>&, Index, float*,
+                     const float*, const std::vector<float*>&, cudaStream_t);
+template void update(const std::string&, const UpdateSettings&, const std::vector<double>&, Index, double*,
+                     const double*, const std::vector<double*>&, cudaStream_t);
 
 }  // namespace fusedlstm::cuda

@@ -157,46 +157,17 @@ def check_ids(name: str, ids: NDArray[np.int64], rows: int) -> None: ...
 def embedding_forward(ids: NDArray[np.int64], table: Array) -> Array: ...
 def embedding_backward(ids: NDArray[np.int64], dy: Array, rows: int) -> Array: ...
 def dropout(x: Array, rate: float, seed: int, share_steps: bool, out: Array | None) -> Array: ...
-def sgd_update(
+def update(
+    rule: str,
     param: Arrays,
     grad: Arrays,
-    velocity: Arrays | None,
+    slots: dict[str, Arrays | None],
+    numbers: tuple[float, ...],
     learning_rate: float,
-    momentum: float,
-    nesterov: bool,
-    weight_decay: float,
+    weight_decay: float | Sequence[float],
     clipvalue: float,
-    scale: float | Sequence[float],
-    iterations: NDArray[np.int64] | None,
-) -> None: ...
-def rmsprop_update(
-    param: Arrays,
-    grad: Arrays,
-    mean_square: Arrays,
-    mean_grad: Arrays | None,
-    velocity: Arrays | None,
-    learning_rate: float,
-    rho: float,
-    momentum: float,
-    epsilon: float,
-    weight_decay: float,
-    clipvalue: float,
-    scale: float | Sequence[float],
-    iterations: NDArray[np.int64] | None,
-) -> None: ...
-def adam_update(
-    param: Arrays,
-    grad: Arrays,
-    m: Arrays,
-    v: Arrays,
-    vhat: Arrays | None,
-    learning_rate: float,
-    step: int,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
-    weight_decay: float,
-    clipvalue: float,
+    ema_momentum: float,
+    ema_overwrites: bool,
     scale: float | Sequence[float],
     iterations: NDArray[np.int64] | None,
 ) -> None: ...

@@ -16,15 +16,20 @@ __all__ = [
     "get",
     "gradient",
     "hard_sigmoid",
+    "kept",
     "leaky_relu",
     "linear",
     "log_softmax",
     "relu",
+    "relu6",
+    "selu",
     "serialize",
     "sigmoid",
+    "silu",
     "softmax",
     "softplus",
     "softsign",
+    "swish",
     "tanh",
 ]
 
@@ -48,6 +53,8 @@ class Row(NamedTuple):
         The name among the activations of ONNX's LSTM.
     onnx_defaults : tuple of float or None
         ONNX's alpha and beta; None where the standard leaves it open and runtimes disagree.
+    of_input : bool
+        Whether the gradient is a function of the input, as its output does not tell it.
     """
 
     kernel: int | None = None
@@ -56,6 +63,7 @@ class Row(NamedTuple):
     onnx: str | None = None
     onnx_cell: str | None = None
     onnx_defaults: tuple[float | None, ...] = ()
+    of_input: bool = False
 
 
 TABLE: dict[str, Row] = {}
@@ -65,7 +73,7 @@ _GRADIENTS: dict[Activation, Callable[[Array, Array], Array]] = {}
 def _row(
     *, gradient: Callable[[Array, Array], Array], kernel: int | None = None, **columns: Any
 ) -> Callable[[Activation], Activation]:
-    """Enter a function into the table; `gradient` gets that of the output, and the output."""
+    """Enter a function into the table; `gradient` gets that of the output, and what `kept` returns."""
     if kernel is not None:
         columns.setdefault("onnx_cell", columns.get("onnx"))
 
@@ -170,6 +178,43 @@ def tanh(x: Array) -> Array:
     return y
 
 
+# Those that no cell has.
+_SELU_SCALE, _SELU_ALPHA = 1.05070098735548049342, 1.67326324235437728482
+
+
+@_row(
+    gradient=lambda dy, y: (
+        dy * np.where(y > 0, y.dtype.type(_SELU_SCALE), y + y.dtype.type(_SELU_SCALE * _SELU_ALPHA))
+    )
+)
+def selu(x: Array) -> Array:
+    """Return ``s x`` where x is positive, ``s a (exp(x) - 1)`` elsewhere (Klambauer et al. 2017)."""
+    scale, alpha = x.dtype.type(_SELU_SCALE), x.dtype.type(_SELU_ALPHA)
+    y: Array = scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return y
+
+
+@_row(gradient=lambda dy, y: dy * ((y > 0) & (y < 6)))
+def relu6(x: Array) -> Array:
+    """Return ``x`` within [0, 6]."""
+    y: Array = np.clip(x, 0, 6)
+    return y
+
+
+def _silu_gradient(dy: Array, x: Array) -> Array:
+    s = sigmoid(x)
+    return dy * (s * (1 + x * (1 - s)))
+
+
+@_row(gradient=_silu_gradient, of_input=True)
+def silu(x: Array) -> Array:
+    """Return ``x sigmoid(x)``."""
+    return x * sigmoid(x)
+
+
+swish = silu  # Keras's other name
+
+
 def _softmax_gradient(dy: Array, y: Array) -> Array:
     dx: Array = y * (dy - (dy * y).sum(axis=-1, keepdims=True))
     return dx
@@ -213,7 +258,12 @@ TABLE["thresholded_relu"] = Row(
 )
 
 
-def gradient(activation: Activation, dy: Array, y: Array) -> Array:
+def kept(activation: Activation, x: Array, y: Array) -> Array:
+    """Return what `gradient` needs of an activation's input and output: one of them."""
+    return x if TABLE[activation.__name__].of_input else y
+
+
+def gradient(activation: Activation, dy: Array, kept: Array) -> Array:
     """Return the gradient of an activation's input.
 
     Parameters
@@ -222,15 +272,15 @@ def gradient(activation: Activation, dy: Array, y: Array) -> Array:
         One of this module's functions.
     dy : ndarray
         Gradient of the output.
-    y : ndarray
-        The output, same shape.
+    kept : ndarray
+        What the function of that name returns for input and output, same shape.
 
     Returns
     -------
     ndarray
         Gradient of the input, same shape; it may be ``dy`` itself.
     """
-    return _GRADIENTS[activation](dy, y)
+    return _GRADIENTS[activation](dy, kept)
 
 
 def get(identifier: object, name: str = "activation") -> Activation:
@@ -253,7 +303,8 @@ def get(identifier: object, name: str = "activation") -> Activation:
     for function in _GRADIENTS:
         if identifier is function:
             return function
-    return checks.lookup(identifier, name, {function.__name__: function for function in _GRADIENTS})
+    names = {function.__name__: function for function in _GRADIENTS}
+    return checks.lookup(identifier, name, {**names, "swish": silu})
 
 
 def serialize(activation: Activation) -> str:

@@ -279,9 +279,17 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
         lambda: stepped(optimizers.Adam(schedules.CosineDecay(0.1, 5), amsgrad=True)),
     ],
     "optimizers.AdamW": [lambda: stepped(optimizers.AdamW(clipnorm=1.0))],
+    "optimizers.Nadam": [lambda: stepped(optimizers.Nadam(use_ema=True, ema_overwrite_frequency=2))],
+    "optimizers.Adamax": [lambda: stepped(optimizers.Adamax(use_ema=True))],
+    "optimizers.Adagrad": [lambda: stepped(optimizers.Adagrad(initial_accumulator_value=0.5))],
+    "optimizers.Adadelta": [lambda: stepped(optimizers.Adadelta())],
+    "optimizers.Lion": [lambda: stepped(optimizers.Lion(weight_decay=0.1))],
     "optimizers.schedules.CosineDecay": [
         lambda: schedules.CosineDecay(0.1, 5, warmup_target=1, warmup_steps=2)
     ],
+    "optimizers.schedules.CosineDecayRestarts": [lambda: schedules.CosineDecayRestarts(0.1, 3, m_mul=0.5)],
+    "optimizers.schedules.InverseTimeDecay": [lambda: schedules.InverseTimeDecay(0.1, 5, 0.5)],
+    "optimizers.schedules.PolynomialDecay": [lambda: schedules.PolynomialDecay(0.1, 5, power=2.0)],
     "optimizers.schedules.ExponentialDecay": [lambda: schedules.ExponentialDecay(0.1, 5, 0.5)],
     "optimizers.schedules.PiecewiseConstantDecay": [
         lambda: schedules.PiecewiseConstantDecay([2], [0.1, 0.2])
@@ -386,6 +394,9 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "callbacks.LambdaCallback": [lambda: watched(callbacks.LambdaCallback(on_epoch_end=see))],
     "callbacks.LearningRateScheduler": [lambda: callbacks.LearningRateScheduler(halve)],
     "callbacks.ModelCheckpoint": [lambda: callbacks.ModelCheckpoint("{epoch}.keras", mode="max")],
+    "callbacks.BackupAndRestore": [lambda: callbacks.BackupAndRestore("backup", 3)],
+    "callbacks.ReduceLROnPlateau": [lambda: callbacks.ReduceLROnPlateau("loss", patience=0)],
+    "callbacks.TensorBoard": [lambda: callbacks.TensorBoard("logs", update_freq=3)],
     "callbacks.TerminateOnNaN": [lambda: watched(callbacks.TerminateOnNaN())],
     "utils.SeedGenerator": [SeedGenerator, lambda: SeedGenerator(3)],
     "models.streaming.Stream": [stream, lambda: stream("int8"), lambda: stream("bfloat16")],

@@ -50,7 +50,7 @@ struct Param {
 
   ParamUpdate update(const AdamRule<float>& rule) {
     return make_update<float>(rule, static_cast<Index>(values.size()), values.data(), gradient.data(),
-                              m.data(), v.data(), nullptr);
+                              {m.data(), v.data(), nullptr, nullptr});
   }
 
   Numbers values;
@@ -93,8 +93,8 @@ void train(const char* in, const char* out, Index B, Index T, Index I, Index H, 
     lstm_forward<float>(weights, arguments, {y.data(), h.data(), c.data()}, &tape, checkpoint_every);
     for (std::size_t i = 0; i < y.size(); ++i) dy[i] = y[i] - target[i];
     lstm_backward<float>(tape, {.dy = {dy.data(), T * H, H}}, gradients);
-    const AdamRule<float> rule({0.01, 0.0, std::numeric_limits<double>::infinity(), 1.0}, step, 0.9, 0.999,
-                               1e-7);
+    const AdamRule<float> rule({0.01, 0.0, std::numeric_limits<double>::infinity(), 1.0},
+                               static_cast<double>(step), 0.9, 0.999, 1e-7);
     run_updates("adam_update", false, {kernel.update(rule), recurrent.update(rule), bias.update(rule)});
   }
   std::ofstream output(out, std::ios::binary);

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .devices import ops
+from .updates import UPDATES, run_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,47 +140,18 @@ def dropout_shared(p: Problem) -> dict[str, Array]:
     return {"y": ops.dropout(p.x, 0.3, 12345, share_steps=True)}
 
 
-def sgd_update(p: Problem) -> dict[str, Array]:
-    param, velocity = p.kernel.copy(), 0.1 * p.kernel[::-1]
-    ops.sgd_update(
-        param, p.kernel * 2, velocity, learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.01
-    )
-    return {"param": param, "velocity": velocity}
+def update(name: str) -> Callable[[Problem], dict[str, Array]]:
+    """Return one that updates the kernel as a parameter, with a moving average."""
 
+    def run(p: Problem) -> dict[str, Array]:
+        slots = {slot: np.abs(p.kernel[::-1]) * 0.1 * (1 + k) for k, slot in enumerate(UPDATES[name].slots)}
+        if "mean_square" in slots:
+            slots["mean_square"] += 1
+        arrays = {"param": p.kernel.copy(), "grad": p.kernel * 2, **slots, "average": 0.5 * p.kernel}
+        run_update(ops, name, arrays, weight_decay=0.01)
+        return {key: array for key, array in arrays.items() if key != "grad"}
 
-def rmsprop_update(p: Problem) -> dict[str, Array]:
-    param, mean_grad, velocity = p.kernel.copy(), 0.1 * p.kernel[::-1], 0.2 * p.kernel
-    mean_square = p.kernel**2 + 1
-    ops.rmsprop_update(
-        param,
-        p.kernel * 2,
-        mean_square,
-        mean_grad,
-        velocity,
-        learning_rate=0.1,
-        rho=0.9,
-        momentum=0.5,
-        epsilon=1e-7,
-    )
-    return {"param": param, "mean_square": mean_square, "mean_grad": mean_grad, "velocity": velocity}
-
-
-def adam_update(p: Problem) -> dict[str, Array]:
-    param, m, v = p.kernel.copy(), 0.1 * p.kernel[::-1], p.kernel**2
-    vhat = v[::-1].copy()
-    ops.adam_update(
-        param,
-        p.kernel * 2,
-        m,
-        v,
-        vhat,
-        learning_rate=0.1,
-        step=3,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-    )
-    return {"param": param, "m": m, "v": v, "vhat": vhat}
+    return run
 
 
 def squared_norm(p: Problem) -> dict[str, Array]:
@@ -219,12 +191,9 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         embedding_backward,
         dropout,
         dropout_shared,
-        sgd_update,
-        rmsprop_update,
-        adam_update,
         squared_norm,
     )
-}
+} | {name: update(name) for name in UPDATES}
 # What has no kernels on other devices yet.
 ONLY_CPU = (
     "lstm_jvp",

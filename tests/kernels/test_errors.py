@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from .devices import ops
+from .updates import UPDATES, run_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,54 +206,14 @@ def test_step_out(position: int) -> None:
             ops.lstm_step(GOOD["x_step"], GOOD["h"], GOOD["c"], packed, out=(out[0], out[1]))
 
 
-def sgd(**slots: Any) -> None:
-    ops.sgd_update(slots["param"], slots["grad"], slots["velocity"], learning_rate=0.1, momentum=0.9)
-
-
-def rmsprop(**slots: Any) -> None:
-    ops.rmsprop_update(
-        slots["param"],
-        slots["grad"],
-        slots["mean_square"],
-        slots["mean_grad"],
-        slots["velocity"],
-        learning_rate=0.1,
-        rho=0.9,
-        momentum=0.9,
-        epsilon=1e-7,
-    )
-
-
-def adam(**slots: Any) -> None:
-    ops.adam_update(
-        slots["param"],
-        slots["grad"],
-        slots["m"],
-        slots["v"],
-        slots["vhat"],
-        learning_rate=0.1,
-        step=1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-7,
-    )
-
-
-UPDATES: list[tuple[Callable[..., None], tuple[str, ...]]] = [
-    (sgd, ("param", "grad", "velocity")),
-    (rmsprop, ("param", "grad", "mean_square", "mean_grad", "velocity")),
-    (adam, ("param", "grad", "m", "v", "vhat")),
-]
 UPDATE_CASES = [
-    pytest.param(update, names, name, id=f"{update.__name__}-{name}")
-    for update, names in UPDATES
-    for name in names
+    pytest.param(update, name, id=f"{update}-{name}") for update in UPDATES for name in UPDATES[update].arrays
 ]
 
 
 @pytest.mark.not_gpu
-@pytest.mark.parametrize(("update", "names", "name"), UPDATE_CASES)
-def test_updates_with_wrong_arrays(update: Callable[..., None], names: tuple[str, ...], name: str) -> None:
+@pytest.mark.parametrize(("update", "name"), UPDATE_CASES)
+def test_updates_with_wrong_arrays(update: str, name: str) -> None:
     """A slot that does not fit is refused, and nothing was updated by then."""
     read_only = np.ones((4, 6), np.float32)
     read_only.flags.writeable = False
@@ -267,72 +228,72 @@ def test_updates_with_wrong_arrays(update: Callable[..., None], names: tuple[str
     if name != "grad":
         wrongs.append(read_only)
     for wrong in wrongs:
-        slots: dict[str, Any] = {each: np.ones((4, 6), np.float32) for each in names}
+        slots: dict[str, Any] = {each: np.ones((4, 6), np.float32) for each in UPDATES[update].arrays}
         slots[name] = wrong
         with pytest.raises((TypeError, ValueError), match=ANY_NAME):
-            update(**slots)
+            run_update(ops, update, slots)
         for each, array in slots.items():
             if each != name:
                 np.testing.assert_array_equal(array, np.ones((4, 6), np.float32), each)
 
 
-@pytest.mark.parametrize(("update", "names", "name"), UPDATE_CASES)
-def test_lists_of_updates_with_one_wrong_array(
-    update: Callable[..., None], names: tuple[str, ...], name: str
-) -> None:
+@pytest.mark.parametrize(("update", "name"), UPDATE_CASES)
+def test_lists_of_updates_with_one_wrong_array(update: str, name: str) -> None:
     """The message says which one it is, and none of them was updated by then."""
-    slots: dict[str, Any] = {each: [np.ones(6, np.float32) for _ in range(3)] for each in names}
+    slots: dict[str, Any] = {
+        each: [np.ones(6, np.float32) for _ in range(3)] for each in UPDATES[update].arrays
+    }
     slots[name][1] = np.ones(7, np.int32)
     with pytest.raises((TypeError, ValueError), match=rf"^{name}\[1\]: expected .*, got "):
-        update(**slots)
+        run_update(ops, update, slots)
     for each, arrays in slots.items():
         for place in (0, 2):
             np.testing.assert_array_equal(arrays[place], np.ones(6, np.float32), each)
 
 
-@pytest.mark.parametrize(("update", "names"), UPDATES)
-def test_lists_of_updates_that_do_not_fit(update: Callable[..., None], names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("update", UPDATES)
+def test_lists_of_updates_that_do_not_fit(update: str) -> None:
+    names = UPDATES[update].arrays
     for wrong in ([np.ones(6, np.float32)], np.ones((2, 6), np.float32)):
-        slots: dict[str, Any] = {each: [np.ones(6, np.float32) for _ in range(2)] for each in names}
+        slots: dict[str, Any] = {
+            each: [np.ones(6, np.float32) for _ in range(2)] for each in UPDATES[update].arrays
+        }
         slots[names[-1]] = wrong
         with pytest.raises((TypeError, ValueError), match=rf"^{names[-1]}: expected a list of 2, .*, got "):
-            update(**slots)
+            run_update(ops, update, slots)
     twice = np.ones(6, np.float32)
-    slots = {each: [np.ones(6, np.float32) for _ in range(2)] for each in names} | {"param": [twice, twice]}
+    slots = {each: [np.ones(6, np.float32) for _ in range(2)] for each in UPDATES[update].arrays} | {
+        "param": [twice, twice]
+    }
     with pytest.raises(
         ValueError,
         match=r"^param\[1\]: expected memory apart from that of the other arrays, got .* param\[0\]",
     ):
-        update(**slots)
+        run_update(ops, update, slots)
     np.testing.assert_array_equal(twice, np.ones(6, np.float32))
 
 
 WRONG_NUMBERS: list[tuple[str, str, Any]] = [
     (update, name, value)
-    for update, names in {
-        "sgd": ("learning_rate", "momentum", "weight_decay", "clipvalue", "scale"),
-        "rmsprop": ("learning_rate", "rho", "momentum", "epsilon", "weight_decay", "clipvalue", "scale"),
-        "adam": ("learning_rate", "beta_1", "beta_2", "epsilon", "step", "clipvalue", "scale"),
-    }.items()
-    for name in names
+    for update in UPDATES
+    for name in (
+        *(name for name in UPDATES[update].numbers if name != "nesterov"),
+        *("learning_rate", "weight_decay", "clipvalue", "scale", "ema_momentum"),
+    )
     for value in ("0.1", None, 1j, [0.1], float("nan"), -float("inf"), -1)
-    # Steps may go up, and a factor of the gradient is any finite number.
+    # Steps may go up, a factor of the gradient is any finite number, and decays may be listed.
     if not (name in ("learning_rate", "scale") and value == -1)
+    and not (name == "weight_decay" and value == [0.1])
 ]
 
 
 @pytest.mark.parametrize(("update", "name", "value"), WRONG_NUMBERS)
 def test_wrong_numbers_of_updates(update: str, name: str, value: Any) -> None:
     """Text, complex, NaN, infinite and negative numbers; nothing is updated."""
-    numbers: dict[str, Any] = {
-        "sgd": {"learning_rate": 0.1},
-        "rmsprop": {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7},
-        "adam": {"learning_rate": 0.1, "step": 1, "beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-7},
-    }[update]
-    arrays = [np.ones(5, np.float32) for _ in range(3 if update == "sgd" else 5)]
+    arrays = {each: np.ones(5, np.float32) for each in UPDATES[update].arrays}
     with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected .*, got "):
-        getattr(ops, f"{update}_update")(*arrays, **{**numbers, name: value})
-    for array in arrays:
+        run_update(ops, update, arrays, **{name: value})
+    for array in arrays.values():
         np.testing.assert_array_equal(array, 1.0)
 
 
@@ -381,19 +342,14 @@ def test_slots_that_options_require() -> None:
         ops.rmsprop_update(
             ones, ones.copy(), ones.copy(), None, None, learning_rate=0.1, rho=0.9, momentum=0.5, epsilon=1e-7
         )
-    with pytest.raises(ValueError, match=r"^step: expected .*, got 0"):
-        ops.adam_update(
-            ones,
-            ones.copy(),
-            ones.copy(),
-            ones.copy(),
-            None,
-            learning_rate=0.1,
-            step=0,
-            beta_1=0.9,
-            beta_2=0.999,
-            epsilon=1e-7,
-        )
+    for update, (slots, numbers) in UPDATES.items():
+        arrays = {each: np.ones(5, np.float32) for each in UPDATES[update].arrays}
+        for name in set(slots) - {"mean_grad", "velocity", "vhat"}:
+            with pytest.raises((TypeError, ValueError), match=rf"^{name}: expected .*, got None"):
+                run_update(ops, update, {**arrays, name: None})
+        if "step" in numbers:
+            with pytest.raises(ValueError, match=r"^step: expected .*, got 0"):
+                run_update(ops, update, arrays, step=0)
 
 
 def test_squared_norm_of_other_things() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +13,7 @@ from fusedlstm.ops import CellOptions, LayerNorm
 
 from .devices import ops
 from .problems import REDUCED, Array, assert_same_bits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .updates import UPDATES, run_update
 
 DEVICES = True
 SETTINGS = settings(max_examples=20 if REDUCED else 400, deadline=None, derandomize=True, database=None)
@@ -168,50 +164,30 @@ def test_empty_arrays_share_nothing() -> None:
     ops.sgd_update([block, none], [np.zeros_like(block), none], None, learning_rate=0.1)
 
 
-def sgd(param: Any, grad: Any, velocity: Any) -> None:
-    ops.sgd_update(param, grad, velocity, learning_rate=0.1, momentum=0.9)
-
-
-def rmsprop(param: Any, grad: Any, mean_square: Any, mean_grad: Any, velocity: Any) -> None:
-    arrays = param, grad, mean_square, mean_grad, velocity
-    ops.rmsprop_update(*arrays, learning_rate=0.1, rho=0.9, momentum=0.9, epsilon=1e-7)
-
-
-def adam(param: Any, grad: Any, m: Any, v: Any, vhat: Any) -> None:
-    ops.adam_update(param, grad, m, v, vhat, learning_rate=0.1, step=1, beta_1=0.9, beta_2=0.99, epsilon=1e-7)
-
-
-UPDATES = [
-    (sgd, ("param", "grad", "velocity")),
-    (rmsprop, ("param", "grad", "mean_square", "mean_grad", "velocity")),
-    (adam, ("param", "grad", "m", "v", "vhat")),
-]
 PAIRS = [
-    pytest.param(update, names, i, j, id=f"{update.__name__}-{names[i]}-{names[j]}")
-    for update, names in UPDATES
+    pytest.param(update, i, j, id=f"{update}-{names[i]}-{names[j]}")
+    for update, names in ((update, UPDATES[update].arrays) for update in UPDATES)
     for i in range(len(names))
     for j in range(i)
 ]
 
 
 @pytest.mark.parametrize("shift", [0, 2])
-@pytest.mark.parametrize(("update", "names", "i", "j"), PAIRS)
-def test_updates_of_arrays_that_share_memory(
-    update: Callable[..., None], names: tuple[str, ...], i: int, j: int, shift: int
-) -> None:
+@pytest.mark.parametrize(("update", "i", "j"), PAIRS)
+def test_updates_of_arrays_that_share_memory(update: str, i: int, j: int, shift: int) -> None:
     """One array, or a part of it, in two places: of one call, and of two parameters of a list."""
-    block = np.ones(8, np.float32)
+    names, block = UPDATES[update].arrays, np.ones(8, np.float32)
     arrays = [np.ones(6, np.float32) for _ in names]
     arrays[j], arrays[i] = block[:6], block[shift : shift + 6]
     with pytest.raises(ValueError, match=rf"^{names[i]}: expected memory apart .* memory with {names[j]}$"):
-        update(*arrays)
+        run_update(ops, update, dict(zip(names, arrays, strict=True)))
     others = [np.ones(6, np.float32) for _ in names]
     lists = [[array, other] for array, other in zip(arrays, others, strict=True)]
     lists[i] = lists[i][::-1]
     with pytest.raises(
         ValueError, match=rf"^{names[i]}\[1\]: expected memory apart .* memory with {names[j]}\[0\]$"
     ):
-        update(*lists)
+        run_update(ops, update, dict(zip(names, lists, strict=True)))
     for array in (*arrays, *others):
         np.testing.assert_array_equal(array, 1.0)
 

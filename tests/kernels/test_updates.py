@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +13,7 @@ from fusedlstm import testing
 
 from .devices import ops
 from .problems import REDUCED, Array, Number, assert_same_bits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .updates import STEPS, UPDATES, run_update
 
 DEVICES = True
 
@@ -186,65 +184,102 @@ def test_adam_after_many_steps(dtype: Number) -> None:
     testing.assert_close(param, expected, dtype=dtype, terms=2, name="param")
 
 
-def call_sgd(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
-    ops.sgd_update(param, grad, slots[0], learning_rate=0.1, momentum=0.9, scale=scale, **more)
+@pytest.mark.parametrize(("weight_decay", "clipvalue", "scale"), COMMON, ids=COMMON_IDS)
+@pytest.mark.parametrize("averaged", [None, False, True])
+@pytest.mark.parametrize("name", STEPS)
+def test_other_updates(
+    name: str, averaged: bool | None, weight_decay: float, clipvalue: float, scale: float, dtype: Number
+) -> None:
+    """A few steps; with a moving average, whether or not it overwrites the parameter."""
+    rate, numbers = 0.05, dict(UPDATES[name].numbers)
+    for size in SIZES[-3:]:
+        arrays = {
+            each: np.abs(normal(size, dtype, k)) + dtype(1) for k, each in enumerate(UPDATES[name].arrays)
+        }
+        expected = {each: array.astype(np.float64) for each, array in arrays.items()}
+        for step in range(1, 4):
+            if "step" in numbers:
+                numbers["step"] = step
+            arrays["grad"] = normal(size, dtype, 10 + step)
+            more: dict[str, Any] = {"ema_overwrites": averaged} if averaged is not None else {}
+            given = arrays if averaged is not None else {**arrays, "average": None}
+            common = {"learning_rate": rate, "weight_decay": weight_decay, "clipvalue": clipvalue}
+            run_update(ops, name, given, scale=scale, **common, **numbers, **more)
+            g = used_gradient(arrays["grad"], clipvalue, scale)
+            p = expected["param"] - rate * weight_decay * expected["param"]
+            p = STEPS[name](p, g, expected, rate, numbers)
+            if averaged is not None:
+                expected["average"] = 0.75 * expected["average"] + 0.25 * p
+            expected["param"] = expected["average"] if averaged else p
+        expected["grad"] = arrays["grad"].astype(np.float64)
+        check(dtype, {**arrays}, expected, 3)
 
 
-def call_rmsprop(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
-    usual: dict[str, Any] = {"learning_rate": 0.1, "rho": 0.9, "momentum": 0.9, "epsilon": 1e-7}
-    ops.rmsprop_update(param, grad, slots[0], None, slots[1], scale=scale, **usual, **more)
+@pytest.mark.parametrize("step", [1, 2, 899, 900, 10**6])
+def test_momenta_of_nadam(step: int) -> None:
+    """The product of all momenta, whatever its length."""
+    arrays = {"param": np.zeros(1), "grad": np.ones(1), "m": np.ones(1), "v": np.ones(1)}
+    numbers: dict[str, Any] = {"beta_1": 0.999, "beta_2": 0.999, "epsilon": 1e-7, "step": step}
+    ops.nadam_update(*arrays.values(), learning_rate=1.0, **numbers)
+    u = 0.999 * (1 - 0.5 * 0.96 ** np.arange(1.0, step + 2))
+    ahead = u[-1] / (1 - u.prod()) + (1 - u[-2]) / (1 - u[:-1].prod())
+    want = -ahead / (math.sqrt(1 / (1 - 0.999**step)) + 1e-7)
+    assert arrays["param"][0] == pytest.approx(want, rel=1e-11)
 
 
-def call_adam(param: Any, slots: Any, grad: Any, scale: Any, **more: Any) -> None:
-    usual: dict[str, Any] = {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
-    ops.adam_update(param, grad, slots[0], slots[1], slots[2], step=3, scale=scale, **usual, **more)
+def test_directions_of_lion(dtype: Number) -> None:
+    """Signs, whatever the size: of the largest numbers and of the smallest normal ones, of 0 and NaN."""
+    tiny, huge = np.finfo(dtype).tiny, np.finfo(dtype).max
+    grad = np.array([huge, tiny, 1e-9, 0, -1e-9, -tiny, -huge, np.inf, -np.inf, np.nan], dtype)
+    param, m = np.zeros_like(grad), np.zeros_like(grad)
+    ops.lion_update(param, grad, m, learning_rate=1.0, beta_1=0.0, beta_2=1.0)
+    np.testing.assert_array_equal(param, -np.sign(grad))
 
 
-# Calls for one parameter or lists of them, with the number of their slots.
-CALLS: list[tuple[Callable[..., None], int]] = [(call_sgd, 1), (call_rmsprop, 2), (call_adam, 3)]
-
-
-@pytest.mark.parametrize(("call", "count"), CALLS)
+@pytest.mark.parametrize("name", UPDATES)
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_lists_of_parameters(call: Callable[..., None], count: int, threads: int) -> None:
+def test_lists_of_parameters(name: str, threads: int) -> None:
     """Several at once, of different sizes and number types, have the bits of one after the other."""
     sizes: list[tuple[int, ...]] = [(33,), (0,), (1,), (130, 7), (64,)]
     if not REDUCED:
         sizes.append((257, 401))  # what threads share
     kinds = [(size, (np.float32, np.float64)[k % 2]) for k, size in enumerate(sizes)]
-    params = [normal(*kind, 1) for kind in kinds]
-    grads = [normal(*kind, 2) for kind in kinds]
-    slots = [[np.abs(normal(*kind, 3 + k)) for kind in kinds] for k in range(count)]
+    arrays = {
+        each: [np.abs(normal(*kind, k)) for kind in kinds] for k, each in enumerate(UPDATES[name].arrays)
+    }
     scales = [0.5 + k for k in range(len(kinds))]
-    alone = [param.copy() for param in params]
-    slots_alone = [[slot.copy() for slot in row] for row in slots]
-    for k, param in enumerate(alone):
-        call(param, [row[k] for row in slots_alone], grads[k], scales[k])
+    decays = [0.01 * k for k in range(len(kinds))]
+    alone = {each: [array.copy() for array in row] for each, row in arrays.items()}
+    for k, (scale, decay) in enumerate(zip(scales, decays, strict=True)):
+        one = {each: row[k] for each, row in alone.items()}
+        run_update(ops, name, one, scale=scale, weight_decay=decay)
     before = ops.get_num_threads()
     ops.set_num_threads(threads)
     try:
-        call(params, slots, grads, scales)
+        run_update(ops, name, arrays, scale=scales, weight_decay=decays)
     finally:
         ops.set_num_threads(before)
-    for k, param in enumerate(params):
-        assert_same_bits(param, alone[k], f"param[{k}]")
-        for row, row_alone in zip(slots, slots_alone, strict=True):
-            assert_same_bits(row[k], row_alone[k], f"slot of param[{k}]")
+    for each, row in arrays.items():
+        for k, array in enumerate(row):
+            assert_same_bits(array, alone[each][k], f"{each}[{k}]")
 
 
-@pytest.mark.parametrize(("call", "count"), CALLS)
-def test_iterations(call: Callable[..., None], count: int, dtype: Number) -> None:
+@pytest.mark.parametrize("name", UPDATES)
+def test_iterations(name: str, dtype: Number) -> None:
     """The count goes up with updates that are done, of one parameter or several."""
     iterations = np.array(7, np.int64)
-    param, grad, *slots = (np.ones(5, dtype) for _ in range(2 + count))
-    call(param, slots, grad, 1.0, iterations=iterations)
+    arrays = {each: np.ones(5, dtype) for each in UPDATES[name].arrays}
+    run_update(ops, name, arrays, iterations=iterations)
     assert iterations == 8
-    pair = [param, param.copy()]
-    call(pair, [[slot, slot.copy()] for slot in slots], [grad, grad], 1.0, iterations=iterations)
+    pairs = {each: [array, array.copy()] for each, array in arrays.items()}
+    run_update(ops, name, pairs, iterations=iterations)
     assert iterations == 9
     with pytest.raises(ValueError, match=r"^grad\[1\]: "):
-        call(pair, [[slot, slot.copy()] for slot in slots], [grad, grad[:3]], 1.0, iterations=iterations)
+        run_update(
+            ops, name, {**pairs, "grad": [np.ones(5, dtype), np.ones(3, dtype)]}, iterations=iterations
+        )
     assert iterations == 9
+    param = arrays["param"]
     before = param.copy()
     read_only = iterations.copy()
     read_only.flags.writeable = False
@@ -255,7 +290,7 @@ def test_iterations(call: Callable[..., None], count: int, dtype: Number) -> Non
         (read_only, ValueError, "one that is read-only"),
     ):
         with pytest.raises(kind, match=rf"^iterations: expected an array \(\) of int64 .*, got {text}"):
-            call(param, slots, grad, 1.0, iterations=wrong)
+            run_update(ops, name, arrays, iterations=wrong)
     np.testing.assert_array_equal(param, before)
 
 

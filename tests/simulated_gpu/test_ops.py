@@ -16,6 +16,7 @@ from fusedlstm.cuda.lstm import DeviceTape
 from fusedlstm.cuda.weights import DeviceWeights
 from tests.interrupting import each
 from tests.kernels.problems import assert_same_bits, make_problem
+from tests.kernels.updates import UPDATES, run_update
 from tests.simulated_gpu.device import SimArray
 
 if TYPE_CHECKING:
@@ -279,18 +280,19 @@ def test_embedding_backward_keeps_the_order(device: SimDevice) -> None:
     assert_same_bits(got.get(), ops.embedding_backward(ids, dy, 4))
 
 
-def test_updates_have_the_bits_of_the_cpu(device: SimDevice) -> None:
+@pytest.mark.parametrize("name", UPDATES)
+def test_updates_have_the_bits_of_the_cpu(device: SimDevice, name: str) -> None:
+    names = UPDATES[name].arrays
     random = np.random.default_rng(3)
-    param, grad, m, v, vhat = np.abs(random.standard_normal((5, 4, 33))).astype(np.float32)
-    there: list[Any] = [device.put(array) for array in (param, grad, m, v, vhat)]
-    settings: dict[str, Any] = {"learning_rate": 0.1, "step": 3, "beta_1": 0.9, "beta_2": 0.999}
-    settings |= {"epsilon": 1e-7, "weight_decay": 0.01, "clipvalue": 0.7, "scale": 0.5}
-    ops.adam_update(*there, **settings)
-    ops.adam_update(param, grad, m, v, vhat, **settings)
-    for name, array, own in zip(
-        ("param", "grad", "m", "v", "vhat"), (param, grad, m, v, vhat), there, strict=True
-    ):
-        assert_same_bits(own.get(), array, name)
+    arrays = dict(
+        zip(names, np.abs(random.standard_normal((len(names), 4, 33))).astype(np.float32), strict=True)
+    )
+    there: dict[str, Any] = {key: device.put(array) for key, array in arrays.items()}
+    settings: dict[str, Any] = {"weight_decay": 0.01, "clipvalue": 0.7, "scale": 0.5, "ema_overwrites": True}
+    for of_device in (there, arrays):
+        run_update(ops, name, of_device, **settings)
+    for key, own in there.items():
+        assert_same_bits(own.get(), arrays[key], key)
 
 
 def test_updates_are_whole(device: SimDevice) -> None:

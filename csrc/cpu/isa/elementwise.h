@@ -136,52 +136,33 @@ void scatter_rows(const Index* ids, Index count, Index features, Range columns, 
   }
 }
 
-template <class T>
-void sgd(const SgdRule<T>& rule, Range range, T* param, const T* grad, T* velocity) {
+template <class T, class Rule>
+void update(const Rule& rule, Range range, T* param, const T* grad, T* const* slots) {
   using V = Vec<T>;
+  constexpr int count = Rule::slots + 1;
   const FlushDenormals flush;
+  const Rule constants = rule;  // a copy that stores into arrays cannot change
+  T* at[count];
+  bool has[count];
+  for (int k = 0; k < count; ++k) {
+    at[k] = slots[k];
+    has[k] = slots[k] != nullptr;
+  }
   for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
     V p = V::load(param + i, lanes);
-    V v = velocity != nullptr ? V::load(velocity + i, lanes) : V(0);
-    rule.apply(p, V::load(grad + i, lanes), velocity != nullptr, v);
+    V values[count];
+    for (int k = 0; k < count; ++k) values[k] = has[k] ? V::load(at[k] + i, lanes) : V(0);
+    apply_rule(constants, p, V::load(grad + i, lanes), has, values);
     p.store(param + i, lanes);
-    if (velocity != nullptr) v.store(velocity + i, lanes);
+    for (int k = 0; k < count; ++k) {
+      if (has[k]) values[k].store(at[k] + i, lanes);
+    }
   });
 }
 
-template <class T>
-void rmsprop(const RmspropRule<T>& rule, Range range, T* param, const T* grad, T* mean_square, T* mean_grad,
-             T* velocity) {
-  using V = Vec<T>;
-  const FlushDenormals flush;
-  for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
-    V p = V::load(param + i, lanes);
-    V square = V::load(mean_square + i, lanes);
-    V mean = mean_grad != nullptr ? V::load(mean_grad + i, lanes) : V(0);
-    V v = velocity != nullptr ? V::load(velocity + i, lanes) : V(0);
-    rule.apply(p, V::load(grad + i, lanes), square, mean_grad != nullptr, mean, velocity != nullptr, v);
-    p.store(param + i, lanes);
-    square.store(mean_square + i, lanes);
-    if (mean_grad != nullptr) mean.store(mean_grad + i, lanes);
-    if (velocity != nullptr) v.store(velocity + i, lanes);
-  });
-}
-
-template <class T>
-void adam(const AdamRule<T>& rule, Range range, T* param, const T* grad, T* m, T* v, T* vhat) {
-  using V = Vec<T>;
-  const FlushDenormals flush;
-  for_each_vector_in<T>(range, [&](Index i, auto lanes) FUSEDLSTM_INLINE {
-    V p = V::load(param + i, lanes);
-    V first = V::load(m + i, lanes);
-    V second = V::load(v + i, lanes);
-    V largest = vhat != nullptr ? V::load(vhat + i, lanes) : V(0);
-    rule.apply(p, V::load(grad + i, lanes), first, second, vhat != nullptr, largest);
-    p.store(param + i, lanes);
-    first.store(m + i, lanes);
-    second.store(v + i, lanes);
-    if (vhat != nullptr) largest.store(vhat + i, lanes);
-  });
+template <class T, class... Rules>
+constexpr UpdateKernels<T, RuleList<Rules...>> update_kernels(RuleList<Rules...>) {
+  return {UpdateKernel<T, Rules>{update<T, Rules>}...};
 }
 
 template <class T>

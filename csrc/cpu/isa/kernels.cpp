@@ -40,9 +40,7 @@ constexpr Kernels<T> table() {
                      .cell_backward = cell_backward_rows<T>,
                      .dropout = dropout<T>,
                      .scatter_rows = scatter_rows<T>,
-                     .sgd = sgd<T>,
-                     .rmsprop = rmsprop<T>,
-                     .adam = adam<T>,
+                     .updates = update_kernels<T>(UpdateRules<T>{}),
                      .squared_norm = squared_norm<T>,
                      .multiply_adds = multiply_adds<T>};
   if constexpr (sizeof(T) == sizeof(float)) {

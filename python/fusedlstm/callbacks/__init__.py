@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from fusedlstm.callbacks.backup import BackupAndRestore
 from fusedlstm.callbacks.base import Callback, History
 from fusedlstm.callbacks.checkpoint import ModelCheckpoint
 from fusedlstm.callbacks.list import CallbackList
-from fusedlstm.callbacks.monitors import EarlyStopping
+from fusedlstm.callbacks.monitors import EarlyStopping, ReduceLROnPlateau
 from fusedlstm.callbacks.progress import ProgressBar
+from fusedlstm.callbacks.tensorboard import TensorBoard
 from fusedlstm.callbacks.training import (
     CSVLogger,
     LambdaCallback,
@@ -15,6 +17,7 @@ from fusedlstm.callbacks.training import (
 )
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
@@ -24,5 +27,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ProgressBar",
+    "ReduceLROnPlateau",
+    "TensorBoard",
     "TerminateOnNaN",
 ]

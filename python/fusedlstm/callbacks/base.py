@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from fusedlstm.base.types import Array
+    from fusedlstm.base.variable import Variable
     from fusedlstm.optimizers import Optimizer
 
 Logs: TypeAlias = dict[str, float]
@@ -23,9 +24,14 @@ class Model(Protocol):
     """What callbacks know of a model that is trained."""
 
     optimizer: Optimizer | None
+    initial_epoch: int
     stop_training: bool
     stop_evaluating: bool
     stop_predicting: bool
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights."""
 
     def get_weights(self) -> list[Array]:
         """Return copies of all weights."""

@@ -1,4 +1,4 @@
-"""Callbacks that watch one log: `EarlyStopping`, and the base of those that save the best."""
+"""Callbacks that watch one log: `EarlyStopping`, `ReduceLROnPlateau`, and their base."""
 
 from __future__ import annotations
 
@@ -49,7 +49,17 @@ class Monitor(Callback):
         )
 
 
-class EarlyStopping(Monitor):
+class EpochMonitor(Monitor):
+    """Base of callbacks that watch a log of epochs."""
+
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Warn, once, of a log that there will not be: the training goes on without this callback then."""
+        self._told = self.monitor not in logs.epoch and not logs.epoch_open
+        if self._told:
+            self.warn_missing(list(logs.epoch))
+
+
+class EarlyStopping(EpochMonitor):
     """Ends the training when a log has stopped getting better.
 
     Parameters
@@ -90,12 +100,6 @@ class EarlyStopping(Monitor):
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = checks.non_negative_int(start_from_epoch, "start_from_epoch")
 
-    def check_before_training(self, logs: ExpectedLogs) -> None:
-        """Warn, once, of a log that there will not be: the training goes on to its last epoch then."""
-        self._told = self.monitor not in logs.epoch and not logs.epoch_open
-        if self._told:
-            self.warn_missing(list(logs.epoch))
-
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start anew."""
         self.best: float | None = None
@@ -126,3 +130,113 @@ class EarlyStopping(Monitor):
             print(f"Epoch {self.stopped_epoch + 1}: stopped early, best epoch {self.best_epoch + 1}")
         if self.best_weights is not None:
             self.model.set_weights(self.best_weights)
+
+
+class ReduceLROnPlateau(EpochMonitor):
+    """Reduces the learning rate when a log has stopped getting better, and logs it as ``learning_rate``.
+
+    Parameters
+    ----------
+    monitor : str
+        Key in the logs.
+    factor : float
+        What the learning rate is multiplied by, below 1.
+    patience : int
+        Number of epochs without a better value after which the learning rate is reduced.
+    verbose : int
+        1 to print each reduction.
+    mode : {"auto", "min", "max"}
+        Which direction is better; "auto" takes "max" for accuracies.
+    min_delta : float
+        Smaller changes do not count.
+    cooldown : int
+        Epochs after a reduction that do not count.
+    min_lr : float
+        The learning rate does not go below it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong. `fit` raises TypeError if the learning rate is a schedule.
+    """
+
+    adds_logs = ("learning_rate",)
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        self.factor = checks.rate(factor, "factor")
+        self.patience = checks.non_negative_int(patience, "patience")
+        self.verbose = verbose
+        self.cooldown = checks.non_negative_int(cooldown, "cooldown")
+        self.min_lr = checks.non_negative(min_lr, "min_lr")
+        self._reset()
+
+    def _reset(self) -> None:
+        self.best: float | None = None
+        self.cooldown_counter = self.wait = 0
+
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Warn of a log that there will not be, and raise for a learning rate that cannot be set."""
+        super().check_before_training(logs)
+        check_settable(self)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Start anew."""
+        self._reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Compare the epoch's value with the best, and reduce the learning rate if it is time to."""
+        log_rate(self, logs)
+        value = self.current(logs)
+        if value is None:
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.better(value, self.best):
+            self.best, self.wait = value, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience:
+                self._reduce(epoch)
+
+    def in_cooldown(self) -> bool:
+        """Tell whether the last reduction was too recent for another one."""
+        return self.cooldown_counter > 0
+
+    def _reduce(self, epoch: int) -> None:
+        optimizer = self.model.optimizer
+        assert optimizer is not None  # fit has checked it
+        rate = float(optimizer.learning_rate)
+        if rate <= self.min_lr:
+            return
+        optimizer.learning_rate = rate = max(rate * self.factor, self.min_lr)
+        self.cooldown_counter, self.wait = self.cooldown, 0
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: learning rate reduced to {rate:g}")
+
+
+def check_settable(callback: Callback) -> None:
+    """Raise TypeError if the optimizer of a callback's model has a schedule: no number can take its place."""
+    optimizer = callback.model.optimizer
+    if optimizer is not None and optimizer.scheduled:
+        raise TypeError(
+            f"{type(callback).__name__}: expected a learning rate that is a number, got a schedule"
+        )
+
+
+def log_rate(callback: Callback, logs: Logs | None) -> None:
+    """Put the learning rate into an epoch's logs."""
+    optimizer = callback.model.optimizer
+    if logs is not None and optimizer is not None:
+        logs["learning_rate"] = float(optimizer.learning_rate)

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
 from fusedlstm.callbacks.base import HOOKS, Callback, ExpectedLogs, Logs
+from fusedlstm.callbacks.monitors import check_settable, log_rate
 from fusedlstm.callbacks.writer import Writer
 from fusedlstm.io.atomic import followed
 from fusedlstm.io.destinations import Destinations
@@ -39,20 +40,25 @@ class LearningRateScheduler(Callback):
         parameters = inspect.signature(schedule).parameters.values()
         self._takes_rate = sum(parameter.kind in kinds for parameter in parameters) > 1
 
+    def check_before_training(self, logs: ExpectedLogs) -> None:
+        """Raise for a learning rate that cannot be set."""
+        super().check_before_training(logs)
+        check_settable(self)
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Set the learning rate."""
         optimizer = self.model.optimizer
         assert optimizer is not None  # fit has checked it
-        rate = self.schedule(epoch, optimizer.learning_rate) if self._takes_rate else self.schedule(epoch)
+        rate = (
+            self.schedule(epoch, float(optimizer.learning_rate)) if self._takes_rate else self.schedule(epoch)
+        )
         optimizer.learning_rate = rate
         if self.verbose:
             print(f"Epoch {epoch + 1}: learning rate {rate:g}")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Log the learning rate."""
-        optimizer = self.model.optimizer
-        if logs is not None and optimizer is not None:
-            logs["learning_rate"] = optimizer.learning_rate
+        log_rate(self, logs)
 
 
 class LambdaCallback(Callback):

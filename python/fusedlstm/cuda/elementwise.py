@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, wraps
-from inspect import signature
+from functools import partial
 from itertools import chain
 from math import isfinite
 from numbers import Real
@@ -99,75 +98,90 @@ def dropout(x: Any, rate: float, seed: int, share_steps: bool, out: Any) -> Any:
     return result
 
 
-def _slots(param: Any, grad: Any) -> tuple[Call, int]:
-    call = Call.of("param", param)
-    call.like("param", param, param, written=True)
-    call.like("grad", grad, param, written=False)
-    return call, int(param.size)
+# What an update of one parameter is made of: the call, its settings and its arrays, all checked.
+_Update: TypeAlias = tuple[Call, Any, dict[str, Any]]
 
 
-def _optional(call: Call, name: str, slot: Any, param: Any) -> None:
-    if slot is not None:
-        call.like(name, slot, param, written=True)
+def update(
+    rule: str,
+    param: Any,
+    grad: Any,
+    slots: dict[str, Any],
+    numbers: tuple[float, ...],
+    learning_rate: float,
+    weight_decay: Any,
+    clipvalue: float,
+    ema_momentum: float,
+    ema_overwrites: bool,
+    scale: Any,
+    iterations: Any,
+) -> None:
+    """Run an update of `fusedlstm.ops` on the device.
 
-
-def _required(call: Call, name: str, slot: Any, param: Any) -> None:
-    if slot is None:
-        raise TypeError(f"{name}: expected an array, got None")
-    call.like(name, slot, param, written=True)
-
-
-def _settings(call: Call, learning_rate: float, weight_decay: float, clipvalue: float, scale: Any) -> Any:
+    With lists, all are prepared before the first one runs. No interrupt comes between them, nor before one is
+    added to `iterations`.
+    """
+    _check_count(iterations)
     if not clipvalue > 0:
         raise ValueError(f"clipvalue: expected a positive number, got {clipvalue}")
-    if not isinstance(scale, Real):
-        raise TypeError(f"scale: expected a number, got {type(scale).__name__}")
-    if not isfinite(scale):
-        raise ValueError(f"scale: expected a finite number, got {scale}")
-    return call.extension.UpdateSettings(learning_rate, weight_decay, clipvalue, scale)
+    listed = isinstance(param, list | tuple)
+    arrays = {"param": param, "grad": grad, **slots}
+    factors = {"weight_decay": weight_decay, "scale": scale}
+    common = {
+        "learning_rate": learning_rate,
+        "clip": clipvalue,
+        "ema_momentum": ema_momentum,
+        "ema_overwrites": ema_overwrites,
+    }
+    updates = _prepared(arrays, factors, common) if listed else [_prepare(arrays, factors, common)]
+    _check_apart(updates, listed)
+    launches = [_launch_update(rule, numbers, tuple(slots), *one) for one in updates]
+    steps: Iterable[object] = map(methodcaller("__call__"), launches)
+    if iterations is not None:
+        steps = chain(steps, map(setitem, (iterations,), (...,), (iterations + 1,)))
+    all_of(steps)
+    for call, _, _ in updates[-1:]:
+        _note(call, rule)
 
 
-# What an update of one parameter is made of: the call, its sizes and its arrays, all checked.
-_Update: TypeAlias = tuple[Call, dict[str, Any], dict[str, Any]]
+def _prepare(arrays: dict[str, Any], factors: dict[str, Any], common: dict[str, Any]) -> _Update:
+    """Check the arrays of one parameter, of which its slots may be None."""
+    param = arrays["param"]
+    call = Call.of("param", param)
+    for name, array in arrays.items():
+        if array is not None or name == "grad":
+            call.like(name, array, param, written=name != "grad")
+    for name, factor in factors.items():
+        if not isinstance(factor, Real):
+            raise TypeError(f"{name}: expected a number, got {type(factor).__name__}")
+        if not isfinite(factor):
+            raise ValueError(f"{name}: expected a finite number, got {factor}")
+    return call, call.extension.UpdateSettings(**common, **factors), arrays
 
 
-def _update(arrays: int) -> Callable[[Callable[..., _Update]], Callable[..., None]]:
-    """Run what a function prepares, whose first arguments are so many arrays and whose last is the scale.
-
-    The last three, which all updates have in common, are weight_decay, clipvalue and scale. With lists, all
-    updates are prepared before the first one runs. No interrupt comes between them, nor before one is added
-    to the count that is the last argument of what is returned.
-    """
-
-    def decorate(prepare: Callable[..., _Update]) -> Callable[..., None]:
-        names = (*list(signature(prepare).parameters)[:arrays], "scale")
-
-        @wraps(prepare)
-        def run(*arguments: Any) -> None:
-            *given, iterations = arguments
-            _check_count(iterations)
-            listed = isinstance(given[0], list | tuple)
-            if listed:
-                *lists, scale = *given[:arrays], given[-1]
-                scales = scale if isinstance(scale, list | tuple) else [scale] * len(lists[0])
-                settings = tuple(given[arrays:-1])
-                updates = _prepared(prepare, dict(zip(names, (*lists, scales), strict=True)), settings)
-            else:
-                updates = [prepare(*given)]
-            _check_apart(updates, listed)
-            steps: Iterable[object] = map(
-                methodcaller("__call__"),
-                [_launch(call, prepare.__name__, sizes, **named) for call, sizes, named in updates],
-            )
-            if iterations is not None:
-                steps = chain(steps, map(setitem, (iterations,), (...,), (iterations + 1,)))
-            all_of(steps)
-            for call, _, _ in updates[-1:]:
-                _note(call, prepare.__name__)
-
-        return run
-
-    return decorate
+def _launch_update(
+    rule: str,
+    numbers: tuple[float, ...],
+    slots: tuple[str, ...],
+    call: Call,
+    settings: Any,
+    arrays: dict[str, Any],
+) -> Callable[[], None]:
+    """Return what launches the update of one parameter, in C."""
+    param, grad, *others = (call.address(arrays[name]) for name in ("param", "grad", *slots))
+    size = int(arrays["param"].size)
+    return partial(
+        call.extension.update,
+        rule=rule,
+        number=call.number,
+        settings=settings,
+        numbers=numbers,
+        size=size,
+        param=param,
+        grad=grad,
+        slots=others,
+        stream=call.device.stream(),
+    )
 
 
 def _check_count(iterations: Any) -> None:
@@ -186,21 +200,26 @@ def _check_count(iterations: Any) -> None:
         raise ValueError(f"iterations: expected fewer than 2^63 - 1, got {iterations}")
 
 
-def _prepared(
-    prepare: Callable[..., _Update], lists: dict[str, Any], settings: tuple[Any, ...]
-) -> list[_Update]:
-    count = len(lists["param"])
-    for name, given in lists.items():
+def _prepared(arrays: dict[str, Any], factors: dict[str, Any], common: dict[str, Any]) -> list[_Update]:
+    """Prepare the updates of several parameters; what is None, or one number, is so for all of them."""
+    count = len(arrays["param"])
+    columns: dict[str, list[Any]] = {}
+    for name, given in (arrays | factors).items():
+        if given is None or (name in factors and not isinstance(given, list | tuple)):
+            columns[name] = [given] * count
+            continue
         expected = f"{name}: expected a list of {count}, like param, got"
-        if given is not None and not isinstance(given, list | tuple):
+        if not isinstance(given, list | tuple):
             raise TypeError(f"{expected} {type(given).__name__}")
-        if given is not None and len(given) != count:
+        if len(given) != count:
             raise ValueError(f"{expected} one of {len(given)}")
-    columns = [[None] * count if given is None else given for given in lists.values()]
+        columns[name] = list(given)
     updates = []
-    for place, (*arrays, scale) in enumerate(zip(*columns, strict=True)):
+    for place in range(count):
+        row = {name: column[place] for name, column in columns.items()}
         try:
-            updates.append(prepare(*arrays, *settings, scale))
+            own = {name: row[name] for name in arrays}
+            updates.append(_prepare(own, {name: row[name] for name in factors}, common))
         except (TypeError, ValueError) as error:
             # Messages begin with an argument's name.
             raise type(error)(str(error).replace(":", f"[{place}]:", 1)) from error
@@ -222,79 +241,6 @@ def _check_apart(updates: list[_Update], listed: bool) -> None:
             f"{after}: expected memory apart from that of the other arrays, "
             f"got an array that shares memory with {before}"
         )
-
-
-@_update(arrays=3)
-def sgd_update(
-    param: Any,
-    grad: Any,
-    velocity: Any,
-    learning_rate: float,
-    momentum: float,
-    nesterov: bool,
-    *common: Any,
-) -> _Update:
-    """Run `fusedlstm.ops.sgd_update` on the device."""
-    call, size = _slots(param, grad)
-    if velocity is None and momentum != 0:
-        raise TypeError("velocity: expected an array, since momentum is not 0, got None")
-    settings = _settings(call, learning_rate, *common)
-    _optional(call, "velocity", velocity, param)
-    sizes = {"size": size, "settings": settings, "momentum": momentum, "nesterov": nesterov}
-    return call, sizes, {"param": param, "grad": grad, "velocity": velocity}
-
-
-@_update(arrays=5)
-def rmsprop_update(
-    param: Any,
-    grad: Any,
-    mean_square: Any,
-    mean_grad: Any,
-    velocity: Any,
-    learning_rate: float,
-    rho: float,
-    momentum: float,
-    epsilon: float,
-    *common: Any,
-) -> _Update:
-    """Run `fusedlstm.ops.rmsprop_update` on the device."""
-    call, size = _slots(param, grad)
-    if velocity is None and momentum != 0:
-        raise TypeError("velocity: expected an array, since momentum is not 0, got None")
-    settings = _settings(call, learning_rate, *common)
-    _required(call, "mean_square", mean_square, param)
-    _optional(call, "mean_grad", mean_grad, param)
-    _optional(call, "velocity", velocity, param)
-    sizes = {"size": size, "settings": settings, "rho": rho, "momentum": momentum, "epsilon": epsilon}
-    arrays = {"mean_square": mean_square, "mean_grad": mean_grad, "velocity": velocity}
-    return call, sizes, {"param": param, "grad": grad, **arrays}
-
-
-@_update(arrays=5)
-def adam_update(
-    param: Any,
-    grad: Any,
-    m: Any,
-    v: Any,
-    vhat: Any,
-    learning_rate: float,
-    step: int,
-    beta_1: float,
-    beta_2: float,
-    epsilon: float,
-    *common: Any,
-) -> _Update:
-    """Run `fusedlstm.ops.adam_update` on the device."""
-    call, size = _slots(param, grad)
-    if step < 1:
-        raise ValueError(f"step: expected 1 or more, got {step}")
-    settings = _settings(call, learning_rate, *common)
-    _required(call, "m", m, param)
-    _required(call, "v", v, param)
-    _optional(call, "vhat", vhat, param)
-    sizes = {"size": size, "settings": settings, "step": step, "epsilon": epsilon}
-    sizes |= {"beta_1": beta_1, "beta_2": beta_2}
-    return call, sizes, {"param": param, "grad": grad, "m": m, "v": v, "vhat": vhat}
 
 
 def squared_norm(a: Any) -> float:

@@ -8,13 +8,11 @@ from fusedlstm.cuda.dense import embedding_backward as embedding_backward
 from fusedlstm.cuda.dense import embedding_forward as embedding_forward
 from fusedlstm.cuda.dense import layer_norm_backward as layer_norm_backward
 from fusedlstm.cuda.dense import layer_norm_forward as layer_norm_forward
-from fusedlstm.cuda.elementwise import adam_update as adam_update
 from fusedlstm.cuda.elementwise import cell_backward as cell_backward
 from fusedlstm.cuda.elementwise import cell_forward as cell_forward
 from fusedlstm.cuda.elementwise import dropout as dropout
-from fusedlstm.cuda.elementwise import rmsprop_update as rmsprop_update
-from fusedlstm.cuda.elementwise import sgd_update as sgd_update
 from fusedlstm.cuda.elementwise import squared_norm as squared_norm
+from fusedlstm.cuda.elementwise import update as update
 from fusedlstm.cuda.lstm import lstm_backward as lstm_backward
 from fusedlstm.cuda.lstm import lstm_forward as lstm_forward
 from fusedlstm.cuda.lstm import lstm_step as lstm_step

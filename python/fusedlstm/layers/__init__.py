@@ -54,6 +54,8 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
     "Gradients",
     "Input",
@@ -83,6 +85,9 @@ __all__ = [
     "serialize",
     "subtract",
 ]
+
+# Keras's shorter names.
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
 
 # All that a model is saved with.
 REGISTRY = Registry(

@@ -68,6 +68,8 @@ class Layer(Placed, Configured):
         another cannot have one.
     input_shape : tuple of int or None, optional
         Shape of one sample, for the first layer of a model; the same as an `Input` before it.
+    input_dim, batch_input_shape, batch_shape : optional
+        Keras 2's other ways to say it: the number of features, or a shape with the batch axis.
     **kwargs
         For each weight of a layer that says so, ``<weight>_regularizer`` and ``<weight>_constraint``, of
         `fusedlstm.regularizers` and `fusedlstm.constraints`; and Keras's arguments that are not supported:
@@ -115,6 +117,9 @@ class Layer(Placed, Configured):
         trainable: bool = True,
         activity_regularizer: Any = None,
         input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        batch_input_shape: Sequence[int | None] | None = None,
+        batch_shape: Sequence[int | None] | None = None,
         **kwargs: object,
     ) -> None:
         kind = type(self).__name__
@@ -136,6 +141,11 @@ class Layer(Placed, Configured):
         self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
         self._trainable = checks.flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer, "activity_regularizer")
+        whole = batch_shape if batch_input_shape is None else batch_input_shape
+        if input_shape is None and whole is not None:
+            input_shape = checks.shape(whole, "batch_input_shape")[1:]
+        if input_shape is None and input_dim is not None:
+            input_shape = (checks.positive_int(input_dim, "input_dim"),)
         self.declared_shape: Shape | None = (
             None if input_shape is None else (None, *checks.shape(input_shape, "input_shape"))
         )
@@ -464,12 +474,12 @@ class ActivatedLayer(Layer):
         result = self.forward_logits(x, training)
         z, saved = result if type(result) is tuple else checked_pair(result, self)
         y = self.activation(z)
-        return y, (y, saved) if training else None
+        return y, (activations.kept(self.activation, z, y), saved) if training else None
 
     def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
         """Compute gradients; see `Layer.backprop`."""
-        y, inner = saved
-        dz = activations.gradient(self.activation, dy, y)
+        kept, inner = saved
+        dz = activations.gradient(self.activation, dy, kept)
         return self.backprop_logits(inner, dz, gradients, need_dx)
 
 

@@ -196,6 +196,8 @@ class Bidirectional(Recurrent):
             for layer in self._layers:
                 layer.reset_state()
 
+    reset_states = reset_state  # Keras 2's name
+
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
         return {

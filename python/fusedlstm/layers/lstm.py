@@ -97,7 +97,8 @@ class LSTM(LSTMBase):
         Whether the output of masked steps is zero; by default it repeats the hidden state.
     **kwargs
         As in `Layer`, with regularizers and constraints of ``kernel``, ``recurrent`` and ``bias``.
-        ``unroll`` and ``use_cudnn`` are accepted and change nothing.
+        ``unroll``, ``use_cudnn``, ``implementation`` and ``time_major=False`` are accepted and change
+        nothing.
 
     Raises
     ------

@@ -42,6 +42,8 @@ class LSTMBase(Recurrent):
     }
     only_values: ClassVar[Mapping[str, tuple[object, ...]]] = {
         **Layer.only_values,
+        "implementation": (0, 1, 2),
+        "time_major": (False,),
         "unroll": (False, True),
         "use_cudnn": ("auto", False, True),
     }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm.base import versions
+from fusedlstm.base import checks, versions
 from fusedlstm.base.symbolic import KerasTensor, Node, is_symbolic
 from fusedlstm.layers.base import Layer, checked_pair
 from fusedlstm.layers.direct import keep
@@ -21,11 +21,26 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Layer):
-    """Base of layers whose calls may start from states, and return the last ones."""
+    """Base of layers whose calls may start from states, and return the last ones.
+
+    Parameters
+    ----------
+    input_dim, input_length : int, optional
+        Keras 2's way to say ``input_shape=(input_length, input_dim)``.
+    **kwargs
+        As in `Layer`.
+    """
 
     takes_mask: ClassVar[bool] = True
 
     return_sequences: bool
+
+    def __init__(
+        self, *, input_dim: int | None = None, input_length: int | None = None, **kwargs: Any
+    ) -> None:
+        if input_dim is not None and kwargs.get("input_shape") is None:
+            kwargs["input_shape"] = (input_length, checks.positive_int(input_dim, "input_dim"))
+        super().__init__(**kwargs)
 
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:
         """Return the mask where the output has steps; see `Layer.compute_mask`."""

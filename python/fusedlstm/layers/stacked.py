@@ -183,6 +183,8 @@ class StackedLSTM(Recurrent):
             for layer in self.layers:
                 layer.reset_state()
 
+    reset_states = reset_state  # Keras 2's name
+
     @property
     def _layers(self) -> Sequence[Layer]:
         return self.layers

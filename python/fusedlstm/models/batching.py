@@ -58,6 +58,7 @@ class BatchTrainer(Passes, ABC):
         self._measures: list[tuple[str, metrics.Metric]] = []
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.initial_epoch = 0  # which callbacks may set before the first one
         self.shuffle_seeds = SeedGenerator()
         self._loss_mean = metrics.Mean("loss")
 

@@ -149,7 +149,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
 
 
 def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
-    weights = _part(tensors, _WEIGHTS)
+    weights = part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):
         config = parse(checks.member(metadata, "model", str, "metadata"), "model")
         kind = Model if isinstance(config, dict) and "calls" in config else Sequential
@@ -160,11 +160,11 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
     if wanted != found:
         raise ValueError(f"weights: expected {wanted}, got {found}")
     model.set_weights([weights[name] for name in names])
-    set_states(model, _part(tensors, _STATES))
+    set_states(model, part(tensors, _STATES))
     if "trainable" in metadata:  # Files of the first version lack it.
         set_flags(model, parse(metadata["trainable"], "trainable"))
     if "training" in metadata:
-        _go_on(model, names, parse(metadata["training"], "training"), _part(tensors, _OPTIMIZER))
+        _go_on(model, names, parse(metadata["training"], "training"), part(tensors, _OPTIMIZER))
     return model
 
 
@@ -208,7 +208,7 @@ def _go_on(model: Model, names: list[str], training: Any, state: dict[str, NDArr
     streams = model.seed_generators
     if len(seeds) != len(streams):
         raise ValueError(f"training: seeds: expected {len(streams)} random streams, got {len(seeds)}")
-    pairs = [_seed(pair) for pair in seeds]
+    pairs = [seed_state(pair) for pair in seeds]
     weighted = training.get("weighted_metrics")
     model.compile(
         optimizer=optimizer,
@@ -224,7 +224,8 @@ def _go_on(model: Model, names: list[str], training: Any, state: dict[str, NDArr
         stream.state = pair
 
 
-def _seed(pair: Any) -> tuple[int, int]:
+def seed_state(pair: Any) -> tuple[int, int]:
+    """Return the state of a random stream that a file holds; `ValueError` if it is none."""
     if (
         not isinstance(pair, list)
         or len(pair) != 2
@@ -234,5 +235,6 @@ def _seed(pair: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def _part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the tensors whose names begin so, by the rest of their names."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

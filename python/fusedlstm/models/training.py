@@ -132,10 +132,10 @@ class Trainer(BatchTrainer):
         logs: Logs = {}
         with watchers:
             watchers.check_before_training(self._expected_logs(held_out is not None, range(first, last)))
-            self.stop_training = False
+            self.stop_training, self.initial_epoch = False, first
             self.history = next(one for one in watchers.callbacks if isinstance(one, History))
             watchers.on_train_begin()
-            for epoch in range(first, last):
+            for epoch in range(self.initial_epoch, last):
                 watchers.on_epoch_begin(epoch)
                 logs = self._train_epoch(samples, size, grouped, shuffle, watchers)
                 if held_out is not None:
@@ -145,6 +145,7 @@ class Trainer(BatchTrainer):
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
+            self._compiled().finalize_variable_values(self.trainable_weights)
             watchers.on_train_end(logs)
         watchers.raise_failure()
         return self.history

@@ -86,7 +86,17 @@ from fusedlstm.ops.stack import (
     lstm_stack_backward,
     lstm_stack_forward,
 )
-from fusedlstm.ops.updates import adam_update, rmsprop_update, sgd_update, squared_norm
+from fusedlstm.ops.updates import (
+    adadelta_update,
+    adagrad_update,
+    adam_update,
+    adamax_update,
+    lion_update,
+    nadam_update,
+    rmsprop_update,
+    sgd_update,
+    squared_norm,
+)
 from fusedlstm.ops.weights import LSTMWeights
 
 __all__ = [
@@ -104,7 +114,10 @@ __all__ = [
     "LayerNormGradients",
     "StackTape",
     "Tape",
+    "adadelta_update",
+    "adagrad_update",
     "adam_update",
+    "adamax_update",
     "cell_backward",
     "cell_forward",
     "dense_backward",
@@ -118,6 +131,7 @@ __all__ = [
     "last_kernel",
     "layer_norm_backward",
     "layer_norm_forward",
+    "lion_update",
     "lstm_backward",
     "lstm_forward",
     "lstm_jvp",
@@ -125,6 +139,7 @@ __all__ = [
     "lstm_stack_backward",
     "lstm_stack_forward",
     "lstm_step",
+    "nadam_update",
     "rmsprop_update",
     "set_instruction_set",
     "set_num_threads",

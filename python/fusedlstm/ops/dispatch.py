@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     class Kernels:
         """The functions that both have, with the types of the CPU's."""
 
-        adam_update = staticmethod(_core.adam_update)
         cell_backward = staticmethod(_core.cell_backward)
         cell_forward = staticmethod(_core.cell_forward)
         dense_backward = staticmethod(_core.dense_backward)
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
         lstm_backward = staticmethod(_core.lstm_backward)
         lstm_forward = staticmethod(_core.lstm_forward)
         lstm_step = staticmethod(_core.lstm_step)
-        rmsprop_update = staticmethod(_core.rmsprop_update)
-        sgd_update = staticmethod(_core.sgd_update)
         squared_norm = staticmethod(_core.squared_norm)
+        update = staticmethod(_core.update)
 
 
 # Modules, which types cannot say.

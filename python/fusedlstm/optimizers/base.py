@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,7 +20,7 @@ from fusedlstm.optimizers import schedules
 from fusedlstm.optimizers.schedules import LearningRateSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import Self
 
@@ -29,13 +31,39 @@ Arrays: TypeAlias = "list[Array]"
 Slots: TypeAlias = "dict[str, list[Array]]"
 
 
+class Rate(float):
+    """A learning rate as Keras's variable: a number that can be assigned to its optimizer."""
+
+    __slots__ = ("_optimizer",)
+
+    _optimizer: Optimizer
+
+    def __new__(cls, value: float, optimizer: Optimizer) -> Self:
+        """Make the number."""
+        made = super().__new__(cls, value)
+        made._optimizer = optimizer
+        return made
+
+    def assign(self, value: float) -> None:
+        """Set the optimizer's learning rate; this number stays as it is."""
+        self._optimizer.learning_rate = value
+
+    def numpy(self) -> np.float64:
+        """Return it as a number of NumPy's."""
+        return np.float64(self)
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        """Let copies be plain numbers."""
+        return float, (float(self),)
+
+
 class Optimizer(Copied, Configured):
     """Base of optimizers. A subclass names its slots and defines `update`.
 
     Parameters
     ----------
     learning_rate : float or LearningRateSchedule
-        Step size; it may be assigned later.
+        Step size; a number may be assigned later, to it or by its method ``assign``.
     weight_decay : float, optional
         Decoupled decay: each update first subtracts ``learning_rate * weight_decay * weight``.
     clipnorm : float, optional
@@ -44,13 +72,23 @@ class Optimizer(Copied, Configured):
         Gradients are clipped to [-clipvalue, clipvalue].
     global_clipnorm : float, optional
         All gradients are scaled down together if their common norm is larger.
-    name : str
-        Name.
+    use_ema : bool
+        Whether a moving average of each weight is kept, which `fit` puts in the weight's place at its end.
+    ema_momentum : float
+        Share of the old average in the new one.
+    ema_overwrite_frequency : int, optional
+        Weights are set to their averages after each so many updates, too.
+    loss_scale_factor : float, optional
+        In Keras's place; it changes nothing, as there are no gradients in 16 bits.
+    name : str, optional
+        Name; the class's in small letters by default.
+    **older
+        ``lr`` for ``learning_rate``, and ``decay``, which Keras ignores as well; both warn.
 
     Raises
     ------
-    ValueError
-        If a number is out of range or more than one kind of clipping is asked for.
+    TypeError, ValueError
+        If a number is out of range, more than one kind of clipping is asked for, or an argument unknown.
     """
 
     def __init__(
@@ -60,22 +98,36 @@ class Optimizer(Copied, Configured):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
-        *,
-        name: str,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        name: str | None = None,
+        **older: Any,
     ) -> None:
-        self.name = checked_name(name)
-        self.learning_rate = learning_rate
+        self.name = type(self).__name__.lower() if name is None else checked_name(name)
+        self._rate = checked_rate(_renamed(older, learning_rate))
         self.weight_decay = (
             None if weight_decay is None else checks.non_negative(weight_decay, "weight_decay")
         )
         self.clipnorm = checks.optional_positive(clipnorm, "clipnorm")
         self.clipvalue = checks.optional_positive(clipvalue, "clipvalue")
         self.global_clipnorm = checks.optional_positive(global_clipnorm, "global_clipnorm")
+        self.use_ema = checks.flag(use_ema, "use_ema")
+        self.ema_momentum = checks.share(ema_momentum, "ema_momentum")
+        self.ema_overwrite_frequency = (
+            None
+            if ema_overwrite_frequency is None
+            else checks.positive_int(ema_overwrite_frequency, "ema_overwrite_frequency")
+        )
+        self.loss_scale_factor = checks.optional_positive(loss_scale_factor, "loss_scale_factor")
         given = [
             key for key in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, key) is not None
         ]
         if len(given) > 1:
             raise ValueError(f"{given[1]}: expected at most one kind of gradient clipping, got {given}")
+        self._undecayed: list[Variable] = []
+        self._undecayed_names: list[str] = []
         # An array, since kernels count in it what they have done.
         self._count = Variable(np.zeros((), np.int64), "iterations", trainable=False)
         self._targets: list[Variable] = []
@@ -83,18 +135,27 @@ class Optimizer(Copied, Configured):
         self._places: list[devices.Device] = []  # of the slots
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next update."""
-        return self._rate(self.iterations) if callable(self._rate) else self._rate
+    def learning_rate(self) -> Rate:
+        """The learning rate of the next update, a float with Keras's ``assign`` and ``numpy``."""
+        return Rate(self._rate_now(), self)
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        if isinstance(value, dict):
-            value = schedules.deserialize(value, "learning_rate")
-        if isinstance(value, LearningRateSchedule):
-            self._rate: LearningRate = value
-        else:
-            self._rate = checks.non_negative(value, "learning_rate")
+        rate = checked_rate(value)
+        if self.scheduled and not callable(rate):
+            raise TypeError(
+                f"learning_rate: expected a schedule, as {type(self._rate).__name__} is one, got {value!r}; "
+                "make the optimizer with a number to set it later"
+            )
+        self._rate = rate
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether the learning rate comes from a schedule, and cannot be set to a number."""
+        return callable(self._rate)
+
+    def _rate_now(self) -> float:
+        return self._rate(self.iterations) if callable(self._rate) else self._rate
 
     @property
     def iterations(self) -> int:
@@ -109,6 +170,13 @@ class Optimizer(Copied, Configured):
         """Return the names of the arrays kept for each variable."""
         raise NotImplementedError(f"{type(self).__name__} must define slot_names")
 
+    def slot_start(self, name: str) -> float:  # noqa: ARG002
+        """Return what a slot's elements are before the first update."""
+        return 0.0
+
+    def _all_slot_names(self) -> tuple[str, ...]:
+        return (*(("average",) if self.use_ema else ()), *self.slot_names())
+
     def update(self, variables: Arrays, grads: Arrays, slots: Slots, common: dict[str, Any]) -> None:
         """Update ``variables`` and ``slots`` in place. `iterations` is that of the updates before.
 
@@ -119,13 +187,12 @@ class Optimizer(Copied, Configured):
         slots : dict of str to list of ndarray
             By the names of `slot_names`, an array for each variable.
         common : dict
-            The keyword arguments ``learning_rate``, ``weight_decay``, ``clipvalue``, ``scale`` and
-            ``iterations`` of the kernels in `fusedlstm.ops`, ``scale`` being a list.
+            The keyword arguments of all updates in `fusedlstm.ops`, ``scale`` being a list.
         """
         raise NotImplementedError(f"{type(self).__name__} must define update")
 
     def build(self, variables: Sequence[Variable]) -> None:
-        """Make the slots, all zero, for ``variables``.
+        """Make the slots for ``variables``.
 
         Built once, it takes any of the same variables again: those frozen meanwhile keep their slots.
 
@@ -146,13 +213,16 @@ class Optimizer(Copied, Configured):
             return
         self._slots = [
             {
-                slot: Variable(np.zeros(v.shape, v.dtype), slot, f"{v.path}/{slot}", trainable=False)
-                for slot in self.slot_names()
+                slot: Variable(self._start(slot, v), slot, f"{v.path}/{slot}", trainable=False)
+                for slot in self._all_slot_names()
             }
             for v in variables
         ]
         self._targets = list(variables)
         self.follow()
+
+    def _start(self, slot: str, variable: Variable) -> Array:
+        return np.full(variable.shape, self.slot_start(slot), variable.dtype)
 
     def __copy__(self) -> Self:
         """Return an optimizer of the same variables with slots of its own."""
@@ -192,8 +262,8 @@ class Optimizer(Copied, Configured):
         checked = _check_grads(grads, trainable_variables)
         self.build(trainable_variables)
         common: dict[str, Any] = {
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay or 0.0,
+            "learning_rate": self._rate_now(),
+            "weight_decay": self._decays(trainable_variables),
             "clipvalue": math.inf if self.clipvalue is None else self.clipvalue,
         }
         scales = self._scales(checked)
@@ -206,10 +276,14 @@ class Optimizer(Copied, Configured):
         constrained = [variable for variable in trainable_variables if variable.constraint is not None]
         changed = [*trainable_variables, *own, self._count]
         with versions.writing(changed, drafts=bool(constrained)) as change:
-            slots = {name: change.arrays([held[name] for held in chosen]) for name in self.slot_names()}
+            slots = {name: change.arrays([held[name] for held in chosen]) for name in self._all_slot_names()}
             *arrays, count = change.arrays([*trainable_variables, self._count])
             common["iterations"] = count
             after = int(count) + 1
+            if self.use_ema:
+                common["average"] = slots.pop("average")
+                common["ema_momentum"] = self.ema_momentum if count else 0.0
+                common["ema_overwrites"] = after % (self.ema_overwrite_frequency or after + 1) == 0
             self.update(arrays, checked, slots, common)
             count[...] = after  # It is already, unless `update` computes by itself.
             for variable in constrained:
@@ -222,6 +296,46 @@ class Optimizer(Copied, Configured):
             return self._slots
         of_variable = dict(zip(map(id, self._targets), self._slots, strict=True))
         return [of_variable[id(variable)] for variable in variables]
+
+    def finalize_variable_values(self, var_list: Sequence[Variable]) -> None:
+        """Set variables to their moving averages, with ``use_ema`` and after an update; `fit` ends with it.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer was built for others; nothing is changed then.
+        """
+        if not self.use_ema or not self.iterations:
+            return
+        self.build(var_list)
+        chosen = self._slots_of(var_list)
+        with versions.writing(var_list):
+            for variable, slots in zip(var_list, chosen, strict=True):
+                variable.assign(slots["average"].value)
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Variable] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Leave variables out of the weight decay.
+
+        Parameters
+        ----------
+        var_list : iterable of Variable, optional
+            Those themselves.
+        var_names : iterable of str, optional
+            Patterns: variables are left out in whose names one is found, as ``"bias"``.
+        """
+        self._undecayed = list(var_list or ())
+        self._undecayed_names = list(var_names or ())
+
+    def _decays(self, variables: Sequence[Variable]) -> float | list[float]:
+        """Return the weight decay of all variables, or of each one."""
+        decay = self.weight_decay or 0.0
+        if not decay or not (self._undecayed or self._undecayed_names):
+            return decay
+        kept = set(map(id, self._undecayed))
+        names = "|".join(self._undecayed_names)
+        return [0.0 if id(v) in kept or (names and re.search(names, v.name)) else decay for v in variables]
 
     @property
     def targets(self) -> list[Variable]:
@@ -276,7 +390,7 @@ class Optimizer(Copied, Configured):
                 )
         with versions.writing([self._count, *slots.values()]):
             for path, slot in slots.items():
-                slot.assign(state[path] if path in state else np.zeros(slot.shape))
+                slot.assign(state[path] if path in state else np.full(slot.shape, self.slot_start(slot.name)))
             self._count.assign(iterations)
 
     def get_config(self) -> dict[str, Any]:
@@ -292,6 +406,25 @@ class Optimizer(Copied, Configured):
             total = math.fsum(ops.squared_norm(grad) for grad in grads)
             return [_shrink(self.global_clipnorm, total)] * len(grads)
         return [1.0] * len(grads)
+
+
+def checked_rate(value: LearningRate) -> LearningRate:
+    """Return a learning rate, or a schedule, of which dicts are descriptions."""
+    if isinstance(value, dict):
+        value = schedules.deserialize(value, "learning_rate")
+    return value if isinstance(value, LearningRateSchedule) else checks.non_negative(value, "learning_rate")
+
+
+def _renamed(older: dict[str, Any], learning_rate: LearningRate) -> LearningRate:
+    """Return the learning rate, which older programs call ``lr``; `TypeError` for unknown arguments."""
+    if older.pop("decay", None) is not None:
+        warnings.warn("decay: no longer supported, and ignored; use a schedule", stacklevel=4)
+    if "lr" in older:
+        warnings.warn("lr: deprecated, use learning_rate instead", stacklevel=4)
+        learning_rate = older.pop("lr")
+    if older:
+        raise TypeError(f"{next(iter(older))}: no argument of optimizers")
+    return learning_rate
 
 
 def _shrink(limit: float, squared_norm: float) -> float:

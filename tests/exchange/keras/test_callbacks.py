@@ -54,7 +54,17 @@ def test_hooks_take_what_they_take_in_keras(keras: Any, name: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name",
-    ["CallbackList", "CSVLogger", "EarlyStopping", "LambdaCallback", "ModelCheckpoint", "TerminateOnNaN"],
+    [
+        *(
+            "BackupAndRestore",
+            "CallbackList",
+            "CSVLogger",
+            "EarlyStopping",
+            "LambdaCallback",
+            "ModelCheckpoint",
+        ),
+        *("ReduceLROnPlateau", "TensorBoard", "TerminateOnNaN"),
+    ],
 )
 def test_arguments_have_the_places_that_they_have_in_keras(keras: Any, name: str) -> None:
     ours, theirs = (
@@ -143,3 +153,44 @@ def test_the_best_is_decided_as_in_keras(keras: Any, tmp_path: Path) -> None:
         assert repr(ours) == repr(theirs), (values, stopping)
         outcomes.add(len(ours[0]))
     assert len(outcomes) > 5
+
+
+class Rated(Unmoved):
+    """Stands for a model whose learning rate alone matters."""
+
+    def __init__(self, package: Any) -> None:
+        super().__init__()
+        self.optimizer = package.optimizers.SGD(0.5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_learning_rate_is_reduced_as_in_keras(keras: Any) -> None:
+    draw = np.random.default_rng(4)
+    reduced = 0
+    for _ in range(60):
+        values = drawn_values(draw)
+        settings: dict[str, Any] = {
+            "mode": str(draw.choice(["min", "max"])),
+            "factor": float(draw.choice([0.5, 0.125, 0.0])),
+            "patience": int(draw.integers(4)),
+            "min_delta": float(draw.choice([0.0, 0.25])),
+            "cooldown": int(draw.integers(3)),
+            "min_lr": float(draw.choice([0.0, 0.0625])),
+        }
+        found = []
+        for package in (fusedlstm, keras):
+            model, made = Rated(package), []
+            callback = package.callbacks.ReduceLROnPlateau("watched", **settings)
+            hooks = package.callbacks.CallbackList(
+                [callback], model=model, epochs=len(values), steps=1, verbose=0
+            )
+            hooks.on_train_begin()
+            for epoch, value in enumerate(values):
+                logs: dict[str, float] = {"watched": value}
+                callback.on_epoch_end(epoch, logs)
+                counts = callback.wait, callback.cooldown_counter, repr(float(callback.best))
+                made.append([logs["learning_rate"], float(model.optimizer.learning_rate), *counts])
+            found.append(made)
+        assert found[0] == found[1], settings
+        reduced += found[0][-1][1] < 0.5
+    assert reduced > 20
