@@ -104,10 +104,11 @@ class Passes(Layer):
                     _spread(step, y, mask, values, real)
                 if layer.activity_regularizer is not None:
                     activities[number] = y if type(y) is list else [y]
-        outputs = list(map(values.__getitem__, plan.outputs))
-        known = list(map(real.__getitem__, plan.outputs))
-        if any(mask is not None for mask in known):
-            known = list(map(_fitting, outputs, known))
+        outputs = [values[place] for place in plan.outputs]
+        known = [real[place] for place in plan.outputs]
+        for number, mask in enumerate(known):
+            if mask is not None:
+                known[number] = _fitting(outputs[number], mask)
         return Pass(outputs, known, activities, saved, logits)
 
     def backprop(
@@ -251,9 +252,9 @@ def _spread(step: Any, y: Any, mask: Mask | None, values: list[Any], real: list[
         values[place], real[place] = value, None if value.ndim < 3 else mask
 
 
-def _fitting(y: Any, mask: Mask | None) -> Mask | None:
+def _fitting(y: Any, mask: Mask) -> Mask | None:
     """Return the mask of an output whose steps it has; a layer of another origin may end the steps only."""
-    fits = mask is not None and is_array(y) and y.shape[:-1][: mask.ndim] == mask.shape
+    fits = is_array(y) and y.shape[:-1][: mask.ndim] == mask.shape
     return mask if fits else None
 
 
