@@ -33,6 +33,15 @@ template <class V>
 struct Scaled {
   V m;
   V e;
+
+  FUSEDLSTM_INLINE Scaled(V mantissa, V exponent) : m(mantissa), e(exponent) {}
+  // Copied as a block of memory, GCC would take it out of its registers.
+  FUSEDLSTM_INLINE Scaled(const Scaled& other) : m(other.m), e(other.e) {}
+  FUSEDLSTM_INLINE Scaled& operator=(const Scaled& other) {
+    m = other.m;
+    e = other.e;
+    return *this;
+  }
 };
 
 // exp2_of_whole(n) is 2^n for n from -least_power to 0.
