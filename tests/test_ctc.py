@@ -107,7 +107,7 @@ def signals(samples: int = 64) -> tuple[Any, Any]:
     for row, marks in zip(x, y, strict=True):
         end = 0
         for j in range(random.integers(1, 5)):
-            length = random.integers(2, 7)
+            length = int(random.integers(2, 7))
             marks[j] = 1 + random.integers(4)
             row[end : end + length] = 0.3 * random.standard_normal((length, 4))
             row[end + 1 : end + length, marks[j] - 1] += 1

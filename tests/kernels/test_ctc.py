@@ -75,6 +75,7 @@ def test_all_paths(steps: int, blank: int, dtype: Number) -> None:
         labels = np.array([label + (label >= blank) for label in row], np.int64)
         logits = (2 * random.standard_normal((1, steps, 3))).astype(dtype)
         losses, dlogits = ops.ctc_loss(logits, labels[None], blank=blank)
+        assert dlogits is not None
         expected = testing.ctc_paths_reference(logits[0], labels, blank)
         options: dict[str, Any] = {"dtype": dtype, "terms": 3, "steps": max(steps, 1)}
         scale = 1.0 + (expected.losses if np.isfinite(expected.losses) else 0)
@@ -113,7 +114,7 @@ def test_confident_of_something_else(peak: int, height: float, dtype: Number) ->
     """
     for L, T in ((33, 40), (33, 70), (9, 200)):
         logits = np.random.default_rng(3).standard_normal((1, T, 9)).astype(dtype)
-        logits[:, :, peak] += dtype(height)
+        logits[:, :, peak] += height
         labels = 1 + np.arange(L)[None] % 5
         check(logits, labels)
 
@@ -195,6 +196,7 @@ def test_row_weights(dtype: Number) -> None:
     losses, dlogits = ops.ctc_loss(logits, labels, steps, counts, row_weights=weights)
     assert_same_bits(losses, plain.losses)
     assert plain.dlogits is not None
+    assert dlogits is not None
     want = plain.dlogits * weights[:, None, None]
     testing.assert_close(dlogits, want, dtype=dtype, terms=2, scale=np.abs(weights)[:, None, None])
 

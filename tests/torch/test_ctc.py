@@ -41,7 +41,7 @@ def run(function: Any, logits: Any, *rest: Any, normalized: bool = True, **optio
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_values_and_gradients(reduction: str, joined: bool, dtype: Any) -> None:
     logits, rows, in_one = arguments(dtype)
-    options = {"blank": 3, "reduction": reduction}
+    options: dict[str, Any] = {"blank": 3, "reduction": reduction}
     targets = in_one if joined else rows
     want = run(functional.ctc_loss, logits.double(), targets, STEPS, COUNTS, **options)
     number = np.float32 if dtype == torch.float32 else np.float64
@@ -56,7 +56,7 @@ def test_one_sequence() -> None:
     logits, rows, _ = arguments()
     for reduction in ("mean", "sum", "none"):
         rest = (rows[0], torch.tensor(T), torch.tensor(S))
-        options = {"blank": 3, "reduction": reduction}
+        options: dict[str, Any] = {"blank": 3, "reduction": reduction}
         want = run(functional.ctc_loss, logits[:, 0], *rest, **options)
         got = run(fusedlstm.torch.ctc_loss, logits[:, 0], *rest, **options)
         for ours, theirs in zip(got, want, strict=True):
@@ -68,7 +68,7 @@ def test_one_sequence() -> None:
 def test_sequences_that_do_not_fit(zero_infinity: bool) -> None:
     logits, rows, _ = arguments()
     steps = (20, 2, 0, 12, 0)
-    options = {"blank": 3, "reduction": "none", "zero_infinity": zero_infinity}
+    options: dict[str, Any] = {"blank": 3, "reduction": "none", "zero_infinity": zero_infinity}
     value, gradient = run(fusedlstm.torch.ctc_loss, logits, rows, steps, COUNTS, **options)
     want, theirs = run(functional.ctc_loss, logits, rows, steps, COUNTS, **options)
     np.testing.assert_allclose(value, want)

@@ -253,6 +253,7 @@ def _ctc_loss(shape: tuple[int, ...], dtype: str) -> KernelJob:
         scale = 1 + np.where(np.isfinite(expected.losses), expected.losses, 0) / T
         options: dict[str, Any] = {"dtype": dtype, "terms": C, "steps": math.isqrt(T) + 1}
         got = run(None)
+        assert got.dlogits is not None
         return max(
             testing.assert_close(got.losses, expected.losses, scale=scale, name="losses", **options),
             testing.assert_close(

@@ -102,4 +102,5 @@ def _steps(mask: Mask, name: str) -> Labels:
             f"mask: expected padding on the right alone for {name}, "
             f"got a real step behind padding at index {(row, step + 1)}"
         )
-    return np.count_nonzero(mask, axis=1)
+    counts: Labels = np.count_nonzero(mask, axis=1)
+    return counts
