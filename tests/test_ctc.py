@@ -149,13 +149,13 @@ def test_gradient_through_a_model() -> None:
     def function(bias: Any) -> Any:
         model.layers[-1].set_weights([model.layers[-1].get_weights()[0], bias])
         output, saved = model.forward(x.astype(np.float64), training=True)
-        return np.array(loss.value_and_gradient(y, output, None, saved.mask)[0])
+        return np.array(loss.value_and_gradient(y, output, None, saved.masks[0])[0])
 
     def gradient(projections: tuple[Any, ...], bias: Any) -> dict[str, Any]:
         function(bias)
         output, saved = model.forward(x.astype(np.float64), training=True)
         gradients = layers.Gradients()
-        model.backprop(saved, loss.value_and_gradient(y, output, None, saved.mask)[1], gradients)
+        model.backprop(saved, loss.value_and_gradient(y, output, None, saved.masks[0])[1], gradients)
         found = gradients.get(model.layers[-1].trainable_weights[1])
         assert found is not None
         return {"bias": projections[0] * found}
