@@ -113,7 +113,7 @@ def test_confident_of_something_else(peak: int, height: float, dtype: Number) ->
     Only the states that are least probable in each step lead to the end.
     """
     for L, T in ((33, 40), (33, 70), (9, 200)):
-        logits = np.random.default_rng(3).standard_normal((1, T, 9)).astype(dtype)
+        logits: Array = np.random.default_rng(3).standard_normal((1, T, 9)).astype(dtype)
         logits[:, :, peak] += height
         labels = 1 + np.arange(L)[None] % 5
         check(logits, labels)

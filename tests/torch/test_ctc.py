@@ -38,18 +38,18 @@ def run(function: Any, logits: Any, *rest: Any, normalized: bool = True, **optio
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("joined", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_values_and_gradients(reduction: str, joined: bool, dtype: Any) -> None:
-    logits, rows, in_one = arguments(dtype)
+@pytest.mark.parametrize("number", [torch.float32, torch.float64], ids=str)
+def test_values_and_gradients(reduction: str, joined: bool, number: Any) -> None:
+    logits, rows, in_one = arguments(number)
     options: dict[str, Any] = {"blank": 3, "reduction": reduction}
     targets = in_one if joined else rows
     want = run(functional.ctc_loss, logits.double(), targets, STEPS, COUNTS, **options)
-    number = np.float32 if dtype == torch.float32 else np.float64
+    dtype = np.float32 if number == torch.float32 else np.float64
     for normalized in (True, False):
         for lengths in ((STEPS, COUNTS), (torch.tensor(STEPS), torch.tensor(COUNTS))):
             got = run(fusedlstm.torch.ctc_loss, logits, targets, *lengths, normalized=normalized, **options)
             for name, ours, theirs in zip(("loss", "gradient"), got, want, strict=True):
-                assert_close(ours, theirs, dtype=number, terms=C, steps=T, name=name)
+                assert_close(ours, theirs, dtype=dtype, terms=C, steps=T, name=name)
 
 
 def test_one_sequence() -> None:
