@@ -68,6 +68,14 @@ STRETCHES = {
         "z = np.zeros((200_000, 1024), f); c = np.zeros((200_000, 256), f)",
         "ops.cell_forward(z, c)",
     ),
+    "CTC, many classes": (
+        "x = np.zeros((2, 1500, 20_000), f); y = np.ones((2, 5), np.int64)",
+        "ops.ctc_loss(x, y)",
+    ),
+    "CTC, many labels": (
+        "x = zeros(2, 8000, 3); y = 1 + np.arange(8000).reshape(2, 4000) % 2",
+        "ops.ctc_loss(x, y)",
+    ),
     "norm": ("x = np.zeros(10**9, f)", "ops.squared_norm(x)"),
 }
 SOON = 0.12  # seconds

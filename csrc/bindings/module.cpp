@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, module) {
   fusedlstm::bindings::bind_second_order(module);
   fusedlstm::bindings::bind_dense(module);
   fusedlstm::bindings::bind_layer_norm(module);
+  fusedlstm::bindings::bind_ctc(module);
   fusedlstm::bindings::bind_elementwise(module);
   fusedlstm::bindings::bind_embedding(module);
 }

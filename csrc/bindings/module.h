@@ -14,6 +14,7 @@ void bind_lstm(pybind11::module_& module);
 void bind_second_order(pybind11::module_& module);
 void bind_dense(pybind11::module_& module);
 void bind_layer_norm(pybind11::module_& module);
+void bind_ctc(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
 void bind_overlap(pybind11::module_& module);

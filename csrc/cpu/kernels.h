@@ -2,6 +2,7 @@
 #pragma once
 
 #include "../math/updates.h"
+#include "ctc_problem.h"
 #include "problem.h"
 #include "second_order_problem.h"
 #include "team.h"
@@ -177,6 +178,9 @@ struct Kernels {
   void (*layer_norm_gradients)(const LayerNormProblem<T>&, Range blocks);
   // The sum of `count` rows that lie `stride` apart, for the columns in `range`.
   void (*add_rows)(Range range, Index count, Index stride, const T* rows, T* out);
+
+  // The loss of a row, and its gradient if wanted. Scratch is CtcScratch's.
+  void (*ctc)(const CtcProblem<T>&, Index row, T* scratch, Worker&);
 
   // The cell alone, on rows of (B,G) and (B,H) arrays.
   void (*cell_forward)(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates);

@@ -147,6 +147,16 @@ def layer_norm_forward(x: Array, gamma: Array | None, beta: Array | None, epsilo
 def layer_norm_backward(
     x: Array, gamma: Array | None, dy: Array, epsilon: float, need_dx: bool
 ) -> tuple[Array | None, Array, Array]: ...
+def ctc_loss(
+    logits: Array,
+    labels: NDArray[np.int64],
+    logit_lengths: NDArray[np.int64] | None,
+    label_lengths: NDArray[np.int64] | None,
+    blank: int,
+    zero_infinity: bool,
+    row_weights: Array | None,
+    need_dlogits: bool,
+) -> tuple[Array, Array | None]: ...
 def overlap(first: int, nbytes: int, other: int, other_nbytes: int, count: int, stride: int) -> bool: ...
 def first_conflict(pieces: list[tuple[int, int, bool]]) -> tuple[int, int] | None: ...
 def check_sequence_sizes(

@@ -28,6 +28,7 @@ KERNEL_SHAPES = {
     "cell_backward": "3,5",
     "dense_forward": "3,4,5",
     "dense_backward": "3,4,5",
+    "ctc_loss": "3,14,5,6",
     "adam_update": "1000",
 }
 

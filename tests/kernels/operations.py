@@ -124,6 +124,17 @@ def layer_norm_backward(p: Problem) -> dict[str, Array]:
     return {"dx": dx, "dgamma": dgamma, "dbeta": dbeta}
 
 
+def ctc_loss(p: Problem) -> dict[str, Array]:
+    _, T, C = p.x.shape
+    # Rows have labels of their own, and every second one is the one before it.
+    first = (p.h0[:, :1] > 0) + 2 * (p.c0[:, :1] > 0)
+    labels = 1 + (first + np.arange(T) // 2) % max(1, C - 1)
+    counts = first[:, 0] % (T + 1) if C > 1 else 0 * first[:, 0]
+    result = ops.ctc_loss(p.x, labels, label_lengths=counts, zero_infinity=True)
+    assert result.dlogits is not None
+    return {"losses": result.losses, "dlogits": result.dlogits}
+
+
 def embedding_forward(p: Problem) -> dict[str, Array]:
     return {"y": ops.embedding_forward(_ids(p), p.kernel)}
 
@@ -187,6 +198,7 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         dense_backward,
         layer_norm_forward,
         layer_norm_backward,
+        ctc_loss,
         embedding_forward,
         embedding_backward,
         dropout,
@@ -196,6 +208,7 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
 } | {name: update(name) for name in UPDATES}
 # What has no kernels on other devices yet.
 ONLY_CPU = (
+    "ctc_loss",
     "lstm_jvp",
     "lstm_second_backward",
 )

@@ -79,6 +79,7 @@ ROW_RESULTS = {
     "dense_backward": ("dx",),
     "layer_norm_forward": ("y",),
     "layer_norm_backward": ("dx",),
+    "ctc_loss": ("losses", "dlogits"),
 }
 
 

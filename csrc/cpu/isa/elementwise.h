@@ -6,16 +6,10 @@
 #include "denormals.h"
 #include "gemm.h"
 #include "hash.h"
+#include "rows.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
-
-template <class T, class Body>
-[[gnu::always_inline]] inline void for_each_vector_in(Range range, const Body& body) {
-  Index i = range.begin;
-  for (; i + Vec<T>::width <= range.end; i += Vec<T>::width) body(i, AllLanes{});
-  if (i < range.end) body(i, range.end - i);
-}
 
 template <class T>
 void cell_forward_rows(Index units, Range rows, const T* z, const T* c_prev, T* h, T* c, T* gates) {

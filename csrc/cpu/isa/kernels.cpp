@@ -3,6 +3,7 @@
 #include "../kernels.h"
 
 #include "backward.h"
+#include "ctc.h"
 #include "elementwise.h"
 #include "forward.h"
 #include "gradients.h"
@@ -36,6 +37,7 @@ constexpr Kernels<T> table() {
                      .layer_norm = layer_norm<T>,
                      .layer_norm_gradients = layer_norm_gradients<T>,
                      .add_rows = add_rows<T>,
+                     .ctc = ctc<T>,
                      .cell_forward = cell_forward_rows<T>,
                      .cell_backward = cell_backward_rows<T>,
                      .dropout = dropout<T>,

@@ -11,10 +11,11 @@
 //   min(a, b), max(a, b)          b where either is NaN
 //   where_less(a, b, x, y)              x where a < b, y elsewhere and where either is NaN
 //   abs(a), copysign(a, s), sqrt(a)
-//   sum_of_lanes(a)                     a number
+//   sum_of_lanes(a), max_of_lanes(a)    a number
 //   keep_in_register(a)                 stops the compiler from loading `a` again at each use
 //   exp2_from_shifted(t)          2^n for t = n + shift, where shift = 1.5 * 2^(mantissa bits) has put the
 //                                 integer n into t's lowest bits
+//   power_of(a)                         n for a positive normal number a with 2^n <= a < 2^(n+1)
 //   store_low_halves(p)                 Vec<float>: the lower 16 bits of each lane
 //   Integers                            Vec<float>: 32-bit sums, to which add() adds pairs of products of
 //   16-bit
@@ -49,6 +50,10 @@ struct FloatFormat<float> {
   static constexpr int mantissa_bits = 23;
   static constexpr std::uint32_t one_bits = 0x3f800000U;
   static constexpr float shift = 0x1.8p23F;
+  // The lowest bits of 2^23, as a number, hold a whole one; `whole` is to be taken off where it is the
+  // exponent of a number, with its bias of 127.
+  static constexpr std::uint32_t whole_bits = 0x4b000000U;
+  static constexpr float whole = 0x1p23F + 127.0F;
 };
 
 template <>
@@ -56,6 +61,8 @@ struct FloatFormat<double> {
   static constexpr int mantissa_bits = 52;
   static constexpr std::uint64_t one_bits = 0x3ff0000000000000U;
   static constexpr double shift = 0x1.8p52;
+  static constexpr std::uint64_t whole_bits = 0x4330000000000000U;
+  static constexpr double whole = 0x1p52 + 1023.0;
 };
 
 // Two 16-bit numbers as one word, to be repeated in all lanes.

@@ -59,7 +59,17 @@ struct Vec<float> {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+  friend float max_of_lanes(Vec a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
   friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<float>;
+    const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(a.v), F::mantissa_bits);
+    return Vec(_mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
     const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(t.v), F::mantissa_bits);
@@ -131,7 +141,16 @@ struct Vec<double> {
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
+  friend double max_of_lanes(Vec a) {
+    const __m128d two = _mm_max_pd(_mm256_castpd256_pd128(a.v), _mm256_extractf128_pd(a.v, 1));
+    return _mm_cvtsd_f64(_mm_max_sd(two, _mm_unpackhi_pd(two, two)));
+  }
   friend void keep_in_register(Vec& a) { asm("" : "+x"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<double>;
+    const __m256i bits = _mm256_srli_epi64(_mm256_castpd_si256(a.v), F::mantissa_bits);
+    return Vec(_mm256_castsi256_pd(_mm256_or_si256(bits, _mm256_set1_epi64x(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;
     const __m256i n = _mm256_slli_epi64(_mm256_castpd_si256(t.v), F::mantissa_bits);

@@ -46,7 +46,13 @@ struct Vec<float> {
     return _mm512_or_ps(_mm512_andnot_ps(sign, a.v), _mm512_and_ps(sign, s.v));
   }
   friend float sum_of_lanes(Vec a) { return _mm512_reduce_add_ps(a.v); }
+  friend float max_of_lanes(Vec a) { return _mm512_reduce_max_ps(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+v"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<float>;
+    const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(a.v), F::mantissa_bits);
+    return Vec(_mm512_castsi512_ps(_mm512_or_si512(bits, _mm512_set1_epi32(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
     const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(t.v), F::mantissa_bits);
@@ -107,7 +113,13 @@ struct Vec<double> {
     return _mm512_or_pd(_mm512_andnot_pd(sign, a.v), _mm512_and_pd(sign, s.v));
   }
   friend double sum_of_lanes(Vec a) { return _mm512_reduce_add_pd(a.v); }
+  friend double max_of_lanes(Vec a) { return _mm512_reduce_max_pd(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+v"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<double>;
+    const __m512i bits = _mm512_srli_epi64(_mm512_castpd_si512(a.v), F::mantissa_bits);
+    return Vec(_mm512_castsi512_pd(_mm512_or_si512(bits, _mm512_set1_epi64(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;
     const __m512i n = _mm512_slli_epi64(_mm512_castpd_si512(t.v), F::mantissa_bits);

@@ -38,8 +38,13 @@ struct ExpTraits<double> {
 
 template <class V>
 struct SplitExp {
-  V scale;  // 2^n
-  V m;      // expm1(x - n ln 2)
+  V shifted;  // n + shift
+  V m;        // expm1(x - n ln 2)
+
+  [[gnu::always_inline]] V scale() const { return exp2_from_shifted(shifted); }  // 2^n
+  // exp(x), and exp(x) - 1.
+  [[gnu::always_inline]] V exp() const { return fma(scale(), m, scale()); }
+  [[gnu::always_inline]] V expm1() const { return fma(scale(), m, scale() - V(1)); }
 };
 
 // x = n ln 2 + r, |r| <= ln(2)/2; the caller has bounded x.
@@ -53,7 +58,13 @@ template <class T>
   constexpr int degree = sizeof(E::q) / sizeof(T) - 1;
   V q(E::q[degree]);
   for (int j = degree - 1; j >= 0; --j) q = fma(q, r, V(E::q[j]));
-  return {exp2_from_shifted(shifted), fma(r * r, q, r)};
+  return {shifted, fma(r * r, q, r)};
+}
+
+// 2^n for whole numbers n for which it is a normal one.
+template <class T>
+[[gnu::always_inline]] inline Vec<T> exp2_of_whole(Vec<T> n) {
+  return exp2_from_shifted(n + Vec<T>(FloatFormat<T>::shift));
 }
 
 // 1 / (1 + exp(-x)): at most 2.5 ulp; saturates at 1 and, below -reach, at exp(-reach). NaN stays NaN.
@@ -62,8 +73,7 @@ template <class T>
   using V = Vec<T>;
   const V reach(ExpTraits<T>::reach);
   const V negated = min(reach, max(V(0) - reach, V(0) - x));
-  const SplitExp<V> e = split_exp(negated);
-  return V(1) / (V(1) + fma(e.scale, e.m, e.scale));
+  return V(1) / (V(1) + split_exp(negated).exp());
 }
 
 // With m = expm1(-2|x|), |tanh(x)| = -m / (2 + m): at most 3 ulp everywhere, odd, exact at 0.
@@ -71,8 +81,7 @@ template <class T>
 [[gnu::always_inline]] inline Vec<T> tanh(Vec<T> x) {
   using V = Vec<T>;
   const V a = min(V(ExpTraits<T>::tanh_reach), abs(x));
-  const SplitExp<V> e = split_exp(V(-2) * a);
-  const V m = fma(e.scale, e.m, e.scale - V(1));
+  const V m = split_exp(V(-2) * a).expm1();
   return copysign(m / (V(2) + m), x);
 }
 
@@ -81,16 +90,13 @@ template <class T>
 [[gnu::always_inline]] inline Vec<T> exponential(Vec<T> x) {
   using V = Vec<T>;
   const V reach(ExpTraits<T>::reach);
-  const SplitExp<V> e = split_exp(min(reach, max(V(0) - reach, x)));
-  return fma(e.scale, e.m, e.scale);
+  return split_exp(min(reach, max(V(0) - reach, x))).exp();
 }
 
 // exp(x) - 1 for x <= 0: at most 2 ulp.
 template <class T>
 [[gnu::always_inline]] inline Vec<T> expm1_of_negative(Vec<T> x) {
-  using V = Vec<T>;
-  const SplitExp<V> e = split_exp(max(V(T(-2) * ExpTraits<T>::tanh_reach), x));
-  return fma(e.scale, e.m, e.scale - V(1));
+  return split_exp(max(Vec<T>(T(-2) * ExpTraits<T>::tanh_reach), x)).expm1();
 }
 
 // log(1 + u) for u in [0, 1]: with s = u / (2 + u), it is 2 atanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...), and

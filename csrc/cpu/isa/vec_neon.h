@@ -56,7 +56,13 @@ struct Vec<float> {
   friend Vec abs(Vec a) { return vabsq_f32(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f32(vdupq_n_u32(0x80000000U), s.v, a.v); }
   friend float sum_of_lanes(Vec a) { return vaddvq_f32(a.v); }
+  friend float max_of_lanes(Vec a) { return vmaxvq_f32(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<float>;
+    const uint32x4_t bits = vshrq_n_u32(vreinterpretq_u32_f32(a.v), F::mantissa_bits);
+    return Vec(vreinterpretq_f32_u32(vorrq_u32(bits, vdupq_n_u32(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<float>;
     const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(t.v), F::mantissa_bits);
@@ -111,7 +117,13 @@ struct Vec<double> {
   friend Vec abs(Vec a) { return vabsq_f64(a.v); }
   friend Vec copysign(Vec a, Vec s) { return vbslq_f64(vdupq_n_u64(0x8000000000000000U), s.v, a.v); }
   friend double sum_of_lanes(Vec a) { return vaddvq_f64(a.v); }
+  friend double max_of_lanes(Vec a) { return vmaxvq_f64(a.v); }
   friend void keep_in_register(Vec& a) { asm("" : "+w"(a.v)); }
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<double>;
+    const uint64x2_t bits = vshrq_n_u64(vreinterpretq_u64_f64(a.v), F::mantissa_bits);
+    return Vec(vreinterpretq_f64_u64(vorrq_u64(bits, vdupq_n_u64(F::whole_bits)))) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     using F = FloatFormat<double>;
     const uint64x2_t n = vshlq_n_u64(vreinterpretq_u64_f64(t.v), F::mantissa_bits);

@@ -46,7 +46,12 @@ struct Vec {
   friend Vec abs(Vec a) { return from_bits(bits(a) & ~sign_bit); }
   friend Vec copysign(Vec a, Vec s) { return from_bits((bits(a) & ~sign_bit) | (bits(s) & sign_bit)); }
   friend T sum_of_lanes(Vec a) { return a.v; }
+  friend T max_of_lanes(Vec a) { return a.v; }
   friend void keep_in_register(Vec&) {}
+  friend Vec power_of(Vec a) {
+    using F = FloatFormat<T>;
+    return from_bits((bits(a) >> F::mantissa_bits) | F::whole_bits) - Vec(F::whole);
+  }
   friend Vec exp2_from_shifted(Vec t) {
     return from_bits((bits(t) << FloatFormat<T>::mantissa_bits) + FloatFormat<T>::one_bits);
   }

@@ -240,6 +240,31 @@ def _adam_update(shape: tuple[int, ...], dtype: str) -> KernelJob:
     return KernelJob(lambda: arrays, run, check, math.prod(shape), "elements")
 
 
+def _ctc_loss(shape: tuple[int, ...], dtype: str) -> KernelJob:
+    B, T, L, C = shape
+    make = _Maker(shape, dtype)
+    logits, labels = make(B, T, C), make.random.integers(1, max(2, C), (B, L))
+
+    def run(_: None) -> ops.CTCResult:
+        return ops.ctc_loss(logits, labels)
+
+    def check() -> float:
+        expected = testing.ctc_loss_reference(logits, labels)
+        scale = 1 + np.where(np.isfinite(expected.losses), expected.losses, 0) / T
+        options: dict[str, Any] = {"dtype": dtype, "terms": C, "steps": math.isqrt(T) + 1}
+        got = run(None)
+        assert got.dlogits is not None
+        return max(
+            testing.assert_close(got.losses, expected.losses, scale=scale, name="losses", **options),
+            testing.assert_close(
+                got.dlogits, expected.dlogits, scale=scale[:, None, None], name="dlogits", **options
+            ),
+        )
+
+    # Each logit once, and each state forward and backward.
+    return KernelJob(lambda: None, run, check, B * T * (C + 2 * (2 * L + 1)), "elements")
+
+
 def _worst_of(actual: Any, expected: Any, names: tuple[str, ...], **options: Any) -> float:
     return max(
         testing.assert_close(got, want, name=name, **options)
@@ -259,6 +284,7 @@ KERNELS = {
         Kernel("cell_backward", ("B", "H"), (64, 128), _cell_backward),
         Kernel("dense_forward", ("M", "K", "N"), (256, 256, 256), _dense_forward),
         Kernel("dense_backward", ("M", "K", "N"), (256, 256, 256), _dense_backward),
+        Kernel("ctc_loss", ("B", "T", "L", "C"), (64, 150, 40, 28), _ctc_loss),
         Kernel("adam_update", ("N",), (100_000,), _adam_update),
     )
 }

@@ -17,6 +17,7 @@ from fusedlstm.losses.crossentropy import (
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
 )
+from fusedlstm.losses.ctc import CTC
 from fusedlstm.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
 from fusedlstm.losses.functions import (
     binary_crossentropy,
@@ -25,6 +26,7 @@ from fusedlstm.losses.functions import (
     categorical_focal_crossentropy,
     categorical_hinge,
     cosine_similarity,
+    ctc,
     hinge,
     huber,
     kl_divergence,
@@ -51,6 +53,7 @@ from fusedlstm.losses.regression import (
 from fusedlstm.losses.wrapper import LossFunctionWrapper
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
@@ -76,6 +79,7 @@ __all__ = [
     "categorical_focal_crossentropy",
     "categorical_hinge",
     "cosine_similarity",
+    "ctc",
     "get",
     "hinge",
     "huber",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -85,6 +86,10 @@ class Loss(Configured):
         checks.finite(labels, name)
         return labels
 
+    def shape_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the samples' losses for predictions of ``shape``."""
+        return shape[:-1]
+
     def for_logits(self) -> Loss:
         """Return this loss for predictions to which `link` has not been applied: exact, without clipping."""
         twin = object.__new__(type(self))
@@ -111,7 +116,7 @@ class Loss(Configured):
         labels, predictions = self._arguments(y_true, y_pred)
         losses, _ = self.terms(labels, predictions)
         weights = prepare_weights(sample_weight, losses.shape)
-        count = self._count(losses, weights)
+        count = self._count(losses.shape, weights)
         if weights is not None:
             losses = losses * weights
         return losses if self.reduction == "none" else self._reduced(losses, count)
@@ -125,7 +130,7 @@ class Loss(Configured):
             If the reduction is ``none``: several numbers have no gradient.
         """
         labels, predictions = self._arguments(y_true, y_pred)
-        weights = prepare_weights(sample_weight, predictions.shape[:-1])
+        weights = prepare_weights(sample_weight, self.shape_for(predictions.shape))
         return self.value_and_gradient(labels, predictions, weights)[1]
 
     def value_and_gradient(
@@ -142,14 +147,7 @@ class Loss(Configured):
         of so many samples, and what is returned their share of all samples' loss: the shares' sum is that
         loss, where there is a mask up to the factor of all steps by real ones, which no share knows.
         """
-        if self.reduction == "none":
-            raise ValueError("reduction: expected one that gives a single number, got 'none'")
-        by_weight = self.reduction == "mean_with_sample_weight" and (weights is not None or mask is not None)
-        if by_weight and samples is not None:
-            raise ValueError(
-                "reduction: expected one other than 'mean_with_sample_weight' where gradients of several "
-                "batches are summed: what all samples weigh is known after the last"
-            )
+        by_weight = self._by_weight(weights is not None or mask is not None, samples)
         losses, gradients = self.terms(y_true, y_pred)
         if mask is not None:
             # As in Keras: sums over real steps, which a mean over all steps turns into their mean.
@@ -157,20 +155,36 @@ class Loss(Configured):
             share = 1.0 if self.reduction == "sum" or by_weight or samples is not None else real_share
             real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
             weights = real if weights is None else weights * real
-        count = self._count(losses, weights)
+        count = self._count(losses.shape, weights)
         if samples is not None:
             count = max(1, losses.size // len(losses) * samples)
-        factor: Any = y_pred.dtype.type(1.0 if self.reduction == "sum" else 1.0 / count if count else 0.0)
+        factor: Any = y_pred.dtype.type(self._factor(count))
         if weights is not None:
             losses = losses * weights
             factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)
         return self._reduced(losses, count), gradients * factor
 
-    def _count(self, losses: Array, weights: Array | None) -> float:
-        """Return what a mean divides by; 0 where all weights are, which makes it 0."""
+    def _by_weight(self, weighted: bool, samples: int | None) -> bool:
+        """Tell whether a mean divides by what samples weigh, for a reduction that can be trained with."""
+        if self.reduction == "none":
+            raise ValueError("reduction: expected one that gives a single number, got 'none'")
+        by_weight = self.reduction == "mean_with_sample_weight" and weighted
+        if by_weight and samples is not None:
+            raise ValueError(
+                "reduction: expected one other than 'mean_with_sample_weight' where gradients of several "
+                "batches are summed: what all samples weigh is known after the last"
+            )
+        return by_weight
+
+    def _count(self, shape: tuple[int, ...], weights: Array | None) -> float:
+        """Return what a mean of losses of a shape divides by; 0 where all weights are, which makes it 0."""
         if self.reduction != "mean_with_sample_weight" or weights is None:
-            return max(1, losses.size)
-        return float(np.broadcast_to(weights, losses.shape).sum(dtype=np.float64))
+            return max(1, math.prod(shape))
+        return float(np.broadcast_to(weights, shape).sum(dtype=np.float64))
+
+    def _factor(self, count: float) -> float:
+        """Return the factor of a loss in the reduced one."""
+        return 1.0 if self.reduction == "sum" else 1.0 / count if count else 0.0
 
     def _reduced(self, losses: Array, count: float) -> float:
         total = float(losses.sum(dtype=np.float64))

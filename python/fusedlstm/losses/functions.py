@@ -9,6 +9,7 @@ from fusedlstm.losses.crossentropy import (
     CategoricalCrossentropy,
     SparseCategoricalCrossentropy,
 )
+from fusedlstm.losses.ctc import CTC
 from fusedlstm.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
 from fusedlstm.losses.margins import CategoricalHinge, Hinge, SquaredHinge
 from fusedlstm.losses.probabilistic import KLDivergence, Poisson
@@ -109,6 +110,11 @@ def categorical_focal_crossentropy(
     return loss(y_true, y_pred)
 
 
+def ctc(y_true: object, y_pred: object) -> Any:
+    """Return `CTC` of each sequence, unreduced: shape (B,) for labels (B, L) and logits (B, T, C)."""
+    return CTC(reduction="none")(y_true, y_pred)
+
+
 CLASSES: dict[Callable[..., Any], type[Loss]] = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
@@ -127,4 +133,5 @@ CLASSES: dict[Callable[..., Any], type[Loss]] = {
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
     binary_focal_crossentropy: BinaryFocalCrossentropy,
     categorical_focal_crossentropy: CategoricalFocalCrossentropy,
+    ctc: CTC,
 }

@@ -266,7 +266,9 @@ class BatchTrainer(Passes, ABC):
                 if head.weight is not None:
                     slope = slope * slope.dtype.type(head.weight)
                 if head.loss.reduction != "sum":
-                    steps.append((output.shape, mask))
+                    # A mask of more axes than the losses have does not change their number.
+                    short = mask is not None and mask.ndim > len(head.loss.shape_for(output.shape))
+                    steps.append((output.shape, None if short else mask))
             if run.activities and mask is not None and samples is not None and steps:
                 raise ValueError(
                     "gradient_accumulation_steps: expected 1 for a model with masks and activity "
@@ -443,7 +445,8 @@ class BatchTrainer(Passes, ABC):
         self.place.check(sample_weight, weight_name, "the model")
         check_length(y, name, samples)
         labels = checks.numeric(y, name) if head.loss is None else head.loss.prepare(y, shape, name)
-        weights = prepare_weights(sample_weight, shape[:-1], weight_name)
+        losses = shape[:-1] if head.loss is None else head.loss.shape_for(shape)
+        weights = prepare_weights(sample_weight, losses, weight_name)
         for metric in (*head.metrics, *head.weighted):
             try:
                 metric.check(labels, shape)

@@ -53,6 +53,7 @@ from fusedlstm._core import (
     set_num_threads,
     why_num_threads,
 )
+from fusedlstm.ops.ctc import CTCResult, ctc_loss
 from fusedlstm.ops.lstm import (
     LayerNormGradients,
     LSTMGradients,
@@ -101,6 +102,7 @@ from fusedlstm.ops.weights import LSTMWeights
 
 __all__ = [
     "ACTIVATIONS",
+    "CTCResult",
     "CellOptions",
     "GradientTape",
     "LSTMGradients",
@@ -120,6 +122,7 @@ __all__ = [
     "adamax_update",
     "cell_backward",
     "cell_forward",
+    "ctc_loss",
     "dense_backward",
     "dense_forward",
     "dropout",

@@ -17,6 +17,7 @@ Examples
 True
 """
 
+from fusedlstm.testing.ctc import CTCReference, ctc_loss_reference, ctc_paths_reference
 from fusedlstm.testing.gradients import GradientCheck, check_gradients
 from fusedlstm.testing.layer_norm import layer_norm_backward_reference, layer_norm_reference
 from fusedlstm.testing.reference import (
@@ -34,6 +35,7 @@ from fusedlstm.testing.tolerances import assert_close, storage_tolerance, tolera
 from fusedlstm.testing.variants import activation_reference, lstm_variant_reference, zoneout_reference
 
 __all__ = [
+    "CTCReference",
     "GradientCheck",
     "LSTMReference",
     "LSTMReferenceGradients",
@@ -43,6 +45,8 @@ __all__ = [
     "cell_backward_reference",
     "cell_forward_reference",
     "check_gradients",
+    "ctc_loss_reference",
+    "ctc_paths_reference",
     "dense_backward_reference",
     "dense_forward_reference",
     "layer_norm_backward_reference",

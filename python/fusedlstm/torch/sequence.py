@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from fusedlstm import ops
+from fusedlstm.torch.closed import close
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +104,7 @@ class Sequence(torch.autograd.Function):  # type: ignore[misc]
         gradients = list(_first_gradients(job, tape, need, dy, dh, dc)[0])
         if torch.is_grad_enabled():
             # create_graph again: they can be used, but there are no kernels to differentiate them.
-            _close(gradients, _NO_SECOND, dy, dh, dc, x, h0, c0, *ctx.parameters)
+            close(gradients, _NO_SECOND, dy, dh, dc, x, h0, c0, *ctx.parameters)
         return gradients
 
 
@@ -158,7 +159,7 @@ class _Gradients(torch.autograd.Function):  # type: ignore[misc]
         results = ctx.job.tensors(arrays, need)
         if torch.is_grad_enabled():
             # create_graph again: they depend on all of these tensors, in a way that nothing here computes.
-            _close(results, _NO_THIRD, *ctx.sources, *directions)
+            close(results, _NO_THIRD, *ctx.sources, *directions)
         return (*results, None, None, None, None)
 
 
@@ -170,30 +171,6 @@ _NO_THIRD = (
     "fusedlstm.torch.LSTM: expected first and second derivatives only, got a derivative of second ones; "
     "torch.nn.LSTM has third ones"
 )
-
-
-class _Closed(torch.autograd.Function):  # type: ignore[misc]
-    """Gradients that cannot be differentiated again.
-
-    `once_differentiable` of PyTorch would let them pass for constants where what comes in is one.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, results: list[Any], reason: str, *sources: Any) -> Any:  # noqa: ARG004
-        ctx.reason = reason
-        return tuple(results)
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        raise RuntimeError(ctx.reason)
-
-
-def _close(results: list[Any], reason: str, *sources: Any) -> None:
-    """Let results depend on their sources, by what raises `reason` when it is differentiated."""
-    wanted = [k for k, result in enumerate(results) if result is not None]
-    made = _Closed.apply([results[k] for k in wanted], reason, *sources)
-    for k, result in zip(wanted, made, strict=True):
-        results[k] = result
 
 
 def _first_gradients(
