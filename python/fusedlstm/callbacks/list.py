@@ -104,6 +104,8 @@ class CallbackList(Callback):
         self.release()
 
     def _call(self, hook: str, logs: dict[str, Any] | None, *numbers: int) -> None:
+        if not self.callbacks:
+            return
         shared = dict(logs or {})
         if hook not in self._methods:
             self._methods[hook] = [_method(callback, hook) for callback in self.callbacks]

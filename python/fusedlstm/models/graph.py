@@ -238,6 +238,12 @@ class Plan:
         Places of the model's inputs and outputs.
     size : int
         Number of places.
+    origins : list of int
+        For each step that of its only input; -1 for the model's.
+    stateful : list of Layer
+        The layers that may keep states, or have ones inside that may.
+    every : int
+        The set of all steps, as bits.
     after : list of int
         For each step the set of those that hang on it, itself among them, as bits.
     heads : list of (int or None)
@@ -265,6 +271,9 @@ class Plan:
             )
             for number, step in enumerate(self.steps)
         ]
+        self.origins = [step.origins[0] for step in self.steps]
+        self.every = (1 << len(flat)) - 1
+        self.stateful = [layer for layer in self.layers if hasattr(layer, "kept_batch") or layer._layers]
         self.after = [1 << number for number in range(len(flat))]
         for number in reversed(range(len(flat))):
             for parent in flat[number][1].parents:

@@ -9,7 +9,6 @@ import numpy as np
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
 from fusedlstm.layers.base import Layer, checked_pair
-from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 from fusedlstm.models.graph import Graph, Plan
 
@@ -73,21 +72,18 @@ class Passes(Layer):
     ) -> Pass:
         """Run all layers, masks along with values; those of ``logits`` without their activations."""
         plan = self.plan
+        # Values with the masks of their steps.
         values: list[Any] = [None] * plan.size
-        real: list[Any] = [None] * plan.size
-        for place, x in zip(plan.inputs, inputs, strict=True):
-            values[place] = x
-        if masks is not None:
-            for place, mask in zip(plan.inputs, masks, strict=True):
-                real[place] = mask
+        for number, place in enumerate(plan.inputs):
+            values[place] = inputs[number], None if masks is None else masks[number]
         activities: dict[int, list[Array]] = {}
         saved: list[Any] = []
-        with in_step(plan.layers):
+        with in_step(plan.stateful):
             for number, layer, source, target, takes_mask, step in plan.rows:
                 if step is not None:
-                    result, x, mask = _special(step, layer, values, real, training)
+                    result, x, mask = _special(step, layer, values, training)
                 else:
-                    x, mask = values[source], real[source]
+                    x, mask = values[source]
                     if number in logits:
                         result = layer.forward_logits(x, training)
                     elif takes_mask:
@@ -99,17 +95,19 @@ class Passes(Layer):
                     saved.append(kept)
                 mask = layer.compute_mask(x, mask)
                 if target >= 0:
-                    values[target], real[target] = y, mask
+                    values[target] = y, mask
                 else:
-                    _spread(step, y, mask, values, real)
+                    # States have no steps, and so no mask.
+                    for place, one in zip(step.targets, y, strict=True):
+                        values[place] = one, None if one.ndim < 3 else mask
                 if layer.activity_regularizer is not None:
                     activities[number] = y if type(y) is list else [y]
-        outputs = [values[place] for place in plan.outputs]
-        known = [real[place] for place in plan.outputs]
-        for number, mask in enumerate(known):
-            if mask is not None:
-                known[number] = _fitting(outputs[number], mask)
-        return Pass(outputs, known, activities, saved, logits)
+        outputs, ends = [], []
+        for place in plan.outputs:
+            y, mask = values[place]
+            outputs.append(y)
+            ends.append(None if mask is None else _fitting(y, mask))
+        return Pass(outputs, ends, activities, saved, logits)
 
     def backprop(
         self,
@@ -144,53 +142,43 @@ class Passes(Layer):
         slopes: list[Any] = [None] * plan.size
         for place, slope in zip(plan.outputs, [dy] if len(plan.outputs) == 1 else dy, strict=True):
             _add(slopes, place, slope)
-        wanted = _wanted(plan, need_dx)
+        wanted = plan.every if need_dx else _wanted(plan)
         # What comes before all trainable layers is given back first.
         first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
         del parts[:first]
-        for number in range(len(plan.steps) - 1, first - 1, -1):
-            step = plan.steps[number]
+        for number, layer, source, target, _, step in reversed(plan.rows[first:]):
+            kept = parts.pop()
             if not wanted >> number & 1:
-                parts.pop()
                 continue
-            layer: Any = step.layer
-            several = None
-            if step.target >= 0:
-                slope, slopes[step.target] = slopes[step.target], None
+            if target >= 0:
+                slope, slopes[target] = slopes[target], None
             else:
-                several = [slopes[place] for place in step.targets]
-                for place in step.targets:
-                    slopes[place] = None
-                slope = None if all(one is None for one in several) else several
+                slope = _taken(slopes, step.targets)
             if layer.activity_regularizer is not None:
                 slope = _with_penalty(layer, slope, saved.activities[number], samples)
             if slope is None:  # No output that has a loss hangs on it.
-                parts.pop()
                 continue
-            if step.plain:
-                (origin,) = step.origins
+            if step is None:
+                origin = plan.origins[number]
                 asked = need_dx if origin < 0 else bool(wanted >> origin & 1)
-                back: Any = layer.backprop_logits if number in saved.logits else layer.backprop
-                dx: Any = back(parts.pop(), slope, gradients, asked)
+                back = layer.backprop_logits if number in saved.logits else layer.backprop
+                dx = back(kept, slope, gradients, asked)
                 if asked:
-                    _add_input(slopes, step.source, dx, layer)
+                    slopes[source] = _sum(slopes[source], dx, layer)
                 continue
             passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
             asked = True in passed[: len(step.sources)]
-            if several is None:
-                dx = layer.backprop(parts.pop(), slope, gradients, asked)
+            if target >= 0:
+                dx = layer.backprop(kept, slope, gradients, asked)
             else:
-                dx = _of_several(layer, parts.pop(), slope, gradients, asked)
+                dx = _of_several(layer, kept, slope, gradients, asked)
             if asked:
-                if step.source >= 0:
-                    _add_input(slopes, step.source, dx, layer)
-                elif dx is None:
-                    _add_input(slopes, step.sources[0], dx, layer)
-                else:
-                    for place, one, goes_on in zip(step.sources, dx, passed, strict=False):
-                        if goes_on:
-                            _add(slopes, place, one)
-            if step.states and isinstance(layer, Recurrent):
+                for place, one, goes_on in zip(
+                    step.sources, dx if source < 0 and dx is not None else [dx], passed, strict=False
+                ):
+                    if goes_on:
+                        slopes[place] = _sum(slopes[place], one, layer)
+            if step.states:
                 found = layer.state_slopes(gradients)
                 for place, one, goes_on in zip(step.states, found, passed[len(step.sources) :], strict=True):
                     if goes_on:
@@ -201,16 +189,13 @@ class Passes(Layer):
         return ends[0] if len(ends) == 1 else ends
 
 
-def _wanted(plan: Plan, need_dx: bool) -> int:
-    """Return the set, as bits, of the steps whose outputs' gradients lead to weights or inputs."""
-    every = (1 << len(plan.steps)) - 1
-    if need_dx:
-        return every
+def _wanted(plan: Plan) -> int:
+    """Return the set, as bits, of the steps whose outputs' gradients lead to weights."""
     found = 0
     for number, step in enumerate(plan.steps):
         if not found >> number & 1 and step.layer.trainable_weights:
             found |= plan.after[number]
-            if found == every:
+            if found == plan.every:
                 break
     return found
 
@@ -221,35 +206,36 @@ def _add(slopes: list[Any], place: int, slope: Any) -> None:
         slopes[place] = slope if slopes[place] is None else slopes[place] + slope
 
 
-def _add_input(slopes: list[Any], place: int, slope: Any, layer: Layer) -> None:
-    """Add a layer's gradient of its input to others; `ValueError` if it gave none."""
+def _sum(known: Any, slope: Any, layer: Layer) -> Any:
+    """Return a layer's gradient of its input with those of other uses; `ValueError` if it gave none."""
     if slope is None:
         raise ValueError(f"{layer.name}: expected backprop to return a gradient, got None")
-    slopes[place] = slope if slopes[place] is None else slopes[place] + slope
+    return slope if known is None else known + slope
 
 
-def _special(
-    step: Step, layer: Any, values: list[Any], real: list[Any], training: bool
-) -> tuple[Any, Any, Any]:
+def _taken(slopes: list[Any], places: Sequence[int]) -> list[Any] | None:
+    """Take the gradients of several outputs out of a list; None where there is none."""
+    found = [slopes[place] for place in places]
+    for place in places:
+        slopes[place] = None
+    return None if all(one is None for one in found) else found
+
+
+def _special(step: Step, layer: Any, values: list[Any], training: bool) -> tuple[Any, Any, Any]:
     """Make a call with several inputs or outputs, states, a mask or a mode; return its result, x and mask."""
+    trains = training or step.training
     if step.source >= 0:
-        x, mask = values[step.source], real[step.source]
+        x, mask = values[step.source]
     else:
-        x, mask = [values[place] for place in step.sources], [real[place] for place in step.sources]
+        x, mask = ([values[place][which] for place in step.sources] for which in (0, 1))
     if not layer.takes_mask:
-        return layer.forward(x, training or step.training), x, mask
+        return layer.forward(x, trains), x, mask
     if step.mask >= 0:
-        mask = values[step.mask] != 0
+        mask = values[step.mask][0] != 0
     options = {"mask": mask}
     if step.states:
-        options["initial_state"] = layer.checked_states([values[place] for place in step.states], len(x))
-    return layer.forward(x, training or step.training, **options), x, mask
-
-
-def _spread(step: Any, y: Any, mask: Mask | None, values: list[Any], real: list[Any]) -> None:
-    """Put several outputs where they belong; those that are states have no steps, and so no mask."""
-    for place, value in zip(step.targets, y, strict=True):
-        values[place], real[place] = value, None if value.ndim < 3 else mask
+        options["initial_state"] = layer.checked_states([values[place][0] for place in step.states], len(x))
+    return layer.forward(x, trains, **options), x, mask
 
 
 def _fitting(y: Any, mask: Mask) -> Mask | None:

@@ -129,9 +129,13 @@ def check_inputs(x: object, name: str, expected: Shape | None) -> AnyArray:
 
 def fits(shape: Shape, expected: Shape) -> bool:
     """Return whether a shape agrees with ``expected``, whose None stand for any length."""
-    return len(shape) == len(expected) and all(
-        theirs is None or ours == theirs for ours, theirs in zip(shape, expected, strict=True)
-    )
+    if len(shape) != len(expected):
+        return False
+    # A loop, as it is in the way of every call.
+    for ours, theirs in zip(shape, expected, strict=True):
+        if theirs is not None and ours != theirs:
+            return False
+    return True
 
 
 def check_length(array: Any, name: str, samples: int) -> None:
