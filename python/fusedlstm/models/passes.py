@@ -151,12 +151,11 @@ class Passes(Layer):
         # What comes before all trainable layers is given back first.
         first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
         del parts[:first]
+        idle: list[Layer] = []
         for number in range(len(plan.steps) - 1, first - 1, -1):
             step = plan.steps[number]
-            if not wanted >> number & 1:
-                parts.pop()
-                continue
             layer = step.layer
+            # Places are emptied for what lay there before, also where nothing more is wanted.
             if len(step.targets) == 1:
                 slope, slopes[step.target] = slopes[step.target], None
                 several = None
@@ -165,10 +164,14 @@ class Passes(Layer):
                 for place in step.targets:
                     slopes[place] = None
                 slope = None if all(one is None for one in several) else several
+            if not wanted >> number & 1:
+                parts.pop()
+                continue
             if layer.activity_regularizer is not None:
                 slope = _with_penalty(layer, slope, saved.activities[number], samples)
             if slope is None:  # No output that has a loss hangs on it.
                 parts.pop()
+                idle.append(layer)
                 continue
             passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
             asked = True in passed[: len(step.sources)]
@@ -192,6 +195,10 @@ class Passes(Layer):
                 for place, one, goes_on in zip(step.states, found, passed[len(step.sources) :], strict=True):
                     if goes_on:
                         _add(slopes, place, one)
+        for layer in idle:
+            for variable in layer.trainable_weights:
+                if variable not in gradients:
+                    gradients.add(variable, np.zeros_like(variable.value))
         if not need_dx:
             return None
         ends = [slopes[place] for place in plan.inputs]
@@ -246,9 +253,11 @@ def _with_penalty(layer: Layer, slope: Any, outputs: list[Array], samples: int |
 
 
 def _of_several(layer: Layer, saved: Any, slopes: list[Any], gradients: Gradients, need_dx: bool) -> Any:
-    """Go back through a recurrent layer that returns its states, or two outputs."""
+    """Go back through a layer that returns several outputs, or its states."""
     recurrent: Any = layer
-    count = len(slopes) - (len(recurrent.state_sizes) if recurrent.return_state else 0)
+    if not isinstance(layer, Recurrent):
+        return recurrent.backprop(saved, slopes, gradients, need_dx)
+    count = len(slopes) - (len(layer.state_sizes) if recurrent.return_state else 0)
     ends: list[Any] = slopes[count:]
     own: Any = slopes[0]
     if count > 1:
@@ -259,4 +268,4 @@ def _of_several(layer: Layer, saved: Any, slopes: list[Any], gradients: Gradient
             else [np.zeros_like(known) if one is None else one for one in slopes[:count]]
         )
     options: dict[str, Any] = {"dstates": ends} if ends else {}
-    return layer.backprop(saved, own, gradients, need_dx, **options)
+    return recurrent.backprop(saved, own, gradients, need_dx, **options)
