@@ -177,10 +177,10 @@ class Layer(Placed, Configured):
     def compute_mask(self, x: Array, mask: Mask | None) -> Mask | None:  # noqa: ARG002
         """Return which steps of the output are real, given those of the input x: (B, T) or None for all.
 
-        By default they are the same ones. Losses and metrics leave out the steps of a model's output that
-        are not real.
+        By default they are the same ones; None for a layer that takes a list, whose masks are one too.
+        Losses and metrics leave out the steps of a model's output that are not real.
         """
-        return mask
+        return None if self.takes_list else mask
 
     def forward(self, x: Array, training: bool = False) -> tuple[Any, Any]:
         """Compute the output of checked input.
@@ -202,7 +202,7 @@ class Layer(Placed, Configured):
         saved : object
             From `forward` with ``training=True``; it serves once.
         dy : ndarray
-            Gradient of that call's output.
+            Gradient of that call's output; of several a list, with None for those that nothing hangs on.
         gradients : Gradients
             Has a method ``add(variable, gradient)``.
         need_dx : bool
@@ -306,19 +306,19 @@ class Layer(Placed, Configured):
 
     @property
     def input(self) -> Any:
-        """The symbolic tensor that the layer was called on, a list where there are several."""
+        """The symbolic tensor that the layer was first called on, a list where there are several."""
         return self._ends("inputs")
 
     @property
     def output(self) -> Any:
-        """The symbolic tensor that a call gave, a list where there are several."""
+        """The symbolic tensor that the first call gave, a list where there are several."""
         return self._ends("outputs")
 
     def _ends(self, which: str) -> Any:
-        nodes = [node for one in self._nodes or () if (node := one()) is not None]
-        if len(nodes) != 1:
-            raise AttributeError(f"{self.name}: expected one call on symbolic tensors, got {len(nodes)}")
-        found: tuple[KerasTensor, ...] = getattr(nodes[0], which)
+        node = next((node for one in self._nodes or () if (node := one()) is not None), None)
+        if node is None:
+            raise AttributeError(f"{self.name}: expected a call on symbolic tensors, got none")
+        found: tuple[KerasTensor, ...] = getattr(node, which)
         return found[0] if len(found) == 1 else list(found)
 
     def prepare(self, x: npt.ArrayLike) -> Array:

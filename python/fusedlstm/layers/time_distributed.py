@@ -42,9 +42,9 @@ class TimeDistributed(ActivatedLayer):
     def __init__(self, layer: Layer, **kwargs: Any) -> None:
         if not isinstance(layer, Layer):
             raise TypeError(f"layer: expected a layer, got {type(layer).__name__}")
-        for option in ("return_state", "stateful", "activity_regularizer"):
-            if getattr(layer, option, None):
-                raise ValueError(f"layer: expected a layer without {option}, got {layer.name}")
+        if getattr(layer, "return_state", False):
+            raise ValueError(f"layer: expected a layer without return_state, got {layer.name}")
+        _check_parts(layer)
         self.layer = layer
         self.ids = layer.ids
         activation = layer.activation if isinstance(layer, ActivatedLayer) else activations.linear
@@ -64,8 +64,10 @@ class TimeDistributed(ActivatedLayer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, T, ...); see `Layer.compute_output_shape`."""
-        inner = self.layer.compute_output_shape(self._inner_shape(input_shape))
-        return (*input_shape[:2], *inner[1:])
+        inner = self.layer.output_shapes(self._inner_shape(input_shape))
+        if len(inner) > 1:
+            raise ValueError(f"layer: expected one output, got {len(inner)} of {self.layer.name}")
+        return (*input_shape[:2], *inner[0][1:])
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -133,3 +135,12 @@ class TimeDistributed(ActivatedLayer):
                 f"got shape {input_shape}"
             )
         return (None, *input_shape[2:])
+
+
+def _check_parts(layer: Layer) -> None:
+    """Refuse what would have to know of other calls, or of the model's loss, also in a model inside."""
+    for option in ("stateful", "activity_regularizer"):
+        if getattr(layer, option, None):
+            raise ValueError(f"layer: expected a layer without {option}, got {layer.name}")
+    for inner in layer._layers:
+        _check_parts(inner)

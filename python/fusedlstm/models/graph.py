@@ -67,8 +67,12 @@ def trace(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> Grap
     Raises
     ------
     ValueError
-        If an output hangs on an input that is not among these, or two layers have the same name.
+        If an output hangs on an input that is not among these, one of these is there twice, or two layers
+        have the same name.
     """
+    for number, tensor in enumerate(inputs):
+        if tensor in inputs[:number]:
+            raise ValueError(f"inputs: expected different tensors, got {tensor.name} twice")
     # An inner tensor that is taken for an input gets a layer of its own.
     starts = {tensor: tensor.node for tensor in inputs}
     for tensor, node in starts.items():

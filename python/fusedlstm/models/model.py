@@ -187,8 +187,13 @@ class Model(Trainer):
     def output_shapes(self, input_shape: Any) -> list[Shape]:
         """Return the shapes of all outputs; see `compute_output_shape`."""
         assert self.graph is not None
-        single = len(self.graph.inputs) == 1 and not isinstance(input_shape[0], tuple | list)
-        return shapes_of(self.graph, [input_shape] if single else input_shape)
+        nested = bool(input_shape) and isinstance(input_shape[0], tuple | list)
+        shapes = input_shape if nested else [input_shape]
+        if len(shapes) != len(self.graph.inputs):
+            raise ValueError(
+                f"input_shape: expected {len(self.graph.inputs)} shapes for {self.name}, got {input_shape}"
+            )
+        return shapes_of(self.graph, shapes)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return the shape of the output, the batch axis included; a list for several.
@@ -223,6 +228,8 @@ class Model(Trainer):
             if not -len(self.layers) <= index < len(self.layers):
                 raise ValueError(f"index: expected a position among {len(self.layers)} layers, got {index}")
             return self.layers[index]
+        if self.graph is not None:
+            self._symbolic()  # The layers of a copy have no symbolic output before.
         return checks.lookup(name, "name", {layer.name: layer for layer in self.layers})
 
     def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
 from fusedlstm.layers.base import Layer, checked_pair
+from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 from fusedlstm.models.graph import Graph, Plan
 
@@ -146,17 +147,20 @@ class Passes(Layer):
         # What comes before all trainable layers is given back first.
         first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
         del parts[:first]
+        idle: list[Layer] = []
         for number, layer, source, target, _, step in reversed(plan.rows[first:]):
             kept = parts.pop()
-            if not wanted >> number & 1:
-                continue
+            # Places are emptied for what lay there before, also where nothing more is wanted.
             if target >= 0:
                 slope, slopes[target] = slopes[target], None
             else:
                 slope = _taken(slopes, step.targets)
+            if not wanted >> number & 1:
+                continue
             if layer.activity_regularizer is not None:
                 slope = _with_penalty(layer, slope, saved.activities[number], samples)
             if slope is None:  # No output that has a loss hangs on it.
+                idle.append(layer)
                 continue
             if step is None:
                 origin = plan.origins[number]
@@ -183,6 +187,10 @@ class Passes(Layer):
                 for place, one, goes_on in zip(step.states, found, passed[len(step.sources) :], strict=True):
                     if goes_on:
                         _add(slopes, place, one)
+        for layer in idle:
+            for variable in layer.trainable_weights:
+                if variable not in gradients:
+                    gradients.add(variable, np.zeros_like(variable.value))
         if not need_dx:
             return None
         ends = [slopes[place] for place in plan.inputs]
@@ -255,9 +263,11 @@ def _with_penalty(layer: Layer, slope: Any, outputs: list[Array], samples: int |
 
 
 def _of_several(layer: Layer, saved: Any, slopes: list[Any], gradients: Gradients, need_dx: bool) -> Any:
-    """Go back through a recurrent layer that returns its states, or two outputs."""
+    """Go back through a layer that returns several outputs, or its states."""
     recurrent: Any = layer
-    count = len(slopes) - (len(recurrent.state_sizes) if recurrent.return_state else 0)
+    if not isinstance(layer, Recurrent):
+        return recurrent.backprop(saved, slopes, gradients, need_dx)
+    count = len(slopes) - (len(layer.state_sizes) if recurrent.return_state else 0)
     ends: list[Any] = slopes[count:]
     own: Any = slopes[0]
     if count > 1:
@@ -268,4 +278,4 @@ def _of_several(layer: Layer, saved: Any, slopes: list[Any], gradients: Gradient
             else [np.zeros_like(known) if one is None else one for one in slopes[:count]]
         )
     options: dict[str, Any] = {"dstates": ends} if ends else {}
-    return layer.backprop(saved, own, gradients, need_dx, **options)
+    return recurrent.backprop(saved, own, gradients, need_dx, **options)

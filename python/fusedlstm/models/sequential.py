@@ -139,7 +139,10 @@ class Sequential(Model):
             raise ValueError("model: expected at least one layer, got an empty model")
         shape = input_shape
         for layer in self._stack:
-            shape = layer.compute_output_shape(shape)
+            found = layer.output_shapes(shape)
+            if len(found) > 1:
+                raise ValueError(f"layer: expected one output per layer, got {len(found)} of {layer.name}")
+            shape = found[0]
         return [shape]
 
     def record(self, inputs: Sequence[KerasTensor], *args: Any, **kwargs: Any) -> Node:
@@ -203,6 +206,8 @@ class Sequential(Model):
         if getattr(layer, "return_state", False):
             raise ValueError(f"layer: expected one output per layer, got {layer.name} with return_state=True")
         if isinstance(layer, Model):
+            if _holds(layer, self):
+                raise ValueError(f"layer: expected no cycle, got {self.name} inside of {layer.name}")
             for name, structure in (("input", layer.input_structure), ("output", layer.output_structure)):
                 if len(structure.names) > 1:
                     raise ValueError(
@@ -226,3 +231,8 @@ class Sequential(Model):
     def _check_free(self) -> None:
         if self._held:
             raise ValueError(f"model: expected {self.name} as it was when another model took it in")
+
+
+def _holds(layer: Layer, model: Model) -> bool:
+    """Tell whether a layer is a model, or has it somewhere inside."""
+    return layer is model or any(_holds(inner, model) for inner in layer._layers)

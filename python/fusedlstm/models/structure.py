@@ -37,6 +37,9 @@ class Structure(NamedTuple):
         items = [given]
         kind = "one"
         if isinstance(given, dict):
+            for key in given:
+                if not isinstance(key, str):
+                    raise TypeError(f"{argument}: expected names in a dict, got {key!r:.80}")
             keys, kind = sorted(given), "dict"
             items = [given[key] for key in keys]
         elif isinstance(given, list | tuple):
