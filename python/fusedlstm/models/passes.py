@@ -99,7 +99,7 @@ class Passes(Layer):
                     values[target] = y, mask
                 else:
                     # States have no steps, and so no mask.
-                    for place, one in zip(step.targets, y, strict=True):
+                    for place, one in zip(plan.steps[number].targets, y, strict=True):
                         values[place] = one, None if one.ndim < 3 else mask
                 if layer.activity_regularizer is not None:
                     activities[number] = y if type(y) is list else [y]
@@ -154,7 +154,7 @@ class Passes(Layer):
             if target >= 0:
                 slope, slopes[target] = slopes[target], None
             else:
-                slope = _taken(slopes, step.targets)
+                slope = _taken(slopes, plan.steps[number].targets)
             if not wanted >> number & 1:
                 continue
             if layer.activity_regularizer is not None:
