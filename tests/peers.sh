@@ -32,7 +32,7 @@ sklearn() {
 }
 keras() {
   # Last, so that all examples of the documentation find what they import.
-  compare "Keras: models trained and exchanged; examples of the documentation" "keras==3.15.1 jax==0.10.2" \
+  compare "Keras: models trained and exchanged; examples of the documentation" "keras==3.15.1 jax==0.10.2 grain" \
     tests/exchange/keras tests/test_loading.py tests/test_docs.py
 }
 

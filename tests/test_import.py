@@ -43,6 +43,8 @@ def test_public_names(name: str) -> None:
         "models",
         "optimizers",
         "optimizers.schedules",
+        "preprocessing",
+        "preprocessing.sequence",
         "utils",
     ],
 )

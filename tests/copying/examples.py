@@ -26,7 +26,7 @@ from fusedlstm import (
 from fusedlstm.datasets.mnist import MNIST
 from fusedlstm.models.samples import Samples
 from fusedlstm.optimizers import schedules
-from fusedlstm.utils import SeedGenerator
+from fusedlstm.utils import PyDataset, SeedGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -398,6 +398,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "callbacks.ReduceLROnPlateau": [lambda: callbacks.ReduceLROnPlateau("loss", patience=0)],
     "callbacks.TensorBoard": [lambda: callbacks.TensorBoard("logs", update_freq=3)],
     "callbacks.TerminateOnNaN": [lambda: watched(callbacks.TerminateOnNaN())],
+    "utils.PyDataset": [lambda: PyDataset(workers=2)],
     "utils.SeedGenerator": [SeedGenerator, lambda: SeedGenerator(3)],
     "models.streaming.Stream": [stream, lambda: stream("int8"), lambda: stream("bfloat16")],
     "ops.LSTMWeights": [

@@ -1,4 +1,4 @@
-"""Keras's `utils`: seeds and label encoding."""
+"""`to_categorical`: class numbers as one-hot rows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm.base import checks
-from fusedlstm.base.names import clear_session
-from fusedlstm.base.seeds import SeedGenerator, set_random_seed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-__all__ = ["SeedGenerator", "clear_session", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x: npt.ArrayLike, num_classes: int | None = None) -> npt.NDArray[np.float64]:
