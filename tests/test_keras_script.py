@@ -86,6 +86,54 @@ model.fit(x, y, epochs=2, verbose=0)
 result = model.get_weights()
 """
 
+BATCHES = """
+import numpy as np
+import keras
+from keras.layers import LSTM, Dense, Embedding
+from keras.models import Sequential
+from keras.preprocessing.sequence import pad_sequences
+from keras.utils import Sequence, set_random_seed
+
+set_random_seed(5)
+texts = [list(np.random.randint(1, 50, size=n)) for n in np.random.randint(2, 20, size=60)]
+x = pad_sequences(texts, maxlen=12, padding="post")
+y = (x[:, 0] > 25).astype("float32")
+
+class Batches(Sequence):
+    def __init__(self, x, y, size):
+        self.x, self.y, self.size = x, y, size
+        self.on_epoch_end()
+
+    def __len__(self):
+        return int(np.ceil(len(self.x) / self.size))
+
+    def __getitem__(self, index):
+        rows = self.order[index * self.size : (index + 1) * self.size]
+        return self.x[rows], self.y[rows]
+
+    def on_epoch_end(self):
+        self.order = np.random.permutation(len(self.x))
+
+def forever(x, y, size):
+    while True:
+        for start in range(0, len(x), size):
+            yield x[start : start + size], y[start : start + size]
+
+model = Sequential([Embedding(50, 8, mask_zero=True), LSTM(8), Dense(1, activation="sigmoid")])
+model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
+history = model.fit(
+    Batches(x[:40], y[:40], 16), epochs=2, validation_data=Batches(x[40:], y[40:], 16),
+    class_weight={0: 1.0, 1: 2.5}, verbose=2,
+)
+assert len(history.history["val_loss"]) == 2
+model.fit(
+    forever(x[:40], y[:40], 8), steps_per_epoch=5, epochs=2, verbose=0,
+    validation_data=forever(x[40:], y[40:], 10), validation_steps=2,
+)
+assert model.predict(forever(x, y, 20), steps=3, verbose=0).shape == (60, 1)
+result = model.get_weights()
+"""
+
 
 def run(script: str) -> Any:
     for old, new in (
@@ -98,13 +146,15 @@ def run(script: str) -> Any:
     return names["result"]
 
 
-@pytest.mark.parametrize("script", [IMPORT_KERAS, FROM_KERAS, STRINGS], ids=["import", "from", "strings"])
+@pytest.mark.parametrize(
+    "script", [IMPORT_KERAS, FROM_KERAS, STRINGS, BATCHES], ids=["import", "from", "strings", "batches"]
+)
 def test_script(script: str) -> None:
     weights = run(script)
     assert all(np.isfinite(w).all() for w in weights)
 
 
-@pytest.mark.parametrize("script", [IMPORT_KERAS, FROM_KERAS], ids=["import", "from"])
+@pytest.mark.parametrize("script", [IMPORT_KERAS, FROM_KERAS, BATCHES], ids=["import", "from", "batches"])
 def test_a_seed_makes_it_repeatable_bit_for_bit(script: str) -> None:
     for one, other in zip(run(script), run(script), strict=True):
         assert np.array_equal(one, other)

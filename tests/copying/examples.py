@@ -444,7 +444,7 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
 
 # Classes without objects of their own. A subclass of each is tried in `test_classes_of_other_origin`.
 BASES = {
-    "models.training.BatchTrainer",
+    "models.training.Intake",
     "constraints.Constraint",
     "models.streaming.Copied",
     "initializers.Initializer",

@@ -102,6 +102,20 @@ def test_fit_with_ids_and_masks(device: SimDevice) -> None:
         assert_same_history(reader().fit(x, labels, epochs=2, verbose=0, device="simt", **parts), expected)
 
 
+def test_batches_that_something_yields(device: SimDevice) -> None:
+    """They may be on the device or not, with weights of their classes."""
+    y = IDS % 2
+    weights = {0: 0.5, 1: 2.0}
+    expected = reader().fit(IDS, y, batch_size=12, verbose=0, shuffle=False, class_weight=weights)
+    for put in (np.asarray, device.put):
+        parts = [(put(IDS[start : start + 12]), put(y[start : start + 12])) for start in range(0, len(y), 12)]
+        there = reader()
+        assert_same_history(there.fit(iter(parts), verbose=0, device="simt", class_weight=weights), expected)
+        outputs = there.predict(iter([(x,) for x, _ in parts]), verbose=0)
+        assert isinstance(outputs, np.ndarray if put is np.asarray else SimArray)
+        assert outputs.shape == there.predict(IDS, verbose=0).shape
+
+
 def test_predict(device: SimDevice) -> None:
     """Outputs are what inputs are."""
     expected = model().predict(X, verbose=0)

@@ -97,6 +97,7 @@ class Callback(Copied):
         ``stop_evaluating`` or ``stop_predicting`` ends what runs.
     params : dict
         ``epochs`` (1 outside of `fit`), ``steps``, ``samples``, ``batch_size`` (of an update), ``verbose``.
+        Numbers that are not known, for what yields batches, are None.
     adds_logs : tuple of str
         Keys that it puts into the logs of epochs.
     """

@@ -82,6 +82,7 @@ class ModelCheckpoint(Monitor, Writer):
             initial_value_threshold = checks.number(initial_value_threshold, "initial_value_threshold")
         self.best = initial_value_threshold
         self._epoch = self._updates = 0
+        self._expected = False
         check_ending(self.filepath, self._endings, "filepath")
 
     @property
@@ -94,7 +95,8 @@ class ModelCheckpoint(Monitor, Writer):
         batches = isinstance(self.save_freq, int)
         known, is_open = (logs.batch, logs.batch_open) if batches else (logs.epoch, logs.epoch_open)
         when = "batches" if batches else "epochs"
-        if self.save_best_only and self.monitor not in known and not is_open:
+        self._expected = self.monitor in known
+        if self.save_best_only and not self._expected and not is_open:
             raise ValueError(f"monitor: expected a log of {when}, {list(known)}, got {self.monitor!r}")
         names: dict[str, None] = {}
         for own in self._numbers(logs.epochs):
@@ -121,6 +123,9 @@ class ModelCheckpoint(Monitor, Writer):
                 yield {"epoch": epoch + 1}
             return
         steps = self.params["steps"]
+        if steps is None:
+            yield from ({"epoch": epoch + 1, "batch": 1} for epoch in _ends(epochs) or [epochs.start])
+            return
         first = self.save_freq - self._updates % self.save_freq - 1
         for update in _ends(range(first, steps * len(epochs), self.save_freq)) or [0]:
             yield {"epoch": epochs.start + update // steps + 1, "batch": update % steps + 1}
@@ -145,9 +150,13 @@ class ModelCheckpoint(Monitor, Writer):
         what = f"{self.filepath} in epoch {self._epoch + 1}"
         if self.save_best_only:
             if self.monitor not in values:
-                # It was left open before the training whether a callback would add this log.
-                error = KeyError(f"monitor: expected one of the logs {list(values)}, got {self.monitor!r}")
-                self.outlive(what, error)
+                # Not all epochs have a validation. Otherwise it was left open before the training whether a
+                # callback would add this log.
+                if not self._expected:
+                    error = KeyError(
+                        f"monitor: expected one of the logs {list(values)}, got {self.monitor!r}"
+                    )
+                    self.outlive(what, error)
                 return
             if not self.better(values[self.monitor], self.best):
                 return

@@ -18,7 +18,7 @@ _REDRAW_SECONDS = 0.1
 
 
 class ProgressBar(Callback):
-    """A live bar with loss, metrics, samples per second and time left; then a line per epoch.
+    """A live bar with loss, metrics, samples or steps per second and time left; then a line per epoch.
 
     Without a terminal, or without the package rich, there are only the lines.
 
@@ -38,6 +38,9 @@ class ProgressBar(Callback):
         self._label = ""
         self._began = self._drawn = 0.0
         self._seconds = 0.0
+        self._steps = 0
+        # Steps of the run before, which the next one may have too where nothing else tells how many.
+        self._found: int | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Remember that evaluations are `fit`'s validation from now on."""
@@ -100,36 +103,45 @@ class ProgressBar(Callback):
         self._label = label
         self._began = self._drawn = perf_counter()
         self._seconds = 0.0
+        self._steps = 0
         self._bar = _make_bar() if self.live and sys.stdout.isatty() else None
         if self._bar is not None:
-            self._bar.add_task(label, total=self.params["samples"], numbers="")
+            self._bar.add_task(label, total=self._progress()[1], numbers="")
             self._bar.start()
+
+    def _progress(self) -> tuple[int, int | None, str]:
+        """Return how much is done, of how much, and of what: steps, where samples are not known."""
+        samples = self.params["samples"]
+        if samples is None:
+            return self._steps, self.params["steps"] or self._found, "steps"
+        return min(self._steps * self.params["batch_size"], samples), samples, "samples"
 
     def _advance(self, batch: int, logs: Logs | None) -> None:
         now = perf_counter()
         self._seconds = now - self._began
+        self._steps = batch + 1
         if self._bar is None or now - self._drawn < _REDRAW_SECONDS:
             return
         self._drawn = now
-        done = min((batch + 1) * self.params["batch_size"], self.params["samples"])
-        numbers = f"{_numbers(logs)} - {_speed(done, self._seconds)}"
-        self._bar.update(self._bar.task_ids[0], completed=done, numbers=numbers)
+        done, total, _ = self._progress()
+        numbers = f"{done}/{'?' if total is None else total}{_numbers(logs)} - {self._speed()}"
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, numbers=numbers)
         self._bar.refresh()
 
     def _end(self, logs: Logs | None) -> None:
         self._stop()
+        self._found = self._steps
         total = perf_counter() - self._began
-        speed = _speed(self.params["samples"], self._seconds)
-        print(f"{self._label} - {total:.1f} s - {speed}{_numbers(logs)}", flush=True)
+        print(f"{self._label} - {total:.1f} s - {self._speed()}{_numbers(logs)}", flush=True)
+
+    def _speed(self) -> str:
+        done, _, unit = self._progress()
+        return f"{done / max(self._seconds, 1e-9):,.0f} {unit}/s"
 
 
 def _numbers(logs: Logs | None) -> str:
     # Metrics of several numbers show their mean, as in Keras.
     return "".join(f" - {key}: {np.mean(value):.4g}" for key, value in (logs or {}).items())
-
-
-def _speed(samples: int, seconds: float) -> str:
-    return f"{samples / max(seconds, 1e-9):,.0f} samples/s"
 
 
 def _make_bar() -> Progress | None:
@@ -140,7 +152,7 @@ def _make_bar() -> Progress | None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}{task.fields[numbers]}"),
+        TextColumn("{task.fields[numbers]}"),
         TimeRemainingColumn(compact=True),
     )
     # No thread of its own: it is redrawn by the training loop, and erased before the epoch's line.

@@ -20,6 +20,7 @@ from fusedlstm.models.one_thread import Users, by_one_thread
 from fusedlstm.models.passes import Passes
 from fusedlstm.models.prechecks import Batches, check_stateful
 from fusedlstm.models.samples import Samples, check_inputs, check_length
+from fusedlstm.models.weighting import ClassWeight, check_class_weight, weighted
 
 if TYPE_CHECKING:
     import os
@@ -150,13 +151,18 @@ class BatchTrainer(Passes, ABC):
         return self._call(x)
 
     def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: ClassWeight | None = None,
+        return_dict: bool = False,
     ) -> Any:
         """Make one update with one batch, where the model is; wrong arguments change nothing.
 
         Parameters
         ----------
-        x, y, sample_weight
+        x, y, sample_weight, class_weight
             As in `fit`.
         return_dict : bool
             Whether a dict is returned.
@@ -173,10 +179,11 @@ class BatchTrainer(Passes, ABC):
         RuntimeError
             If the model is not compiled, or another thread trains or evaluates it.
         """
-        return self._one_batch(x, y, sample_weight, return_dict, training=True)
+        weights = check_class_weight(class_weight, sample_weight)
+        return self._one_batch(x, y, sample_weight, return_dict, training=True, class_weight=weights)
 
     def test_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, *, return_dict: bool = False
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
     ) -> Any:
         """Compute loss and metrics of one batch; see `evaluate`."""
         return self._one_batch(x, y, sample_weight, return_dict, training=False)
@@ -303,8 +310,16 @@ class BatchTrainer(Passes, ABC):
         return found
 
     @by_one_thread
-    def _one_batch(self, x: Any, y: Any, sample_weight: Any, return_dict: bool, training: bool) -> Any:
-        samples = self._samples(x, y, sample_weight)
+    def _one_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        return_dict: bool,
+        training: bool,
+        class_weight: ClassWeight | None = None,
+    ) -> Any:
+        samples = self._samples(x, y, sample_weight, class_weight=class_weight)
         size = len(samples)
         check_stateful(self.layers, [Batches("x", size, size)])
         self._build_for(samples.x)
@@ -397,6 +412,7 @@ class BatchTrainer(Passes, ABC):
         sample_weight: Any,
         prefix: str = "",
         like: Sequence[npt.NDArray[Any]] | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> Samples:
         """Check samples with their labels and weights, for loss and metrics; nothing is changed by it."""
         self._compiled()
@@ -406,7 +422,7 @@ class BatchTrainer(Passes, ABC):
         if structure.kind == "one" and type(y) is not dict:
             names = f"{prefix}y", f"{prefix}sample_weight"
             label, weight = self._labels(self.heads[0], y, sample_weight, shapes[0], len(inputs[0]), *names)
-            return Samples(inputs, [label], [weight])
+            return weighted(Samples(inputs, [label], [weight]), class_weight, shapes)
         several = len(self.heads) > 1
         given = structure.flatten(y, f"{prefix}y", optional=several)
         if several and isinstance(sample_weight, list | tuple | dict):
@@ -422,7 +438,7 @@ class BatchTrainer(Passes, ABC):
             )
             labels.append(found)
             weights.append(factor)
-        return Samples(inputs, labels, weights)
+        return weighted(Samples(inputs, labels, weights), class_weight, shapes)
 
     def _labels(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +10,22 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
-from fusedlstm.models.batching import BatchTrainer, shapes_of_inputs
+from fusedlstm.models.batching import shapes_of_inputs
+from fusedlstm.models.feeding import yields_batches
+from fusedlstm.models.intake import Intake, due, optional_size, refuse_beside
 from fusedlstm.models.one_thread import by_one_thread
-from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
+from fusedlstm.models.weighting import ClassWeight, check_class_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fusedlstm.models.feeding import Feed
+
 Logs = dict[str, float]
 
 
-class Trainer(BatchTrainer):
+class Trainer(Intake):
     """What `Sequential` inherits to train and to predict."""
 
     @by_one_thread
@@ -36,10 +40,14 @@ class Trainer(BatchTrainer):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
-        *,
+        class_weight: ClassWeight | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         validation_batch_size: int | None = None,
+        validation_freq: int | Sequence[int] = 1,
+        *,
         gradient_accumulation_steps: int = 1,
         device: str | None = None,
     ) -> History:
@@ -47,13 +55,18 @@ class Trainer(BatchTrainer):
 
         Parameters
         ----------
-        x : array_like, shape (N, ...), or list or dict of them
+        x : array_like, shape (N, ...), or list or dict of them, or what yields batches
             Inputs of any real dtype, converted to the model's batch by batch and not scaled. For a model on a
             device, NumPy arrays are copied there batch by batch, and arrays on that device are taken as well.
+            A `fusedlstm.utils.PyDataset`, a generator or anything else that can be iterated over and is no
+            array, such as a ``DataLoader`` of PyTorch, yields batches ``(x, y)`` or ``(x, y,
+            sample_weight)`` of any size. The first one is checked before any work, each other one when it
+            comes: an error names it by its number in the pass, counted from 0, and it changes nothing.
         y : array_like, shape (N, ...), or list or dict of them
-            Labels as the losses want them; None for an output that has none.
+            Labels as the losses want them; None for an output that has none, or if x yields batches.
         batch_size : int, optional
-            Samples per update, 32 by default; the last batch of an epoch may be smaller.
+            Samples per update, 32 by default or, with ``steps_per_epoch``, as many as make an epoch a pass;
+            the last batch of a pass may be smaller. What yields batches makes them as it likes.
         gradient_accumulation_steps : int
             Batches whose gradients are summed for each update: so many times ``batch_size`` samples in the
             memory of ``batch_size``. Loss, gradient, clipping, regularizers, metrics, logs and the calls of
@@ -70,15 +83,27 @@ class Trainer(BatchTrainer):
         validation_split : float
             Share of the samples, from the end, that is kept for validation.
         validation_data : tuple, optional
-            ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate after each epoch.
+            ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate after each epoch, or what yields such batches.
         shuffle : bool
-            Whether each epoch has another order, drawn from `fusedlstm.utils.set_random_seed`'s generator.
+            Whether each pass has another order, of samples or of a `PyDataset`'s batches, drawn from
+            `fusedlstm.utils.set_random_seed`'s generator. Others that yield batches keep their order.
+        class_weight : dict of int to float, optional
+            Factors of the losses by classes, which labels name or mark as one-hot rows; 1 for those that are
+            not in it. For a model with one output, without ``sample_weight``; validations go without.
         sample_weight : array_like, shape (N,), or list or dict of them, optional
             Factor of each sample's loss; one for all outputs, or one for each.
         initial_epoch : int
             Number of the epoch to start at, when a training is resumed.
+        steps_per_epoch : int, optional
+            Updates of an epoch; the next one goes on where it ended. By default an epoch is a pass over the
+            data, which a generator without an end never is. A pass that ends first ends its epoch, with a
+            warning; so does the training when a generator has nothing left for an epoch or its validation.
+        validation_steps : int, optional
+            Batches of a validation. It begins anew each time, but a generator goes on.
         validation_batch_size : int, optional
             Samples per batch of the validation; ``batch_size`` by default.
+        validation_freq : int or list of int
+            After which epochs there is a validation: every so many, or those in the list, counted from 1.
         device : {"cpu", "cuda", "auto"}, optional
             Move the model there first, as `to` does; it stays there. By default it is used where it is.
 
@@ -103,44 +128,57 @@ class Trainer(BatchTrainer):
             with a complete training, if one could not on the way.
         """
         self._move_if(device)
-        size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
         last = checks.positive_int(epochs, "epochs")
         first = checks.non_negative_int(initial_epoch, "initial_epoch")
         share = checks.rate(validation_split, "validation_split")
         if not isinstance(shuffle, bool | np.bool_):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}")
         grouped = checks.positive_int(gradient_accumulation_steps, "gradient_accumulation_steps")
-        samples = self._samples(x, y, sample_weight)
-        held_out = None
+        size = optional_size(batch_size, "batch_size")
+        held_out_size = optional_size(validation_batch_size, "validation_batch_size") or size
+        steps = optional_size(steps_per_epoch, "steps_per_epoch")
+        held_out_steps = optional_size(validation_steps, "validation_steps")
+        is_due = due(validation_freq)
+        weights = check_class_weight(class_weight, sample_weight)
+        seeds = self.shuffle_seeds if shuffle else None
+        held_out: Feed | None = None
+        if yields_batches(x):
+            split = share if share and validation_data is None else None
+            refuse_beside(x, y=y, sample_weight=sample_weight, validation_split=split)
+            feed = self._batch_feed(x, "x", steps, grouped, seeds, class_weight=weights)
+        else:
+            samples = self._samples(x, y, sample_weight, class_weight=weights)
+            if share and validation_data is None:
+                samples, rest = samples.split(share)
+                # Classes weigh in the training only.
+                rest = rest if weights is None else replace(rest, weights=[None])
+                held_out = self._array_feed(rest, held_out_size, held_out_steps)
+            feed = self._array_feed(samples, size, steps, grouped, seeds)
         if validation_data is not None:
-            held_out = self._validation(validation_data, samples)
-        elif share:
-            samples, held_out = samples.split(share)
-        held_out_size = (
-            size
-            if validation_batch_size is None
-            else checks.positive_int(validation_batch_size, "validation_batch_size")
-        )
-        watchers = self._callbacks(callbacks, verbose, samples, size * grouped, epochs=last)
-        passes = [Batches("x", len(samples), size)]
-        if held_out is not None:
-            passes.append(Batches("validation_data", len(held_out), held_out_size))
-        check_stateful(self.layers, passes, resets=may_reset(watchers.callbacks))
-        self._build_for(samples.x)
+            held_out = self._validation_feed(validation_data, feed, held_out_size, held_out_steps)
+        watchers = self._callbacks(callbacks, verbose, feed, epochs=last)
+        passes = [("x", feed), *([] if held_out is None else [("validation_data", held_out)])]
+        validated = held_out is not None and any(is_due(epoch + 1) for epoch in range(first, last))
+        self._check_passes(watchers, *passes)
+        self._build_for(feed.samples.x)
         self._compiled().build(self.trainable_weights)
 
         logs: Logs = {}
         with watchers:
-            watchers.check_before_training(self._expected_logs(held_out is not None, range(first, last)))
+            watchers.check_before_training(self._expected_logs(validated, range(first, last)))
             self.stop_training, self.initial_epoch = False, first
             self.history = next(one for one in watchers.callbacks if isinstance(one, History))
+            feed.restart()
             watchers.on_train_begin()
             for epoch in range(self.initial_epoch, last):
+                tests = held_out if is_due(epoch + 1) else None
+                if not feed.ready() or not (tests is None or tests.ready()):
+                    break
                 watchers.on_epoch_begin(epoch)
-                logs = self._train_epoch(samples, size, grouped, shuffle, watchers)
-                if held_out is not None:
+                logs = self._train_epoch(feed, watchers)
+                if tests is not None:
                     with versions.reading():
-                        tested = self._test(held_out, held_out_size, watchers)
+                        tested = self._test(tests, watchers)
                     logs.update({f"val_{key}": value for key, value in tested.items()})
                 watchers.on_epoch_end(epoch, logs)
                 if self.stop_training:
@@ -157,10 +195,11 @@ class Trainer(BatchTrainer):
         y: Any = None,
         batch_size: int | None = None,
         verbose: int | str = "auto",
-        *,
         sample_weight: Any = None,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
         return_dict: bool = False,
+        *,
         device: str | None = None,
     ) -> Any:
         """Compute loss and metrics without training.
@@ -169,6 +208,8 @@ class Trainer(BatchTrainer):
         ----------
         x, y, batch_size, verbose, sample_weight, callbacks, device
             As in `fit`.
+        steps : int, optional
+            Batches to take; all by default.
         return_dict : bool
             Whether a dict is returned.
 
@@ -185,13 +226,13 @@ class Trainer(BatchTrainer):
             If the model is not compiled, there is no such device, or another thread trains or evaluates it.
         """
         self._move_if(device)
-        size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
-        samples = self._samples(x, y, sample_weight)
-        watchers = self._callbacks(callbacks, verbose, samples, size)
-        self._check_batches(len(samples), size, watchers)
-        self._build_for(samples.x)
+        limit = optional_size(steps, "steps")
+        feed = self._test_feed(x, y, sample_weight, optional_size(batch_size, "batch_size"), limit)
+        watchers = self._callbacks(callbacks, verbose, feed)
+        self._check_passes(watchers, ("x", feed))
+        self._build_for(feed.samples.x)
         with watchers, versions.reading():
-            logs = self._test(samples, size, watchers)
+            logs = self._test(feed, watchers)
         return self._results(logs, return_dict)
 
     def predict(
@@ -199,8 +240,9 @@ class Trainer(BatchTrainer):
         x: Any,
         batch_size: int | None = None,
         verbose: int | str = "auto",
-        *,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = None,
+        *,
         device: str | None = None,
     ) -> Any:
         """Compute the output of many samples.
@@ -208,7 +250,9 @@ class Trainer(BatchTrainer):
         Parameters
         ----------
         x, batch_size, verbose, callbacks, device
-            As in `fit`.
+            As in `fit`; of batches ``(x, y)``, x alone is used.
+        steps : int, optional
+            Batches to take; all by default.
 
         Returns
         -------
@@ -224,59 +268,58 @@ class Trainer(BatchTrainer):
             If there is no such device.
         """
         self._move_if(device)
-        size = 32 if batch_size is None else checks.positive_int(batch_size, "batch_size")
-        samples = Samples(self._checked(x, "x"))
-        shapes: Any = self.output_shapes(shapes_of_inputs(samples.x))
-        watchers = self._callbacks(callbacks, verbose, samples, size)
-        self._check_batches(len(samples), size, watchers)
-        self._build_for(samples.x)
-        place = devices.place_of(samples.x[0])
-        outputs = [place.empty(shape, np.dtype(self.dtype)) for shape in shapes]
-        goes_back = isinstance(outputs[0], np.ndarray)
+        limit, size = optional_size(steps, "steps"), optional_size(batch_size, "batch_size")
+        if yields_batches(x):
+            feed = self._batch_feed(x, "x", limit, labelled=False)
+        else:
+            samples = Samples(self._checked(x, "x"))
+            self.output_shapes(shapes_of_inputs(samples.x))
+            feed = self._array_feed(samples, size, limit)
+        watchers = self._callbacks(callbacks, verbose, feed)
+        self._check_passes(watchers, ("x", feed))
+        self._build_for(feed.samples.x)
+        goes_back = isinstance(feed.samples.x[0], np.ndarray)
+        parts: list[list[Any]] = []
         self.stop_predicting = False
-        done = 0
         with watchers, versions.reading():
             watchers.on_predict_begin()
-            for number, (batch, _, _) in enumerate(
-                samples.batches(size, self._input_types, device=self.place)
-            ):
+            for number, (batches, _) in enumerate(feed.epoch()):
                 watchers.on_predict_batch_begin(number)
-                part, done = slice(done, done + len(batch[0])), done + len(batch[0])
-                for output, y in zip(outputs, self.run(batch).outputs, strict=True):
-                    output[part] = devices.to_host(y) if goes_back else y
-                shown = self.output_structure.pack([output[part] for output in outputs])
-                watchers.on_predict_batch_end(number, {"outputs": shown})
+                ((batch, _, _),) = batches
+                outputs = self.run(batch).outputs
+                if goes_back:
+                    outputs = [devices.to_host(y) for y in outputs]
+                parts.append(outputs)
+                if number and any(a.shape[1:] != b.shape[1:] for a, b in zip(*parts[::number], strict=True)):
+                    shapes = [[(None, *y.shape[1:]) for y in some] for some in parts[::number]]
+                    raise ValueError(
+                        f"x: batch {number}: expected outputs of shapes {shapes[0]} like the first batch's, "
+                        f"got {shapes[1]}"
+                    )
+                watchers.on_predict_batch_end(number, {"outputs": self.output_structure.pack(outputs)})
                 if self.stop_predicting:
                     break
             watchers.on_predict_end()
-        if done < len(samples):
-            outputs = [output[:done] for output in outputs]
-        return self.output_structure.pack(outputs)
+        return self.output_structure.pack([np.concatenate(some) for some in zip(*parts, strict=True)])
 
-    def _train_epoch(
-        self, samples: Samples, size: int, grouped: int, shuffle: bool, watchers: CallbackList
-    ) -> Logs:
-        order = None
-        if shuffle:
-            order = np.random.default_rng(self.shuffle_seeds.next()).permutation(len(samples))
+    def _train_epoch(self, feed: Feed, watchers: CallbackList) -> Logs:
         self._reset()
-        batches = samples.batches(size, self._input_types, order, self.place)
-        for number, start in enumerate(range(0, len(samples), size * grouped)):
+        for number, (batches, count) in enumerate(feed.epoch()):
             watchers.on_train_batch_begin(number)
-            count = min(size * grouped, len(samples) - start)
-            self._run_batch(islice(batches, grouped), count, training=True)
+            self._run_batch(batches, count, training=True)
             watchers.on_train_batch_end(number, self._logs())
             if self.stop_training:
                 break
         return self._logs()
 
-    def _test(self, samples: Samples, size: int, watchers: CallbackList) -> Logs:
+    def _test(self, feed: Feed, watchers: CallbackList) -> Logs:
+        feed.restart()
         self._reset()
         self.stop_evaluating = False
         watchers.on_test_begin()
-        for number, batch in enumerate(samples.batches(size, self._input_types, device=self.place)):
+        for number, (batches, count) in enumerate(feed.epoch()):
             watchers.on_test_batch_begin(number)
-            self._run_batch([batch], len(batch[0][0]), training=False)
+            self._run_batch(batches, count, training=False)
             watchers.on_test_batch_end(number, self._logs())
             if self.stop_evaluating:
                 break
@@ -284,19 +327,15 @@ class Trainer(BatchTrainer):
         watchers.on_test_end(logs)
         return logs
 
-    def _check_batches(self, samples: int, size: int, watchers: CallbackList) -> None:
-        check_stateful(self.layers, [Batches("x", samples, size)], resets=may_reset(watchers.callbacks))
-
     def _move_if(self, device: str | None) -> None:
         if device is not None:
             self.to(device)
 
     def _callbacks(
-        self, given: Any, verbose: int | str, samples: Samples, size: int, epochs: int | None = None
+        self, given: Any, verbose: int | str, feed: Feed, epochs: int | None = None
     ) -> CallbackList:
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}")
-        params = {"steps": -(-len(samples) // size), "samples": len(samples), "batch_size": size}
         return CallbackList(
             given,
             add_history=epochs is not None,
@@ -304,21 +343,10 @@ class Trainer(BatchTrainer):
             model=self,
             epochs=1 if epochs is None else epochs,
             verbose=verbose,
-            **params,
+            **feed.params,
         )
 
     def _expected_logs(self, validated: bool, epochs: range) -> ExpectedLogs:
         trained = tuple(self.metrics_names)
         tested = tuple(f"val_{name}" for name in trained) if validated else ()
         return ExpectedLogs(trained, trained + tested, epochs=epochs)
-
-    def _validation(self, given: Any, samples: Samples) -> Samples:
-        if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-            raise ValueError(
-                f"validation_data: expected (x, y) or (x, y, sample_weight), got {type(given).__name__}"
-            )
-        x, y, weights = (*given, None)[:3]
-        held_out = self._samples(x, y, weights, "validation_data ", samples.x)
-        for number, (one, other) in enumerate(zip(samples.x, held_out.x, strict=True)):
-            checks.same_scale(one, other, self.input_structure.argument("validation_data x", number))
-        return held_out
