@@ -14,6 +14,7 @@ from fusedlstm.models.batching import shapes_of_inputs
 from fusedlstm.models.feeding import yields_batches
 from fusedlstm.models.intake import Intake, due, optional_size, refuse_beside
 from fusedlstm.models.one_thread import by_one_thread
+from fusedlstm.models.outputs import Outputs
 from fusedlstm.models.samples import Samples
 from fusedlstm.models.weighting import ClassWeight, check_class_weight
 
@@ -279,7 +280,7 @@ class Trainer(Intake):
         self._check_passes(watchers, ("x", feed))
         self._build_for(feed.samples.x)
         goes_back = isinstance(feed.samples.x[0], np.ndarray)
-        parts: list[list[Any]] = []
+        gathered = Outputs(feed.params["samples"])
         self.stop_predicting = False
         with watchers, versions.reading():
             watchers.on_predict_begin()
@@ -289,18 +290,13 @@ class Trainer(Intake):
                 outputs = self.run(batch).outputs
                 if goes_back:
                     outputs = [devices.to_host(y) for y in outputs]
-                parts.append(outputs)
-                if number and any(a.shape[1:] != b.shape[1:] for a, b in zip(*parts[::number], strict=True)):
-                    shapes = [[(None, *y.shape[1:]) for y in some] for some in parts[::number]]
-                    raise ValueError(
-                        f"x: batch {number}: expected outputs of shapes {shapes[0]} like the first batch's, "
-                        f"got {shapes[1]}"
-                    )
-                watchers.on_predict_batch_end(number, {"outputs": self.output_structure.pack(outputs)})
+                kept = gathered.add(outputs, number)
+                if watchers.callbacks:
+                    watchers.on_predict_batch_end(number, {"outputs": self.output_structure.pack(kept)})
                 if self.stop_predicting:
                     break
             watchers.on_predict_end()
-        return self.output_structure.pack([np.concatenate(some) for some in zip(*parts, strict=True)])
+        return self.output_structure.pack(gathered.all())
 
     def _train_epoch(self, feed: Feed, watchers: CallbackList) -> Logs:
         self._reset()
