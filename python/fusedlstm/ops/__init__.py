@@ -54,6 +54,7 @@ from fusedlstm._core import (
     why_num_threads,
 )
 from fusedlstm.ops.ctc import CTCResult, ctc_loss
+from fusedlstm.ops.decoding import CTCDecoded, NGramScorer, ctc_decode
 from fusedlstm.ops.lstm import (
     LayerNormGradients,
     LSTMGradients,
@@ -102,6 +103,7 @@ from fusedlstm.ops.weights import LSTMWeights
 
 __all__ = [
     "ACTIVATIONS",
+    "CTCDecoded",
     "CTCResult",
     "CellOptions",
     "GradientTape",
@@ -114,6 +116,7 @@ __all__ = [
     "LSTMWeights",
     "LayerNorm",
     "LayerNormGradients",
+    "NGramScorer",
     "StackTape",
     "Tape",
     "adadelta_update",
@@ -122,6 +125,7 @@ __all__ = [
     "adamax_update",
     "cell_backward",
     "cell_forward",
+    "ctc_decode",
     "ctc_loss",
     "dense_backward",
     "dense_forward",
