@@ -1,12 +1,11 @@
 #include "ctc_decode.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
-#include <new>
 
 #include "dispatch.h"
+#include "memory_watch.h"
 #include "parallel.h"
 
 namespace fusedlstm {
@@ -160,25 +159,6 @@ void write_paths(const CtcOutputs<T>& outputs, Index b, const BeamSearch* search
     }
   }
 }
-
-// Runs bodies on the team, which may not throw, and that memory ended after it.
-class MemoryWatch {
- public:
-  template <class Body>
-  void run(const Body& body) noexcept {
-    try {
-      body();
-    } catch (...) {  // std::bad_alloc, or std::length_error of a vector
-      ended_ = true;
-    }
-  }
-  void check() const {
-    if (ended_) throw std::bad_alloc();
-  }
-
- private:
-  std::atomic<bool> ended_{false};
-};
 
 // A prefix takes about as long as so many elements.
 constexpr Index prefix_elements = 32;

@@ -36,6 +36,7 @@ the GPU in silence. `fusedlstm.cuda.asarray` makes CuPy arrays of what DLPack ex
   up. Denormal numbers are kept;
 - x with gaps between its steps, ``go_backwards``, ``lengths`` and ``mask`` take a pass over x;
 - checks of ``lengths`` and ids wait for the GPU;
+- `ctc_decode` takes NumPy arrays alone;
 - ``storage``, and ``keep=True`` with the second derivatives that follow, are `NotImplementedError`, before
   anything is computed.
 """
