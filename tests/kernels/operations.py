@@ -218,7 +218,6 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
 } | {name: update(name) for name in UPDATES}
 # What has no kernels on other devices yet.
 ONLY_CPU = (
-    "ctc_loss",
     "ctc_greedy",
     "ctc_beam_search",
     "lstm_jvp",

@@ -35,7 +35,8 @@ the GPU in silence. `fusedlstm.cuda.asarray` makes CuPy arrays of what DLPack ex
   ``checkpoint_every`` give the same numbers up to rounding, and the weights' gradients of windows are summed
   up. Denormal numbers are kept;
 - x with gaps between its steps, ``go_backwards``, ``lengths`` and ``mask`` take a pass over x;
-- checks of ``lengths`` and ids wait for the GPU;
+- checks of ``lengths``, labels and ids wait for the GPU;
+- `ctc_loss` has a block for each row, whose shared memory limits its labels, to thousands;
 - `ctc_decode` takes NumPy arrays alone;
 - ``storage``, and ``keep=True`` with the second derivatives that follow, are `NotImplementedError`, before
   anything is computed.
