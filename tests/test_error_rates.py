@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import metrics, ops
+import fusedlstm
+from fusedlstm import layers, metrics, ops
 
 ANY: Any = metrics  # for arguments that type checkers refuse
 
@@ -135,3 +136,27 @@ def test_errors_of_the_metric() -> None:
         metrics.LabelErrorRate(4).check(np.zeros((2, 1)), y_pred.shape)
     with pytest.raises(ValueError, match=r"^mask_index: expected an integer >= 0, got -1"):
         metrics.LabelErrorRate(-1)
+
+
+def test_a_model_with_masks() -> None:
+    """What `evaluate` says is what decoding its predictions gives."""
+    random = np.random.default_rng(2)
+    x = random.normal(size=(10, 9, 3)).astype(np.float32)
+    lengths = random.integers(4, 10, 10)
+    x[np.arange(9) >= lengths[:, None]] = 0
+    y = random.integers(1, 5, (10, 3)) * (np.arange(3) < random.integers(0, 4, (10, 1)))
+    model = fusedlstm.Sequential(
+        [
+            layers.Input((None, 3)),
+            layers.Masking(),
+            layers.LSTM(8, return_sequences=True),
+            layers.Dense(5, kernel_initializer="orthogonal"),
+        ]
+    )
+    model.compile("adam", "ctc", metrics=["label_error_rate"])
+    model.fit(x, y, epochs=3, batch_size=4, verbose=0)
+    logs = model.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
+    decoded = ops.ctc_decode(model.predict(x, verbose=0), lengths).labels[0]
+    expected = metrics.label_error_rate([row[row > 0] for row in y], decoded)
+    assert logs["label_error_rate"] == pytest.approx(expected, rel=1e-12)
+    assert expected > 0
