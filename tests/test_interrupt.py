@@ -64,6 +64,8 @@ STRETCHES = {
         "ids = np.zeros(4 * 10**7, np.int64); dy = np.zeros((4 * 10**7, 16), f)",
         "ops.embedding_backward(ids, dy, 4)",
     ),
+    "ctc_decode, greedy": ("x = np.zeros((100, 10_000, 64), f)", "ops.ctc_decode(x)"),
+    "ctc_decode, beam search": ("x = zeros(100, 2_000, 64)", "ops.ctc_decode(x, None, 'beam_search', 20)"),
     "cell": (
         "z = np.zeros((200_000, 1024), f); c = np.zeros((200_000, 256), f)",
         "ops.cell_forward(z, c)",

@@ -155,6 +155,11 @@ def cases() -> dict[str, tuple[Callable[[], metrics.Metric], Any, Any]]:
         if len(name) > 4 or name == "auc":
             kind = "sparse" if "sparse" in name else "real" if "error" in name or "r2" in name else "one_hot"
             made[name] = (partial(metrics.get, cls), kinds[kind], RANDOM.dirichlet(np.ones(3), 12))
+    made["label_error_rate"] = (
+        metrics.LabelErrorRate,
+        RANDOM.integers(0, 3, (12, 4)),
+        RANDOM.dirichlet(np.ones(3), (12, 6)),
+    )
     return made
 
 
@@ -192,7 +197,7 @@ def test_descriptions_and_checks(name: str) -> None:
     one.check(y, p.shape)
     assert np.array_equal(one.result(), before)
     with pytest.raises(ValueError, match="y_true: expected"):
-        one.check(np.zeros((12, 7)), p.shape)
+        one.check(np.zeros((12, 7, 2)), p.shape)
 
 
 def test_automatic_names() -> None:

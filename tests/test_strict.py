@@ -84,6 +84,7 @@ COPIES: dict[str, tuple[str, Callable[[], Any]]] = {
     "dense x": ("x", lambda: ops.dense_forward(spread(B, I), WEIGHTS[0])),
     "dense dy": ("dy", lambda: ops.dense_backward(X[:, 0], WEIGHTS[0], spread(B, 4 * H))),
     "embedding": ("table", lambda: ops.embedding_forward(np.zeros(1, int), spread(B, H))),
+    "ctc_decode": ("inputs", lambda: ops.ctc_decode(spread(B, T, I))),
     "dropout": ("x", lambda: ops.dropout(spread(B, H), 0.5, 1)),
     "squared_norm": ("a", lambda: ops.squared_norm(spread(B, H))),
     "stack": ("x", lambda: ops.lstm_stack_forward(spread(B, T, I), [PACKED])),
@@ -251,6 +252,8 @@ calls = [
     lambda: ops.layer_norm_forward(c),
     lambda: ops.embedding_forward([0, 1], c),
     lambda: ops.embedding_backward([0, 1], c, 2),
+    lambda: ops.ctc_decode(a),
+    lambda: ops.ctc_decode(a, None, "beam_search"),
 ]
 assert ops.instruction_sets() == ("scalar",) and ops.get_instruction_set() == "scalar"
 for call in calls:

@@ -19,4 +19,6 @@ PYBIND11_MODULE(_core, module) {
   fusedlstm::bindings::bind_ctc(module);
   fusedlstm::bindings::bind_elementwise(module);
   fusedlstm::bindings::bind_embedding(module);
+  fusedlstm::bindings::bind_ctc_decode(module);
+  fusedlstm::bindings::bind_edit_distance(module);
 }

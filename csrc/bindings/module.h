@@ -17,6 +17,8 @@ void bind_layer_norm(pybind11::module_& module);
 void bind_ctc(pybind11::module_& module);
 void bind_elementwise(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
+void bind_ctc_decode(pybind11::module_& module);
+void bind_edit_distance(pybind11::module_& module);
 void bind_overlap(pybind11::module_& module);
 void bind_sizes(pybind11::module_& module);
 void bind_machine(pybind11::module_& module);

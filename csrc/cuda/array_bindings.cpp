@@ -5,6 +5,7 @@
 #include "binding_types.h"
 #include "bindings.h"
 #include "column_sums.h"
+#include "ctc.h"
 #include "elementwise.h"
 #include "steps.h"
 
@@ -116,6 +117,30 @@ void add_columns(const std::string& number, Index rows, Index columns, bool wide
   });
 }
 
+void ctc(const std::string& number, Index batch, Index steps, Index classes, const StridedAddress& logits,
+         const Address& labels, Index most_labels, const Address& label_lengths, const Address& logit_lengths,
+         Index blank, const Address& weights, bool zero_infinity, const Address& losses,
+         const Address& dlogits, const Address& scratch, int threads, std::uintptr_t stream) {
+  with_wide_type(number, [&](auto zero) {
+    using T = decltype(zero);
+    ctc_loss<T>({.batch = batch,
+                 .steps = steps,
+                 .classes = classes,
+                 .logits = logits.typed<const T>(),
+                 .labels = at<const Index>(labels),
+                 .most_labels = most_labels,
+                 .label_lengths = at<const Index>(label_lengths),
+                 .logit_lengths = at<const Index>(logit_lengths),
+                 .blank = blank,
+                 .weights = at<const T>(weights),
+                 .zero_infinity = zero_infinity,
+                 .losses = at<T>(losses),
+                 .dlogits = at<T>(dlogits),
+                 .scratch = at<T>(scratch)},
+                threads, stream_at(stream));
+  });
+}
+
 // Types are the module's own: a process may have that of the simulator beside the real one.
 void bind_updates(py::module_& module) {
   py::class_<UpdateSettings>(module, "UpdateSettings", py::module_local())
@@ -161,6 +186,12 @@ void bind_arrays(py::module_& module) {
   module.def("column_sums", &add_columns, py::kw_only(), py::arg("number"), py::arg("rows"),
              py::arg("columns"), py::arg("wide") = false, py::arg("x"), py::arg("sums"),
              py::arg("partials") = py::none(), py::arg("stream") = 0);
+  module.def("ctc_scratch", &ctc_scratch, py::arg("steps"), py::arg("labels"), py::arg("gradient"));
+  module.def("ctc_loss", &ctc, py::kw_only(), py::arg("number"), py::arg("batch"), py::arg("steps"),
+             py::arg("classes"), py::arg("logits"), py::arg("labels"), py::arg("most_labels"),
+             py::arg("label_lengths"), py::arg("logit_lengths"), py::arg("blank"), py::arg("weights"),
+             py::arg("zero_infinity"), py::arg("losses"), py::arg("dlogits"), py::arg("scratch"),
+             py::arg("threads") = 0, py::arg("stream") = 0);
   module.def("sum_rows", &add_rows, py::kw_only(), py::arg("number"), py::arg("rows"), py::arg("features"),
              py::arg("starts"), py::arg("order"), py::arg("source"), py::arg("sums"), py::arg("stream") = 0);
 }

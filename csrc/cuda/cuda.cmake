@@ -92,6 +92,7 @@ endfunction()
 set(cuda_sources
   csrc/cuda/cell.cu
   csrc/cuda/column_sums.cu
+  csrc/cuda/ctc.cu
   csrc/cuda/current_device.cu
   csrc/cuda/elementwise.cu
   csrc/cuda/grid_double.cu

@@ -34,6 +34,7 @@ add_simt_module(_simt
   csrc/cuda/bindings.cpp
   csrc/cuda/cell.cu
   csrc/cuda/column_sums.cu
+  csrc/cuda/ctc.cu
   csrc/cuda/current_device.cu
   csrc/cuda/elementwise.cu
   csrc/cuda/grid_bfloat16.cu

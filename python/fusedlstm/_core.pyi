@@ -47,6 +47,18 @@ class LSTMWeights:
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
+class NGrams:
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        log_probabilities: Array,
+        backoff_labels: NDArray[np.int64],
+        backoff_lengths: NDArray[np.int64],
+        backoffs: Array,
+        unknown: float,
+    ) -> None: ...
+
 class CellSettings:
     gate: tuple[int, float, float]
     candidate: tuple[int, float, float]
@@ -164,6 +176,26 @@ def check_sequence_sizes(
 ) -> None: ...
 def check_matrix_sizes(name: str, letters: str, rows: int, inputs: int, outputs: int) -> None: ...
 def check_ids(name: str, ids: NDArray[np.int64], rows: int) -> None: ...
+def ctc_greedy(
+    inputs: Array, lengths: NDArray[np.int64] | None, blank: int, merge: bool
+) -> tuple[Array, ...]: ...
+def ctc_beam_search(
+    inputs: Array,
+    lengths: NDArray[np.int64] | None,
+    blank: int,
+    width: int,
+    top_paths: int,
+    least: float,
+    scorer: Any,
+    alpha: float,
+    beta: float,
+) -> tuple[Array, ...]: ...
+def edit_distances(
+    references: NDArray[np.int64],
+    reference_offsets: NDArray[np.int64],
+    hypotheses: NDArray[np.int64],
+    hypothesis_offsets: NDArray[np.int64],
+) -> NDArray[np.int64]: ...
 def embedding_forward(ids: NDArray[np.int64], table: Array) -> Array: ...
 def embedding_backward(ids: NDArray[np.int64], dy: Array, rows: int) -> Array: ...
 def dropout(x: Array, rate: float, seed: int, share_steps: bool, out: Array | None) -> Array: ...

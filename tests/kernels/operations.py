@@ -143,6 +143,14 @@ def embedding_backward(p: Problem) -> dict[str, Array]:
     return {"dtable": ops.embedding_backward(_ids(p), p.dy, len(p.kernel))}
 
 
+def ctc_greedy(p: Problem) -> dict[str, Array]:
+    return ops.ctc_decode(p.x)._asdict()
+
+
+def ctc_beam_search(p: Problem) -> dict[str, Array]:
+    return ops.ctc_decode(p.x, None, "beam_search", beam_width=5, top_paths=2)._asdict()
+
+
 def dropout(p: Problem) -> dict[str, Array]:
     return {"y": ops.dropout(p.x, 0.3, 12345)}
 
@@ -201,6 +209,8 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
         ctc_loss,
         embedding_forward,
         embedding_backward,
+        ctc_greedy,
+        ctc_beam_search,
         dropout,
         dropout_shared,
         squared_norm,
@@ -208,7 +218,8 @@ OPERATIONS: dict[str, Callable[[Problem], dict[str, Array]]] = {
 } | {name: update(name) for name in UPDATES}
 # What has no kernels on other devices yet.
 ONLY_CPU = (
-    "ctc_loss",
+    "ctc_greedy",
+    "ctc_beam_search",
     "lstm_jvp",
     "lstm_second_backward",
 )

@@ -82,6 +82,8 @@ CALLS: dict[str, Callable[[int], object]] = {
     "dropout": lambda n: ops.dropout(view(n, 2), 0.5, 1),
     "embedding": lambda n: ops.embedding_forward(view(n, dtype=np.int64), view(2, 3)),
     "embedding table": lambda n: ops.embedding_backward(np.zeros(1, np.int64), view(1, 3), n),
+    "decoded rows": lambda n: ops.ctc_decode(view(n, 2, 3)),
+    "decoded steps": lambda n: ops.ctc_decode(view(2, n, 3), None, "beam_search"),
     "squared norm": lambda n: ops.squared_norm(view(n)),
     "stack": lambda n: ops.lstm_stack_forward(view(n, 2, 1), [KERNELS]),
 }

@@ -199,6 +199,20 @@ def test_gradient_of_sparse_labels_in_any_layout(device: SimDevice) -> None:
     assert_near(gradient.get(), loss.gradient(y, z))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ctc(weighted: bool, device: SimDevice) -> None:
+    loss, z = losses.CTC(), values(3, 12, 5)
+    y = np.array([[1, 1, 2], [4, 0, 0], [3, 2, 1]])
+    weights, mask = values(3) ** 2 if weighted else None, np.arange(12) < np.array([[12], [9], [4]])
+    here = loss.value_and_gradient(y, z, weights, mask)
+    moved: Any = [None if array is None else device.put(array) for array in (y, z, weights, mask)]
+    there: Any = loss.value_and_gradient(*moved)
+    assert there[0] == pytest.approx(here[0], rel=1e-5)
+    assert_near(there[1].get(), here[1])
+    with pytest.raises(ValueError, match=r"mask: expected padding on the right .* at index \(1, 3\)"):
+        loss.value_and_gradient(device.put(y), device.put(z), None, device.put(mask[:, ::-1].copy()))
+
+
 @pytest.mark.parametrize(
     ("name", "y"),
     [

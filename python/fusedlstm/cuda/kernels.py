@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fusedlstm.cuda.ctc import ctc_loss as ctc_loss
 from fusedlstm.cuda.dense import dense_backward as dense_backward
 from fusedlstm.cuda.dense import dense_forward as dense_forward
 from fusedlstm.cuda.dense import embedding_backward as embedding_backward

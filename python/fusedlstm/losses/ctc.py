@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedlstm import ops
-from fusedlstm.base import checks
+from fusedlstm.base import checks, devices
 from fusedlstm.losses.base import Labels, Loss
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class CTC(Loss):
         if labels.ndim != 2 or len(labels) != shape[0]:
             raise ValueError(f"{name}: expected shape ({shape[0]}, L), got {labels.shape}")
         behind = (labels[:, 1:] != 0) & (labels[:, :-1] == 0)
-        if behind.any():
+        if bool(np.any(behind)):
             row, place = checks.first_place(behind)
             raise ValueError(
                 f"{name}: expected labels before the zeros that fill up a row, "
@@ -77,7 +77,7 @@ class CTC(Loss):
         """
         self._by_weight(weights is not None, samples)
         count = self._count(y_pred.shape[:1], weights) if samples is None else samples
-        factors = np.full(len(y_pred), self._factor(count), y_pred.dtype)
+        factors: Array = devices.beside(np.full(len(y_pred), self._factor(count), y_pred.dtype), y_pred)
         if weights is not None:
             factors = (factors * weights).astype(y_pred.dtype, copy=False)
         losses, gradient = self._losses(y_true, y_pred, mask, factors)
@@ -96,7 +96,7 @@ class CTC(Loss):
 def _steps(mask: Mask, name: str) -> Labels:
     """Count the real steps of each sequence, all of which have to come first."""
     late = mask[:, 1:] & ~mask[:, :-1]
-    if late.any():
+    if bool(np.any(late)):
         row, step = checks.first_place(late)
         raise ValueError(
             f"mask: expected padding on the right alone for {name}, "

@@ -46,6 +46,13 @@ from fusedlstm.metrics.confusion import (
     TrueNegatives,
     TruePositives,
 )
+from fusedlstm.metrics.error_rates import (
+    LabelErrorRate,
+    character_error_rate,
+    edit_distance,
+    label_error_rate,
+    word_error_rate,
+)
 from fusedlstm.metrics.f_score import F1Score, FBetaScore
 from fusedlstm.metrics.functions import (
     binary_accuracy,
@@ -88,6 +95,7 @@ __all__ = [
     "FalsePositives",
     "Hinge",
     "KLDivergence",
+    "LabelErrorRate",
     "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
@@ -117,10 +125,13 @@ __all__ = [
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
     "categorical_hinge",
+    "character_error_rate",
+    "edit_distance",
     "get",
     "hinge",
     "huber",
     "kl_divergence",
+    "label_error_rate",
     "log_cosh",
     "mean_absolute_error",
     "mean_absolute_percentage_error",
@@ -133,6 +144,7 @@ __all__ = [
     "sparse_top_k_categorical_accuracy",
     "squared_hinge",
     "top_k_categorical_accuracy",
+    "word_error_rate",
 ]
 
 _NAMED: tuple[type[Metric], ...] = (
@@ -149,6 +161,7 @@ _NAMED: tuple[type[Metric], ...] = (
     FalsePositives,
     Hinge,
     KLDivergence,
+    LabelErrorRate,
     LogCoshError,
     MeanAbsoluteError,
     MeanAbsolutePercentageError,

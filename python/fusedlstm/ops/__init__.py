@@ -35,7 +35,9 @@ the GPU in silence. `fusedlstm.cuda.asarray` makes CuPy arrays of what DLPack ex
   ``checkpoint_every`` give the same numbers up to rounding, and the weights' gradients of windows are summed
   up. Denormal numbers are kept;
 - x with gaps between its steps, ``go_backwards``, ``lengths`` and ``mask`` take a pass over x;
-- checks of ``lengths`` and ids wait for the GPU;
+- checks of ``lengths``, labels and ids wait for the GPU;
+- `ctc_loss` has a block for each row, whose shared memory limits its labels, to thousands;
+- `ctc_decode` takes NumPy arrays alone;
 - ``storage``, and ``keep=True`` with the second derivatives that follow, are `NotImplementedError`, before
   anything is computed.
 """
@@ -54,6 +56,7 @@ from fusedlstm._core import (
     why_num_threads,
 )
 from fusedlstm.ops.ctc import CTCResult, ctc_loss
+from fusedlstm.ops.decoding import CTCDecoded, NGramScorer, ctc_decode
 from fusedlstm.ops.lstm import (
     LayerNormGradients,
     LSTMGradients,
@@ -102,6 +105,7 @@ from fusedlstm.ops.weights import LSTMWeights
 
 __all__ = [
     "ACTIVATIONS",
+    "CTCDecoded",
     "CTCResult",
     "CellOptions",
     "GradientTape",
@@ -114,6 +118,7 @@ __all__ = [
     "LSTMWeights",
     "LayerNorm",
     "LayerNormGradients",
+    "NGramScorer",
     "StackTape",
     "Tape",
     "adadelta_update",
@@ -122,6 +127,7 @@ __all__ = [
     "adamax_update",
     "cell_backward",
     "cell_forward",
+    "ctc_decode",
     "ctc_loss",
     "dense_backward",
     "dense_forward",

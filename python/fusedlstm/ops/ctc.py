@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fusedlstm import _core
 from fusedlstm.base import checks
+from fusedlstm.ops.dispatch import kernels_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def ctc_loss(
         A dtype or shape does not fit, a length or the blank is out of range, or a label is no class or the
         blank; the message names its place.
     """
-    losses, dlogits = _core.ctc_loss(
+    losses, dlogits = kernels_for(logits).ctc_loss(
         logits,
         checks.whole(labels, "labels", logits),
         None if logit_lengths is None else checks.whole(logit_lengths, "logit_lengths", logits),

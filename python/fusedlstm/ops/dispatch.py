@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
         cell_backward = staticmethod(_core.cell_backward)
         cell_forward = staticmethod(_core.cell_forward)
+        ctc_loss = staticmethod(_core.ctc_loss)
         dense_backward = staticmethod(_core.dense_backward)
         dense_forward = staticmethod(_core.dense_forward)
         dropout = staticmethod(_core.dropout)
