@@ -123,7 +123,16 @@ def _in_keras() -> list[fusedlstm.Model]:
             layers.Dense(2, "softmax"),
         ]
     )
-    return [stack]
+    text, x = fusedlstm.Input((4,), dtype="int32", name="text"), fusedlstm.Input((4, 3), name="x")
+    inner = fusedlstm.Model(x, [layers.Dense(3)(x), x], name="inner")
+    start = fusedlstm.Input((4, 3), name="start")
+    lstm = layers.LSTM(3, return_sequences=True, return_state=True)
+    y, *states = lstm(layers.Embedding(5, 3, mask_zero=True)(text))
+    end, *_ = lstm(inner(start)[0], initial_state=states)
+    graph = fusedlstm.Model(
+        {"text": text, "start": start}, [layers.Dense(2)(layers.add([y, end])), inner(y)[1]]
+    )
+    return [stack, graph]
 
 
 def _written(models: Sequence[Any], ending: str, write: Callable[[Any, Path], object]) -> list[bytes]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fusedlstm.base import limits
 from fusedlstm.base.filling import filling
 from fusedlstm.base.versions import of_one_version
-from fusedlstm.exchange.keras_config import config_of, model_from_config
+from fusedlstm.exchange.keras_config import config_of, model_from_config, reader
 from fusedlstm.exchange.keras_weights import opened, write_weights
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
@@ -80,9 +80,10 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
             raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
         try:
             with opened(weights) as stored:
+                made_by = reader()
                 with filling(stored.numbers):
-                    model = model_from_config(description)
-                model.set_weights(stored.read(model))
+                    model = model_from_config(description, made_by)
+                model.set_weights(stored.read(model, made_by.class_names))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return model

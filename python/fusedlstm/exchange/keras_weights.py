@@ -1,8 +1,9 @@
 """Weights in the HDF5 files of Keras 3.
 
 A layer's arrays are the datasets ``layers/<class>[_<number>]/vars/<index>``, numbered among the layers of its
-class; an LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``, and those of a layer inside of another
-to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>``.
+class. An LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``, and those of a layer inside of another
+to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>``; a model within another is
+such a group, ``layers/functional/layers/lstm/cell/vars/<index>``. Layers that are shared are there once.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ import numpy as np
 from fusedlstm.base import limits
 from fusedlstm.base.names import snake_case
 from fusedlstm.base.versions import of_one_version
-from fusedlstm.exchange.keras_config import check_in_keras
+from fusedlstm.exchange.keras_layers import check_in_keras
 from fusedlstm.io.json_text import DEPTH
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
+from fusedlstm.models.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fusedlstm.base.types import Array
     from fusedlstm.base.variable import Variable
     from fusedlstm.layers import Layer
-    from fusedlstm.models.model import Model
 
 # What h5py raises for a damaged file depends on the damage.
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
 # What is kept of a group or a dataset, rounded up for the time that opening takes.
 _OBJECT = 2560
+# Classes of models have another name there.
+_CLASSES_OF_KERAS: Mapping[type, str] = {Model: "Functional"}
 # HDF5's classes of types other than floating-point numbers, by their numbers.
 _CLASSES = {
     0: "integers",
@@ -66,15 +69,22 @@ class Stored:
         if b"layers" in self._file:
             self._list(self._file, [b"layers"], "")
 
-    def read(self, model: Model) -> list[Array]:
+    def read(self, model: Model, names: Mapping[Layer, str] | None = None) -> list[Array]:
         """Read the arrays of a built model's weights.
+
+        Parameters
+        ----------
+        model : Model
+            The model.
+        names : mapping of Layer to str, optional
+            Names that Keras has for the classes of some layers.
 
         Raises
         ------
         ValueError
             When a dataset is missing, left over or of another shape or type.
         """
-        wanted = {place: variable.shape for place, variable in _places(model)}
+        wanted = {place: variable.shape for place, variable in _places(model, names or {})}
         # States of random streams are not weights.
         found = {name for name in self._names if "/seed_generator/" not in name}
         for name in sorted(found ^ set(wanted)):
@@ -197,16 +207,17 @@ def write_weights(model: Model) -> bytes:
     """
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
-    for layer in model.layers:
+    groups = _groups(model, {})
+    for layer, _ in groups:
         check_in_keras(layer)
     memory = io.BytesIO()
     with _library().File(memory, "w") as file:
         file.create_group("vars").attrs["name"] = model.name
-        for layer, group in _groups(model):
+        for layer, group in groups:
             file.create_group(f"{group}/vars").attrs["name"] = layer.name
             if isinstance(layer, LSTM):
                 file.create_group(f"{group}/cell/vars")
-        for place, variable in _places(model):
+        for place, variable in _places(model, {}):
             file[place] = variable.numpy()
     return memory.getvalue()
 
@@ -219,22 +230,41 @@ def _library() -> Any:
     return h5py
 
 
-def _groups(model: Model) -> list[tuple[Layer, str]]:
-    """Return all layers, those inside of others after them, with their groups."""
-    seen: Counter[str] = Counter()
-    result = []
-    for layer in model.layers:
-        name = snake_case(type(layer).__name__)
-        result += _with_inner(layer, f"layers/{name}_{seen[name]}" if seen[name] else f"layers/{name}")
-        seen[name] += 1
-    return result
+def _groups(model: Model, names: Mapping[Layer, str]) -> list[tuple[Layer, str]]:
+    """Return all layers, those inside of others after them, with their groups.
 
+    Parameters
+    ----------
+    model : Model
+        The model.
+    names : mapping of Layer to str
+        Names of classes where Keras has others.
+    """
+    seen: set[Layer] = set()
 
-def _with_inner(layer: Layer, group: str) -> list[tuple[Layer, str]]:
-    result = [(layer, group)]
-    for name, inner in _inner(layer).items():
-        result += _with_inner(inner, f"{group}/{name}")
-    return result
+    def inside(layer: Layer, group: str) -> Iterator[tuple[Layer, str]]:
+        # Keras writes what is shared where it comes to it first.
+        if layer in seen:
+            return
+        seen.add(layer)
+        yield layer, group
+        yield from within(layer, f"{group}/")
+
+    def within(layer: Layer, group: str) -> Iterator[tuple[Layer, str]]:
+        for name, inner in _inner(layer).items():
+            yield from inside(inner, group + name)
+        if isinstance(layer, Model):
+            counts: Counter[str] = Counter()
+            for inner in layer.layers:
+                name = snake_case(
+                    names.get(inner) or _CLASSES_OF_KERAS.get(type(inner)) or type(inner).__name__
+                )
+                yield from inside(
+                    inner, f"{group}layers/{name}_{counts[name]}" if counts[name] else f"{group}layers/{name}"
+                )
+                counts[name] += 1
+
+    return list(within(model, ""))
 
 
 def _inner(layer: Layer) -> dict[str, Layer]:
@@ -244,10 +274,10 @@ def _inner(layer: Layer) -> dict[str, Layer]:
     return {"layer": layer.layer} if isinstance(layer, TimeDistributed) else {}
 
 
-def _places(model: Model) -> list[tuple[str, Variable]]:
-    """Return the weights in the model's order, with the datasets' names."""
+def _places(model: Model, names: Mapping[Layer, str]) -> list[tuple[str, Variable]]:
+    """Return the weights in the model's order, with the datasets' names; parameters as of `_groups`."""
     return [
         (f"{group}/cell/vars/{number}" if isinstance(layer, LSTM) else f"{group}/vars/{number}", variable)
-        for layer, group in _groups(model)
-        for number, variable in enumerate(() if _inner(layer) else layer.weights)
+        for layer, group in _groups(model, names)
+        for number, variable in enumerate(() if _inner(layer) or isinstance(layer, Model) else layer.weights)
     ]
