@@ -76,12 +76,12 @@ def read_graph(config: dict[str, Any], where: str, reader: Reader) -> Model:
             limits.claim_description(limits.OBJECT // 4, f"{place}: a call")
             nodes[name, index] = _Node(made, read_call(described, made, f"{place}: inbound_nodes[{index}]"))
     outputs = _called(nodes)
-    ends = [
+    inputs, ends = (
         mapped(config.get(which), ends_of(layers, which), lambda source: _found(outputs, source, where))
         for which in ("input_layers", "output_layers")
-    ]
+    )
     try:
-        model = Model(*ends, config.get("name"))
+        model = Model(inputs, ends, config.get("name"))
     except TypeError as error:
         raise ValueError(f"{where}: {error}") from error
     model._trainable = checks.member({"trainable": True, **config}, "trainable", bool, where)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fusedlstm.exchange.keras_layers import Writer
     from fusedlstm.layers import Layer
     from fusedlstm.models.graph import Call
-    from fusedlstm.models.structure import Structure
 
 
 def describe_graph(model: Model, writer: Writer) -> dict[str, Any]:
@@ -60,15 +59,15 @@ def describe_graph(model: Model, writer: Writer) -> dict[str, Any]:
         "name": model.name,
         "trainable": model.trainable,
         "layers": items,
-        "input_layers": _packed(model.input_structure, [end(number) for number in graph.inputs]),
-        "output_layers": _packed(model.output_structure, [end(number) for number in graph.outputs]),
+        "input_layers": model.input_structure.whole([end(number) for number in graph.inputs]),
+        "output_layers": model.output_structure.whole([end(number) for number in graph.outputs]),
     }
 
 
 def _described_call(call: Call, layer: Layer, tensor: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
     x: Any = [tensor(number) for number in call.sources]
     if isinstance(layer, Model):
-        x = _packed(layer.input_structure, x)
+        x = layer.input_structure.whole(x)
     elif not call.listed:
         (x,) = x
     more: dict[str, Any] = {}
@@ -79,7 +78,3 @@ def _described_call(call: Call, layer: Layer, tensor: Callable[[int], dict[str, 
     if call.training:
         more["training"] = True
     return {"args": [x], "kwargs": more}
-
-
-def _packed(structure: Structure, items: list[Any]) -> Any:
-    return items if structure.kind == "list" else structure.pack(items)

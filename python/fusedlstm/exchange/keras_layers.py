@@ -162,14 +162,12 @@ class Reader:
 
     def _made(self, description: Any, where: str, inner: bool) -> Layer:
         given = description if isinstance(description, dict) else {}
-        class_name, registered = (
-            name if isinstance(name, str) else None
-            for name in (given.get("class_name"), given.get("registered_name"))
-        )
+        names = [given.get(key) for key in ("registered_name", "class_name")]
+        registered, class_name = (name if isinstance(name, str) else "" for name in names)
         own = registered if registered in self.custom else class_name
         if own in self.custom:
             made = _called(self.custom[own], self._arguments(given, where), f"{where} ({own})")
-            self.class_names[made] = str(class_name)
+            self.class_names[made] = class_name
             return made
         if class_name in self.models and not inner:
             return self.models[class_name](description, where, self)

@@ -93,6 +93,51 @@ class Stored:
         with _damage():
             return [self._array(name, shape) for name, shape in wanted.items()]
 
+    def read_optimizer(self, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """Read an optimizer's arrays, the first of which is a number of updates.
+
+        Parameters
+        ----------
+        shapes : list of tuple of int
+            Shapes of all.
+
+        Returns
+        -------
+        list of ndarray
+            All; fewer than three where the file has no more, as before the first update, and none at all.
+
+        Raises
+        ------
+        ValueError
+            When there are more or fewer, or arrays of other shapes or types.
+        """
+        with _damage():
+            group: Any = self._file
+            for name in (b"optimizer", b"vars"):
+                if name not in group:
+                    return []
+                group = self._opened(group, name, self._library.h5g.GroupID)
+            count = group.get_num_objs()
+            if count != len(shapes) and not 0 < count <= 2:
+                raise ValueError(
+                    f"expected {len(shapes)} arrays of the optimizer, as the weights that are trained have, "
+                    f"found {count}"
+                )
+            found = []
+            for number, shape in enumerate(shapes[:count]):
+                self._opened(group, str(number).encode(), self._library.h5d.DatasetID)
+                found.append(self._array(f"optimizer/vars/{number}", shape, integer=number == 0))
+            return found
+
+    def _opened(self, group: Any, name: bytes, kind: Any) -> Any:
+        """Return a member of a group, which is there itself and is of a kind."""
+        if name not in group or group.links.get_info(name).type != self._library.h5l.TYPE_HARD:
+            raise ValueError(f"expected arrays of the optimizer by their numbers, found none at {name!r}")
+        item = self._library.h5o.open(group, name)
+        if not isinstance(item, kind):
+            raise ValueError(f"expected arrays of the optimizer in groups, found another thing at {name!r}")
+        return item
+
     def _list(self, group: Any, keys: Sequence[bytes], prefix: str) -> None:
         """Add all datasets at and below some members of a group.
 
@@ -131,16 +176,19 @@ class Stored:
             else:
                 raise ValueError(f"expected datasets and groups only, found a type at {name}")
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+    def _array(self, name: str, shape: tuple[int, ...], integer: bool = False) -> Array:
         """Read one dataset, after its shape: a small file can announce an array of any size."""
         library = self._library
         dataset = library.h5d.open(self._file, name.encode())
         # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
         of = dataset.get_type().get_class()
-        kind = dataset.dtype if of == library.h5t.FLOAT else _CLASSES.get(of, "an unknown type")
-        if dataset.shape != shape or not isinstance(kind, np.dtype) or kind not in (np.float32, np.float64):
+        wanted = library.h5t.INTEGER if integer else library.h5t.FLOAT
+        kinds = (np.int32, np.int64) if integer else (np.float32, np.float64)
+        kind = dataset.dtype if of == wanted else _CLASSES.get(of, "an unknown type")
+        if dataset.shape != shape or not isinstance(kind, np.dtype) or kind not in kinds:
             raise ValueError(
-                f"expected {name} of shape {shape} in float32 or float64, found {dataset.shape} of {kind}"
+                f"expected {name} of shape {shape} in {' or '.join(one.__name__ for one in kinds)}, "
+                f"found {dataset.shape} of {kind}"
             )
         properties = dataset.get_create_plist()
         layout = properties.get_layout()
@@ -195,8 +243,8 @@ def _damage() -> Iterator[None]:
 
 
 @of_one_version
-def write_weights(model: Model) -> bytes:
-    """Return the bytes of an HDF5 file with a built model's weights.
+def write_weights(model: Model, optimizer: Sequence[Array] = ()) -> bytes:
+    """Return the bytes of an HDF5 file with a built model's weights, and with an optimizer's arrays.
 
     Raises
     ------
@@ -219,6 +267,8 @@ def write_weights(model: Model) -> bytes:
                 file.create_group(f"{group}/cell/vars")
         for place, variable in _places(model, {}):
             file[place] = variable.numpy()
+        for number, array in enumerate(optimizer):
+            file[f"optimizer/vars/{number}"] = array
     return memory.getvalue()
 
 

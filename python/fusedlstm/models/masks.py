@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base.symbolic import KerasTensor, Node
 from fusedlstm.layers import Bidirectional, Concatenate, Embedding, Layer, Masking, Merge
@@ -83,8 +83,8 @@ class Masks:
                 result = self.operation("LogicalOr", [result, mask])
             return [result]
         if isinstance(layer, Recurrent):
-            one = layer.forward_layer if isinstance(layer, Bidirectional) else layer
-            outputs = len(node.outputs) - (len(layer.state_sizes) if layer.return_state else 0)
+            one: Any = layer.forward_layer if isinstance(layer, Bidirectional) else layer
+            outputs = len(node.outputs) - (len(layer.state_sizes) if one.return_state else 0)
             return given * outputs if one.return_sequences else []
         return given if type(layer).compute_mask is Layer.compute_mask else []
 

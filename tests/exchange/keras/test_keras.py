@@ -58,7 +58,7 @@ def test_models_in_memory(keras: Any) -> None:
     with pytest.raises(ValueError, match=r"layer 'gru.*': expected one of the classes .* got 'GRU'"):
         fusedlstm.from_keras(keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(3)]))
 
-    class Own(keras.Model):
+    class Own(keras.Model):  # type: ignore[misc]
         pass
 
     inputs = keras.Input((3,))
