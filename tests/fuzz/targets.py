@@ -123,7 +123,23 @@ def _in_keras() -> list[fusedlstm.Model]:
             layers.Dense(2, "softmax"),
         ]
     )
-    return [stack]
+    text, part = fusedlstm.Input((4,), dtype="int32", name="text"), fusedlstm.Input((4, 3), name="part")
+    inner = fusedlstm.Model(part, [layers.Dense(3)(part), part], name="inner")
+    start = fusedlstm.Input((4, 3), name="start")
+    lstm = layers.LSTM(3, return_sequences=True, return_state=True)
+    first, *states = lstm(layers.Embedding(5, 3, mask_zero=True)(text))
+    second, *_ = lstm(inner(start)[0], initial_state=states)
+    ends = [layers.Dense(2)(layers.add([first, second])), inner(first)[1]]
+    graph = fusedlstm.Model({"text": text, "start": start}, ends)
+    graph.compile(
+        optimizers.Adam(optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)),
+        [losses.MeanSquaredError(), "mae"],
+        loss_weights=[1.0, 0.5],
+        metrics=[["accuracy"], []],
+    )
+    x, y = {"text": np.ones((4, 4)), "start": np.ones((4, 4, 3))}, [np.ones((4, 4, 2)), np.ones((4, 4, 3))]
+    graph.fit(x, y, verbose=0)
+    return [stack, graph]
 
 
 def _written(models: Sequence[Any], ending: str, write: Callable[[Any, Path], object]) -> list[bytes]:

@@ -21,7 +21,7 @@ class Configured:
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal object."""
         kept = vars(self)
-        return {name: _described(kept[name]) for name in _arguments(type(self)) if name in kept}
+        return {name: _described(kept[name]) for name in arguments_of(type(self)) if name in kept}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -35,7 +35,7 @@ class Configured:
         return cls(**checks.arguments(config, cls.__name__))
 
 
-def _arguments(cls: type) -> Iterator[str]:
+def arguments_of(cls: type) -> Iterator[str]:
     """Yield the names of a class's arguments, with those of its bases as far as ``**kwargs`` go."""
     for base in cls.__mro__:
         make = vars(base).get("__init__")

@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base.filling import filling
 from fusedlstm.exchange.keras_config import config_of, model_from_config
+from fusedlstm.models.model import Model
 from fusedlstm.models.states import warn_of_states
 
 if TYPE_CHECKING:
-    from fusedlstm.models.sequential import Sequential
+    from collections.abc import Iterator
+
+    from fusedlstm.layers import Layer
 
 
-def from_keras(model: Any) -> Sequential:
-    """Make a model with the layers and weights of a ``keras.Sequential``.
+def from_keras(model: Any) -> Model:
+    """Make a model with the layers and weights of a ``keras.Sequential`` or a functional ``keras.Model``.
 
     Parameters
     ----------
-    model : keras.Sequential
+    model : keras.Sequential or keras.Model
         A built model, on any of Keras's backends. It is copied.
 
     Returns
     -------
-    Sequential
+    Sequential or Model
         Built, with the weights, not compiled.
 
     Raises
     ------
     TypeError
-        If it is no Sequential model of Keras.
+        If it is no such model of Keras, or one of a class of its own.
     ValueError
         If it is not built, or a layer or one of its arguments is not known here; the message names the layer
         and its class.
     """
     cls = type(model)
-    if cls.__name__ != "Sequential" or cls.__module__.partition(".")[0] != "keras":
-        raise TypeError(f"model: expected a keras.Sequential, got {cls.__module__}.{cls.__qualname__}")
-    description = {
-        "module": "keras",
-        "class_name": cls.__name__,
-        "config": model.get_config(),
-        "registered_name": None,
-    }
-    weights = [layer.get_weights() for layer in model.layers]
-    with filling(sum(array.size for arrays in weights for array in arrays)):
+    if cls.__name__ not in ("Sequential", "Functional") or cls.__module__.partition(".")[0] != "keras":
+        raise TypeError(
+            f"model: expected a keras.Sequential or a functional keras.Model, got {cls.__module__}."
+            f"{cls.__qualname__}"
+        )
+    import keras
+
+    description = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))
+    with filling(sum(weight.size for weight in model.get_weights())):
         result = model_from_config(description)
-    for layer, arrays in zip(result.layers, weights, strict=True):
-        layer.set_weights(arrays)
+    for layer, other in _pairs(result, model):
+        layer.set_weights(other.get_weights())
     return result
 
 
-def to_keras(model: Sequential) -> Any:
-    """Make a ``keras.Sequential`` with the layers and weights of a model.
+def to_keras(model: Model) -> Any:
+    """Make a model of Keras with the layers and weights of a model.
 
     Parameters
     ----------
-    model : Sequential
+    model : Model
         A built model of this package's layers. It is copied.
 
     Returns
     -------
-    keras.Sequential
+    keras.Sequential or keras.Model
         Built, with the weights, not compiled.
 
     Warns
@@ -81,7 +84,17 @@ def to_keras(model: Sequential) -> Any:
         import keras
     except ImportError as error:
         raise ImportError("to_keras needs Keras 3 and one of its backends: pip install keras") from error
-    result = keras.Sequential.from_config(description["config"])
-    for ours, theirs in zip(model.layers, result.layers, strict=True):
-        theirs.set_weights(ours.get_weights())
+    result = keras.saving.deserialize_keras_object(description)
+    for layer, other in _pairs(model, result):
+        other.set_weights(layer.get_weights())
     return result
+
+
+def _pairs(ours: Model, theirs: Any) -> Iterator[tuple[Layer, Any]]:
+    """Yield the layers of both models that have the same name, without models."""
+    others = {layer.name: layer for layer in theirs.layers}
+    for layer in ours.layers:
+        if isinstance(layer, Model):
+            yield from _pairs(layer, others[layer.name])
+        elif layer.weights:
+            yield layer, others[layer.name]

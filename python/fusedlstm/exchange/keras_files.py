@@ -9,13 +9,20 @@ import io
 import json
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fusedlstm.base import limits
+from fusedlstm.base import checks, limits
 from fusedlstm.base.filling import filling
 from fusedlstm.base.versions import of_one_version
-from fusedlstm.exchange.keras_config import config_of, model_from_config
-from fusedlstm.exchange.keras_weights import opened, write_weights
+from fusedlstm.exchange.keras_config import config_of, model_from_config, reader
+from fusedlstm.exchange.keras_training import (
+    arrays_of,
+    compile_config,
+    compile_from_config,
+    set_arrays,
+    shapes_of,
+)
+from fusedlstm.exchange.keras_weights import Stored, opened, write_weights
 from fusedlstm.io.atomic import check_target, write_file
 from fusedlstm.io.endings import WEIGHTS, check_ending
 from fusedlstm.io.json_text import parse
@@ -23,6 +30,7 @@ from fusedlstm.models.states import warn_of_states
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from fusedlstm.models.model import Model
 
@@ -44,16 +52,27 @@ _ENTRY = 1024
 _KERAS_VERSION = "3.0.0"
 
 
-def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Model:
+def load_keras(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name
+    *,
+    max_bytes: int | None = None,
+) -> Model:
     """Make the model that a ``.keras`` file holds.
 
-    Nothing in the file is ever executed. Optimizer, loss and metrics are passed over: compile the model
-    before training it further.
+    Nothing in the file is ever executed.
 
     Parameters
     ----------
     path : path-like
-        A file that Keras 3 or `save_keras` wrote, of a Sequential model of layers that this package has.
+        A file that Keras 3 or `save_keras` wrote, of a Sequential or Functional model of layers that this
+        package has.
+    custom_objects : mapping of str to object, optional
+        What names of others in the file mean: classes of layers, losses, metrics and optimizers, objects of
+        them in place of classes, and functions as losses and metrics.
+    compile : bool
+        Whether a model that was saved compiled is so again, with its optimizer's state.
     max_bytes : int, optional
         Memory that its content may take; see `fusedlstm.base.limits`.
 
@@ -70,8 +89,9 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
         When the file is not there or cannot be read.
     ValueError
         When it is damaged, describes what this package does not have, or asks for more memory than it may;
-        the message names the layer and its class.
+        the message names the layer and its class, the loss or the metric.
     """
+    custom = dict(custom_objects or {})
     with limits.content(path, max_bytes) as content:
         try:
             config, weights = _members(content)
@@ -80,27 +100,46 @@ def load_keras(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
             raise ValueError(f"{path}: expected a complete .keras file of Keras 3, found {error}") from error
         try:
             with opened(weights) as stored:
+                made_by = reader(custom)
                 with filling(stored.numbers):
-                    model = model_from_config(description)
-                model.set_weights(stored.read(model))
+                    model = model_from_config(description, made_by)
+                model.set_weights(stored.read(model, made_by.class_names))
+                if compile and description.get("compile_config"):
+                    _compile(
+                        model, checks.member(description, "compile_config", dict, "model"), custom, stored
+                    )
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     return model
 
 
-@of_one_version
-def save_keras(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write layers and weights to a file that ``keras.models.load_model`` reads.
+def _compile(model: Model, config: dict[str, Any], custom: Mapping[str, Any], stored: Stored) -> None:
+    """Compile a model as it was, and put its optimizer where it was."""
+    compile_from_config(model, config, custom)
+    assert model.optimizer is not None
+    variables = model.trainable_weights
+    arrays = stored.read_optimizer(shapes_of(model.optimizer, variables))
+    if arrays:
+        set_arrays(model.optimizer, variables, arrays)
 
-    Optimizer, loss, metrics, states of stateful layers and the places of random streams are not in the file;
-    one of `fusedlstm.io.save_model` that ends in ``.safetensors`` holds them.
+
+@of_one_version
+def save_keras(model: Model, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
+    """Write a model to a file that ``keras.models.load_model`` reads.
+
+    Optimizer, with its state, loss and metrics of a compiled model are in the file. States of stateful layers
+    and the places of random streams are not; one of `fusedlstm.io.save_model` that ends in ``.safetensors``
+    holds them.
 
     Parameters
     ----------
     model : Model
-        A built model of this package's layers.
+        A built model of this package's layers. Losses, metrics and an optimizer of other classes are there by
+        their names, which whoever loads it says by ``custom_objects``.
     path : path-like
         File to write, ending in ``.keras``; it appears only when complete.
+    include_optimizer : bool
+        False leaves out what is only needed for training.
 
     Warns
     -----
@@ -120,10 +159,14 @@ def save_keras(model: Model, path: str | os.PathLike[str]) -> None:
     check_ending(path, (".keras",))
     check_target(path)
     warn_of_states(model, f"{path}, a file of Keras,")
+    config, arrays = config_of(model), []
+    if model.optimizer is not None and include_optimizer:
+        config["compile_config"] = compile_config(model)
+        arrays = arrays_of(model.optimizer, model.trainable_weights)
     parts = {
         _METADATA: json.dumps({"keras_version": _KERAS_VERSION, "written_by": "fusedlstm"}).encode(),
-        _CONFIG: json.dumps(config_of(model)).encode(),
-        _WEIGHTS: write_weights(model),
+        _CONFIG: json.dumps(config).encode(),
+        _WEIGHTS: write_weights(model, arrays),
     }
     memory = io.BytesIO()
     with zipfile.ZipFile(memory, "w") as archive:

@@ -1,8 +1,9 @@
 """Weights in the HDF5 files of Keras 3.
 
 A layer's arrays are the datasets ``layers/<class>[_<number>]/vars/<index>``, numbered among the layers of its
-class; an LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``, and those of a layer inside of another
-to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>``.
+class. An LSTM's belong to its cell, ``layers/lstm/cell/vars/<index>``, and those of a layer inside of another
+to a group of their own, ``layers/bidirectional/forward_layer/cell/vars/<index>``; a model within another is
+such a group, ``layers/functional/layers/lstm/cell/vars/<index>``. Layers that are shared are there once.
 """
 
 from __future__ import annotations
@@ -18,22 +19,24 @@ import numpy as np
 from fusedlstm.base import limits
 from fusedlstm.base.names import snake_case
 from fusedlstm.base.versions import of_one_version
-from fusedlstm.exchange.keras_config import check_in_keras
+from fusedlstm.exchange.keras_layers import check_in_keras
 from fusedlstm.io.json_text import DEPTH
 from fusedlstm.layers import LSTM, Bidirectional, TimeDistributed
+from fusedlstm.models.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fusedlstm.base.types import Array
     from fusedlstm.base.variable import Variable
     from fusedlstm.layers import Layer
-    from fusedlstm.models.model import Model
 
 # What h5py raises for a damaged file depends on the damage.
 _HDF5_ERRORS = (KeyError, OSError, RuntimeError, TypeError)
 # What is kept of a group or a dataset, rounded up for the time that opening takes.
 _OBJECT = 2560
+# Classes of models have another name there.
+_CLASSES_OF_KERAS: Mapping[type, str] = {Model: "Functional"}
 # HDF5's classes of types other than floating-point numbers, by their numbers.
 _CLASSES = {
     0: "integers",
@@ -66,15 +69,22 @@ class Stored:
         if b"layers" in self._file:
             self._list(self._file, [b"layers"], "")
 
-    def read(self, model: Model) -> list[Array]:
+    def read(self, model: Model, names: Mapping[Layer, str] | None = None) -> list[Array]:
         """Read the arrays of a built model's weights.
+
+        Parameters
+        ----------
+        model : Model
+            The model.
+        names : mapping of Layer to str, optional
+            Names that Keras has for the classes of some layers.
 
         Raises
         ------
         ValueError
             When a dataset is missing, left over or of another shape or type.
         """
-        wanted = {place: variable.shape for place, variable in _places(model)}
+        wanted = {place: variable.shape for place, variable in _places(model, names or {})}
         # States of random streams are not weights.
         found = {name for name in self._names if "/seed_generator/" not in name}
         for name in sorted(found ^ set(wanted)):
@@ -82,6 +92,51 @@ class Stored:
             raise ValueError(f"expected datasets {what}, found {name if name in found else 'none'}")
         with _damage():
             return [self._array(name, shape) for name, shape in wanted.items()]
+
+    def read_optimizer(self, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """Read an optimizer's arrays, the first of which is a number of updates.
+
+        Parameters
+        ----------
+        shapes : list of tuple of int
+            Shapes of all.
+
+        Returns
+        -------
+        list of ndarray
+            All; fewer than three where the file has no more, as before the first update, and none at all.
+
+        Raises
+        ------
+        ValueError
+            When there are more or fewer, or arrays of other shapes or types.
+        """
+        with _damage():
+            group: Any = self._file
+            for name in (b"optimizer", b"vars"):
+                if name not in group:
+                    return []
+                group = self._opened(group, name, self._library.h5g.GroupID)
+            count = group.get_num_objs()
+            if count != len(shapes) and not 0 < count <= 2:
+                raise ValueError(
+                    f"expected {len(shapes)} arrays of the optimizer, as the weights that are trained have, "
+                    f"found {count}"
+                )
+            found = []
+            for number, shape in enumerate(shapes[:count]):
+                self._opened(group, str(number).encode(), self._library.h5d.DatasetID)
+                found.append(self._array(f"optimizer/vars/{number}", shape, integer=number == 0))
+            return found
+
+    def _opened(self, group: Any, name: bytes, kind: Any) -> Any:
+        """Return a member of a group, which is there itself and is of a kind."""
+        if name not in group or group.links.get_info(name).type != self._library.h5l.TYPE_HARD:
+            raise ValueError(f"expected arrays of the optimizer by their numbers, found none at {name!r}")
+        item = self._library.h5o.open(group, name)
+        if not isinstance(item, kind):
+            raise ValueError(f"expected arrays of the optimizer in groups, found another thing at {name!r}")
+        return item
 
     def _list(self, group: Any, keys: Sequence[bytes], prefix: str) -> None:
         """Add all datasets at and below some members of a group.
@@ -121,16 +176,19 @@ class Stored:
             else:
                 raise ValueError(f"expected datasets and groups only, found a type at {name}")
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> Array:
+    def _array(self, name: str, shape: tuple[int, ...], integer: bool = False) -> Array:
         """Read one dataset, after its shape: a small file can announce an array of any size."""
         library = self._library
         dataset = library.h5d.open(self._file, name.encode())
         # Other classes than numbers may be nested so deep that making a dtype of them takes gigabytes.
         of = dataset.get_type().get_class()
-        kind = dataset.dtype if of == library.h5t.FLOAT else _CLASSES.get(of, "an unknown type")
-        if dataset.shape != shape or not isinstance(kind, np.dtype) or kind not in (np.float32, np.float64):
+        wanted = library.h5t.INTEGER if integer else library.h5t.FLOAT
+        kinds = (np.int32, np.int64) if integer else (np.float32, np.float64)
+        kind = dataset.dtype if of == wanted else _CLASSES.get(of, "an unknown type")
+        if dataset.shape != shape or not isinstance(kind, np.dtype) or kind not in kinds:
             raise ValueError(
-                f"expected {name} of shape {shape} in float32 or float64, found {dataset.shape} of {kind}"
+                f"expected {name} of shape {shape} in {' or '.join(one.__name__ for one in kinds)}, "
+                f"found {dataset.shape} of {kind}"
             )
         properties = dataset.get_create_plist()
         layout = properties.get_layout()
@@ -185,8 +243,8 @@ def _damage() -> Iterator[None]:
 
 
 @of_one_version
-def write_weights(model: Model) -> bytes:
-    """Return the bytes of an HDF5 file with a built model's weights.
+def write_weights(model: Model, optimizer: Sequence[Array] = ()) -> bytes:
+    """Return the bytes of an HDF5 file with a built model's weights, and with an optimizer's arrays.
 
     Raises
     ------
@@ -197,17 +255,20 @@ def write_weights(model: Model) -> bytes:
     """
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
-    for layer in model.layers:
+    groups = _groups(model, {})
+    for layer, _ in groups:
         check_in_keras(layer)
     memory = io.BytesIO()
     with _library().File(memory, "w") as file:
         file.create_group("vars").attrs["name"] = model.name
-        for layer, group in _groups(model):
+        for layer, group in groups:
             file.create_group(f"{group}/vars").attrs["name"] = layer.name
             if isinstance(layer, LSTM):
                 file.create_group(f"{group}/cell/vars")
-        for place, variable in _places(model):
+        for place, variable in _places(model, {}):
             file[place] = variable.numpy()
+        for number, array in enumerate(optimizer):
+            file[f"optimizer/vars/{number}"] = array
     return memory.getvalue()
 
 
@@ -219,22 +280,41 @@ def _library() -> Any:
     return h5py
 
 
-def _groups(model: Model) -> list[tuple[Layer, str]]:
-    """Return all layers, those inside of others after them, with their groups."""
-    seen: Counter[str] = Counter()
-    result = []
-    for layer in model.layers:
-        name = snake_case(type(layer).__name__)
-        result += _with_inner(layer, f"layers/{name}_{seen[name]}" if seen[name] else f"layers/{name}")
-        seen[name] += 1
-    return result
+def _groups(model: Model, names: Mapping[Layer, str]) -> list[tuple[Layer, str]]:
+    """Return all layers, those inside of others after them, with their groups.
 
+    Parameters
+    ----------
+    model : Model
+        The model.
+    names : mapping of Layer to str
+        Names of classes where Keras has others.
+    """
+    seen: set[Layer] = set()
 
-def _with_inner(layer: Layer, group: str) -> list[tuple[Layer, str]]:
-    result = [(layer, group)]
-    for name, inner in _inner(layer).items():
-        result += _with_inner(inner, f"{group}/{name}")
-    return result
+    def inside(layer: Layer, group: str) -> Iterator[tuple[Layer, str]]:
+        # Keras writes what is shared where it comes to it first.
+        if layer in seen:
+            return
+        seen.add(layer)
+        yield layer, group
+        yield from within(layer, f"{group}/")
+
+    def within(layer: Layer, group: str) -> Iterator[tuple[Layer, str]]:
+        for name, inner in _inner(layer).items():
+            yield from inside(inner, group + name)
+        if isinstance(layer, Model):
+            counts: Counter[str] = Counter()
+            for inner in layer.layers:
+                name = snake_case(
+                    names.get(inner) or _CLASSES_OF_KERAS.get(type(inner)) or type(inner).__name__
+                )
+                yield from inside(
+                    inner, f"{group}layers/{name}_{counts[name]}" if counts[name] else f"{group}layers/{name}"
+                )
+                counts[name] += 1
+
+    return list(within(model, ""))
 
 
 def _inner(layer: Layer) -> dict[str, Layer]:
@@ -244,10 +324,10 @@ def _inner(layer: Layer) -> dict[str, Layer]:
     return {"layer": layer.layer} if isinstance(layer, TimeDistributed) else {}
 
 
-def _places(model: Model) -> list[tuple[str, Variable]]:
-    """Return the weights in the model's order, with the datasets' names."""
+def _places(model: Model, names: Mapping[Layer, str]) -> list[tuple[str, Variable]]:
+    """Return the weights in the model's order, with the datasets' names; parameters as of `_groups`."""
     return [
         (f"{group}/cell/vars/{number}" if isinstance(layer, LSTM) else f"{group}/vars/{number}", variable)
-        for layer, group in _groups(model)
-        for number, variable in enumerate(() if _inner(layer) else layer.weights)
+        for layer, group in _groups(model, names)
+        for number, variable in enumerate(() if _inner(layer) or isinstance(layer, Model) else layer.weights)
     ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fusedlstm.base import limits
 from fusedlstm.base.symbolic import KerasTensor, Node
 from fusedlstm.layers.core import InputLayer
+from fusedlstm.models.masks import Masks, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,8 +81,18 @@ def trace(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> Grap
         if not isinstance(node.layer, InputLayer):
             layer = InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype)
             starts[tensor] = Node(layer, (), [tensor.shape], dtype=tensor.dtype)
-    order, first = _ordered(starts, outputs)
-    depths = _depths(starts, order)
+    order, first = _ordered(starts, outputs, {})
+    masks = Masks()
+    more = {}
+    for node in order:
+        if used := masks.used(node):
+            more[node] = used
+        masks.note(node)
+    if more:
+        # In Keras what computes masks stands in the graph, and so in the order of the layers.
+        order, first = _ordered(starts, outputs, more)
+    depths = _depths(starts, order, more)
+    order = [node for node in order if not isinstance(node.layer, Operation)]
     for node in starts.values():
         if (
             node not in depths
@@ -90,7 +102,8 @@ def trace(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> Grap
             first.setdefault(node.layer, -1)
     by_layer: dict[Layer, int] = {}
     for node, depth in depths.items():
-        by_layer[node.layer] = max(depth, by_layer.get(node.layer, 0))
+        if not isinstance(node.layer, Operation):
+            by_layer[node.layer] = max(depth, by_layer.get(node.layer, 0))
     layers = sorted(by_layer, key=lambda layer: (-by_layer[layer], first[layer]))
     _check_names(layers)
     numbers = {layer: number for number, layer in enumerate(layers)}
@@ -120,9 +133,12 @@ def _start(starts: dict[KerasTensor, Node], tensor: KerasTensor) -> KerasTensor:
 
 
 def _ordered(
-    starts: dict[KerasTensor, Node], outputs: Sequence[KerasTensor]
+    starts: dict[KerasTensor, Node], outputs: Sequence[KerasTensor], more: dict[Node, tuple[KerasTensor, ...]]
 ) -> tuple[list[Node], dict[Layer, int]]:
-    """Return nodes after those that they need, and the order in which outputs lead to their layers."""
+    """Return nodes after those that they need, and the order in which outputs lead to their layers.
+
+    A node may need ``more`` than it was called on.
+    """
     order: list[Node] = []
     first: dict[Layer, int] = {}
     done: set[Node] = set()
@@ -135,7 +151,7 @@ def _ordered(
                 f"{[one.name for one in starts]}"
             )
         first.setdefault(node.layer, len(first))
-        return node, iter(node.parents)
+        return node, iter((*node.parents, *more.get(node, ())))
 
     for output in outputs:
         way = [] if starts.get(output, output.node) in done else [entered(output)]
@@ -153,14 +169,16 @@ def _ordered(
     return order, first
 
 
-def _depths(starts: dict[KerasTensor, Node], order: list[Node]) -> dict[Node, int]:
+def _depths(
+    starts: dict[KerasTensor, Node], order: list[Node], more: dict[Node, tuple[KerasTensor, ...]]
+) -> dict[Node, int]:
     """Return how far each node is from the outputs, which is at least as far as its layer was seen to be."""
     depths: dict[Node, int] = {}
     by_layer: dict[Layer, int] = {}
     for node in reversed(order):
         depth = max(depths.get(node, 0), by_layer.get(node.layer, 0))
         depths[node] = by_layer[node.layer] = depth
-        for tensor in node.parents:
+        for tensor in (*node.parents, *more.get(node, ())):
             parent = starts.get(tensor, tensor.node)
             depths[parent] = max(depth + 1, depths.get(parent, 0))
     return depths
@@ -308,6 +326,8 @@ def _inlined(graph: Graph) -> tuple[list[tuple[Layer, Call]], list[int], list[in
         for call in inner.calls:
             if not call.sources:
                 continue
+            # Models within models may be a short text and very many calls.
+            limits.claim_description(limits.OBJECT // 2, "a call of a layer")
             layer = inner.layers[call.layer]
             sources = tuple(known[number] for number in call.sources)
             part = getattr(layer, "graph", None)
@@ -359,20 +379,20 @@ def _places(
 
 def _ids(flat: Sequence[tuple[Layer, Call]], inputs: Sequence[int]) -> list[int | None]:
     """Return the smallest number of ids among the embeddings that each input reaches."""
-    limits: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for layer, call in reversed(flat):
-        known = [limits[number] for number in call.targets if number in limits]
+        known = [counts[number] for number in call.targets if number in counts]
         limit = layer.ids if layer.ids is not None else min(known) if known else None
         if limit is not None:
-            limits.update({number: min(limit, limits.get(number, limit)) for number in call.sources})
+            counts.update({number: min(limit, counts.get(number, limit)) for number in call.sources})
     for layer, call in flat:
-        if layer.weights and layer.ids is None and any(number in limits for number in call.sources):
+        if layer.weights and layer.ids is None and any(number in counts for number in call.sources):
             raise ValueError(f"{layer.name}: expected numbers, got the ids that an Embedding takes too")
-    return [limits.get(number) for number in inputs]
+    return [counts.get(number) for number in inputs]
 
 
-def shapes_of(graph: Graph, shapes: Sequence[Shape]) -> list[Shape]:
-    """Return the shapes of the outputs for inputs of these shapes.
+def all_shapes(graph: Graph, shapes: Sequence[Shape]) -> dict[int, Shape]:
+    """Return the shapes of all tensors, by number, for inputs of these shapes.
 
     Raises
     ------
@@ -386,4 +406,10 @@ def shapes_of(graph: Graph, shapes: Sequence[Shape]) -> list[Shape]:
             layer = graph.layers[call.layer]
             found = layer.output_shapes(given if call.listed else given[0])
             known.update(zip(call.targets, found, strict=True))
+    return known
+
+
+def shapes_of(graph: Graph, shapes: Sequence[Shape]) -> list[Shape]:
+    """Return the shapes of the outputs; parameters and errors as of `all_shapes`."""
+    known = all_shapes(graph, shapes)
     return [known[number] for number in graph.outputs]

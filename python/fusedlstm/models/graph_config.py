@@ -88,6 +88,4 @@ def _end(config: dict[str, Any], which: str, known: list[KerasTensor]) -> Any:
     names = checks.member(end, "names", list, which)
     if len(names) != len(found) or not found or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{which}: expected a name for each of {len(found)} tensors, got {names!r:.80}")
-    if kind == "list":
-        return found
-    return Structure(kind, tuple(names)).pack(found)
+    return Structure(kind, tuple(names)).whole(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -355,6 +356,12 @@ class Model(Trainer):
         assert self.graph is not None
         described = describe_graph(self.graph, self.input_structure, self.output_structure)
         return {"name": self.name, "trainable": self.trainable, **described}
+
+    def to_json(self) -> str:
+        """Return Keras's description of a built model as a text, which `models.model_from_json` takes."""
+        from fusedlstm.exchange.keras_config import config_of
+
+        return json.dumps(config_of(self))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

@@ -27,6 +27,7 @@ from fusedlstm.models.states import check_described, get_flags, get_states, set_
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -52,8 +53,8 @@ def save_model(model: Model, path: str | os.PathLike[str], *, include_optimizer:
     path
         The file, ending in ``.safetensors``, or in ``.keras`` for a file that Keras 3 reads. One that exists
         is replaced only by a complete new one; `fusedlstm.io.atomic` says what becomes of its mode, of links
-        and of special files. A ``.keras`` file holds layers and weights only: what is loaded from it is not
-        compiled, its random streams are new ones, and stateful layers start from zeros.
+        and of special files. What is loaded from a ``.keras`` file has new random streams, and its stateful
+        layers start from zeros.
     include_optimizer
         False leaves out what is only needed for training.
 
@@ -76,7 +77,7 @@ def save_model(model: Model, path: str | os.PathLike[str], *, include_optimizer:
     if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
-        keras_files.save_keras(model, path)
+        keras_files.save_keras(model, path, include_optimizer=include_optimizer)
         return
     check_target(path)
     if not model.built:
@@ -105,13 +106,24 @@ def save_model(model: Model, path: str | os.PathLike[str], *, include_optimizer:
     write_tensors(path, tensors, metadata)
 
 
-def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Model:
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,  # noqa: A002 - Keras's name
+    *,
+    max_bytes: int | None = None,
+) -> Model:
     """Make the model that a file holds.
 
     Parameters
     ----------
     path
         A file that `save_model` wrote, or a ``.keras`` file of Keras 3.
+    custom_objects
+        What names of others in a ``.keras`` file mean; see `exchange.load_keras`. Files that end in
+        ``.safetensors`` hold this package's classes only.
+    compile
+        Whether a model that was saved compiled is so again.
     max_bytes
         Memory that its content may take; see `fusedlstm.base.limits`.
 
@@ -136,11 +148,11 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
     if check_ending(path, MODELS) == _KERAS:
         from fusedlstm.exchange import keras_files
 
-        return keras_files.load_keras(path, max_bytes=max_bytes)
+        return keras_files.load_keras(path, custom_objects, compile, max_bytes=max_bytes)
     with limits.content(path, max_bytes) as content:
         tensors, metadata = parse_tensors(content, path)
         try:
-            return _make(tensors, metadata)
+            return _make(tensors, metadata, compile)
         except ValueError as error:
             # The checksum was right, so another version must have written the file.
             raise ValueError(
@@ -148,7 +160,7 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int | None = None) ->
             ) from error
 
 
-def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
+def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str], compiled: bool) -> Model:
     weights = part(tensors, _WEIGHTS)
     with filling(sum(value.size for value in weights.values())):
         config = parse(checks.member(metadata, "model", str, "metadata"), "model")
@@ -163,7 +175,7 @@ def _make(tensors: dict[str, NDArray[Any]], metadata: dict[str, str]) -> Model:
     set_states(model, part(tensors, _STATES))
     if "trainable" in metadata:  # Files of the first version lack it.
         set_flags(model, parse(metadata["trainable"], "trainable"))
-    if "training" in metadata:
+    if compiled and "training" in metadata:
         _go_on(model, names, parse(metadata["training"], "training"), part(tensors, _OPTIMIZER))
     return model
 

@@ -98,6 +98,10 @@ class Structure(NamedTuple):
             return dict(zip(self.names, items, strict=True))
         return items[0] if len(items) == 1 else list(items)
 
+    def whole(self, items: Sequence[Any]) -> Any:
+        """Return things as `of` takes them, a list of one too."""
+        return list(items) if self.kind == "list" else self.pack(items)
+
     def of_one(self, items: Sequence[Any]) -> Any:
         """Return the only thing, or a list, as a layer's output."""
         return items[0] if len(items) == 1 else list(items)

@@ -271,7 +271,7 @@ class Optimizer(Copied, Configured):
             if math.isnan(scale):  # All of the gradient is NaN then, as in Keras.
                 checked[place], scales[place] = checked[place] * math.nan, 1.0
         common["scale"] = scales
-        chosen = self._slots_of(trainable_variables)
+        chosen = self.slots_of(trainable_variables)
         own = [slot for slots in chosen for slot in slots.values()]
         constrained = [variable for variable in trainable_variables if variable.constraint is not None]
         changed = [*trainable_variables, *own, self._count]
@@ -290,7 +290,7 @@ class Optimizer(Copied, Configured):
                 assert variable.constraint is not None
                 variable.assign(variable.constraint(variable.value))
 
-    def _slots_of(self, variables: Sequence[Variable]) -> list[dict[str, Variable]]:
+    def slots_of(self, variables: Sequence[Variable]) -> list[dict[str, Variable]]:
         """Return the slots of some of the targets."""
         if [*variables] == self._targets:
             return self._slots

@@ -58,7 +58,8 @@ def inside(name: str) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(class_name="Functional"), r"model: expected one of the classes \['Sequential'\]"),
+        (lambda c: c.update(class_name="Model"), r"model: expected one of the classes \['Sequential', 'Fu"),
+        (lambda c: c.update(class_name="Functional"), "layer 'input_layer': inbound_nodes: expected a list"),
         (lambda c: c.update(module="os"), "model: expected a class of keras, got 'Sequential' of 'os'"),
         (lambda c: c.pop("config"), "model: config: expected a dict, got NoneType"),
         (lambda c: c["config"].pop("layers"), "model: layers: expected a list, got NoneType"),
