@@ -147,7 +147,7 @@ class Stream(Copied):
 
     @property
     def states(self) -> list[tuple[Array, Array]]:
-        """Copies of h (B, R) and c (B, H) of each LSTM call, on the CPU; assign a list of them to go on there."""
+        """Copies of h (B, R) and c (B, H) of each LSTM call, on the CPU; assign such a list to go on."""
         pairs = [part.states[self._now] for part in self._recurrent()]
         return [(_copied(h), _copied(c)) for h, c in pairs]
 
