@@ -390,7 +390,7 @@ class Model(Trainer):
         Raises
         ------
         ValueError
-            If the model is not built, or a layer needs later steps.
+            If the model is not built, or a layer needs later steps or starts from states of the graph.
         """
         from fusedlstm.models.streaming import Stream
 
