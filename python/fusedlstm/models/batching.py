@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.activations import Activation
     from fusedlstm.base.types import Mask, Shape
+    from fusedlstm.base.variable import Variable
     from fusedlstm.callbacks import History
 
 Logs = dict[str, float]
@@ -45,6 +46,9 @@ class BatchTrainer(Passes, ABC):
 
     # Shapes of the inputs, batch axis included; None as long as they are not known.
     input_shapes: list[Shape] | None
+
+    # Shapes of samples of the outputs where no axis of an input is open but the batch's.
+    fixed_shapes: list[Shape] | None = None
 
     _types: list[str] | None = None
 
@@ -209,28 +213,34 @@ class BatchTrainer(Passes, ABC):
         return self.output_structure.pack(outputs)
 
     @versions.of_one_version
-    def _run_batch(self, parts: Iterable[Batch], samples: int, training: bool) -> None:
+    def _run_batch(
+        self,
+        parts: Iterable[Batch],
+        samples: int,
+        training: bool,
+        variables: Sequence[Variable] | None = None,
+    ) -> None:
         """Take a batch into loss and metrics, and with ``training`` make an update.
 
         The batch comes in parts of so many ``samples`` together, whose loss and gradient are those of all at
         once, up to rounding.
         """
         optimizer = self._compiled()
-        variables = self.trainable_weights
+        if variables is None:
+            variables = self.trainable_weights
         regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
         gradients = Gradients()
         penalty = 0.0
-        values = [0.0] * len(self.heads)
+        values: list[float] = []
         seen: list[Steps] = []
         for variable, regularizer in regularized:
             penalty += regularizer(variable.value)
         for batch in parts:
             total = None if len(batch[0][0]) == samples else samples
             shares, activity, steps = self._run_part(batch, total, gradients if training else None)
-            values = [value + share for value, share in zip(values, shares, strict=True)]
+            values = [a + b for a, b in zip(values, shares, strict=True)] if values else shares
             penalty += activity
-            if total is not None:
-                seen += steps
+            seen += steps
         real, every = _count_steps(seen) if seen else (0, 0)
         if real != every:  # The mean is one of real steps, whose number was not known before the last part.
             if len(self.heads) > 1:
@@ -264,28 +274,29 @@ class BatchTrainer(Passes, ABC):
         values: list[float] = []
         slopes: list[Any] = []
         steps: list[Steps] = []
-        for number, head in enumerate(self.heads):
-            output, mask, link, y = run.outputs[number], run.masks[number], links[number], labels[number]
+        for head, output, mask, link, y, weight in zip(
+            self.heads, run.outputs, run.masks, links, labels, weights, strict=True
+        ):
             value, slope = 0.0, None
             if head.loss is not None:
                 terms = head.loss if link is None else head.loss.for_logits()
-                value, slope = terms.value_and_gradient(y, output, weights[number], mask, samples)
+                value, slope = terms.value_and_gradient(y, output, weight, mask, samples)
                 if head.weight is not None:
                     slope = slope * slope.dtype.type(head.weight)
-                if head.loss.reduction != "sum":
+                if samples is not None and head.loss.reduction != "sum":
+                    if run.activities and mask is not None:
+                        raise ValueError(
+                            "gradient_accumulation_steps: expected 1 for a model with masks and activity "
+                            "regularizers: how many steps are real, which weighs one against the other, is "
+                            "known after the last part"
+                        )
                     # A mask of more axes than the losses have does not change their number.
                     short = mask is not None and mask.ndim > len(head.loss.shape_for(output.shape))
                     steps.append((output.shape, None if short else mask))
-            if run.activities and mask is not None and samples is not None and steps:
-                raise ValueError(
-                    "gradient_accumulation_steps: expected 1 for a model with masks and activity "
-                    "regularizers: how many steps are real, which weighs one against the other, is known "
-                    "after the last part"
-                )
             values.append(value)
             slopes.append(slope)
             if (head.metrics or head.weighted) and y is not None:
-                head.measure(y, output if link is None else link(output), mask, weights[number])
+                head.measure(y, output if link is None else link(output), mask, weight)
         penalty = 0.0
         for place, outputs in run.activities.items():
             regularizer = plan.steps[place].layer.activity_regularizer
@@ -302,11 +313,12 @@ class BatchTrainer(Passes, ABC):
         plan = self.plan
         found: list[Activation | None] = []
         for head, number in zip(self.heads, plan.heads, strict=True):
-            loss = head.loss
-            layer = None if number is None or loss is None or loss.from_logits else plan.steps[number].layer
-            fits = isinstance(layer, ActivatedLayer) and layer.activity_regularizer is None
-            link = layer.activation if fits and isinstance(layer, ActivatedLayer) else None
-            found.append(link if loss is not None and link is loss.link else None)
+            loss, link = head.loss, None
+            if number is not None and loss is not None and loss.link is not None and not loss.from_logits:
+                layer = plan.steps[number].layer
+                if isinstance(layer, ActivatedLayer) and layer.activity_regularizer is None:
+                    link = layer.activation if layer.activation is loss.link else None
+            found.append(link)
         return found
 
     @by_one_thread
@@ -323,10 +335,12 @@ class BatchTrainer(Passes, ABC):
         size = len(samples)
         check_stateful(self.layers, [Batches("x", size, size)])
         self._build_for(samples.x)
+        variables = self.trainable_weights
         if training:
-            self._compiled().build(self.trainable_weights)
+            self._compiled().build(variables)
         self._reset()
-        self._run_batch(samples.batches(size, self._input_types, device=self.place), size, training)
+        batches = samples.batches(size, self._input_types, device=self.place)
+        self._run_batch(batches, size, training, variables)
         return self._results(self._logs(), return_dict)
 
     def _reset(self) -> None:
@@ -395,10 +409,17 @@ class BatchTrainer(Passes, ABC):
     def _inputs(self, x: Any, name: str) -> list[Any]:
         """Check a batch, and build the model for it if need be."""
         inputs = self._checked(x, name)
-        self.output_shapes(shapes_of_inputs(inputs))
+        self._output_shapes_for(inputs)
         check_stateful(self.layers, [Batches(name, len(inputs[0]), len(inputs[0]))])
         self._build_for(inputs)
         return inputs
+
+    def _output_shapes_for(self, inputs: Sequence[npt.NDArray[Any]]) -> list[Shape]:
+        """Return the shapes of the outputs of checked inputs; `ValueError` if a layer cannot take its own."""
+        if self.fixed_shapes is None:
+            return self.output_shapes(shapes_of_inputs(inputs))
+        count = len(inputs[0])
+        return [(count, *shape) for shape in self.fixed_shapes]
 
     def _build_for(self, inputs: Sequence[npt.NDArray[Any]]) -> None:
         """Build the model for checked inputs, if it is not built yet."""
@@ -417,7 +438,7 @@ class BatchTrainer(Passes, ABC):
         """Check samples with their labels and weights, for loss and metrics; nothing is changed by it."""
         self._compiled()
         inputs = self._checked(x, f"{prefix}x", like)
-        shapes: Any = self.output_shapes(shapes_of_inputs(inputs))
+        shapes: Any = self._output_shapes_for(inputs)
         structure = self.output_structure
         if structure.kind == "one" and type(y) is not dict:
             names = f"{prefix}y", f"{prefix}sample_weight"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
-from fusedlstm.models.batching import BatchTrainer, shapes_of_inputs
+from fusedlstm.models.batching import BatchTrainer
 from fusedlstm.models.feeding import ArrayFeed, BatchFeed, Feed, parts_of, yields_batches
 from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
@@ -96,7 +96,7 @@ class Intake(BatchTrainer):
             samples = self._samples(x, y, weights, like=like, class_weight=class_weight)
         else:
             samples = Samples(self._checked(x, "x"))
-            self.output_shapes(shapes_of_inputs(samples.x))
+            self._output_shapes_for(samples.x)
         check_stateful(self.layers, [Batches(name, len(samples), len(samples))])
         return samples
 

@@ -117,6 +117,9 @@ class Model(Trainer):
         self.graph, self._plan, self._types = graph, None, None
         self._tensors = inputs, outputs
         self.input_shapes = [tensor.shape for tensor in inputs]
+        samples = [tensor.shape[1:] for tensor in (*inputs, *outputs)]
+        known = all(None not in shape for shape in samples)
+        self.fixed_shapes = samples[len(inputs) :] if known else None
         self.built = True
         self._shared = False
         found = self.weights  # Those of layers that are reached in two ways are there twice.

@@ -23,10 +23,10 @@ class Outputs:
         self._rows = rows
         self._arrays: list[Any] = []
         self._parts: list[list[Any]] = []
-        self._done = 0
+        self._done, self._last = 0, slice(0)
 
-    def add(self, outputs: list[Any], number: int) -> list[Any]:
-        """Take the outputs of the batch of this number in, and return them as they are kept.
+    def add(self, outputs: list[Any], number: int) -> None:
+        """Take the outputs of the batch of this number in.
 
         Raises
         ------
@@ -35,28 +35,24 @@ class Outputs:
         """
         if self._rows is None:
             self._parts.append(outputs)
-            first = self._parts[0]
-        else:
-            if not self._arrays:
-                self._arrays = [
-                    devices.place_of(y).empty((self._rows, *y.shape[1:]), y.dtype) for y in outputs
-                ]
-            first = self._arrays
-        for one, y in zip(first, outputs, strict=True):
-            if one.shape[1:] != y.shape[1:]:
-                raise ValueError(
-                    f"x: batch {number}: expected outputs of shape {(None, *one.shape[1:])} like the first "
-                    f"batch's, got {(None, *y.shape[1:])}"
-                )
-        if self._rows is None:
-            return outputs
-        rows = slice(self._done, self._done + len(outputs[0]))
-        self._done = rows.stop
-        kept = []
+            for one, y in zip(self._parts[0], outputs, strict=True):
+                if one.shape[1:] != y.shape[1:]:
+                    raise ValueError(
+                        f"x: batch {number}: expected outputs of shape {(None, *one.shape[1:])} like the "
+                        f"first batch's, got {(None, *y.shape[1:])}"
+                    )
+            return
+        if not self._arrays:
+            for y in outputs:
+                self._arrays.append(devices.place_of(y).empty((self._rows, *y.shape[1:]), y.dtype))
+        self._last = slice(self._done, self._done + len(outputs[0]))
         for array, y in zip(self._arrays, outputs, strict=True):
-            array[rows] = y
-            kept.append(array[rows])
-        return kept
+            array[self._last] = y
+        self._done = self._last.stop
+
+    def last(self) -> list[Any]:
+        """Return what was taken in last, as it is kept."""
+        return self._parts[-1] if self._rows is None else [array[self._last] for array in self._arrays]
 
     def all(self) -> list[Any]:
         """Return all that were taken in, in one array for each output."""

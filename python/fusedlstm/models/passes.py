@@ -141,8 +141,11 @@ class Passes(Layer):
         if len(parts) != len(plan.steps):
             raise RuntimeError("saved: expected that of a forward(x, training=True), for one backward pass")
         slopes: list[Any] = [None] * plan.size
-        for place, slope in zip(plan.outputs, [dy] if len(plan.outputs) == 1 else dy, strict=True):
-            _add(slopes, place, slope)
+        if len(plan.outputs) == 1:
+            slopes[plan.outputs[0]] = dy
+        else:
+            for place, slope in zip(plan.outputs, dy, strict=True):
+                _add(slopes, place, slope)
         wanted = plan.every if need_dx else _wanted(plan)
         # What comes before all trainable layers is given back first.
         first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
@@ -168,7 +171,9 @@ class Passes(Layer):
                 back = layer.backprop_logits if number in saved.logits else layer.backprop
                 dx = back(kept, slope, gradients, asked)
                 if asked:
-                    slopes[source] = _sum(slopes[source], dx, layer)
+                    if dx is None or slopes[source] is not None:
+                        dx = _sum(slopes[source], dx, layer)
+                    slopes[source] = dx
                 continue
             passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
             asked = True in passed[: len(step.sources)]

@@ -101,7 +101,8 @@ class Sequential(Model):
         if self.built and self._stack:
             self._build_if_known()
         else:
-            self.built, self.graph, self._plan, self._tensors = False, None, None, None
+            self.built = False
+            self.graph = self._plan = self._tensors = self.fixed_shapes = None
         return layer
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
-from fusedlstm.models.batching import shapes_of_inputs
 from fusedlstm.models.feeding import yields_batches
 from fusedlstm.models.intake import Intake, due, optional_size, refuse_beside
 from fusedlstm.models.one_thread import by_one_thread
@@ -274,7 +273,7 @@ class Trainer(Intake):
             feed = self._batch_feed(x, "x", limit, labelled=False)
         else:
             samples = Samples(self._checked(x, "x"))
-            self.output_shapes(shapes_of_inputs(samples.x))
+            self._output_shapes_for(samples.x)
             feed = self._array_feed(samples, size, limit)
         watchers = self._callbacks(callbacks, verbose, feed)
         self._check_passes(watchers, ("x", feed))
@@ -288,11 +287,12 @@ class Trainer(Intake):
                 watchers.on_predict_batch_begin(number)
                 ((batch, _, _),) = batches
                 outputs = self.run(batch).outputs
-                if goes_back:
+                if goes_back and self.place is not devices.CPU:
                     outputs = [devices.to_host(y) for y in outputs]
-                kept = gathered.add(outputs, number)
+                gathered.add(outputs, number)
                 if watchers.callbacks:
-                    watchers.on_predict_batch_end(number, {"outputs": self.output_structure.pack(kept)})
+                    shown = self.output_structure.pack(gathered.last())
+                    watchers.on_predict_batch_end(number, {"outputs": shown})
                 if self.stop_predicting:
                     break
             watchers.on_predict_end()
