@@ -75,7 +75,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "one output of two": (
         lambda: Sequential(
-            [Input((T, F)), layers.Bidirectional(layers.LSTM(2), merge_mode=None, name="both")]
+            [
+                Input((T, F)),
+                layers.Bidirectional(layers.LSTM(2), merge_mode=None, name="both"),
+                layers.Dense(1),
+            ]
         ),
         ValueError,
         "expected one output per layer, got 2 of both",
@@ -281,3 +285,21 @@ def test_ids_reach_embeddings_through_merges() -> None:
     assert model.predict([np.ones((2, T)), np.ones((2, T))], verbose=0).shape == (2, 2 * T, 2)
     with pytest.raises(ValueError, match=r"x\['b'\]: expected whole numbers in \[0, 4\), got 7"):
         model.predict([np.ones((2, T)), np.full((2, T), 7)], verbose=0)
+
+
+def test_a_stack_that_ends_in_two_outputs() -> None:
+    model = Sequential([layers.Bidirectional(layers.LSTM(2), merge_mode=None, name="both")])
+    model.compile("sgd", "mse")
+    labels = [numbers(4, 2), numbers(4, 2)]
+    with pytest.raises(ValueError, match=r"expected compile\(\) after build\(\), as both gives 2 outputs"):
+        model.fit(numbers(4, T, F), labels[0])
+    model = Sequential([Input((T, F)), *model.layers])
+    model.compile("sgd", "mse")
+    assert list(model.fit(numbers(4, T, F), labels, verbose=0).history) == [
+        "loss",
+        "both_loss",
+        "both_1_loss",
+    ]
+    one, two = model.predict(numbers(4, T, F), verbose=0)
+    assert one.shape == two.shape == (4, 2)
+    assert model.output_shape == [(None, 2), (None, 2)]

@@ -128,23 +128,30 @@ class Sequential(Model):
         self.compute_output_shape(shape)
         ids = next((layer.ids for layer in self._stack if layer.ids is not None), None)
         start = InputLayer(batch_shape=shape, dtype=self.dtype if ids is None else "int64").tensor()
-        end = start
+        ends = [start]
         for layer in self._stack:
-            end = layer.record([end]).outputs[0]
-        self.output_structure = Structure("one", (self._stack[-1].name,))
-        self._connect(trace([start], [end]), [start], [end])
+            ends = list(layer.record(ends).outputs)
+        names = (self._stack[-1].name,) * len(ends)
+        self.output_structure = Structure("one" if len(ends) == 1 else "list", names)
+        self._connect(trace([start], ends), [start], ends)
 
     def output_shapes(self, input_shape: Any) -> list[Shape]:
-        """Return the shape of the output in a list; see `Model.compute_output_shape`."""
+        """Return the shape of the output in a list, or of those of the last layer.
+
+        See `Model.compute_output_shape`.
+        """
         if not self._stack:
             raise ValueError("model: expected at least one layer, got an empty model")
-        shape = input_shape
+        found, before = [input_shape], ""
         for layer in self._stack:
-            found = layer.output_shapes(shape)
             if len(found) > 1:
-                raise ValueError(f"layer: expected one output per layer, got {len(found)} of {layer.name}")
-            shape = found[0]
-        return [shape]
+                raise ValueError(f"layer: expected one output per layer, got {len(found)} of {before}")
+            found, before = layer.output_shapes(found[0]), layer.name
+        if self.heads and len(found) != len(self.heads):
+            raise ValueError(
+                f"model: expected compile() after build(), as {before} gives {len(found)} outputs"
+            )
+        return found
 
     def record(self, inputs: Sequence[KerasTensor], *args: Any, **kwargs: Any) -> Node:
         """Return a call on a symbolic tensor, after which layers are neither added nor removed."""
