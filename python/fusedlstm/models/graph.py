@@ -403,6 +403,7 @@ def all_shapes(graph: Graph, shapes: Sequence[Shape]) -> dict[int, Shape]:
     known: dict[int, Any] = dict(zip(graph.inputs, shapes, strict=True))
     for call in graph.calls:
         if call.sources:
+            limits.claim_description(limits.OBJECT // 8, "a call of a layer")  # see `_inlined`
             given = [known[number] for number in call.sources]
             layer = graph.layers[call.layer]
             found = layer.output_shapes(given if call.listed else given[0])
