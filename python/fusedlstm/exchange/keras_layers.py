@@ -148,7 +148,7 @@ class Reader:
         place : str
             What messages call it if it has no name.
         inner : bool
-            Whether it is inside of a layer, where no models and inputs are.
+            Whether it is inside of a layer, where no inputs are.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class Reader:
             made = _called(self.custom[own], self._arguments(given, where), f"{where} ({own})")
             self.class_names[made] = class_name
             return made
-        if class_name in self.models and not inner:
+        if class_name in self.models:
             return self.models[class_name](description, where, self)
         classes = _LAYERS if inner else {**_LAYERS, "InputLayer": InputLayer}
         class_name = named(description, where, ("keras.layers",), tuple(classes))

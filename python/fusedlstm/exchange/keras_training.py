@@ -183,33 +183,38 @@ def _described(thing: Configured, kind: _Kind) -> Any:
 def arrays_of(optimizer: Optimizer, variables: Sequence[Variable]) -> list[Array]:
     """Return an optimizer's arrays for some of its variables in Keras's order; no slots before an update."""
     head: list[Any] = [np.asarray(optimizer.iterations, np.int64)]
-    if not _scheduled(optimizer):
+    if not optimizer.scheduled:
         head.append(np.asarray(optimizer.learning_rate, np.float32))
-    built = set(map(id, variables)) <= set(map(id, optimizer.targets)) and optimizer.targets
-    return head + ([slot.numpy() for slot in _slots(optimizer, variables)] if built else [])
+    if not optimizer.targets or not set(map(id, variables)) <= set(map(id, optimizer.targets)):
+        return head
+    tail = []
+    if isinstance(optimizer, optimizers.Nadam):
+        # Of the momenta of all updates; the last factors are 1.
+        steps = np.arange(1, min(optimizer.iterations, 2000) + 1)
+        product = optimizer.beta_1**optimizer.iterations * np.prod(1 - 0.5 * 0.96**steps)
+        tail.append(np.asarray(product, np.float32))
+    return head + [slot.numpy() for slot in _slots(optimizer, variables)] + tail
 
 
 def shapes_of(optimizer: Optimizer, variables: Sequence[Variable]) -> list[tuple[int, ...]]:
     """Return the shapes of what `arrays_of` gives, for an optimizer that is built for variables."""
     optimizer.build(variables)
-    return [()] * (1 if _scheduled(optimizer) else 2) + [slot.shape for slot in _slots(optimizer, variables)]
+    shapes = [()] * (1 if optimizer.scheduled else 2) + [slot.shape for slot in _slots(optimizer, variables)]
+    return shapes + ([()] if isinstance(optimizer, optimizers.Nadam) else [])
 
 
 def set_arrays(optimizer: Optimizer, variables: Sequence[Variable], arrays: Sequence[Array]) -> None:
     """Let an optimizer that is built for variables go on from the arrays that `arrays_of` gave."""
     left = list(arrays)
     optimizer.iterations = int(left.pop(0))
-    if left and not _scheduled(optimizer):
+    if left and not optimizer.scheduled:
         rate = left.pop(0)
         # A description has more digits.
         if np.float32(optimizer.learning_rate) != rate:
             optimizer.learning_rate = float(rate)
     if left:
-        assign_all(_slots(optimizer, variables), left)
-
-
-def _scheduled(optimizer: Optimizer) -> bool:
-    return isinstance(optimizer.get_config()["learning_rate"], dict)
+        slots = _slots(optimizer, variables)
+        assign_all(slots, left[: len(slots)])
 
 
 def _slots(optimizer: Optimizer, variables: Sequence[Variable]) -> list[Variable]:

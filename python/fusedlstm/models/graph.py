@@ -276,6 +276,7 @@ class Plan:
 
     def __init__(self, graph: Graph) -> None:
         flat, inputs, outputs = _inlined(graph)
+        limits.claim_description(len(flat) ** 2 // 8, "calls of layers")  # for `after`
         self.layers = list({id(layer): layer for layer, _ in flat}.values())
         places, self.size = _places([call for _, call in flat], inputs, outputs)
         self.inputs = tuple(places[number] for number in inputs)
@@ -327,7 +328,7 @@ def _inlined(graph: Graph) -> tuple[list[tuple[Layer, Call]], list[int], list[in
             if not call.sources:
                 continue
             # Models within models may be a short text and very many calls.
-            limits.claim_description(limits.OBJECT // 2, "a call of a layer")
+            limits.claim_description(limits.OBJECT // 8, "a call of a layer")
             layer = inner.layers[call.layer]
             sources = tuple(known[number] for number in call.sources)
             part = getattr(layer, "graph", None)
@@ -402,6 +403,7 @@ def all_shapes(graph: Graph, shapes: Sequence[Shape]) -> dict[int, Shape]:
     known: dict[int, Any] = dict(zip(graph.inputs, shapes, strict=True))
     for call in graph.calls:
         if call.sources:
+            limits.claim_description(limits.OBJECT // 8, "a call of a layer")  # see `_inlined`
             given = [known[number] for number in call.sources]
             layer = graph.layers[call.layer]
             found = layer.output_shapes(given if call.listed else given[0])

@@ -308,7 +308,7 @@ class Optimizer(Copied, Configured):
         if not self.use_ema or not self.iterations:
             return
         self.build(var_list)
-        chosen = self._slots_of(var_list)
+        chosen = self.slots_of(var_list)
         with versions.writing(var_list):
             for variable, slots in zip(var_list, chosen, strict=True):
                 variable.assign(slots["average"].value)

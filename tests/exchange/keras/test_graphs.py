@@ -255,35 +255,43 @@ def test_masks_of_others_are_refused(keras: Any, tmp_path: Path) -> None:
         fusedlstm.load_model(tmp_path / "a.keras")
 
 
-@pytest.mark.parametrize("empty", [False, True])
-def test_models_that_double_at_each_level(tmp_path: Path, empty: bool) -> None:
-    """A short text of models within models would be 2^25 calls."""
+@pytest.mark.parametrize("kind", ["dense", "empty", "steps"])
+def test_models_that_double_at_each_level(tmp_path: Path, kind: str) -> None:
+    """A short text of models within models would be millions of calls, at once or for shapes of steps."""
+    levels = 17 if kind == "steps" else 25
     x = fusedlstm.Input((3,), name="x")
-    first = config_of(fusedlstm.Model(x, x if empty else layers.Dense(3)(x), name="m"))
-    described = first
-    for _ in range(25):
-        called = {"args": [_tensor("x", 0)], "kwargs": {}}, {"args": [_tensor("m", 0)], "kwargs": {}}
-        within = {**described, "name": "m", "inbound_nodes": list(called)}
-        start = next(one for one in first["config"]["layers"] if one["name"] == "x")
+    described = first = config_of(fusedlstm.Model(x, x if kind == "empty" else layers.Dense(3)(x), name="m"))
+    for level in range(levels):
+        shape = [None, *[3] * (level + 2 if kind == "steps" else 1)]
+        start = layers.InputLayer(batch_shape=shape, dtype="float32", name="x")
+        inner = {
+            "module": "keras.layers",
+            "class_name": "TimeDistributed",
+            "config": {"name": "m", "layer": described},
+        }
+        within = {**(inner if kind == "steps" else described), "name": "m"}
+        within["inbound_nodes"] = [{"args": [_tensor(name)], "kwargs": {}} for name in ("x", "m")]
+        item = {"module": "keras.layers", "class_name": "InputLayer", "config": start.get_config()}
         config = {
             "name": "m",
-            "trainable": True,
-            "layers": [start, within],
+            "layers": [{**item, "name": "x", "inbound_nodes": []}, within],
             "input_layers": ["x", 0, 0],
-            "output_layers": ["m", 2, 0],
+            "output_layers": ["m", 1 if kind == "steps" else 2, 0],
         }
         described = {**first, "config": config}
     path = tmp_path / "a.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps(described))
         archive.writestr("model.weights.h5", _weights(tmp_path))
-    refused(lambda: fusedlstm.load_model(path), r"a\.keras: .*a call of a layer: expected a description")
+    refused(
+        lambda: fusedlstm.load_model(path), r"a\.keras: .*calls? of (a layer|layers): expected a description"
+    )
 
 
-def _tensor(name: str, node: int) -> Any:
+def _tensor(name: str) -> Any:
     return {
         "class_name": "__keras_tensor__",
-        "config": {"shape": [None, 3], "dtype": "float32", "keras_history": [name, node, 0]},
+        "config": {"shape": [None, 3], "dtype": "float32", "keras_history": [name, 0, 0]},
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import fusedlstm
 from fusedlstm import layers, losses, metrics, models
+from fusedlstm.exchange.keras_training import arrays_of, compile_config, compile_from_config
 from tests.models.test_graphs_and_keras import F, T, numbers, several_outputs, two_inputs, words
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "momentum": lambda k: k.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "plain": lambda k: k.optimizers.SGD(0.05),
     "rmsprop": lambda k: k.optimizers.RMSprop(0.01, momentum=0.5, centered=True),
+    "nadam": lambda k: k.optimizers.Nadam(0.01),
+    "adamax": lambda k: k.optimizers.Adamax(0.01),
+    "adagrad": lambda k: k.optimizers.Adagrad(0.05),
+    "adadelta": lambda k: k.optimizers.Adadelta(0.5),
     "schedule": lambda k: k.optimizers.Adam(k.optimizers.schedules.ExponentialDecay(0.02, 3, 0.5)),
 }
 
@@ -91,6 +96,25 @@ def test_a_rate_that_changed_and_frozen_layers(keras: Any, tmp_path: Path) -> No
     same(go_on(theirs), go_on(ours))
 
 
+def test_moving_averages(keras: Any, tmp_path: Path) -> None:
+    """On JAX, Keras does not train on after `fit` with them."""
+    model = several_outputs(fusedlstm)
+    optimizer = fusedlstm.optimizers.RMSprop(0.01, momentum=0.9, use_ema=True, ema_overwrite_frequency=3)
+    trained(fusedlstm, model, optimizer)
+    model.save(tmp_path / "a.keras")
+    theirs = keras.models.load_model(tmp_path / "a.keras").optimizer
+    arrays = arrays_of(optimizer, model.trainable_weights)
+    names = [variable.path.rpartition("_")[2] for variable in theirs.variables[2:]]
+    count = len(model.trainable_weights)
+    assert names == ["average"] * count + ["velocity"] * count + ["momentum"] * count
+    for variable, array in zip(theirs.variables, arrays, strict=True):
+        np.testing.assert_allclose(np.asarray(variable), array, rtol=1e-6)
+    read = fusedlstm.load_model(tmp_path / "a.keras").optimizer
+    assert read is not None
+    for one, other in zip(read.variables, optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
 def test_compiled_only(keras: Any, tmp_path: Path) -> None:
     """A model that has made no update has no arrays of an optimizer in its file."""
     for k, name in ((keras, "a.keras"), (fusedlstm, "b.keras")):
@@ -115,6 +139,35 @@ def test_without_the_optimizer(tmp_path: Path) -> None:
         model.save(path)
         assert fusedlstm.load_model(path).optimizer is not None
         assert fusedlstm.load_model(path, compile=False).optimizer is None
+
+
+def both(module: Any, theirs: Any) -> list[str]:
+    """Return the names of the classes that both have."""
+    return [name for name in module.REGISTRY.classes if hasattr(theirs, name)]
+
+
+def test_all_losses_and_metrics(keras: Any) -> None:
+    """The description of each is read by the other, to one of the same description."""
+    for module, kind in ((losses, "loss"), (metrics, "metrics")):
+        theirs = keras.losses if kind == "loss" else keras.metrics
+        names = [name for name in both(module, theirs) if name not in ("Loss", "Metric")]
+        assert len(names) > 5
+        for name in names:
+            options: dict[str, Any] = {"beta": 2.0} if name == "FBetaScore" else {}
+            model = two_inputs(fusedlstm)
+            ours = getattr(module, name)(**options)
+            given = {"loss": ours} if kind == "loss" else {"loss": "mse", "metrics": [ours]}
+            model.compile("sgd", **given)
+            described = compile_config(model)
+            part = described["loss"] if kind == "loss" else described["metrics"][0]
+            made = keras.saving.deserialize_keras_object(part)
+            assert type(made) is getattr(theirs, name), name
+            back = {**described, "optimizer": "sgd"}
+            serialized = keras.saving.serialize_keras_object(getattr(theirs, name)(**options))
+            back[kind] = serialized if kind == "loss" else [serialized]
+            compile_from_config(model, json.loads(json.dumps(back)), {})
+            again = compile_config(model)
+            assert (again["loss"] if kind == "loss" else again["metrics"][0]) == part, name
 
 
 # ---- names that are not known here ----
