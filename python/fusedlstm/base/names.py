@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _names: defaultdict[str, Iterator[int]] = defaultdict(count)
 
@@ -39,6 +39,16 @@ def auto_name(cls: type | str) -> str:
     base = snake_case(cls if isinstance(cls, str) else cls.__name__)
     number = next(_names[base])
     return f"{base}_{number}" if number else base
+
+
+def different(names: Sequence[str]) -> list[str]:
+    """Return names with numbers behind those that occur again, as of a layer that returns its states."""
+    found: list[str] = []
+    for name in names:
+        others = {*names, *found}
+        again = (f"{name}_{number}" for number in count(1) if f"{name}_{number}" not in others)
+        found.append(next(again) if name in found else name)
+    return found
 
 
 def clear_session() -> None:

@@ -411,6 +411,17 @@ def all_shapes(graph: Graph, shapes: Sequence[Shape]) -> dict[int, Shape]:
     return known
 
 
+def masks_among(plan: Plan) -> set[int | None]:
+    """Return the numbers of the inputs that calls were handed as masks, and None."""
+    held = {place: number for number, place in enumerate(plan.inputs)}
+    found = set()
+    for step in plan.steps:
+        found.add(held.get(step.mask))
+        for place in step.targets:
+            held.pop(place, None)
+    return found
+
+
 def shapes_of(graph: Graph, shapes: Sequence[Shape]) -> list[Shape]:
     """Return the shapes of the outputs; parameters and errors as of `all_shapes`."""
     known = all_shapes(graph, shapes)

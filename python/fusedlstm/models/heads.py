@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm import losses, metrics
 from fusedlstm.base import checks
+from fusedlstm.base.names import different
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,7 @@ def make_heads(
     TypeError, ValueError
         If there are more or fewer than outputs, a name is unknown, or one occurs twice.
     """
-    heads = [Head(name) for name in _different(structure.names)]
+    heads = [Head(name) for name in different(structure.names)]
     several = len(heads) > 1
     for head, one in zip(heads, _spread(structure, loss, "loss"), strict=True):
         head.loss = None if one is None else losses.get(one)
@@ -110,16 +110,6 @@ def named(heads: Sequence[Head]) -> Iterator[tuple[str, Metric]]:
     if len(rest) < sum(len(head.metrics) + len(head.weighted) for head in heads):
         raise ValueError("metrics: expected different names for each output, got one twice")
     yield from sorted(rest.items())
-
-
-def _different(names: Sequence[str]) -> list[str]:
-    """Return names with numbers behind those that occur again, as of a layer that returns its states."""
-    found: list[str] = []
-    for name in names:
-        others = {*names, *found}
-        again = (f"{name}_{number}" for number in count(1) if f"{name}_{number}" not in others)
-        found.append(next(again) if name in found else name)
-    return found
 
 
 def _spread(structure: Structure, given: Any, name: str) -> list[Any]:

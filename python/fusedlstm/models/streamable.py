@@ -13,6 +13,7 @@ from fusedlstm.layers.noise import GaussianNoise
 from fusedlstm.layers.normalization import LayerNormalization
 from fusedlstm.layers.stacked import unstacked
 from fusedlstm.layers.time_distributed import TimeDistributed
+from fusedlstm.models.graph import masks_among
 
 if TYPE_CHECKING:
     from fusedlstm.base.types import Shape
@@ -31,12 +32,7 @@ def inside(layer: Layer) -> Layer:
 def inputs_with_steps(model: BatchTrainer) -> list[bool]:
     """Tell which inputs have steps: those of LSTMs, ids of sequences, and masks. Others stay as they are."""
     plan = model.plan
-    held = {place: number for number, place in enumerate(plan.inputs)}
-    masks = set()
-    for step in plan.steps:
-        masks.add(held.get(step.mask))
-        for place in step.targets:
-            held.pop(place, None)
+    masks = masks_among(plan)
     assert model.input_shapes is not None
     return [
         len(shape) > 2 or (len(shape) == 2 and (ids is not None or number in masks))

@@ -174,7 +174,7 @@ class _Pointwise:
     """A layer without memory."""
 
     def __init__(self, layer: Layer, step: Step) -> None:
-        self.layer, self._source, self._target = layer, step.source, step.target
+        self.layer, self._source, self._target = layer, step.source, step.targets[0]
 
     def step(self, values: list[Any], now: int) -> None:  # noqa: ARG002
         """Compute a step's output."""
@@ -191,7 +191,7 @@ class _Merging:
     def __init__(self, layer: Merge, step: Step) -> None:
         # Of a step's features the axis is another one, and always the last.
         self._layer = Concatenate(name=layer.name) if isinstance(layer, Concatenate) else layer
-        self._sources, self._target = step.sources, step.target
+        self._sources, self._target = step.sources, step.targets[0]
 
     def step(self, values: list[Any], now: int) -> None:  # noqa: ARG002
         """Compute a step's output."""
@@ -292,7 +292,7 @@ def _parts(step: Step, batch: int, storage: str | None) -> list[_Pointwise | _Me
         if not isinstance(part, LSTM):
             return [_Pointwise(inside(part), step)]
         # The first one's mask goes on with its output.
-        places = (step.target, -1) if number else (step.source, step.mask)
+        places = (step.targets[0], -1) if number else (step.source, step.mask)
         ends = step.targets[1 + 2 * number : 3 + 2 * number]
-        found.append(_Recurrent(part, batch, storage, (*places, step.target), ends))
+        found.append(_Recurrent(part, batch, storage, (*places, step.targets[0]), ends))
     return found

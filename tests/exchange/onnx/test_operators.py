@@ -126,7 +126,7 @@ CASES = [
     Case("Dropout", (X, np.array(0.5, np.float32), np.array(False)), {}, 22, 2),
     Case("Abs", (X,)),
     Case("Neg", (X,)),
-    *(Case(name, (X, normal(3, 1), normal(4))) for name in ("Max", "Min")),
+    *(Case(name, (X, normal(3, 1), normal(4))) for name in ("Max", "Mean", "Min", "Sum")),
     Case("Max", (X,)),
     Case("Log", (X * X,)),
     Case("Clip", (X, np.array(-0.5, np.float32), np.array(0.25, np.float32))),

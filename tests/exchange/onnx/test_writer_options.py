@@ -128,10 +128,6 @@ class Own(layers.Dropout):
             "it: epsilon: ONNX keeps 0.001 in float32 only",
         ),
         (
-            [layers.Bidirectional(layers.LSTM(2), None, name="it"), layers.Dropout(0.1, name="next")],
-            "next: expected one input, got two",
-        ),
-        (
             [layers.Dense(2, activation="hard_sigmoid", dtype="float64", name="it")],
             "it: activation='hard_sigmoid': ONNX keeps 0.16.* in float32 only",
         ),

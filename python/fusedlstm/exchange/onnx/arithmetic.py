@@ -83,6 +83,14 @@ def _of_many(function: Callable[[Array, Array], Array]) -> Operator:
     return operator
 
 
+_sum = _of_many(np.add)
+
+
+def _mean(inputs: Inputs, attributes: dict[str, Any], opset: int) -> list[Array]:
+    (total,) = _sum(inputs, attributes, opset)
+    return [total / total.dtype.type(len(inputs))]
+
+
 def _divided(a: Array, b: Array) -> Array:
     if a.dtype.kind == "f":
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -275,6 +283,7 @@ ARITHMETIC: dict[str, Operator] = {
     "LogSoftmax": _normalized(activations.log_softmax),
     "MatMul": _matmul,
     "Max": _of_many(np.maximum),
+    "Mean": _mean,
     "Min": _of_many(np.minimum),
     "Mod": _modulo,
     "Mul": _binary(np.multiply),
@@ -297,6 +306,7 @@ ARITHMETIC: dict[str, Operator] = {
     "Softsign": _pointwise(lambda x, _: activations.softsign(x)),
     "Sqrt": _quiet(np.sqrt),
     "Sub": _binary(np.subtract),
+    "Sum": _sum,
     "Tanh": _pointwise(lambda x, _: activations.tanh(x)),
     "ThresholdedRelu": _pointwise(lambda x, a: np.where(x <= _scalar(a, "alpha", 1.0, x), x * 0, x)),
     "Where": _where,

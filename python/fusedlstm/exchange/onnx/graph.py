@@ -9,7 +9,7 @@ import numpy as np
 from fusedlstm.exchange.onnx.file import import_onnx
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -27,15 +27,25 @@ class Graph:
     ----------
     dtype : str
         The number type of the graph.
+    names : iterable of str
+        Names of the graph's inputs and outputs, which no node or constant has.
     """
 
-    def __init__(self, dtype: str) -> None:
+    def __init__(self, dtype: str, names: Iterable[str] = ()) -> None:
         self.onnx = import_onnx("to_onnx")
         self.dtype = np.dtype(dtype)
         self._nodes: list[Any] = []
         self._tensors: dict[str, Any] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._used = set(names)
+
+    def fresh(self, name: str) -> str:
+        """Return a name for a node, which is a longer one where another has it."""
+        while name in self._used or f"{name}:0" in self._used:
+            name += "'"
+        self._used.add(name)
+        return name
 
     def add(
         self,
@@ -47,7 +57,7 @@ class Graph:
         **attributes: Any,
     ) -> Any:
         """Add a node and return its output's name, or the list of names if there is more than one."""
-        name = name or f"{operator}_{len(self._nodes)}"
+        name = name or self.fresh(f"{operator}_{len(self._nodes)}")
         if isinstance(outputs, int):
             outputs = [f"{name}:{i}" for i in range(outputs)] if outputs > 1 else [f"{name}:0"]
         self._nodes.append(
@@ -63,9 +73,9 @@ class Graph:
         array = np.ascontiguousarray(np.asarray(value, self.dtype if dtype is None else dtype))
         # ascontiguousarray makes a vector of a scalar.
         array = array.reshape(np.shape(value))
-        while (made := self.onnx.numpy_helper.from_array(array, name)) != self._tensors.setdefault(
-            name, made
-        ):
+        while name in self._used or (
+            made := self.onnx.numpy_helper.from_array(array, name)
+        ) != self._tensors.setdefault(name, made):
             name += "'"
         return name
 
@@ -84,7 +94,7 @@ class Graph:
         """Add an input, with a default or without, of the graph's number type or another."""
         self._inputs.append(self._info(name, shape, dtype))
         if default is not None:
-            self.tensor(name, default)
+            self._tensors[name] = self.onnx.numpy_helper.from_array(default, name)
         return name
 
     def output(self, value: str, name: str, shape: Sequence[int | str | None]) -> None:

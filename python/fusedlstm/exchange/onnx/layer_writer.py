@@ -9,7 +9,7 @@ import numpy as np
 
 from fusedlstm.activations import TABLE
 from fusedlstm.exchange.onnx.cell import exact
-from fusedlstm.exchange.onnx.recurrent import RecurrentWriter, Value
+from fusedlstm.exchange.onnx.recurrent import BOOL, INT32, RecurrentWriter, Value
 from fusedlstm.layers import Activation, Dense, Dropout, GaussianNoise, LayerNormalization, SpatialDropout1D
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
         Reshape,
         TimeDistributed,
     )
-
-_INT32 = 6  # of onnx.TensorProto, as the next one
-_BOOL = 9
 
 
 class LayerWriter(RecurrentWriter):
@@ -55,10 +52,10 @@ class LayerWriter(RecurrentWriter):
     def dense(self, layer: Dense, value: Value) -> Value:
         """Write a matrix product."""
         graph = self.graph
-        y = graph.add("MatMul", [*value.names, graph.tensor(f"{layer.name}.kernel", layer.kernel.numpy())])
+        y = graph.add("MatMul", [value.name, graph.tensor(f"{layer.name}.kernel", layer.kernel.numpy())])
         if layer.bias is not None:
             y = graph.add("Add", [y, graph.tensor(f"{layer.name}.bias", layer.bias.numpy())])
-        return self.activation(layer, Value([y], value.steps_first, value.real, value.lengths))
+        return self.activation(layer, Value(y, value.steps_first, value.real, value.lengths))
 
     def activation(self, layer: Activation | Dense, value: Value) -> Value:
         """Write a layer's activation."""
@@ -73,8 +70,8 @@ class LayerWriter(RecurrentWriter):
                 attributes[key] = exact(number, self.graph.dtype.name, f"activation={name!r}")
         if name in ("log_softmax", "softmax"):
             attributes["axis"] = -1
-        y = self.graph.add(str(row.onnx), value.names, **attributes)
-        return Value([y], value.steps_first, value.real, value.lengths)
+        y = self.graph.add(str(row.onnx), [value.name], **attributes)
+        return Value(y, value.steps_first, value.real, value.lengths)
 
     def nothing(self, _layer: Layer, value: Value) -> Value:
         """Write nothing, for a layer that only training knows."""
@@ -83,28 +80,27 @@ class LayerWriter(RecurrentWriter):
     def embedding(self, layer: Embedding, value: Value) -> Value:
         """Write what takes rows of the table, and what counts the steps that are not 0."""
         graph = self.graph
-        (ids,) = value.names
         table = graph.tensor(f"{layer.name}.embeddings", layer.embeddings.numpy())
-        vectors = graph.add("Gather", [table, ids])
+        vectors = graph.add("Gather", [table, value.name])
         if not layer.mask_zero:
-            return Value([vectors])
+            return Value(vectors)
         self._check_mask("mask_zero=True: ")
         if len(self.shape) != 2:
             raise ValueError(f"mask_zero=True: expected ids (B, T), got {len(self.shape)} axes")
-        steps = graph.add("Transpose", [ids], perm=[1, 0])
+        steps = graph.add("Transpose", [value.name], perm=[1, 0])
         zero = graph.tensor("integer zero", 0, np.int64)
         kept = graph.add("Not", [graph.add("Equal", [steps, zero])])
-        counts = graph.add("Unsqueeze", [graph.add("Cast", [kept], to=_INT32), graph.integers(-1)])
+        counts = graph.add("Unsqueeze", [graph.add("Cast", [kept], to=INT32), graph.integers(-1)])
         real, lengths = self._real_steps(counts)
-        return Value([self.steps_first(Value([vectors]))], True, real, lengths)
+        return Value(self.steps_first(Value(vectors)), True, real, lengths)
 
     def average(self, layer: GlobalAveragePooling1D, value: Value) -> Value:
         """Write the mean over the real steps."""
         graph, kept = self.graph, int(layer.keepdims)
         if value.real is None:
             axis = 0 if value.steps_first else 1
-            y = graph.add("ReduceMean", value.names, axes=[axis], keepdims=kept)
-            return Value([y], value.steps_first and layer.keepdims)
+            y = graph.add("ReduceMean", [value.name], axes=[axis], keepdims=kept)
+            return Value(y, value.steps_first and layer.keepdims)
         assert value.lengths is not None
         x = graph.add("Where", [value.real, self.steps_first(value), graph.tensor("zero", 0.0)])
         total = graph.add("ReduceSum", [x, graph.integers(0)], keepdims=kept)
@@ -112,24 +108,24 @@ class LayerWriter(RecurrentWriter):
         number = graph.onnx.helper.np_dtype_to_tensor_dtype(graph.dtype)
         axes = graph.integers(0, 2) if kept else graph.integers(1)
         divisor = graph.add("Unsqueeze", [graph.add("Cast", [count], to=number), axes])
-        return Value([graph.add("Div", [total, divisor])], layer.keepdims)
+        return Value(graph.add("Div", [total, divisor]), layer.keepdims)
 
     def maximum(self, layer: GlobalMaxPooling1D, value: Value) -> Value:
         """Write the maximum over all steps, the masked ones too, as in Keras."""
         axis = 0 if value.steps_first else 1
-        y = self.graph.add("ReduceMax", value.names, axes=[axis], keepdims=int(layer.keepdims))
-        return Value([y], value.steps_first and layer.keepdims)
+        y = self.graph.add("ReduceMax", [value.name], axes=[axis], keepdims=int(layer.keepdims))
+        return Value(y, value.steps_first and layer.keepdims)
 
     def layer_normalization(self, layer: LayerNormalization, value: Value) -> Value:
         """Write a LayerNormalization node over the last axis."""
         graph = self.graph
         gamma = np.ones(self.shape[-1] or 0, graph.dtype) if layer.gamma is None else layer.gamma.numpy()
-        inputs = [*value.names, graph.tensor(f"{layer.name}.gamma", gamma)]
+        inputs = [value.name, graph.tensor(f"{layer.name}.gamma", gamma)]
         if layer.beta is not None:
             inputs.append(graph.tensor(f"{layer.name}.beta", layer.beta.numpy()))
         epsilon = exact(layer.epsilon, graph.dtype.name, "epsilon")
         y = graph.add("LayerNormalization", inputs, epsilon=epsilon)
-        return Value([y], value.steps_first, value.real, value.lengths)
+        return Value(y, value.steps_first, value.real, value.lengths)
 
     def time_distributed(self, layer: TimeDistributed, value: Value) -> Value:
         """Write a layer that does the same for any number of axes in front of the last."""
@@ -143,22 +139,22 @@ class LayerWriter(RecurrentWriter):
     def repeat(self, layer: RepeatVector, value: Value) -> Value:
         """Write what makes steps of a vector."""
         graph = self.graph
-        row = graph.add("Unsqueeze", [*value.names, graph.integers(0)])
-        return Value([graph.add("Expand", [row, graph.integers(layer.n, 1, 1)])], True)
+        row = graph.add("Unsqueeze", [value.name, graph.integers(0)])
+        return Value(graph.add("Expand", [row, graph.integers(layer.n, 1, 1)]), True)
 
     def reshape(self, layer: Reshape, value: Value) -> Value:
         """Write a Reshape node that keeps the batch axis."""
-        x = self.batch_first(value.names[0], value)
-        return Value([self.graph.add("Reshape", [x, self.graph.integers(0, *layer.target_shape)])])
+        x = self.batch_first(value)
+        return Value(self.graph.add("Reshape", [x, self.graph.integers(0, *layer.target_shape)]))
 
     def permute(self, layer: Permute, value: Value) -> Value:
         """Write a Transpose node that keeps the batch axis."""
-        x = self.batch_first(value.names[0], value)
-        return Value([self.graph.add("Transpose", [x], perm=[0, *layer.dims])])
+        x = self.batch_first(value)
+        return Value(self.graph.add("Transpose", [x], perm=[0, *layer.dims]))
 
     def flatten(self, _layer: Flatten, value: Value) -> Value:
         """Write a Flatten node."""
-        return Value([self.graph.add("Flatten", [self.batch_first(value.names[0], value)], axis=1)])
+        return Value(self.graph.add("Flatten", [self.batch_first(value)], axis=1))
 
     def masking(self, layer: Masking, value: Value) -> Value:
         """Write what counts the real steps, and clears the others."""
@@ -170,11 +166,11 @@ class LayerWriter(RecurrentWriter):
         else:
             masked_value = graph.tensor(f"{layer.name}.mask_value", layer.mask_value)
             kept = graph.add("Not", [graph.add("Equal", [x, masked_value])])
-        differs = graph.add("Cast", [kept], to=_INT32)
+        differs = graph.add("Cast", [kept], to=INT32)
         counts = graph.add("ReduceMax", [differs], axes=[-1], keepdims=1)
         real, lengths = self._real_steps(counts)
         cleared = graph.add("Where", [real, x, graph.tensor("zero", 0.0)])
-        return Value([cleared], True, real, lengths)
+        return Value(cleared, True, real, lengths)
 
     def _check_mask(self, option: str) -> None:
         if not self.right_padding:
@@ -187,7 +183,7 @@ class LayerWriter(RecurrentWriter):
 
     def _real_steps(self, counts: str) -> tuple[str, str]:
         """Return which steps are real and how many, from int32 (T, B, 1), 1 for those that are."""
-        real = self.graph.add("Cast", [counts], to=_BOOL)
+        real = self.graph.add("Cast", [counts], to=BOOL)
         return real, self.graph.add("ReduceSum", [counts, self.graph.integers(0, 2)], keepdims=0)
 
 

@@ -10,18 +10,21 @@ import numpy as np
 from fusedlstm.exchange.onnx.cell import PEEPHOLES, TO_ONNX, cell_attributes, reordered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusedlstm.base.types import Array
     from fusedlstm.exchange.onnx.graph import Graph
     from fusedlstm.layers import LSTM, Bidirectional
 
+INT32, BOOL = 6, 9  # of onnx.TensorProto
 _WEIGHTS = ("kernel", "recurrent_kernel", "bias", "peepholes")
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a layer leaves for the next one."""
+    """What a layer leaves for others."""
 
-    names: list[str]  # one, or two after merge_mode=None
+    name: str
     steps_first: bool = False  # (T, B, ...) instead of (B, T, ...)
     real: str | None = None  # which steps are real, bool (T, B, 1)
     lengths: str | None = None  # how many, int32 (B)
@@ -49,18 +52,18 @@ class RecurrentWriter:
         self.states: dict[str, tuple[str, int]] = {}
         self._names: set[str] = set()
 
-    def lstm(self, layer: LSTM, value: Value) -> Value:
-        """Write an LSTM node."""
-        (output,) = self._nodes([layer], layer.name, value)
+    def lstm(self, layer: LSTM, value: Value, given: Sequence[str] = ()) -> list[Value]:
+        """Write an LSTM node; initial states h and c may be given."""
+        (output,), states = self._nodes([layer], layer.name, value, given)
         if not layer.return_sequences:
-            return Value([output])
+            return [Value(output), *states]
         output = self.graph.reversed_steps(output) if layer.go_backwards else output
-        return Value([output], True, value.real, value.lengths)
+        return [Value(output, True, value.real, value.lengths), *states]
 
-    def bidirectional(self, layer: Bidirectional, value: Value) -> Value:
-        """Write an LSTM node of two directions, and what merges them."""
+    def bidirectional(self, layer: Bidirectional, value: Value, given: Sequence[str] = ()) -> list[Value]:
+        """Write an LSTM node of two directions, and what merges them; four initial states may be given."""
         pair = [layer.forward_layer, layer.backward_layer]
-        names = self._nodes(pair, layer.name, value)
+        names, states = self._nodes(pair, layer.name, value, given)
         sequences = layer.forward_layer.return_sequences
         if sequences and layer.forward_layer.go_backwards:
             # Each layer's steps are in the order in which it reads, and the second one's are turned around:
@@ -72,21 +75,26 @@ class RecurrentWriter:
             names = [self.graph.add("Mul" if layer.merge_mode == "mul" else "Add", names)]
             if layer.merge_mode == "ave":
                 names = [self.graph.add("Mul", [*names, self.graph.tensor("half", 0.5)])]
-        return Value(names, True, value.real, value.lengths) if sequences else Value(names)
+        rest = (True, value.real, value.lengths) if sequences else ()
+        return [*(Value(name, *rest) for name in names), *states]
 
-    def batch_first(self, name: str, value: Value) -> str:
+    def batch_first(self, value: Value) -> str:
         """Return a value as (B, T, ...)."""
-        return str(self.graph.add("Transpose", [name], perm=[1, 0, 2])) if value.steps_first else name
+        turned = value.steps_first
+        return str(self.graph.add("Transpose", [value.name], perm=[1, 0, 2])) if turned else value.name
 
     def steps_first(self, value: Value) -> str:
         """Return a value as (T, B, ...)."""
-        (name,) = value.names
-        return name if value.steps_first else str(self.graph.add("Transpose", [name], perm=[1, 0, 2]))
+        there = value.steps_first
+        return value.name if there else str(self.graph.add("Transpose", [value.name], perm=[1, 0, 2]))
 
-    def _nodes(self, layers: list[LSTM], name: str, value: Value) -> list[str]:
-        """Write one LSTM node for one or two directions and return each layer's output.
+    def _nodes(
+        self, layers: list[LSTM], name: str, value: Value, given: Sequence[str]
+    ) -> tuple[list[str], list[Value]]:
+        """Write one LSTM node for one or two directions and return each layer's output, and their states.
 
-        That is (B, H), or (T, B, H) with ``return_sequences``, with steps in the order of the input.
+        Outputs are (B, H), or (T, B, H) with ``return_sequences``, with steps in the order of the input. The
+        states are those that layers return, if they do.
         """
         graph = self.graph
         # ONNX wants the direction that reads forwards first.
@@ -95,7 +103,10 @@ class RecurrentWriter:
         for layer in ordered:
             self._check(layer, value)
         x = self.steps_first(value)
-        inputs = [x, *self._weights(ordered, name), value.lengths or "", *self._initial(ordered, x)]
+        # h and c of each direction, where the graph has them.
+        starts = [(given[2 * number], given[2 * number + 1]) if given else ("", "") for number in order]
+        first = self._joined(starts) if given else self._initial(ordered, x)
+        inputs = [x, *self._weights(ordered, name), value.lengths or "", *first]
         if any(layer.options is not None and layer.options.peepholes is not None for layer in layers):
             inputs += [""] * (7 - len(inputs))
             inputs.append(graph.tensor(f"{name}.P", np.stack([_peepholes(layer) for layer in ordered])))
@@ -103,9 +114,11 @@ class RecurrentWriter:
             inputs.pop()
         single = len(layers) == 1
         sequences = layers[0].return_sequences
-        fill = [sequences and _fills(layer, value) for layer in ordered]
+        fill = [sequences and _fills(layer, value, bool(given)) for layer in ordered]
         # All that come before one that is wanted: evaluators differ in how they take outputs without a name.
-        count = 3 if self.final_states else 2 if not sequences or any(fill) else 1
+        shown = self.final_states or layers[0].return_state
+        count = 3 if shown else 2 if not sequences or any(fill) else 1
+        name = graph.fresh(name)  # of this call of the layer
         parts = [f"{name}:{part}" for part in ("Y", "Y_h", "Y_c")[:count]]
         graph.add(
             "LSTM",
@@ -124,18 +137,37 @@ class RecurrentWriter:
             number = graph.tensor(f"direction {place}", place, np.int64)
             return str(graph.add("Gather", [parts[part], number], axis=axis))
 
-        result = [""] * len(layers)
+        def end(part: int, place: int) -> str:
+            """Return a last state; a sequence without real steps ends as it starts, in ONNX with zeros."""
+            state, start = own(part, place), starts[place][part - 1]
+            if not start or value.lengths is None:
+                return state
+            some = graph.add("Cast", [graph.add("Unsqueeze", [value.lengths, graph.integers(1)])], to=BOOL)
+            return str(graph.add("Where", [some, state, start]))
+
+        result, states = [""] * len(layers), [Value("")] * (2 * len(layers) if layers[0].return_state else 0)
         for place, number in enumerate(order):
             layer = layers[number]
-            last = own(1, place) if count > 1 else ""
+            last = end(1, place) if count > 1 else ""
             y = own(0, place) if sequences else last
             if fill[place] and value.real is not None:
-                y = graph.add("Where", [value.real, y, last])
+                y = graph.add("Where", [value.real, y, starts[place][0] if layer.go_backwards else last])
             result[number] = y
+            cell = end(2, place) if shown else ""
             if self.final_states:
                 self.states[f"{layer.name}.final_h"] = (last, layer.units)
-                self.states[f"{layer.name}.final_c"] = (own(2, place), layer.units)
-        return result
+                self.states[f"{layer.name}.final_c"] = (cell, layer.units)
+            if states:
+                states[2 * number : 2 * number + 2] = [Value(last), Value(cell)]
+        return result, states
+
+    def _joined(self, starts: Sequence[tuple[str, str]]) -> list[str]:
+        """Return initial_h and initial_c (D, B, H) of states (B, H) of each direction."""
+        graph, found = self.graph, []
+        for part in zip(*starts, strict=True):
+            rows = [graph.add("Unsqueeze", [name, graph.integers(0)]) for name in part]
+            found.append(rows[0] if len(rows) == 1 else graph.add("Concat", rows, axis=0))
+        return found
 
     def _check(self, layer: LSTM, value: Value) -> None:
         for variable in layer.weights:
@@ -182,12 +214,12 @@ class RecurrentWriter:
         return result
 
 
-def _fills(layer: LSTM, value: Value) -> bool:
-    """Return whether a layer repeats its last hidden state after a row's last real step, as Keras does.
+def _fills(layer: LSTM, value: Value, starts: bool) -> bool:
+    """Return whether a layer repeats a hidden state after a row's last real step, as Keras does.
 
-    ONNX has zeros there, and so has a layer that reads backwards: it meets these steps first.
+    ONNX has zeros there, and so has a layer that reads backwards from zeros: it meets these steps first.
     """
-    return value.real is not None and not layer.zero_output_for_mask and not layer.go_backwards
+    return value.real is not None and not layer.zero_output_for_mask and (starts or not layer.go_backwards)
 
 
 def _bias(layer: LSTM) -> Array:
