@@ -103,7 +103,7 @@ def test_a_wrong_batch_changes_nothing() -> None:
         assert same(model.get_weights(), expected.get_weights()), number
     shapes = Again([(np.ones((2, 3, I)),), (np.ones((2, 4, I)),)])
     model = fusedlstm.Sequential([layers.Input((None, I)), layers.LSTM(2, return_sequences=True)])
-    with pytest.raises(ValueError, match=r"^x: batch 1: expected outputs of shapes \[\(None, 3, 2\)\] like"):
+    with pytest.raises(ValueError, match=r"^x: batch 1: expected outputs of shape \(None, 3, 2\) like"):
         model.predict(shapes, verbose=0)
 
 

@@ -43,7 +43,8 @@ def random_graph(random: np.random.Generator) -> tuple[Model, list[Any]]:
     """Return a model and the losses of its outputs, some of which are None."""
     pool = [random_layer(random) for _ in range(5)]
     inputs = [Input((T, F)) for _ in range(random.integers(1, 4))]
-    values, states = list(inputs), []
+    values: list[Any] = list(inputs)
+    states: list[Any] = []
 
     def some(given: list[Any]) -> Any:
         return given[random.integers(len(given))]
@@ -78,7 +79,7 @@ def test_random_graphs(seed: int) -> None:
     x = [random.normal(size=(2, T, F)) for _ in model.inputs]
     x[0][0, 1] = 9  # for Masking
     y: list[Any] = [
-        random.normal(size=(2, *output.shape[1:])) if loss else None
+        random.normal(size=tuple(size or 2 for size in output.shape)) if loss else None
         for output, loss in zip(model.outputs, losses, strict=True)
     ]
     model.compile(optimizers.SGD(1.0), losses)
@@ -118,10 +119,11 @@ def test_a_frozen_branch_leaves_no_gradient_in_a_place_that_others_had() -> None
     inputs, labels = random.normal(size=(2, 3, F)), random.normal(size=(2, 3, F))
     before = model.get_weights()
     found = []
-    for step in (
+    calls: list[Any] = [
         lambda: model.train_on_batch(list(inputs), [*labels, None]),
         lambda: alone.train_on_batch(inputs[0], labels[0]),
-    ):
+    ]
+    for step in calls:
         model.set_weights(before)
         step()
         found.append((one.kernel.numpy(), two.kernel.numpy()))
@@ -189,6 +191,6 @@ def test_layers_of_ones_own_with_several_inputs_and_outputs(both: bool) -> None:
         model = Model(x, y)
         model.compile(optimizers.SGD(0.1), "mse")
         data = np.random.default_rng(0).normal(size=(2, 4, F))
-        return model.fit(*data, epochs=3, verbose=0).history["loss"]
+        return model.fit(data[0], data[1], epochs=3, verbose=0).history["loss"]
 
     np.testing.assert_allclose(trained(True), trained(False), rtol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 @pytest.fixture(autouse=True)
 def _without_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plotting.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
 
 
 @pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
@@ -49,7 +50,7 @@ def test_pictures(rankdir: str, tmp_path: Path) -> None:
         )
     ):
         path = tmp_path / f"{number}.png"
-        utils.plot_model(nested(), path, rankdir=rankdir, dpi=60, **options)  # type: ignore[arg-type]
+        utils.plot_model(nested(), path, rankdir=rankdir, dpi=60, **options)
         sizes.append(size_of(path))
     assert sizes[1][0] > sizes[0][0]
     assert sizes[1][1] > sizes[0][1]
@@ -57,7 +58,7 @@ def test_pictures(rankdir: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(size_of(tmp_path / "fine.png"), 2 * np.array(sizes[0]), atol=2)
 
 
-def texts(**options: bool) -> tuple[list[str], plotting.Drawing]:
+def texts(**options: bool) -> tuple[list[str], Any]:
     wanted = dict.fromkeys(("shapes", "kinds", "names", "trainable", "nested"), False) | options
     drawing = plotting.drawing_of(nested(), **wanted)
     return ["|".join(box.lines) for box in drawing.boxes], drawing
@@ -110,7 +111,7 @@ def test_by_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "dot"
     program.write_text(f'#!/bin/sh\ncat > "{tmp_path}/text"\nprintf picture\n')
     program.chmod(0o700)
-    monkeypatch.setattr(plotting.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(shutil, "which", lambda _: str(program))
     path = tmp_path / "model.png"
     utils.plot_model(nested(), path, show_layer_names=True, expand_nested=True, rankdir="LR", dpi=70)
     assert path.read_bytes() == b"picture"

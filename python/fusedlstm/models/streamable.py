@@ -52,8 +52,10 @@ def check_streamable(model: BatchTrainer) -> None:
     shapes: list[Any] = [None] * plan.size
     stepped = [False] * plan.size
     assert model.input_shapes is not None
-    for place, shape, steps in zip(plan.inputs, model.input_shapes, inputs_with_steps(model), strict=True):
-        shapes[place], stepped[place] = shape, steps
+    for place, shape, has_steps in zip(
+        plan.inputs, model.input_shapes, inputs_with_steps(model), strict=True
+    ):
+        shapes[place], stepped[place] = shape, has_steps
     for step in plan.steps:
         layer = step.layer
         given, steps = [shapes[place] for place in step.sources], [stepped[place] for place in step.sources]

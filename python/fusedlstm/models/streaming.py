@@ -271,7 +271,8 @@ class _Recurrent(Copied):
 
 def _beside(given: Array, output: Array) -> Array:
     """Return an output where an input was."""
-    return devices.to_host(output) if isinstance(given, np.ndarray) else output
+    result: Array = devices.to_host(output) if isinstance(given, np.ndarray) else output
+    return result
 
 
 def _copied(state: Array) -> Array:

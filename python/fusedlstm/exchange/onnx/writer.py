@@ -101,7 +101,8 @@ def _written(model: Model, initial_states: bool, final_states: bool, right_paddi
     shapes: list[Any] = [None] * plan.size
     values: list[Any] = [None] * plan.size
     for number, (name, shape, ids) in enumerate(zip(inputs, model.input_shapes, plan.ids, strict=True)):
-        kind, steps = (None, False) if ids is None else (np.int64, True)
+        kind: Any = None if ids is None else np.int64
+        steps = ids is not None
         if ids is None and number in masks:
             kind, steps = np.bool_, True
         owner = f"{name}." if len(inputs) > 1 else ""
