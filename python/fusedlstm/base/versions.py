@@ -219,14 +219,16 @@ class Writing:
 
     def _begin(self) -> Writing | None:
         """Begin, unless another thread is at one of the variables: return its change then."""
+        variables = self._variables
         if changing:
             _settle()
-            for variable in self._variables:
+            for variable in variables:
                 other = changing.get(variable)
                 if other is not None and other.owner is not self.owner:
                     return other
-        # A variable may be given twice, and it may be in a context around this one.
-        own = dict.fromkeys([v for v in self._variables if v not in changing], self)
+            # It may be in a context around this one.
+            variables = [v for v in variables if v not in changing]
+        own = dict.fromkeys(variables, self)  # A variable may be given twice.
         self._variables = list(own)
         changing.update(own)
         self.in_place = alone()
