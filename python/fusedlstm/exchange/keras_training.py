@@ -14,7 +14,7 @@ from fusedlstm import losses, metrics, optimizers
 from fusedlstm.base import checks
 from fusedlstm.base.registry import arguments_of
 from fusedlstm.exchange.keras_layers import described, named
-from fusedlstm.layers.base import assign_all
+from fusedlstm.layers.weights import assign_all
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:

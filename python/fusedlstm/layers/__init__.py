@@ -7,7 +7,8 @@ from typing import Any
 from fusedlstm.base import checks
 from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.registry import Registry, serialize
-from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.activated import ActivatedLayer
+from fusedlstm.layers.base import Layer
 from fusedlstm.layers.bidirectional import Bidirectional
 from fusedlstm.layers.core import Activation, Dropout, Input, InputLayer, Masking
 from fusedlstm.layers.dense import Dense

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import sys
-import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import activations, config, constraints, initializers, regularizers
+from fusedlstm import config, constraints, initializers, regularizers
 from fusedlstm.base import checks, devices, limits, versions
 from fusedlstm.base.filling import room
 from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.names import auto_name, checked_name
 from fusedlstm.base.placed import Placed
 from fusedlstm.base.registry import Configured, serialize
-from fusedlstm.base.symbolic import KerasTensor, Node, is_symbolic, tensors
+from fusedlstm.base.symbolic import is_symbolic
 from fusedlstm.base.variable import Variable
+from fusedlstm.layers.called import Called
 from fusedlstm.layers.direct import keep, take
+from fusedlstm.layers.shapes import checked_pair
+from fusedlstm.layers.weights import assign_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 _WEIGHT_OPTIONS: Mapping[str, Any] = {"regularizer": regularizers, "constraint": constraints}
 
 
-class Layer(Placed, Configured):
+class Layer(Called, Placed, Configured):
     """Base of layers.
 
     There is no automatic differentiation: a layer defines `forward`, which returns its output and what its
@@ -151,8 +153,6 @@ class Layer(Placed, Configured):
         )
         self.built = False
         self._variables: dict[str, Variable] = {}
-        # The calls on symbolic tensors, as long as something holds these.
-        self._nodes: list[weakref.ref[Node]] | None = None
 
     # Methods that subclasses define.
 
@@ -270,56 +270,6 @@ class Layer(Placed, Configured):
         if training:
             keep(self, saved)
         return y
-
-    # Whether the layer takes its inputs as a list.
-    takes_list: ClassVar[bool] = False
-
-    def on_tensors(self, x: Any, states: Any = None, mask: Any = None, training: bool = False) -> Any:
-        """Return the symbolic outputs of symbolic inputs: one, or a list."""
-        given = () if states is None else tensors(states, "initial_state")
-        real = None if mask is None else tensors(mask, "mask")[0]
-        outputs = self.record(tensors(x, "x"), given, real, checks.flag(training, "training")).outputs
-        return outputs[0] if len(outputs) == 1 else list(outputs)
-
-    def record(
-        self,
-        inputs: Sequence[KerasTensor],
-        states: Sequence[KerasTensor] = (),
-        mask: KerasTensor | None = None,
-        training: bool = False,
-    ) -> Node:
-        """Return a call on symbolic tensors, after its checks; build the layer if need be."""
-        if not self.takes_list and len(inputs) != 1:
-            raise ValueError(
-                f"x: expected one tensor for {self.name}, got {len(inputs)}, which Concatenate merges"
-            )
-        if mask is not None and not self.takes_mask:
-            raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
-        shapes: Any = [tensor.shape for tensor in inputs]
-        shape = shapes if self.takes_list else shapes[0]
-        found = self.output_shapes(shape)
-        if not self.built:
-            self.build(shape)
-        node = Node(self, inputs, found, states=states, listed=self.takes_list, mask=mask, training=training)
-        self._nodes = [*(one for one in self._nodes or () if one() is not None), weakref.ref(node)]
-        return node
-
-    @property
-    def input(self) -> Any:
-        """The symbolic tensor that the layer was first called on, a list where there are several."""
-        return self._ends("inputs")
-
-    @property
-    def output(self) -> Any:
-        """The symbolic tensor that the first call gave, a list where there are several."""
-        return self._ends("outputs")
-
-    def _ends(self, which: str) -> Any:
-        node = next((node for one in self._nodes or () if (node := one()) is not None), None)
-        if node is None:
-            raise AttributeError(f"{self.name}: expected a call on symbolic tensors, got none")
-        found: tuple[KerasTensor, ...] = getattr(node, which)
-        return found[0] if len(found) == 1 else list(found)
 
     def prepare(self, x: npt.ArrayLike) -> Array:
         """Check and convert an input and build the layer if need be."""
@@ -447,109 +397,3 @@ class Layer(Placed, Configured):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
-
-class ActivatedLayer(Layer):
-    """Base of layers whose output is an activation of logits.
-
-    The last layer of a model can leave the activation to the loss, which computes both in one exact formula.
-    """
-
-    def __init__(self, activation: Any = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.activation = activations.get(activation)
-
-    def forward_logits(self, x: Array, training: bool = False) -> tuple[Array, Any]:
-        """Compute the output without the activation, and what `backprop_logits` needs."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward_logits")
-
-    def backprop_logits(
-        self, saved: Any, dz: Array, gradients: Gradients, need_dx: bool = True
-    ) -> Array | None:
-        """Continue `backprop` from the gradient of the logits."""
-        raise NotImplementedError(f"{type(self).__name__} must define backprop_logits")
-
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Any]:
-        """Compute the output; see `Layer.forward`."""
-        result = self.forward_logits(x, training)
-        z, saved = result if type(result) is tuple else checked_pair(result, self)
-        y = self.activation(z)
-        return y, (activations.kept(self.activation, z, y), saved) if training else None
-
-    def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:
-        """Compute gradients; see `Layer.backprop`."""
-        kept, inner = saved
-        dz = activations.gradient(self.activation, dy, kept)
-        return self.backprop_logits(inner, dz, gradients, need_dx)
-
-
-def assign_all(variables: Sequence[Variable], values: Sequence[npt.ArrayLike]) -> None:
-    """Assign to several variables; nothing is changed if one value does not fit.
-
-    Calls of other threads see all of the old values or all of the new ones (`versions`).
-
-    Parameters
-    ----------
-    variables : sequence of Variable
-        Targets.
-    values : sequence of array_like
-        One value of the same shape for each.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If number, dtype or a shape is wrong.
-    """
-    if len(values) != len(variables):
-        raise ValueError(f"weights: expected {len(variables)} arrays, got {len(values)}")
-    arrays = [checks.numeric(value, v.path) for v, value in zip(variables, values, strict=True)]
-    for variable, array in zip(variables, arrays, strict=True):
-        if array.shape != variable.shape:
-            raise ValueError(
-                f"weights: expected shape {variable.shape} for {variable.path}, got {array.shape}"
-            )
-    with versions.writing(variables):
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
-
-
-def unchanged(variable: Variable, version: int) -> Array:
-    """Return the value for a backward pass; `RuntimeError` if it is not the one that `forward` saw."""
-    value, now = variable.seen()
-    if now != version:
-        raise RuntimeError(
-            f"{variable.path}: expected the weights that forward saw, which have changed since: "
-            "a backward pass comes before the update"
-        )
-    return value
-
-
-def checked_pair(result: Any, layer: Layer) -> tuple[Any, Any]:
-    """Return what `forward` gives; `TypeError` if that is no ``(y, saved)``, of a layer of another origin."""
-    if type(result) is not tuple or len(result) != 2:
-        raise TypeError(f"{layer.name}: expected forward to return (y, saved), got {type(result).__name__}")
-    return result
-
-
-def feature_count(layer: Layer, input_shape: Shape, rank: int | None, known: int | None) -> int:
-    """Return the length of an input's last axis.
-
-    Raises
-    ------
-    ValueError
-        If the rank is not ``rank`` (None: at least 2), or the length is unknown or not ``known``.
-    """
-    wanted = "at least 2 axes (batch, ..., features)" if rank is None else "3 axes (batch, steps, features)"
-    if len(input_shape) != rank if rank else len(input_shape) < 2:
-        raise ValueError(f"x: expected {wanted} for layer {layer.name}, got shape {input_shape}")
-    features = input_shape[-1]
-    if features is None or features < 1:
-        raise ValueError(f"x: expected a positive number of features for {layer.name}, got {input_shape}")
-    if known is not None and features != known:
-        raise ValueError(f"x: expected {known} features for {layer.name}, got shape {input_shape}")
-    return features
-
-
-def as_rows(x: Array) -> Array:
-    """Return ``x`` (..., features) as a matrix."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

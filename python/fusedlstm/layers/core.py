@@ -12,7 +12,9 @@ from fusedlstm import ops
 from fusedlstm.base import checks
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.base.symbolic import KerasTensor, Node
-from fusedlstm.layers.base import ActivatedLayer, Layer, feature_count
+from fusedlstm.layers.activated import ActivatedLayer
+from fusedlstm.layers.base import Layer
+from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

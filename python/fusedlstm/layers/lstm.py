@@ -8,8 +8,8 @@ import numpy as np
 
 from fusedlstm import ops
 from fusedlstm.base import checks, devices
-from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.lstm_base import LSTMBase
+from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

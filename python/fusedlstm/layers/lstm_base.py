@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fusedlstm import activations, initializers, ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.base import Layer
 from fusedlstm.layers.recurrent import Recurrent
+from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

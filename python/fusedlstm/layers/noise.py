@@ -8,8 +8,9 @@ import numpy as np
 
 from fusedlstm.base import checks, devices
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import Layer, feature_count
+from fusedlstm.layers.base import Layer
 from fusedlstm.layers.core import Dropout
+from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
     from fusedlstm.base.gradients import Gradients

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
-from fusedlstm.layers.base import Layer, as_rows, feature_count, unchanged
+from fusedlstm.layers.base import Layer
+from fusedlstm.layers.shapes import as_rows, feature_count
+from fusedlstm.layers.weights import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

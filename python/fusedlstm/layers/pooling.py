@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fusedlstm.base import checks
-from fusedlstm.layers.base import feature_count
 from fusedlstm.layers.reshaping import CHANNELS_LAST, Reshaping
+from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,9 @@ import numpy as np
 
 from fusedlstm.base import checks, versions
 from fusedlstm.base.symbolic import KerasTensor, Node, is_symbolic
-from fusedlstm.layers.base import Layer, checked_pair
+from fusedlstm.layers.base import Layer
 from fusedlstm.layers.direct import keep
+from fusedlstm.layers.shapes import checked_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusedlstm import activations
 from fusedlstm.base import checks
-from fusedlstm.layers.base import ActivatedLayer, Layer, checked_pair
+from fusedlstm.layers.activated import ActivatedLayer
+from fusedlstm.layers.base import Layer
+from fusedlstm.layers.shapes import checked_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.arrays import is_array
 from fusedlstm.base.gradients import Gradients
 from fusedlstm.base.seeds import SeedGenerator
-from fusedlstm.layers.base import ActivatedLayer, Layer
+from fusedlstm.layers.activated import ActivatedLayer
 from fusedlstm.losses.base import prepare_weights
 from fusedlstm.models.heads import Head, make_heads, named
 from fusedlstm.models.one_thread import Users, by_one_thread
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Mask, Shape
     from fusedlstm.base.variable import Variable
     from fusedlstm.callbacks import History
+    from fusedlstm.layers.base import Layer
 
 Logs = dict[str, float]
 

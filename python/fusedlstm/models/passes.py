@@ -8,8 +8,9 @@ import numpy as np
 
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
-from fusedlstm.layers.base import Layer, checked_pair
+from fusedlstm.layers.base import Layer
 from fusedlstm.layers.recurrent import Recurrent
+from fusedlstm.layers.shapes import checked_pair
 from fusedlstm.layers.stateful import in_step
 from fusedlstm.models.graph import Graph, Plan
 

@@ -10,9 +10,9 @@ import numpy as np
 from fusedlstm import ops
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.base.copying import Copied, owned
-from fusedlstm.layers.base import checked_pair
 from fusedlstm.layers.lstm import LSTM
 from fusedlstm.layers.merging import Concatenate, Merge
+from fusedlstm.layers.shapes import checked_pair
 from fusedlstm.layers.stacked import unstacked
 from fusedlstm.models.samples import fits
 from fusedlstm.models.streamable import check_streamable, inputs_with_steps, inside
