@@ -303,3 +303,18 @@ def test_a_stack_that_ends_in_two_outputs() -> None:
     one, two = model.predict(numbers(4, T, F), verbose=0)
     assert one.shape == two.shape == (4, 2)
     assert model.output_shape == [(None, 2), (None, 2)]
+
+
+def test_a_layer_in_two_places_is_not_saved(tmp_path: Path) -> None:
+    """A description would make two layers of it."""
+    x = Input((T, F))
+    shared = layers.LSTM(F, return_sequences=True, name="shared")
+    inner = Model(x, shared(x))
+    start = Input((T, F))
+    model = Model(start, shared(inner(start)))
+    assert len(model.weights) == 3
+    with pytest.raises(
+        ValueError, match="model: expected each layer in one place, got shared in a model inside"
+    ):
+        model.save(tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())

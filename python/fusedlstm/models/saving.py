@@ -23,7 +23,7 @@ from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.models.describe import describe, restore
 from fusedlstm.models.model import Model
 from fusedlstm.models.sequential import Sequential
-from fusedlstm.models.states import check_described, get_flags, get_states, set_flags, set_states
+from fusedlstm.models.states import check_described, check_once, get_flags, get_states, set_flags, set_states
 
 if TYPE_CHECKING:
     import os
@@ -82,6 +82,7 @@ def save_model(model: Model, path: str | os.PathLike[str], *, include_optimizer:
     check_target(path)
     if not model.built:
         raise ValueError("model: expected a built model, got one whose weights are not made yet")
+    check_once(model)
     for layer in model.layers:
         check_described(layer)
     names = unique_paths(model.weights)

@@ -32,6 +32,23 @@ def _all_layers(given: Iterable[Layer]) -> list[Layer]:
     return list({id(layer): layer for layer in found}.values())
 
 
+def check_once(model: Model) -> None:
+    """Raise `ValueError` if a layer is in two places, as in a model inside and beside it."""
+    seen: set[int] = set()
+
+    def visit(given: Iterable[Layer]) -> None:
+        for layer in given:
+            if id(layer) in seen:
+                raise ValueError(
+                    f"model: expected each layer in one place, got {layer.name} in a model inside too, which "
+                    "a description cannot tell; save its weights instead"
+                )
+            seen.add(id(layer))
+            visit(layer._layers)
+
+    visit(model.layers)
+
+
 def check_described(layer: Layer) -> None:
     """Raise an error if a layer's description does not make it again.
 
