@@ -36,7 +36,7 @@ template <class T>
 void update(const std::string& rule, const UpdateSettings& settings, const std::vector<double>& numbers,
             Index size, T* param, const T* grad, const std::vector<T*>& slots, cudaStream_t stream) {
   with_rule<T>(rule, settings, numbers, [&]<class Rule>(const Rule& made) {
-    Slots<T, Rule::slots + 1> all;
+    Slots<T, Rule::slots + 1> all{};
     if (slots.size() != Rule::slots + 1) throw std::invalid_argument("slots: expected those of " + rule);
     std::copy(slots.begin(), slots.end(), all.at);
     launch_rows(Rule::name, 1, size, stream, update_kernel<T, Rule>, made, size, param, grad, all);

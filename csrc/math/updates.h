@@ -288,6 +288,8 @@ struct LionRule : UpdateRule<T> {
   T rest_1;
   T beta_2;
   T rest_2;
+  // A constant of the class, since nvcc lets no device function call the standard library's.
+  static constexpr T largest = std::numeric_limits<T>::max();
 
   LionRule(const UpdateSettings& settings, double given_beta_1, double given_beta_2)
       : UpdateRule<T>(settings),
@@ -298,7 +300,7 @@ struct LionRule : UpdateRule<T> {
 
   template <class V>
   FUSEDLSTM_INLINE void apply(V& param, V gradient, const bool*, V* slot) const {
-    constexpr T huge = std::numeric_limits<T>::max();
+    const T huge = largest;
     V& m = slot[0];
     const V p = this->decayed(param);
     const V g = this->clipped(gradient);
