@@ -130,6 +130,19 @@ def directions() -> tuple[Model, list[Any]]:
     return Model(x, [y, layers.concatenate([ends[0], ends[2]]), ends[3], one, two, *back]), [SIGNAL]
 
 
+def backwards_first() -> tuple[Model, list[Any]]:
+    """Make two directions of which the first one reads backwards, in all ways, that start from states."""
+    a, b = signals()
+    _, *states = layers.Bidirectional(layers.LSTM(4, return_state=True))(a)
+    outputs = []
+    for mode in (None, "concat", "ave", "mul"):
+        for sequences in (True, False):
+            lstm = layers.LSTM(4, return_sequences=sequences, go_backwards=True, return_state=True)
+            found = layers.Bidirectional(lstm, mode)(b, initial_state=states)
+            outputs += [*found[: 2 if mode is None else 1], found[-1], found[-4]]
+    return Model([a, b], outputs), [SIGNAL, OTHER]
+
+
 def cells() -> tuple[Model, list[Any]]:
     a, b = signals()
     lstm = layers.LSTM(4, "softsign", use_peepholes=True, use_bias=False, return_sequences=True)
@@ -156,6 +169,7 @@ MADE: dict[str, Callable[[], tuple[Model, list[Any]]]] = {
         states_along,
         a_step_at_a_time,
         directions,
+        backwards_first,
         cells,
         names_of_layers,
     )

@@ -106,7 +106,8 @@ class Follower(Reader):
         assert isinstance(step.run, Branches)
         body, constants = step.run.chosen(self.known[step.inputs[0]])
         self.known.add(constants)
-        self.scoped |= {name: f"{step.label}: {name}" for name in constants}
+        inside = [*constants, *(name for inner in body.steps for name in inner.outputs)]
+        self.scoped |= {name: f"{step.label}: {name}" for name in inside}
         for inner in body.steps:
             self._read(inner)
         for name, source in zip(step.outputs, body.outputs, strict=True):

@@ -201,8 +201,8 @@ class _Graph(Follower):
             made = self.made[number - 1]
             given = [tensors[source] for source in made.sources]
             if made.node is not None:
-                states = [tensors[state] for state in made.states]
-                found = layers.of_node(number)(given[0], **({"initial_state": states} if states else {}))
+                states = [tensors[state] for state in layers.starts(made)] or None
+                found = layers.of_node(number)(given[0], initial_state=states)
                 tensors[number] = found if isinstance(found, list) else [found]
             elif made.view is not None:
                 tensors[number] = layers.output(made.view, given[0], self.dtype)
@@ -245,6 +245,10 @@ class _Layers:
         if names not in self._layers:
             self._layers[names] = self._outputs[names].layer()
         return self._layers[names][0]
+
+    def starts(self, made: Made) -> list[int]:
+        """Return after how many calls the initial states of a call of an LSTM node are there."""
+        return self._outputs[made.names].starts(made.states) if made.states else []
 
     def of_call(self, made: Made) -> Any:
         """Return the layer of a call."""

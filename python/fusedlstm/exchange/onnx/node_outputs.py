@@ -39,7 +39,7 @@ class NodeOutputs:
         self.node = node
         steps = [view for view in views if view.what == "y"]
         self.sequences = bool(steps)
-        kinds = {self._kind(view) for view in steps or views if view.what != "c"}
+        kinds = list(dict.fromkeys(self._kind(view) for view in steps or views if view.what != "c"))
         if steps and len(kinds) > 1:
             raise ValueError("expected all steps with the directions merged in one way, got several ways")
         # Other ways to merge last states than the layer's are other layers.
@@ -58,6 +58,10 @@ class NodeOutputs:
     def layer(self) -> tuple[Layer, tuple[Array, ...]]:
         """Make the layer, and its weights."""
         return layer_of(self.node, self.order, self.merge, self.sequences, self.state)
+
+    def starts(self, states: Sequence[int]) -> list[int]:
+        """Return initial states, h and c of each of the node's directions, as the layer takes them."""
+        return [states[2 * number + part] for number in self.order for part in (0, 1)]
 
     def places(self, view: Value) -> list[int]:
         """Return the numbers of the layer's outputs that a view is; it says how two are merged."""
