@@ -219,6 +219,20 @@ def test_averages(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got, want)
 
 
+def test_numbers_without_an_axis_of_features(tmp_path: Path) -> None:
+    """A sum of (B, T) and of (B, T, 1), from which the last axis is taken, is none of layers' outputs."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axis"], ["column"]),
+        helper.make_node("MatMul", ["column", "one"], ["product"]),
+        helper.make_node("Squeeze", ["product", "axis"], ["row"]),
+        helper.make_node("Add", ["row", "x"], ["y"]),
+    ]
+    constants = {"axis": np.array([2]), "one": np.ones((1, 1), np.float32)}
+    graph = fusedlstm.from_onnx(save(model_of(nodes, {"x": SIGNAL[:, :, 0]}, ["y"], constants), tmp_path))
+    with pytest.raises(ValueError, match="not a graph of layers: node"):
+        graph.model()
+
+
 def test_a_dense_layer_with_and_without_its_bias(tmp_path: Path) -> None:
     """Two layers: one of them would have to return two outputs."""
     nodes = [
@@ -235,6 +249,8 @@ def test_a_dense_layer_with_and_without_its_bias(tmp_path: Path) -> None:
     ("nodes", "text"),
     [
         ([("Pow", ["a", "b"], "y")], r"node 0 '' \(Pow\): expected one of \['Add', .* got Pow"),
+        ([("Relu", ["a"], "x"), ("Div", ["x", "none"], "y")], r"node 1 '' \(Div\): there is no layer"),
+        ([("Add", ["a", "b"], "x"), ("Div", ["two", "x"], "y")], r"node 1 '' \(Div\): there is no layer"),
         ([("Sum", ["a", "b", "c"], "y")], r"node 0 '' \(Sum\): expected one layer after the other"),
         ([("Transpose", ["a"], "t"), ("Mul", ["t", "b"], "y")], r"node 1 .*expected values that meet, got a"),
         ([("MatMul", ["a", "b"], "y")], r"node 0 .*products of rows of matrices \(B, T, F\), got a tensor"),
@@ -243,14 +259,15 @@ def test_a_dense_layer_with_and_without_its_bias(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_layer(nodes: list[Any], text: str, tmp_path: Path) -> None:
-    x = np.ones((3, 3), np.float32)
+    x, two = np.ones((3, 3), np.float32), np.float32(2)
     made = [helper.make_node(operator, inputs, [output]) for operator, inputs, output in nodes]
-    path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match=text):
         fusedlstm.from_onnx(
-            save(model_of(made, {"a": x, "b": x}, ["y"], {"c": x}, opset=17), tmp_path)
+            save(
+                model_of(made, {"a": x, "b": x}, ["y"], {"c": x, "two": two, "none": 0 * two}, opset=17),
+                tmp_path,
+            )
         ).model()
-    assert path.exists()
 
 
 def test_states_that_do_not_fit(tmp_path: Path) -> None:

@@ -97,24 +97,6 @@ class _Graph(Follower):
         values = [self._plain(value) for value in given]
         return self._merge(_ELEMENTWISE[operator](dtype=self.dtype), values, _met(values))
 
-    def _follow(self, step: Step) -> None:
-        given = [self.values[name] for name in step.inputs if name in self.values]
-        if step.operator in ("Mul", "Div") and len(given) == 1 and given[0].layer > 0:
-            before = self.made[given[0].layer - 1]
-            factor = self._number(step)
-            if type(before.layer) is Add and factor == (
-                1 / len(before.sources) if step.operator == "Mul" else len(before.sources)
-            ):
-                made = replace(before, layer=Average(dtype=self.dtype))
-                self.values[step.outputs[0]] = self.instead(given[0], made)
-                return
-        super()._follow(step)
-
-    def _number(self, step: Step) -> float | None:
-        """Return the only constant of a node of two inputs, if it is a number."""
-        names = [name for name in step.inputs if name in self.known]
-        return float(self.known[names[0]].reshape(())) if names and self.known[names[0]].size == 1 else None
-
     def _of_one_node(self, given: Sequence[Value]) -> bool:
         """Return whether values are the different directions of one LSTM node."""
         parts = [part for value in given for part in value.parts]
@@ -126,7 +108,9 @@ class _Graph(Follower):
         value = self.finished(value)
         if value.axes[-1:] == ("TF",):
             value = self.flat(value)
-        if self.is_ids(value) or any(len(axis) > 1 for axis in value.axes):
+        # A number for each step has no axis of features, as a feature that is left out of several has none.
+        numbers = "F" not in value.axes and any("F" not in axes for axes in self.axes)
+        if self.is_ids(value) or numbers or any(len(axis) > 1 for axis in value.axes):
             raise ValueError(f"expected axes of features, steps and rows to be merged, got {value}")
         return value
 

@@ -15,6 +15,8 @@ from fusedlstm.exchange.onnx.pooling import Windows
 from fusedlstm.exchange.onnx.reader import ANY, FixedError
 from fusedlstm.layers import (
     Activation,
+    Add,
+    Average,
     Dropout,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
@@ -41,11 +43,13 @@ def applied(reader: Reader, step: Step, value: Value) -> Value:
     operator, a = step.operator, step.attributes
     others = [reader.known[name] for name in step.inputs if name and name not in reader.values]
     number = float(others[0].reshape(())) if len(others) == 1 and others[0].size == 1 else None
-    if value.merge == "sum" and (operator, number) in (("Mul", 0.5), ("Div", 2.0)):
+    if _averages(reader, step, 2 if value.merge == "sum" else 0, number):
         return replace(value, merge="ave")
+    before = reader.made[value.layer - 1] if value.layer > 0 else Made()
+    if type(before.layer) is Add and _averages(reader, step, len(before.sources), number):
+        return reader.instead(value, replace(before, layer=Average(dtype=reader.dtype)))
     names = tuple(reader.scoped.get(name, name) for name in step.inputs if name not in reader.values)
-    if operator == "Add" and value.layer > 0:
-        before = reader.made[value.layer - 1]
+    if operator == "Add":
         made = making.biased(before, others[0])
         if made is not None:
             return reader.instead(value, replace(made, names=(*before.names, *names)))
@@ -82,6 +86,15 @@ def applied(reader: Reader, step: Step, value: Value) -> Value:
     else:
         layer = Activation(making.activation(operator, a, len(value.axes), reader.opset), dtype=reader.dtype)
     return reader.added(value, Made(layer=layer), value.features)
+
+
+def _averages(reader: Reader, step: Step, count: int, number: float | None) -> bool:
+    """Return whether a node makes a mean of a sum of so many values."""
+    if not count or number is None:
+        return False
+    if step.operator == "Mul":
+        return np.float32(number) == np.float32(1 / count)
+    return step.operator == "Div" and number == count and step.inputs[0] in reader.values
 
 
 def _rate(reader: Reader, step: Step) -> float:
