@@ -93,7 +93,7 @@ def _averages(reader: Reader, step: Step, count: int, number: float | None) -> b
     if not count or number is None:
         return False
     if step.operator == "Mul":
-        return np.float32(number) == np.float32(1 / count)
+        return bool(np.float32(number) == np.float32(1 / count))
     return step.operator == "Div" and number == count and step.inputs[0] in reader.values
 
 
