@@ -251,6 +251,7 @@ def test_a_dense_layer_with_and_without_its_bias(tmp_path: Path) -> None:
         ([("Pow", ["a", "b"], "y")], r"node 0 '' \(Pow\): expected one of \['Add', .* got Pow"),
         ([("Relu", ["a"], "x"), ("Div", ["x", "none"], "y")], r"node 1 '' \(Div\): there is no layer"),
         ([("Add", ["a", "b"], "x"), ("Div", ["two", "x"], "y")], r"node 1 '' \(Div\): there is no layer"),
+        ([("Unsqueeze", ["a", "at"], "t"), ("Mul", ["t", "b"], "y")], r"node 1 .*expected values that meet"),
         ([("Sum", ["a", "b", "c"], "y")], r"node 0 '' \(Sum\): expected one layer after the other"),
         ([("Transpose", ["a"], "t"), ("Mul", ["t", "b"], "y")], r"node 1 .*expected values that meet, got a"),
         ([("MatMul", ["a", "b"], "y")], r"node 0 .*products of rows of matrices \(B, T, F\), got a tensor"),
@@ -264,10 +265,23 @@ def test_what_is_no_layer(nodes: list[Any], text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=text):
         fusedlstm.from_onnx(
             save(
-                model_of(made, {"a": x, "b": x}, ["y"], {"c": x, "two": two, "none": 0 * two}, opset=17),
+                model_of(
+                    made,
+                    {"a": x, "b": x},
+                    ["y"],
+                    {"c": x, "two": two, "none": 0 * two, "at": np.array([1])},
+                    opset=17,
+                ),
                 tmp_path,
             )
         ).model()
+
+
+def test_no_inputs(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["c"], ["y"])]
+    graph = fusedlstm.from_onnx(save(model_of(nodes, {}, ["y"], {"c": SIGNAL}), tmp_path))
+    with pytest.raises(ValueError, match="not a graph of layers: expected inputs, got none"):
+        graph.model()
 
 
 def test_states_that_do_not_fit(tmp_path: Path) -> None:

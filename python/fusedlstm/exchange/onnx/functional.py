@@ -54,6 +54,8 @@ def functional(
     opset: int,
 ) -> Model:
     """Make a model of a graph of layers; `ValueError` naming the node where it is none."""
+    if not inputs:
+        raise ValueError("expected inputs, got none")
     reader, ends = followed(_Graph, steps, constants, inputs, outputs, opset)
     return reader.model([value.layer for value in ends])
 
@@ -257,13 +259,11 @@ class _Layers:
 def _met(values: Sequence[Value]) -> Value:
     """Return what values are together if numbers at the same places, or repeated ones, meet."""
     one = values[0]
-    axes = []
-    for letters in zip(*(value.axes for value in values), strict=True):
-        known = {*letters} - {""}
-        if len(known) > 1:
-            break
-        axes.append(known.pop() if known else "")
-    if len(axes) < len(one.axes) or len({value.rows for value in values}) > 1:
+    letters = [{*place} - {""} for place in zip(*(value.axes for value in values), strict=False)]
+    alike = len({len(value.axes) for value in values}) == len({value.rows for value in values}) == 1
+    if not alike or any(len(place) > 1 for place in letters):
         raise ValueError(f"expected values that meet, got {', '.join(map(str, values))}")
     sizes = {letter: max(value.size(letter) for value in values) for letter in "TF"}
-    return replace(one, axes=tuple(axes), steps=sizes["T"], features=sizes["F"])
+    return replace(
+        one, axes=tuple("".join(place) for place in letters), steps=sizes["T"], features=sizes["F"]
+    )
