@@ -1,4 +1,4 @@
-"""What is known of a graph that may be a stack of layers, and the layers so far."""
+"""What is known of a graph that may be one of layers, and the calls of layers so far."""
 
 from __future__ import annotations
 
