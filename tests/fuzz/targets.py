@@ -217,7 +217,18 @@ def _onnx_files() -> list[bytes]:
             direction="bidirectional",
         ).SerializeToString()
     ]
-    return theirs + _written(models, ".onnx", exchange.to_onnx) + nodes + _folding() + _pooling() + _indices()
+    made_here = _written([*models, *_graphs()], ".onnx", exchange.to_onnx)
+    return theirs + made_here + nodes + _folding() + _pooling() + _indices()
+
+
+def _graphs() -> list[fusedlstm.Model]:
+    """Return a model with two inputs, shared layers, merges and states."""
+    a, b = layers.Input((None, 3), name="a"), layers.Input((None, 3), name="b")
+    encoder = layers.Bidirectional(layers.LSTM(2, return_sequences=True, return_state=True))
+    (one, *states), (two, *_) = encoder(a), encoder(b)
+    last, *_ = encoder(layers.Dense(3)(layers.concatenate([two, b])), initial_state=states)
+    total = layers.LSTM(2)(layers.add([two, last]))
+    return [fusedlstm.Model([a, b], [layers.dot([one, last], axes=2), layers.average([total, states[0]])])]
 
 
 def _folding() -> list[bytes]:
@@ -365,7 +376,10 @@ def _states() -> list[dict[Any, Any]]:
 def _load_onnx(path: Path) -> object:
     model = exchange.from_onnx(path)
     repr(model)
-    return model.sequential()
+    try:
+        return model.sequential()
+    except ValueError:
+        return model.model()
 
 
 def _described(make: Callable[[Any], object]) -> Callable[[Any, Path], object]:

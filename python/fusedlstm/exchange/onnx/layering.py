@@ -15,6 +15,8 @@ from fusedlstm.exchange.onnx.pooling import Windows
 from fusedlstm.exchange.onnx.reader import ANY, FixedError
 from fusedlstm.layers import (
     Activation,
+    Add,
+    Average,
     Dropout,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
@@ -41,22 +43,25 @@ def applied(reader: Reader, step: Step, value: Value) -> Value:
     operator, a = step.operator, step.attributes
     others = [reader.known[name] for name in step.inputs if name and name not in reader.values]
     number = float(others[0].reshape(())) if len(others) == 1 and others[0].size == 1 else None
-    if value.merge == "sum" and (operator, number) in (("Mul", 0.5), ("Div", 2.0)):
+    if _averages(reader, step, 2 if value.merge == "sum" else 0, number):
         return replace(value, merge="ave")
-    if operator == "Add" and reader.made and value.layer == len(reader.made):
-        made = making.biased(reader.made[-1], others[0])
+    before = reader.made[value.layer - 1] if value.layer > 0 else Made()
+    if type(before.layer) is Add and _averages(reader, step, len(before.sources), number):
+        return reader.instead(value, replace(before, layer=Average(dtype=reader.dtype)))
+    names = tuple(reader.scoped.get(name, name) for name in step.inputs if name not in reader.values)
+    if operator == "Add":
+        made = making.biased(before, others[0])
         if made is not None:
-            reader.made[-1] = made
-            return value
+            return reader.instead(value, replace(made, names=(*before.names, *names)))
     if operator in ("ReduceMean", "ReduceSum", "ReduceMax", *_POOLING):
         return _reduced(reader, step, value)
     if operator in ("Expand", "Tile"):
         return _repeated(reader, step, value)
     value = reader.finished(value)
     if operator == "Gather":
-        if value.layer or step.inputs[0] in reader.values or a.get("axis", 0) != 0:
+        if reader.made[value.layer - 1].sources or step.inputs[0] in reader.values or a.get("axis", 0) != 0:
             raise ValueError("expected ids that choose vectors of a table")
-        made = making.embedding(reader.known[step.inputs[0]])
+        made = replace(making.embedding(reader.known[step.inputs[0]]), names=names)
         return reader.added(replace(value, axes=(*value.axes, "F")), made, made.weights[0].shape[1])
     if value.axes[-1:] in (("TF",), ("FT",)):
         value = reader.flat(value)
@@ -68,11 +73,12 @@ def applied(reader: Reader, step: Step, value: Value) -> Value:
         if step.inputs[0] not in reader.values or a.get("transA", 0) or factors != (1.0, 1.0):
             raise ValueError("expected a plain product with a constant matrix")
         made = making.dense(others[0].T if a.get("transB", 0) else others[0], shift)
+        made = replace(made, names=(*names[:1], bool(a.get("transB", 0)), *names[1:]))
         return reader.added(value, made, made.weights[0].shape[1])
     if operator == "LayerNormalization":
         if a.get("axis", -1) not in (-1, len(value.axes) - 1):
             raise ValueError("expected a normalization of the features")
-        made = making.normalization(others[0], shift, a.get("epsilon", 1e-5))
+        made = replace(making.normalization(others[0], shift, a.get("epsilon", 1e-5)), names=names)
         return reader.added(value, made, value.features)
     layer: Layer
     if operator == "Dropout":
@@ -80,6 +86,15 @@ def applied(reader: Reader, step: Step, value: Value) -> Value:
     else:
         layer = Activation(making.activation(operator, a, len(value.axes), reader.opset), dtype=reader.dtype)
     return reader.added(value, Made(layer=layer), value.features)
+
+
+def _averages(reader: Reader, step: Step, count: int, number: float | None) -> bool:
+    """Return whether a node makes a mean of a sum of so many values."""
+    if not count or number is None:
+        return False
+    if step.operator == "Mul":
+        return bool(np.float32(number) == np.float32(1 / count))
+    return step.operator == "Div" and number == count and step.inputs[0] in reader.values
 
 
 def _rate(reader: Reader, step: Step) -> float:
@@ -106,8 +121,8 @@ def _reduced(reader: Reader, step: Step, value: Value) -> Value:
     elif letters == "T" and operator != "ReduceSum":
         value = reader.finished(value)
         pooling = GlobalMaxPooling1D if operator == "ReduceMax" else GlobalAveragePooling1D
-        reader.sequences = False
-        value = reader.added(value.without("T"), Made(layer=pooling(dtype=reader.dtype)), value.features)
+        made = Made(layer=pooling(dtype=reader.dtype))
+        value = reader.added(value.without("T"), made, value.features, sequences=False)
     else:
         raise ValueError(f"expected the mean or the maximum over the steps, got axes {given} of {value}")
     kept = tuple(one for axis, one in enumerate(value.axes) if axis not in axes)
@@ -140,13 +155,13 @@ def _repeated(reader: Reader, step: Step, value: Value) -> Value:
     if len(axes) != 1 or value.axes[axes[0]] or any("T" in axis for axis in value.axes):
         raise ValueError(f"expected a vector that is repeated as steps, got {value} repeated to {wanted}")
     count = wanted[axes[0]]
-    if count == ANY["T"] and reader.sizes.get("T", 0) is None:
+    if count == ANY["T"] and reader.is_free("T"):
         raise ValueError(
             "expected a fixed number of steps, got as many as the input has, for which there is no layer: "
             "export the model with a fixed one"
         )
     value = reader.finished(value)
     repeated = tuple("T" if axis == axes[0] else own for axis, own in enumerate(value.axes))
-    reader.sequences = True
-    value = reader.added(value, Made(layer=RepeatVector(count, dtype=reader.dtype)), value.features)
+    made = Made(layer=RepeatVector(count, dtype=reader.dtype))
+    value = reader.added(value, made, value.features, sequences=True)
     return replace(value, axes=repeated, steps=count)

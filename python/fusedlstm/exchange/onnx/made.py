@@ -29,13 +29,36 @@ _HINTS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Made:
-    """A layer in the making: an LSTM node, or a layer and its weights."""
+    """A call of a layer in the making, of an LSTM node, or an input.
+
+    Attributes
+    ----------
+    node : LSTMOperator or None
+    layer : Layer or None
+    weights : tuple of array
+        The layer's.
+    names : tuple
+        Names of the constants that the weights are, and what else was done to them.
+    sources : tuple of int
+        After how many calls what it is called on is there; none for an input.
+    states : tuple of int
+        The same of an LSTM node's initial states: h, then c of each direction.
+    sequences : bool
+        Whether its output has steps.
+    view : Value or None
+        Which output of an LSTM node it is.
+    """
 
     node: LSTMOperator | None = None
     layer: Layer | None = None
     weights: tuple[Array, ...] = ()
+    names: tuple[object, ...] = ()
+    sources: tuple[int, ...] = ()
+    states: tuple[int, ...] = ()
+    sequences: bool = False
+    view: Value | None = None
 
 
 def elementwise(operator: str) -> bool:
@@ -122,24 +145,32 @@ def recurrent(node: LSTMOperator, value: Value) -> Made:
     # layer's order.
     if value.turned != (sequences and node.backwards[order[0]]):
         raise ValueError("expected steps in the order in which the layer reads them")
+    layer, weights = layer_of(node, order, value.merge or "concat", sequences)
+    return Made(layer=layer, weights=weights)
+
+
+def layer_of(
+    node: LSTMOperator, order: Sequence[int], merge: str | None, sequences: bool, state: bool = False
+) -> tuple[Layer, tuple[Array, ...]]:
+    """Make a layer, and its weights, of the directions of an LSTM node in an order."""
     made = [
         LSTM(
             node.units,
             use_bias=node.use_bias,
             go_backwards=backwards,
             return_sequences=sequences,
+            return_state=state,
             dtype=node.dtype,
             **_arguments(options or CellOptions()),
         )
         for backwards, options in zip(node.backwards, node.options, strict=True)
     ]
-    layer: Layer = made[0]
     weights = node.keras_weights()
-    if len(made) == 2:
-        layer = Bidirectional(made[order[0]], value.merge or "concat", backward_layer=made[order[1]])
-        half = len(weights) // 2
-        weights = weights if order == [0, 1] else (*weights[half:], *weights[:half])
-    return Made(layer=layer, weights=weights)
+    if len(made) == 1:
+        return made[0], weights
+    half = len(weights) // 2
+    weights = weights if order[0] == 0 else (*weights[half:], *weights[:half])
+    return Bidirectional(made[order[0]], merge, backward_layer=made[order[1]]), weights
 
 
 def _arguments(options: CellOptions) -> dict[str, Any]:

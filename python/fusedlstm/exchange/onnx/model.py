@@ -15,10 +15,11 @@ from fusedlstm.exchange.onnx.steps import ERRORS, OPERATORS, Body, used_names
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
+    from fusedlstm.models.model import Model
     from fusedlstm.models.sequential import Sequential
 
 
@@ -220,14 +221,44 @@ class OnnxModel:
         """
         from fusedlstm.exchange.onnx.sequential import sequential
 
+        model: Sequential = self._as_layers(sequential, "not a stack of layers")
+        return model
+
+    def model(self) -> Model:
+        """Make a model of layers, which can be trained, of a graph of them.
+
+        Its inputs are the graph's, by name where layers may have such names, and its outputs the graph's in
+        their order, all with batch rows first. Beside what `sequential` takes, nodes may have several
+        values: Add, Sub, Mul, Max, Min, Sum, Mean, a sum times one over its number, Concat of features or of
+        steps, and MatMul, which are Add, Subtract, Multiply, Maximum, Minimum, Average, Concatenate and Dot.
+        An LSTM may start from other values, and all its outputs may be used. Nodes with the same constants
+        are one layer that is called several times; weights of which other nodes share a part only are each
+        layer's.
+
+        Returns
+        -------
+        Model
+            Built, with copies of the weights, not compiled.
+
+        Raises
+        ------
+        ValueError
+            If the graph is anything else, as one with masks is; the message names the node.
+        """
+        from fusedlstm.exchange.onnx.functional import functional
+
+        model: Model = self._as_layers(functional, "not a graph of layers")
+        return model
+
+    def _as_layers(self, make: Callable[..., Any], refusal: str) -> Any:
         try:
             # An input with a default is a constant here, as no call gives it.
             constants = {**self._constants, **self._defaults}
             inputs = [one for one in self.inputs if one.required]
             with limits.reading(*self._limit), filling():
-                return sequential(self._body.steps, constants, inputs, self.outputs, self._opset)
+                return make(self._body.steps, constants, inputs, self.outputs, self._opset)
         except ERRORS as error:
-            raise ValueError(f"{self._name}: not a stack of layers: {error}") from error
+            raise ValueError(f"{self._name}: {refusal}: {error}") from error
 
     def __repr__(self) -> str:
         names = [one.name for one in self.inputs]

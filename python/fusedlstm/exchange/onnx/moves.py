@@ -48,7 +48,7 @@ def split(reader: Reader, step: Step, value: Value) -> list[Value]:
 def _cast(reader: Reader, step: Step, value: Value) -> Value:
     """Pass over what casts ids to other integers, or numbers between those of 16 and of 32 bits."""
     to = DTYPES[step.attributes["to"]]
-    if reader.ids and not value.layer:
+    if reader.is_ids(value):
         good = to.kind == "i"
     else:
         good = to.kind == "f" and (to == np.float64) == (reader.dtype == "float64")

@@ -1,4 +1,4 @@
-"""What is known of a graph that may be a stack of layers, and the layers so far."""
+"""What is known of a graph that may be one of layers, and the calls of layers so far."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusedlstm.base import limits
 from fusedlstm.exchange.onnx import made as making
 from fusedlstm.exchange.onnx.known import Known
 from fusedlstm.exchange.onnx.made import Made
 from fusedlstm.exchange.onnx.values import Value
-from fusedlstm.layers import LSTM, Activation, Dense, Dropout, Flatten, LayerNormalization
+from fusedlstm.layers import Activation, Dense, Dropout, Flatten, LayerNormalization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,38 +43,52 @@ _STEPWISE = (Activation, Dense, Dropout, LayerNormalization)
 class Reader:
     """What is known of a graph while its nodes are followed, one after the other."""
 
-    def __init__(self, constants: Mapping[str, Array], opset: int, source: OnnxInput, axes: str) -> None:
+    def __init__(
+        self, constants: Mapping[str, Array], opset: int, inputs: Sequence[OnnxInput], axes: Sequence[str]
+    ) -> None:
         self.known = Known(constants)
         self.opset = opset
-        self.ids = source.dtype.kind == "i"
-        self.dtype = "float64" if source.dtype == np.float64 else "float32"
-        assert source.shape is not None
-        self.axes = axes
-        self.sizes = {
-            letter: size if isinstance(size, int) else None
-            for letter, size in zip(axes, source.shape, strict=True)
-        }
-        rows, count, features = (
-            (self.sizes[letter] or ANY[letter]) if letter in axes else 1 for letter in "BTF"
-        )
-        self.values = {source.name: Value(tuple(axes), rows, count, features)}
+        self.inputs, self.axes = inputs, axes
+        self.dtype = "float64" if any(one.dtype == np.float64 for one in inputs) else "float32"
+        self.sizes: list[dict[str, int | None]] = []  # of each input, by letter
+        self.values: dict[str, Value] = {}
         self.made: list[Made] = []
-        self.sequences = "T" in axes  # whether the last layer's output has steps
         self.number = 0  # of the node that is read
+        self.scoped: dict[str, str] = {}  # other names of constants of branches, which differ everywhere
+        for one, letters in zip(inputs, axes, strict=True):
+            assert one.shape is not None
+            sizes = [size if isinstance(size, int) else None for size in one.shape]
+            self.sizes.append(dict(zip(letters, sizes, strict=True)))
+            rows, count, features = (
+                (self.sizes[-1][letter] or ANY[letter]) if letter in letters else 1 for letter in "BTF"
+            )
+            self.made.append(Made(sequences="T" in letters))
+            self.values[one.name] = Value(
+                tuple(letter.strip() for letter in letters), rows, count, features, ((len(self.made), 0),)
+            )
+
+    def is_free(self, letter: str) -> bool:
+        """Return whether an input has an axis that may have any length."""
+        return any(letter in sizes and sizes[letter] is None for sizes in self.sizes)
 
     def is_any(self, letter: str, value: Value) -> bool:
-        """Return whether an axis of a value is one of the input's that may have any length."""
-        return letter in self.sizes and self.sizes[letter] is None and value.size(letter) == ANY[letter]
+        """Return whether an axis of a value is one of an input's that may have any length."""
+        return self.is_free(letter) and value.size(letter) == ANY[letter]
+
+    def is_ids(self, value: Value) -> bool:
+        """Return whether a value is an input of integers."""
+        return 0 < value.layer <= len(self.inputs) and self.inputs[value.layer - 1].dtype.kind == "i"
 
     def with_columns(self, value: Value, indices: Sequence[int]) -> Value:
-        """Make the last layer one that has these features only, if it is a matrix product."""
+        """Take a layer that has these features only instead of the value's, if it is a matrix product."""
         value = self.finished(value)
-        if not self.made:
+        before = self.made[value.layer - 1]
+        if not before.sources:
             raise ValueError("expected all features of the input, got some")
-        made = making.columns(self.made[-1], indices)
-        self.made[-1] = made
-        # An empty one, so that no earlier value is taken for the output of this layer.
-        return self.added(value, Made(), len(indices))
+        made = making.columns(before, indices)
+        limits.claim(sum(array.nbytes for array in made.weights), "features")
+        value = self.instead(value, replace(made, names=(*before.names, tuple(indices))))
+        return replace(value, features=len(indices))
 
     def finished(self, value: Value) -> Value:
         """Make the layer that a value comes from, once it is known which of its outputs this is.
@@ -81,52 +96,67 @@ class Reader:
         Returns the value as any layer's: of one direction, whose features are all.
         """
         value = value.settled().of_one_layer()
-        if value.layer != len(self.made):
-            raise ValueError("expected one layer after the other, got a connection that skips one")
+        if value.layer < 0:
+            raise ValueError("expected one layer after the other, got outputs of several that are joined")
         features = value.features
         if any("D" in axis for axis in value.axes):
             if value.merge is not None or not any("DF" in axis for axis in value.axes):
                 raise ValueError(f"expected the outputs of all directions, merged, got {value}")
             features *= len(value.parts)
-        if self.made and self.made[-1].node is not None:
-            self.made[-1] = making.recurrent(self.made[-1].node, value)
-            self.sequences = value.what == "y"
+        before = self.made[value.layer - 1]
+        if before.node is not None:
+            value = self.placed(value, self.viewed(value))
         elif len(value.parts) != 1:
             raise ValueError("expected one layer after the other, got an output that is used more than once")
         elif value.turned or value.step is not None:
             raise ValueError(_ONE_STEP)
-        elif self.sequences and value.what == "h" and value.steps != 1:
-            self._take_last_step()
-            value = replace(value, parts=((len(self.made), 0),))
+        elif before.sequences and value.what == "h" and value.steps != 1:
+            value = self._of_last_step(value)
         value = value.without("D")
-        if self.sequences and value.steps == 1 and not any("T" in axis for axis in value.axes):
-            self.made.append(Made(layer=Flatten(dtype=self.dtype)))
-            self.sequences = False
-        return Value(value.axes, value.rows, value.steps, features, ((len(self.made), 0),))
+        value = Value(value.axes, value.rows, value.steps, features, ((value.layer, 0),))
+        sequences = self.made[value.layer - 1].sequences
+        if sequences and value.steps == 1 and not any("T" in axis for axis in value.axes):
+            return self.added(value, Made(layer=Flatten(dtype=self.dtype)), features, sequences=False)
+        return value
 
-    def _take_last_step(self) -> None:
-        """Let the last LSTM return its last step only: the layers after it do the same at every step."""
-        for place in reversed(range(len(self.made))):
-            layer = self.made[place].layer
-            if type(layer) is LSTM and layer.return_sequences:
-                last = LSTM.from_config({**layer.get_config(), "return_sequences": False})
-                self.made[place] = replace(self.made[place], layer=last)
-                self.made.append(Made())  # As in `with_columns`.
-                self.sequences = False
-                return
-            if layer is not None and not isinstance(layer, _STEPWISE):
-                break
-        raise ValueError(_ONE_STEP)
+    def viewed(self, value: Value) -> Made:
+        """Make an output of an LSTM node."""
+        raise NotImplementedError
 
-    def added(self, value: Value, made: Made, features: int) -> Value:
-        """Add a layer, and return the value as its output with so many features."""
+    def _of_last_step(self, value: Value) -> Value:
+        """Take only the last step of the LSTM before layers that do the same at every step."""
+        way, made = [], self.made[value.layer - 1]
+        while len(made.sources) == 1 and made.view is None and isinstance(made.layer, _STEPWISE):
+            way.append(made)
+            made = self.made[made.sources[0] - 1]
+        if made.view is None or made.view.what != "y" or len(made.view.parts) != 1:
+            raise ValueError(_ONE_STEP)
+        value = self.placed(value, self.viewed(replace(made.view, what="h", turned=False)))
+        for each in reversed(way):
+            value = self.added(value, each, value.features, sequences=False)
+        return value
+
+    def placed(self, value: Value, made: Made) -> Value:
+        """Add a call, and return the value as its output."""
         self.made.append(made)
-        return replace(value, features=features, parts=((len(self.made), 0),))
+        return replace(value, parts=((len(self.made), 0),))
+
+    def added(self, value: Value, made: Made, features: int, sequences: bool | None = None) -> Value:
+        """Add a layer of a value, with or without steps as that has them or as told, and so many features."""
+        if sequences is None:
+            sequences = self.made[value.layer - 1].sequences
+        made = replace(made, sources=(value.layer,), sequences=sequences)
+        return replace(self.placed(value, made), features=features)
+
+    def instead(self, value: Value, made: Made) -> Value:
+        """Add a layer that stands in the place of the value's."""
+        before = self.made[value.layer - 1]
+        return self.placed(value, replace(made, sources=before.sources, sequences=before.sequences))
 
     def flat(self, value: Value) -> Value:
         """Make a layer of steps and features that were joined."""
         if value.axes not in (("B", "TF"), ("TF",)):
             raise ValueError(f"expected rows of all steps' features, got {value}")
-        size, self.sequences = value.size("TF"), False
-        value = self.added(value, Made(layer=Flatten(dtype=self.dtype)), size)
+        made = Made(layer=Flatten(dtype=self.dtype))
+        value = self.added(value, made, value.size("TF"), sequences=False)
         return replace(value, axes=(*value.axes[:-1], "F"), steps=1)

@@ -45,6 +45,8 @@ class Step:
         Computes its outputs from its inputs.
     inputs, outputs : tuple of str
         The names of values; empty for those that are left out.
+    weights : tuple of str
+        The inputs of an LSTM node with those that it has for good.
     """
 
     label: str
@@ -53,6 +55,7 @@ class Step:
     run: Callable[[list[Array | None]], Sequence[Array | None]]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    weights: tuple[str, ...] = ()
 
     def __call__(self, values: MutableMapping[str, Array | None]) -> None:
         """Compute its outputs from values by name, and add them; `ERRORS` if they do not fit."""
@@ -132,7 +135,9 @@ class Body:
         attributes = {attribute.name: _value(attribute) for attribute in node.attribute}
         inputs, outputs = tuple(node.input), tuple(node.output)
         run: Callable[[list[Array | None]], Sequence[Array | None]]
+        weights: tuple[str, ...] = ()
         if node.op_type == "LSTM":
+            weights = inputs
             inputs, run = _lstm(attributes, inputs, bool(outputs[0]) and outputs[0] in used, constants)
         elif node.op_type == "If":
             run = Branches(attributes, opset, constants, used)
@@ -141,7 +146,7 @@ class Body:
             if node.op_type == "Split":  # Into how many parts, its outputs said alone before version 18.
                 attributes.setdefault("num_outputs", len(outputs))
             run = _Operator(node.op_type, attributes, opset)
-        step = Step(label, node.op_type, attributes, run, inputs, outputs)
+        step = Step(label, node.op_type, attributes, run, inputs, outputs, weights)
         if node.op_type != "LSTM" and all(name in constants for name in inputs if name):
             results: dict[str, Array | None] = {name: constants[name] for name in inputs if name}
             step(results)

@@ -32,7 +32,8 @@ class Value:
     rows, steps, features : int
         The lengths of B, T and F.
     parts : tuple of (int, int)
-        Along D, or along L and D: after how many layers, and in which direction of the last of them.
+        Along D, or along L and D: after how many calls, inputs among them, and in which direction of the
+        last of them.
     backwards : tuple of bool
         Which directions of that layer read backwards.
     what : {"y", "h", "c"}
@@ -58,7 +59,7 @@ class Value:
 
     @property
     def layer(self) -> int:
-        """How many layers there are before it; -1 if its parts are of several."""
+        """After how many calls it is there; -1 if its parts are of several."""
         layers = {layer for layer, _ in self.parts}
         return layers.pop() if len(layers) == 1 else -1
 
