@@ -34,6 +34,7 @@ FUNCTIONS = {
     "numpy.cumsum",
     "numpy.fill_diagonal",
     "numpy.linalg.norm",
+    "numpy.moveaxis",
     "numpy.ones_like",
     "numpy.searchsorted",
     "numpy.sum",

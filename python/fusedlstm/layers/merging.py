@@ -369,14 +369,14 @@ class Dot(Merge):
             ]
             rows = [one / length for one, length in zip(rows, lengths, strict=True)]
         shape: Any = self.compute_output_shape([one.shape for one in x])
-        y: Array = np.matmul(rows[0], rows[1].swapaxes(1, 2)).reshape(shape)
+        y: Array = np.matmul(rows[0], rows[1].transpose(0, 2, 1)).reshape(shape)
         return y, (rows, lengths, [one.shape for one in x])
 
     def slopes(self, saved: Any, dy: Array) -> list[Array]:
         """Return the products of the output's gradient with the other input."""
         rows, lengths, shapes = saved
         products = dy.reshape(len(dy), rows[0].shape[1], rows[1].shape[1])
-        found = [np.matmul(products, rows[1]), np.matmul(products.swapaxes(1, 2), rows[0])]
+        found = [np.matmul(products, rows[1]), np.matmul(products.transpose(0, 2, 1), rows[0])]
         result = []
         for slope, row, length, shape, axis in zip(found, rows, lengths, shapes, self._pair, strict=True):
             grown = slope

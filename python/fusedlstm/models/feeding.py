@@ -130,6 +130,8 @@ class ArrayFeed(Feed):
         count, step = len(self.samples), self.size * self._grouped
         for start in range(0, count, step):
             yield islice(batches, self._grouped), min(step, count - start)
+        # They come to their end here: an interrupt while they are deleted would be lost.
+        next(batches, None)
 
 
 class BatchFeed(Feed):
