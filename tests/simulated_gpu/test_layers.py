@@ -126,7 +126,7 @@ def test_layer(name: str, masked: bool, device: SimDevice) -> None:
     assert_near(actual.get(), expected)
     dy = values(*expected.shape, seed=1)
     dx: Any = there.backward(device.put(dy))
-    expected_dx = here.backward(dy)
+    expected_dx: Any = here.backward(dy)
     assert (dx is None) == (expected_dx is None)
     # Merges take lists, and give as many gradients.
     pairs = zip(dx, expected_dx, strict=True) if here.takes_list else [(dx, expected_dx)]
