@@ -13,7 +13,7 @@ import pytest
 import fusedlstm
 from fusedlstm import layers
 from fusedlstm.exchange.keras_config import config_of, model_from_config
-from tests.models.test_graphs_and_keras import CASES, F, T, numbers, pair, translation, twice
+from tests.exchange.keras.test_trained_graphs import CASES, F, T, numbers, pair, translation, twice
 from tests.refused import refused
 
 if TYPE_CHECKING:

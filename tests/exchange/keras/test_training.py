@@ -13,7 +13,7 @@ import pytest
 import fusedlstm
 from fusedlstm import layers, losses, metrics, models
 from fusedlstm.exchange.keras_training import arrays_of, compile_config, compile_from_config
-from tests.models.test_graphs_and_keras import F, T, numbers, several_outputs, two_inputs, words
+from tests.exchange.keras.test_trained_graphs import F, T, numbers, several_outputs, two_inputs, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
