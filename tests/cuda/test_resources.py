@@ -60,6 +60,9 @@ BUDGETS = [
     # 256 threads that wait for memory: four blocks, 1024 threads, are what every multiprocessor can hold.
     Budget(r"(find|gather|spread)_\w+_kernel(<.*>)?", 64, 0),
     Budget(r"(sum_repeats|sum_rows|previous_states|dropout|update)_kernel<.*>", 64, 0),
+    # Up to 512 threads, which wait for each other at every step of a row: one block at least.
+    Budget(r"ctc_kernel<float>", 64, 0, 384),
+    Budget(r"ctc_kernel<double>", 128, 0, 512),
     # Every thread's own sums, of packs of eight 16-bit numbers, four of 32 bits or two of 64.
     Budget(r"column_sums_kernel<(__half|__nv_bfloat16), .*>", 64, 0, 8192),
     Budget(r"column_sums_kernel<(float|double), .*>", 64, 0, 4096),
