@@ -40,7 +40,7 @@ class BeamSearch {
   // A step; by classes.
   void advance(const double* log_probabilities);
 
-  // Where settings.asks: prefixes, by number, that need scores before the next step or best().
+  // Prefixes, by number, that need scores before the next step or best(), where settings.asks.
   std::span<const int> waiting() const { return waiting_; }
   std::vector<int> labels_of(int beam) const;
   // By classes: how probable each label is as the next one, and in the blank's place the end.

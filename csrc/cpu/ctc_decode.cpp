@@ -124,7 +124,7 @@ void greedy_row(const CtcOutputs<T>& outputs, Index b, bool merge, const CtcPath
   paths.scores[b] = paths.log_probabilities[b] = static_cast<T>(probability);
 }
 
-// What a thread needs beside the search.
+// Memory of a thread, beside the search's.
 struct Scratch {
   std::vector<double> log_probabilities;
   Aligner aligner;

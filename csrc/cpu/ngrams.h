@@ -27,7 +27,7 @@ class NGrams {
   // log P(label | state) of all labels below `classes`: an n-gram's, or the backoff weight of the state and
   // what a shorter one says.
   void log_probabilities(State state, int classes, double* out) const;
-  // Whether an n-gram ends so.
+  // True if an n-gram ends so.
   bool any_ends_with(int label) const;
 
  private:

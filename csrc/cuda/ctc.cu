@@ -90,7 +90,7 @@ struct States {
   }
 };
 
-// What a block has in shared memory for so many labels. Label j is at j + 1, a zero before and after all.
+// A block's shared memory for so many labels. Label j is at j + 1, a zero before and after all.
 template <class T>
 class Shared {
  public:
@@ -98,13 +98,13 @@ class Shared {
 
   __device__ __forceinline__ Shared(T* memory, Index labels) : memory_(memory), size_(labels + 2) {}
 
-  // Of one step and the next, in turns.
+  // States of the labels, of one step and the next in turns.
   __device__ __forceinline__ States<T> labels(Index turn) const {
     T* const from = memory_ + turn % 2 * 2 * size_;
     return {from, from + size_};
   }
   __device__ __forceinline__ T* occupied(Index turn) const { return memory_ + (4 + turn % 2) * size_; }
-  // Of the pairs, each one of its thread alone.
+  // States of the blanks, each of its thread alone.
   __device__ __forceinline__ States<T> blanks() const { return {memory_ + 6 * size_, memory_ + 7 * size_}; }
   // By label: its class, the next one of the same class, or 0, and whether there is none before it.
   __device__ __forceinline__ int* classes() const { return reinterpret_cast<int*>(memory_ + 8 * size_); }
@@ -167,7 +167,7 @@ class CtcBlock {
   __device__ __forceinline__ T* gradient_of(Index t) const {
     return p_.dlogits + (b_ * p_.steps + t) * p_.classes;
   }
-  // Of the pairs j, a blank and the label before it.
+  // Alphas of the blanks of pairs j, a blank and the label before it.
   __device__ __forceinline__ States<T> blank_alphas(Index t) const {
     T* const step = alphas_ + t * pieces * (p_.most_labels + 1);
     return {step, step + p_.most_labels + 1};

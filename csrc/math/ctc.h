@@ -50,7 +50,7 @@ inline constexpr int least_power = 126;
 template <class V>
 FUSEDLSTM_INLINE inline Scaled<V> operator+(const Scaled<V>& a, const Scaled<V>& b) {
   const V d = a.e - b.e;
-  // Of two zeros the difference is NaN, for which max() gives its second operand.
+  // The difference of two zeros is NaN, for which max() gives its second operand.
   const V power = exp2_of_whole(max(V(0) - abs(d), V(-least_power)));
   const V larger = where_less(d, V(0), b.m, a.m);
   const V smaller = where_less(d, V(0), a.m, b.m);
@@ -65,7 +65,7 @@ FUSEDLSTM_INLINE inline Scaled<V> operator*(const Scaled<V>& a, const Scaled<V>&
 // A logit so far below the largest of its step is a class of probability zero.
 inline constexpr int farthest_logit = 1 << 18;
 
-// What reaches a pair of states, a blank and a label, from the step before, or behind.
+// Sums that reach a pair of states, a blank and a label, from the step before, or behind.
 template <class V>
 struct Reached {
   Scaled<V> blank;

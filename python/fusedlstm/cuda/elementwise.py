@@ -98,7 +98,7 @@ def dropout(x: Any, rate: float, seed: int, share_steps: bool, out: Any) -> Any:
     return result
 
 
-# What an update of one parameter is made of: the call, its settings and its arrays, all checked.
+# An update of one parameter: the call, its settings and its arrays, all checked.
 _Update: TypeAlias = tuple[Call, Any, dict[str, Any]]
 
 

@@ -189,7 +189,7 @@ def arrays_of(optimizer: Optimizer, variables: Sequence[Variable]) -> list[Array
         return head
     tail = []
     if isinstance(optimizer, optimizers.Nadam):
-        # Of the momenta of all updates; the last factors are 1.
+        # Products of the momenta of all updates; the last factors are 1.
         steps = np.arange(1, min(optimizer.iterations, 2000) + 1)
         product = optimizer.beta_1**optimizer.iterations * np.prod(1 - 0.5 * 0.96**steps)
         tail.append(np.asarray(product, np.float32))

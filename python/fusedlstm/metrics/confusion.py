@@ -47,7 +47,7 @@ class DecisionMetric(StateMetric):
         """
         levels = self._levels.astype(p.dtype)
         if self._even:
-            # Where thresholds are a grid, Keras finds gaps by arithmetic. One below 0 is always exceeded.
+            # Keras finds gaps by arithmetic where thresholds are a grid. One below 0 is always exceeded.
             above = np.ceil(np.clip(p, 0, 1) * p.dtype.type(len(levels) - 1))
             above = np.maximum(above, 1) if levels[0] < 0 else above
             order = np.arange(len(levels))

@@ -53,7 +53,7 @@ class Compiled(Passes, ABC):
         self._users: Users = {}
         self.optimizer: optimizers.Optimizer | None = None
         self.heads: list[Head] = []
-        # What logs show after the loss, by name.
+        # Metrics that logs show after the loss, by name.
         self._measures: list[tuple[str, metrics.Metric]] = []
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False

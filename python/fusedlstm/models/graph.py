@@ -366,7 +366,7 @@ def _places(
     free: list[int] = []
     size = 0
     for number, targets in enumerate([tuple(inputs), *(call.targets for call in calls)], -1):
-        # What a call reads for the last time makes room for what it writes.
+        # Values that a call reads for the last time make room for those that it writes.
         read = [tensor for tensor in ends.get(number, ()) if tensor not in targets]
         free += [places[tensor] for tensor in read]
         for tensor in targets:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # Space between boxes of a layer, and between layers.
 GAP, STEP = 0.3, 0.42
-# How often rows are sorted, and how often boxes are moved after that.
+# Numbers of times that rows are sorted, and that boxes are moved after that.
 _SORTED, _MOVED = 8, 21
 
 

@@ -148,7 +148,7 @@ class Passes(Layer):
             for place, slope in zip(plan.outputs, dy, strict=True):
                 _add(slopes, place, slope)
         wanted = plan.every if need_dx else _wanted(plan)
-        # What comes before all trainable layers is given back first.
+        # Parts of steps before all trainable layers are given back first.
         first = len(plan.steps) if not wanted else (wanted & -wanted).bit_length() - 1
         del parts[:first]
         idle: list[Layer] = []

@@ -189,7 +189,7 @@ class _Merging:
     """A merge of what several layers give at a step."""
 
     def __init__(self, layer: Merge, step: Step) -> None:
-        # Of a step's features the axis is another one, and always the last.
+        # The axis of a step's features is another one, and always the last.
         self._layer = Concatenate(name=layer.name) if isinstance(layer, Concatenate) else layer
         self._sources, self._target = step.sources, step.targets[0]
 

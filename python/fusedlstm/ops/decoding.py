@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Labels: TypeAlias = tuple[int, ...]
-    # Of N prefixes: log-probabilities (N, C) of the next label.
+    # Log-probabilities (N, C) of the next label, of N prefixes.
     Scorer: TypeAlias = "NGramScorer | Callable[[list[Labels]], Any]"
 
 

@@ -174,7 +174,7 @@ class Follower(Reader):
         raise ValueError(f"expected layers whose output has the batch rows first, got {value}")
 
 
-# What the axes of an input may be, by its kind and their number.
+# Axes that an input may have, by its kind and their number.
 _AXES = {
     ("f", 3): ("BTF", "TBF"),
     ("f", 2): ("BF", "TF", "BT", "TB"),
