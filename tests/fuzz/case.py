@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fuzz.targets import Target
 
-__all__ = ["MEMORY", "SECONDS", "Peak", "make", "run"]
+__all__ = ["MEMORY", "SECONDS", "Peak", "least_seconds", "make", "run"]
 
 # What a small input may take: seconds of the processor, and bytes.
 SECONDS = 1.0
@@ -42,6 +44,22 @@ class Peak:
         return 1024 * int(line.split()[1])
 
 
+def least_seconds(work: Callable[[], object], enough: float = SECONDS, tries: int = 3) -> float:
+    """Return the processor's time for some work: the least of several tries, or the first that is enough.
+
+    Processes beside this one slow a try down, by the caches and the clock that they share; work that takes
+    too long takes too long each time.
+    """
+    least = float("inf")
+    for _ in range(tries):
+        start = time.process_time()
+        work()
+        least = min(least, time.process_time() - start)
+        if least <= enough:
+            break
+    return least
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a case led to; `fault` is empty if that was right."""
@@ -65,17 +83,21 @@ def run(target: Target, content: Any, path: Path) -> Outcome:
     """Load an input and say what was wrong with that."""
     fault = detail = ""
     refused = True
-    peak, start = Peak(), time.process_time()
-    try:
-        target.load(content, path)
-        refused = False
-    except target.allowed:
-        pass
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        fault, detail = f"{type(error).__name__}: {error}"[:200], traceback.format_exc()
-    seconds, memory = time.process_time() - start, peak.grown()
+
+    def load() -> None:
+        nonlocal fault, detail, refused
+        try:
+            target.load(content, path)
+            refused = False
+        except target.allowed:
+            pass
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            fault, detail = f"{type(error).__name__}: {error}"[:200], traceback.format_exc()
+
+    peak = Peak()
+    seconds, memory = least_seconds(load), peak.grown()
     if not fault and seconds > SECONDS:
         fault = f"{seconds:.2f} seconds"
     if not fault and memory > MEMORY:
