@@ -49,7 +49,7 @@ def test_the_package_shows_nothing_else() -> None:
     assert dir(fusedlstm) == sorted(fusedlstm.__all__)
     inner = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
     hidden = inner - set(fusedlstm.__all__) - set(FRAMEWORKS)
-    assert hidden == {"__init__", "__main__", "base", "commands"}
+    assert hidden == {"__init__", "__main__", "base", "commands", "examples"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

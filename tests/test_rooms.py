@@ -29,6 +29,7 @@ ROOMS = (
     {"models"},
     {"exchange", "sklearn"},
     {""},
+    {"examples"},
     {"commands"},
     {"benchmark", "__main__"},
 )

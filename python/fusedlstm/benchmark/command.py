@@ -14,6 +14,7 @@ from fusedlstm.benchmark import kernels, tables
 from fusedlstm.benchmark.kernel_jobs import KERNELS
 from fusedlstm.benchmark.machine import describe_machine, load_warning, measure_machine, usable_cores
 from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, offers
+from fusedlstm.benchmark.plots import PLOTS
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
 from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
@@ -105,7 +106,7 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @cli_options.instruction_set_option("This library's kernels")
 @cli_options.file_option("--json", "Write all numbers here.")
-@cli_options.pictures_option("--plot")
+@cli_options.pictures_option("--plot", lambda: PLOTS)
 @click.option(
     "--kernel",
     type=click.Choice(sorted(KERNELS)),

@@ -1,4 +1,4 @@
-"""The commands ``fusedlstm mnist``, ``fusedlstm bench`` and ``fusedlstm info``."""
+"""The commands ``fusedlstm mnist``, ``example``, ``bench`` and ``info``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Name: module, attribute, help. The help stands here so that --help need not import any of them.
 _COMMANDS = {
     "mnist": ("fusedlstm.commands.mnist", "mnist", "Train an LSTM on MNIST and print its test accuracy."),
+    "example": ("fusedlstm.commands.example", "example", "Do a job that LSTMs are used for."),
     "bench": ("fusedlstm.benchmark", "bench_command", "Verify and time the kernels."),
     "info": ("fusedlstm.commands.cli", "info", "Show the version, the processor and what is installed."),
 }

@@ -15,6 +15,8 @@ import numpy as np
 import fusedlstm
 from fusedlstm import callbacks, layers, ops, optimizers, utils
 from fusedlstm.commands import options as cli_options
+from fusedlstm.commands.numbers import plain
+from fusedlstm.commands.report import REPORT
 from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
 from fusedlstm.io.atomic import write_text
 
@@ -64,7 +66,7 @@ _PREDICT_BATCH = 256
     help="Folder with the four IDX files.",
 )
 @cli_options.file_option("--save", "Write the model to this .safetensors or .keras file.")
-@cli_options.pictures_option("--report")
+@cli_options.pictures_option("--report", lambda: REPORT)
 @cli_options.file_option("--json", "Write results and options to this file.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 def mnist(**options: Any) -> None:
@@ -201,7 +203,7 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
         return write_report(options["report"], results["history"], images, labels, probabilities)
 
     def numbers() -> list[Path]:
-        content = {**{name: _plain(value) for name, value in options.items()}, **_plain(results)}
+        content = {**{name: plain(value) for name, value in options.items()}, **plain(results)}
         content["version"] = fusedlstm.__version__
         content["data"] = {
             "source": data.source,
@@ -218,19 +220,6 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
         if options[option]:
             outputs.attempt(write)
     return outputs
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold: paths become text, NaN and infinity become null."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _origin(data: MNIST) -> str:

@@ -15,7 +15,6 @@ import click
 
 from fusedlstm import ops
 from fusedlstm.base import devices
-from fusedlstm.commands.report import REPORT
 from fusedlstm.io.destinations import Destinations
 from fusedlstm.io.endings import MODELS, check_ending
 
@@ -75,34 +74,24 @@ def file_option(name: str, text: str) -> Decorator:
     return click.option(name, type=kind, callback=_output_file, help=text)
 
 
-def _output_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Make the folder for pictures and check that they can be written into it."""
-    if value is None:
-        return None
-    _needs("matplotlib", "report")
-    try:
-        value.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
-    for name in _pictures(param.name):
-        _check_file(ctx, value / name)
-    return value
+def pictures_option(name: str, pictures: Callable[[], Iterable[str]]) -> Decorator:
+    """Return an option for the folder that the command's pictures go to, whose names a function returns."""
 
+    def folder(ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
+        """Make the folder and check that the pictures can be written into it."""
+        if value is None:
+            return None
+        _needs("matplotlib", "report")
+        try:
+            value.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.BadParameter(f"cannot make the folder {value}: {error.strerror}") from error
+        for picture in pictures():
+            _check_file(ctx, value / picture)
+        return value
 
-def _pictures(option: str | None) -> tuple[str, ...]:
-    """Return the names of the pictures that an option's folder may get."""
-    if option == "report":
-        return REPORT
-    from fusedlstm.benchmark.plots import PLOTS
-
-    return PLOTS
-
-
-def pictures_option(name: str) -> Decorator:
-    """Return an option for the folder that the command's pictures go to."""
     kind = click.Path(file_okay=False, path_type=Path)
-    text = "Write pictures (PNG) into this folder."
-    return click.option(name, type=kind, callback=_output_folder, help=text)
+    return click.option(name, type=kind, callback=folder, help="Write pictures (PNG) into this folder.")
 
 
 def _instruction_set(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_external_tensors_of_many_axes(tmp_path: Path) -> None:
         tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "B")
         tensor.dims[:] = [2**62] * axes
         text = f"tensor 'B': expected at most 32 axes, got {axes}"
-        assert least_seconds(lambda model=model, text=text: refused(model, tmp_path, text)) < SECONDS
+        assert least_seconds(partial(refused, model, tmp_path, text)) < SECONDS
 
 
 def test_functions_and_sparse_tensors(tmp_path: Path) -> None:

