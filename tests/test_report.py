@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from fusedlstm import plots
 from fusedlstm.commands import report
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.figures: list[Any] = []
-        save = report.save_figure
+        save = plots.save
 
         def keep(figure: Any, path: Path) -> Path:
             self.figures.append(figure)
             return save(figure, path)
 
-        monkeypatch.setattr(report, "save_figure", keep)
+        monkeypatch.setattr(plots, "save", keep)
 
     def texts(self) -> list[str]:
         from matplotlib.text import Text

@@ -25,7 +25,7 @@ ROOMS = (
     {"backend", "initializers", "losses", "optimizers", "preprocessing", "testing", "torch"},
     {"layers", "metrics"},
     {"io"},
-    {"callbacks", "datasets"},
+    {"callbacks", "datasets", "plots"},
     {"models"},
     {"exchange", "sklearn"},
     {""},

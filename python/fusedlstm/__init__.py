@@ -43,7 +43,7 @@ from fusedlstm.ops import last_kernel
 from fusedlstm.ops.strict import get_strict, set_strict, strict
 
 if TYPE_CHECKING:
-    from fusedlstm import cuda, datasets, exchange, io, preprocessing, testing
+    from fusedlstm import cuda, datasets, exchange, io, plots, preprocessing, testing
     from fusedlstm.exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 
 __version__ = "0.1.0"
@@ -78,6 +78,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "plots",
     "preprocessing",
     "regularizers",
     "set_strict",
@@ -90,7 +91,7 @@ __all__ = [
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
-_LAZY = ("cuda", "datasets", "exchange", "io", "preprocessing", "testing")
+_LAZY = ("cuda", "datasets", "exchange", "io", "plots", "preprocessing", "testing")
 _EXCHANGE = ("from_keras", "from_onnx", "from_torch", "to_keras", "to_onnx", "to_torch")
 
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import layers
-from fusedlstm.commands import report
+from fusedlstm import layers, plots
 from fusedlstm.datasets.idx import write_idx
 from fusedlstm.io.atomic import write_text
 
@@ -37,7 +36,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     ".onnx": lambda path: fusedlstm.to_onnx(model(), path),
     ".idx": lambda path: write_idx(path, np.arange(6, dtype=np.uint8)),
     ".idx.gz": lambda path: write_idx(path, np.arange(6, dtype=np.uint8)),
-    ".png": lambda path: report.save_figure(report.make_figure(0.5, 0.5), path),
+    ".png": lambda path: plots.save(plots.figure("", "", (0.5, 0.5)), path),
     ".json": lambda path: write_text(path, "{}\n"),
 }
 endings = pytest.mark.parametrize("ending", WRITERS)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm import plots
 from fusedlstm.benchmark.peers import OURS, PEERS
 from fusedlstm.benchmark.tables import digits, seconds_text
-from fusedlstm.commands.report import make_figure, save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ def _sizes(result: Mapping[str, Any]) -> str:
 def _bars(path: Path, title: str, subtitle: str, results: Sequence[Mapping[str, Any]]) -> Path:
     """Draw the share of the peak as bars, one group for each workload, times written at their ends."""
     count = sum(len(result["contenders"]) for result in results)
-    figure = make_figure(9.5, 1.5 + _BAR_INCHES * (count + 1.2 * len(results)), margin=0.12)
+    figure = plots.figure("", "", (9.5, 1.5 + _BAR_INCHES * (count + 1.2 * len(results))))
     axes = figure.subplots()
     position, longest = 0.0, 0.0
     ticks: list[tuple[float, str]] = []
@@ -150,7 +150,7 @@ def _bars(path: Path, title: str, subtitle: str, results: Sequence[Mapping[str, 
         columnspacing=1.4,
         loc="outside lower center",
     )
-    return save_figure(figure, path)
+    return plots.save(figure, path)
 
 
 def _clean(axes: Any, grid: str) -> None:
@@ -165,7 +165,7 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
     results = content["workloads"]
     threads = str(content["options"]["threads"])
     roofs = content["machine"]["by_threads"][threads]
-    figure = make_figure(11, 7.4, margin=0.12)
+    figure = plots.figure("", "", (11, 7.4))
     axes = figure.subplots()
     intensity = np.array([result["operations"] / result["bytes"] for result in results])
     left, right = intensity.min() / 2, intensity.max() * 2
@@ -226,7 +226,7 @@ def _roofline(path: Path, subtitle: str, content: Mapping[str, Any]) -> Path:
     top -= _LEGEND_POINTS * (len(roof_handles) + 1.2) / _ROOFLINE_POINTS
     key = "\n".join(f"{number:2d}  {result['name']}" for number, result in enumerate(results, 1))
     axes.text(1.03, top, key, transform=axes.transAxes, va="top", fontsize=8, color="0.2", linespacing=1.3)
-    return save_figure(figure, path)
+    return plots.save(figure, path)
 
 
 def _number_workloads(axes: Any, intensity: NDArray[np.float64], peak: float) -> int:

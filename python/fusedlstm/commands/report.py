@@ -6,13 +6,12 @@ a display and without touching pyplot's global state.
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.io.atomic import write_file
+from fusedlstm import plots
 from fusedlstm.io.endings import PICTURES, check_ending
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 # The names of the pictures that `write_report` writes.
 REPORT = ("learning_curves.png", "confusion_matrix.png", "misclassified.png")
 
-_TRAIN, _VALIDATION, _ERROR = "#0072B2", "#D55E00", "#B2182B"  # distinguishable for colour-blind readers
+_TRAIN, _VALIDATION, _ERROR = plots.COLOURS["blue"], plots.COLOURS["vermilion"], "#B2182B"
 _GRID_COLUMNS, _GRID_ROWS = 10, 5
 
 
@@ -70,25 +69,6 @@ def write_report(
     ]
 
 
-def make_figure(width: float, height: float, margin: float = 0.1) -> Any:
-    """Return an empty figure of the given size in inches; it is drawn by Agg when saved as PNG."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.layout_engine import ConstrainedLayoutEngine
-    except ImportError as error:
-        raise ImportError('pictures need matplotlib: pip install "fusedlstm[report]"') from error
-    margins = ConstrainedLayoutEngine(w_pad=margin, h_pad=0.1)  # inches of white around everything
-    return Figure(figsize=(width, height), dpi=150, layout=margins)
-
-
-def save_figure(figure: Any, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as PNG and return the path."""
-    picture = BytesIO()
-    figure.savefig(picture, format="png", facecolor="white")
-    write_file(path, [picture.getbuffer()])
-    return Path(path)
-
-
 def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence[float]]) -> Path:
     """Draw loss and accuracy against the epoch.
 
@@ -101,7 +81,7 @@ def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence
         training and ``val_loss`` and ``val_accuracy`` for validation. A name that is absent is not drawn.
     """
     check_ending(path, PICTURES)
-    figure = make_figure(10, 4.6)
+    figure = plots.figure("", "", (10, 4.6))
     for axes, name, unit, factor in zip(
         figure.subplots(1, 2), ("loss", "accuracy"), ("", " (%)"), (1.0, 100.0), strict=True
     ):
@@ -136,7 +116,7 @@ def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence
             axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     note = "numbers: last epoch; training values are means over an epoch, validation is measured at its end"
     figure.supxlabel(note, fontsize=8, color="0.4")
-    return save_figure(figure, path)
+    return plots.save(figure, path)
 
 
 def confusion_counts(
@@ -173,7 +153,7 @@ def confusion_matrix(
     right, total = np.diag(counts), counts.sum(axis=1)
     errors = counts - np.diag(right)
     side = 1.5 + 0.52 * classes
-    figure = make_figure(side + 0.3, side)
+    figure = plots.figure("", "", (side + 0.3, side))
     axes = figure.subplots()
     # The palette ends well before its darkest red, on which black numbers could not be read.
     axes.imshow(np.ma.masked_equal(errors, 0), cmap="Reds", vmin=0, vmax=max(int(errors.max()) * 1.6, 2))
@@ -207,7 +187,7 @@ def confusion_matrix(
     axes.set_ylabel("truth")
     correct, items = int(right.sum()), int(total.sum())
     axes.set_title(f"{correct:,} of {items:,} right ({100 * correct / max(items, 1):.2f} %)", pad=10)
-    return save_figure(figure, path)
+    return plots.save(figure, path)
 
 
 def _square(column: int, row: int) -> Any:
@@ -242,7 +222,7 @@ def misclassified(
     shown = wrong[np.argsort(-confidence, kind="stable")][: _GRID_COLUMNS * _GRID_ROWS]
     columns = min(_GRID_COLUMNS, max(len(shown), 1))
     rows = max(1, -(-len(shown) // columns))
-    figure = make_figure(max(1.15 * columns, 5.5), 1.45 * rows + 0.7)
+    figure = plots.figure("", "", (max(1.15 * columns, 5.5), 1.45 * rows + 0.7))
     title = f"{len(wrong):,} of {len(labels):,} misclassified"
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} most confident mistakes"
@@ -263,4 +243,4 @@ def misclassified(
         axes.text(
             0.5, -0.06, f"truth {labels[index]}", transform=axes.transAxes, ha="center", va="top", fontsize=9
         )
-    return save_figure(figure, path)
+    return plots.save(figure, path)
