@@ -94,10 +94,10 @@ class Job:
 
     def picture(self, name: str, figure: Any) -> None:
         """Write a figure of `fusedlstm.plots` into the report's folder; nothing without one."""
-        from fusedlstm.commands.report import save_figure
+        from fusedlstm import plots
 
         if self.report is not None:
-            self.written.append(save_figure(figure, self.report / name))
+            self.written.append(plots.save(figure, self.report / name))
 
     def save_model(self, model: Model) -> None:
         """Save the trained model if the user wants it."""
