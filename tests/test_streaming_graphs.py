@@ -35,7 +35,9 @@ def merged() -> Model:
     kinds += [layers.maximum, layers.minimum]
     parts = [kind([one, dense(two)]) for kind in kinds]
     joined = layers.Concatenate(axis=2)([*parts, dense(signal)])
-    masked = layers.add([one, layers.Masking()(signal)])
+    seen = layers.Masking()(signal)
+    extremes = layers.maximum([seen, one, layers.minimum([two, seen])])
+    masked = layers.add([one, layers.multiply([one, seen, extremes]), extremes])
     return Model([words, signal], [joined, layers.LSTM(3)(joined), layers.LSTM(3)(masked)])
 
 

@@ -194,3 +194,44 @@ def test_layers_of_ones_own_with_several_inputs_and_outputs(both: bool) -> None:
         return model.fit(data[0], data[1], epochs=3, verbose=0).history["loss"]
 
     np.testing.assert_allclose(trained(True), trained(False), rtol=1e-12)
+
+
+@pytest.mark.parametrize("merge", [layers.Multiply, layers.Maximum, layers.Minimum])
+def test_merges_leave_masked_steps_out(merge: type[layers.Merge]) -> None:
+    """The values of masked steps, which a Dense layer moves from zero, have no influence and no gradient."""
+    inputs = [Input((T, F)) for _ in range(3)]
+    moved = [layers.Dense(F, **KIND)(layers.Masking(**KIND)(one)) for one in inputs[:2]]
+    plain = layers.Dense(F, **KIND)(inputs[2])
+    outputs = [
+        merge(**KIND)(some) for some in (moved, [*moved, plain], [plain, *moved], [moved[0], moved[0]])
+    ]
+    model = Model(inputs, outputs)
+    random = np.random.default_rng(0)
+    x = [random.normal(size=(4, T, F)) for _ in inputs]
+    x[0][:2, 1:], x[1][1:3, 2:] = 0, 0
+    for variable in model.weights:
+        variable.assign(random.normal(size=variable.shape))
+    slopes = [random.normal(size=(4, T, F)) for _ in outputs]
+
+    def total() -> float:
+        return sum(float((slope * y).sum()) for slope, y in zip(slopes, model(x), strict=True))
+
+    _, saved = model.forward(x, training=True)
+    gradients = layers.Gradients()
+    model.backprop(saved, slopes, gradients)
+    for variable in model.weights:
+        for place in np.ndindex(variable.shape):
+            ends = []
+            for step in (1e-6, -1e-6):
+                value = variable.numpy()
+                value[place] += step
+                variable.assign(value)
+                ends.append(total())
+                value[place] -= step
+                variable.assign(value)
+            expected = (ends[0] - ends[1]) / 2e-6
+            assert abs(gradients[variable][place] - expected) < 1e-6 * max(1, abs(expected)), variable.path
+    real = x[0].any(axis=-1) | x[1].any(axis=-1)
+    assert not real.all()
+    if merge is layers.Multiply:
+        assert not model(x)[0][~real].any()

@@ -22,6 +22,9 @@ class Merge(Layer):
 
     takes_list: ClassVar[bool] = True
 
+    # Whether values at masked steps take no part: then `forward` takes ``mask``, one for each input or None.
+    leaves_out: ClassVar[bool] = False
+
     # How many inputs there are at least, and at most; None for any number.
     fewest: int = 2
     most: int | None = None
@@ -29,6 +32,13 @@ class Merge(Layer):
     def forward(self, x: Sequence[Array], training: bool = False) -> tuple[Array, Any]:  # type: ignore[override]
         """Compute the output of checked inputs; see `Layer.forward`."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def merge(self, x: Sequence[Array], masks: Sequence[Mask | None], training: bool = False) -> Any:
+        """Compute the output of checked inputs with the masks that travel with them; see `Layer.forward`."""
+        if self.leaves_out and any(one is not None for one in masks):
+            options: dict[str, Any] = {"mask": masks}
+            return self.forward(x, training, **options)
+        return self.forward(x, training)
 
     def backprop(  # type: ignore[override]
         self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True
@@ -112,6 +122,20 @@ class _Elementwise(Merge):
             for one in x
         ]
 
+    def real_places(self, x: Sequence[Array], masks: Sequence[Mask | None] | None) -> list[Mask | None]:
+        """Return masks that meet the aligned inputs; None for inputs whose steps are all real."""
+        axes = max(one.ndim for one in x)
+        found: list[Mask | None] = []
+        for one, mask in zip(x, [None] * len(x) if masks is None else masks, strict=True):
+            if mask is not None and mask.shape != one.shape[: mask.ndim]:
+                raise ValueError(
+                    f"mask: expected one that fits its input for {self.name}, "
+                    f"got shape {mask.shape} for {one.shape}"
+                )
+            shape = () if mask is None else (*mask.shape[1:], *(1,) * (one.ndim - mask.ndim))
+            found.append(None if mask is None else mask.reshape(len(mask), *(1,) * (axes - one.ndim), *shape))
+        return found
+
 
 def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Return the gradient of an input of a shape that was repeated."""
@@ -121,6 +145,11 @@ def _summed(gradient: Array, shape: tuple[int, ...]) -> Array:
     axes = tuple(axis for axis in range(gradient.ndim) if full[axis] == 1 != gradient.shape[axis])
     total: Array = gradient.sum(axis=axes, keepdims=True)
     return total.reshape(shape)
+
+
+def _where(real: Mask | None, gradient: Array) -> Array:
+    """Return a gradient that is zero at masked steps."""
+    return gradient if real is None else np.where(real, gradient, gradient.dtype.type(0))
 
 
 class Add(_Elementwise):
@@ -168,27 +197,46 @@ class Average(Add):
 
 
 class Multiply(_Elementwise):
-    """Product of all inputs."""
+    """Product of all inputs.
 
-    def forward(self, x: Sequence[Array], training: bool = False) -> tuple[Array, Any]:  # type: ignore[override]  # noqa: ARG002
+    As in Keras, a masked step of an input counts as ones, and what is masked in all of them becomes zeros.
+    """
+
+    leaves_out = True
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Sequence[Array],
+        training: bool = False,  # noqa: ARG002
+        mask: Sequence[Mask | None] | None = None,
+    ) -> tuple[Array, Any]:
         """Return the product; see `Layer.forward`."""
-        first, *others = self.aligned(x)
-        y = first
-        for one in others:
+        real = self.real_places(x, mask)
+        factors = [
+            one if kept is None else np.where(kept, one, one.dtype.type(1))
+            for one, kept in zip(self.aligned(x), real, strict=True)
+        ]
+        y = factors[0]
+        for one in factors[1:]:
             y = y * one
-        return y, list(x)
+        left: Any = real[0]
+        for kept in real[1:]:
+            left = None if left is None or kept is None else left | kept
+        if left is not None:
+            y = np.where(left, y, y.dtype.type(0))
+        return y, (factors, [one.shape for one in x], real, left)
 
     def slopes(self, saved: Any, dy: Array) -> list[Array]:
         """Return the output's gradient times the product of all other inputs, for each."""
-        factors = self.aligned(saved)
+        factors, shapes, real, left = saved
         # Products of those before and of those after, as a division would fail at zeros.
-        before = [dy]
+        before = [_where(left, dy)]
         for one in factors[:-1]:
             before.append(before[-1] * one)
         found, after = [], None
         for number in range(len(factors) - 1, -1, -1):
             slope = before[number] if after is None else before[number] * after
-            found.append(_summed(slope, saved[number].shape))
+            found.append(_summed(_where(real[number], slope), shapes[number]))
             after = factors[number] if after is None else after * factors[number]
         return found[::-1]
 
@@ -196,33 +244,64 @@ class Multiply(_Elementwise):
 class _Extreme(_Elementwise):
     """Base of maximum and minimum, two by two from the left."""
 
+    leaves_out = True
+
     def chosen(self, one: Array, two: Array) -> Array:
         """Return the larger or the smaller of two."""
         raise NotImplementedError
 
-    def forward(self, x: Sequence[Array], training: bool = False) -> tuple[Array, Any]:  # type: ignore[override]  # noqa: ARG002
+    def forward(  # type: ignore[override]
+        self,
+        x: Sequence[Array],
+        training: bool = False,  # noqa: ARG002
+        mask: Sequence[Mask | None] | None = None,
+    ) -> tuple[Array, Any]:
         """Return the extreme; see `Layer.forward`."""
         first, *others = self.aligned(x)
-        results = [first]
-        for one in others:
-            results.append(self.chosen(results[-1], one))
-        return results[-1], (list(x), results)
+        before, *more = self.real_places(x, mask)
+        results: list[Array] = [first]
+        # For each of the others where it and the result before it take part; None for everywhere.
+        parts: list[tuple[Mask | None, Mask | None]] = []
+        for one, real in zip(others, more, strict=True):
+            y = self.chosen(results[-1], one)
+            if before is not None:
+                alone = ~before if real is None else real & ~before
+                y = np.where(alone, one, y)
+            if real is not None:
+                y = np.where(real, y, results[-1])
+            parts.append((before, real))
+            before = None if before is None or real is None else before | real
+            results.append(y)
+        return results[-1], (list(x), results, parts)
 
     def slopes(self, saved: Any, dy: Array) -> list[Array]:
         """Return the output's gradient where an input is it, half of it for each of two equal ones."""
-        x, results = saved
+        x, results, parts = saved
         inputs, found = self.aligned(x), []
         for number in range(len(inputs) - 1, 0, -1):
             one, two, y = results[number - 1], inputs[number], results[number]
             # NaN is equal to nothing, and gets no gradient.
-            share = (two == y).astype(dy.dtype) * (1 - 0.5 * (one == y).astype(dy.dtype))
-            found.append(_summed(dy * share, x[number].shape))
-            dy = dy * ((one == y).astype(dy.dtype) * (1 - 0.5 * (two == y).astype(dy.dtype)))
+            is_one, is_two = (one == y).astype(dy.dtype), (two == y).astype(dy.dtype)
+            of_one, of_two = is_one * (1 - 0.5 * is_two), is_two * (1 - 0.5 * is_one)
+            before, real = parts[number - 1]
+            if before is not None:
+                alone = ~before if real is None else real & ~before
+                of_one, of_two = (
+                    np.where(alone, dy.dtype.type(0), of_one),
+                    np.where(alone, dy.dtype.type(1), of_two),
+                )
+            if real is not None:
+                of_one, of_two = (
+                    np.where(real, of_one, dy.dtype.type(1)),
+                    np.where(real, of_two, dy.dtype.type(0)),
+                )
+            found.append(_summed(dy * of_two, x[number].shape))
+            dy = dy * of_one
         return [_summed(dy, x[0].shape), *found[::-1]]
 
 
 class Maximum(_Extreme):
-    """Largest of all inputs, place by place."""
+    """Largest of all inputs, place by place; as in Keras, masked steps of an input are left out."""
 
     def chosen(self, one: Array, two: Array) -> Array:
         """Return the larger of two."""
@@ -231,7 +310,7 @@ class Maximum(_Extreme):
 
 
 class Minimum(_Extreme):
-    """Smallest of all inputs, place by place."""
+    """Smallest of all inputs, place by place; as in Keras, masked steps of an input are left out."""
 
     def chosen(self, one: Array, two: Array) -> Array:
         """Return the smaller of two."""

@@ -9,6 +9,7 @@ import numpy as np
 from fusedlstm.base import versions
 from fusedlstm.base.arrays import is_array
 from fusedlstm.layers.base import Layer
+from fusedlstm.layers.merging import Merge
 from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.shapes import checked_pair
 from fusedlstm.layers.stateful import in_step
@@ -242,6 +243,8 @@ def _special(step: Step, layer: Any, values: list[Any], training: bool) -> tuple
         x, mask = values[step.source]
     else:
         x, mask = ([values[place][which] for place in step.sources] for which in (0, 1))
+    if isinstance(layer, Merge):
+        return layer.merge(x, mask, trains), x, mask
     if not layer.takes_mask:
         return layer.forward(x, trains), x, mask
     if step.mask >= 0:

@@ -196,7 +196,7 @@ class _Merging:
     def step(self, values: list[Any], now: int) -> None:  # noqa: ARG002
         """Compute a step's output."""
         x, masks = zip(*(values[place] for place in self._sources), strict=True)
-        y, _ = self._layer.forward(x)
+        y, _ = self._layer.merge(x, masks)
         values[self._target] = y, self._layer.compute_mask(x, masks)
 
 

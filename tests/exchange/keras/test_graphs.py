@@ -41,6 +41,10 @@ def masks(k: Any) -> Any:
     x, y = k.layers.Masking()(a), k.layers.Masking(2.0)(b)
     merged = [
         k.layers.add([x, y]),
+        *(merge([x, y]) for merge in (k.layers.multiply, k.layers.maximum, k.layers.minimum)),
+        k.layers.multiply([b, x]),
+        k.layers.maximum([x, b, y]),
+        k.layers.minimum([b, x, k.layers.Dense(1)(y)]),
         k.layers.concatenate([x, y]),
         k.layers.Concatenate(axis=1)([x, y]),
         k.layers.Concatenate(axis=1)([x, b]),

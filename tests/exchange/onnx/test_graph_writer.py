@@ -116,7 +116,14 @@ def masked() -> Model:
     either = layers.LSTM(3)(layers.add([one, two]))
     every = layers.LSTM(3)(layers.concatenate([one, layers.Dropout(0.5)(two), one]))
     pooled = layers.GlobalAveragePooling1D()(layers.maximum([one, two]))
-    return Model([a, b], [y, *ends, layers.LSTM(2)(joined), back, either, every, pooled])
+    loose = layers.Dense(F)(layers.Embedding(5, F)(b))
+    largest = layers.GlobalMaxPooling1D()(layers.maximum([one, loose, two]))
+    smallest = layers.GlobalMaxPooling1D()(layers.minimum([loose, one, two]))
+    products = [layers.multiply([one, two]), layers.multiply([loose, one, two])]
+    more = [layers.GlobalMaxPooling1D()(one) for one in products]
+    return Model(
+        [a, b], [y, *ends, layers.LSTM(2)(joined), back, either, every, pooled, largest, smallest, *more]
+    )
 
 
 def by_masks() -> Model:

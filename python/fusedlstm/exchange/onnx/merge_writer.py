@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fusedlstm.base.types import Shape
 
 # Operators of any number of values, and those of two.
-_OF_MANY = {Add: "Sum", Average: "Mean", Maximum: "Max", Minimum: "Min"}
+_OF_MANY: dict[type, str] = {Add: "Sum", Average: "Mean", Maximum: "Max", Minimum: "Min"}
 _OF_TWO = {Add: "Add", Subtract: "Sub", Multiply: "Mul"}
 MERGES = (Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract)
 
@@ -55,7 +55,54 @@ class MergeWriter(LayerWriter):
             else self.graph.add("Unsqueeze", [name, self.graph.integers(*range(1, most - rank + 1))])
             for name, rank in zip(names, ranks, strict=True)
         ]
+        if layer.leaves_out and any(value.real is not None for value in values):
+            kept = [
+                self._kept(value, rank, most, steps_first) for value, rank in zip(values, ranks, strict=True)
+            ]
+            y = (
+                self._product(names, kept)
+                if isinstance(layer, Multiply)
+                else self._extreme(layer, names, kept)
+            )
+            return replace(real, name=y, steps_first=steps_first)
         return replace(real, name=self._elementwise(layer, names), steps_first=steps_first)
+
+    def _kept(self, value: Value, rank: int, most: int, steps_first: bool) -> str | None:
+        """Return which steps of a value are real, by the axes that a merge has; None for all."""
+        if value.real is None:
+            return None
+        if rank != 3 or most != 3:
+            raise ValueError(f"mask: expected inputs (B, T, F), got {most} axes")
+        return value.real if steps_first else self.graph.add("Transpose", [value.real], perm=[1, 0, 2])
+
+    def _product(self, names: list[str], kept: list[str | None]) -> str:
+        """Write a product in which masked steps count as ones, and are zeros where they are so in all."""
+        graph = self.graph
+        one = graph.tensor("one", 1.0)
+        factors = [
+            name if real is None else graph.add("Where", [real, name, one])
+            for name, real in zip(names, kept, strict=True)
+        ]
+        y = factors[0]
+        for factor in factors[1:]:
+            y = graph.add("Mul", [y, factor])
+        left, *others = kept
+        for real in others:
+            left = None if left is None or real is None else graph.add("Or", [left, real])
+        return y if left is None else str(graph.add("Where", [left, y, graph.tensor("zero", 0.0)]))
+
+    def _extreme(self, layer: Merge, names: list[str], kept: list[str | None]) -> str:
+        """Write maxima or minima in which masked steps take no part."""
+        graph, kind = self.graph, _OF_MANY[type(layer)]
+        y, before = names[0], kept[0]
+        for name, real in zip(names[1:], kept[1:], strict=True):
+            last, y = y, graph.add(kind, [y, name])
+            if before is not None:
+                y = graph.add("Where", [before, y, name])
+            if real is not None:
+                y = graph.add("Where", [real, y, last])
+            before = None if before is None or real is None else graph.add("Or", [before, real])
+        return y
 
     def _elementwise(self, layer: Merge, names: list[str]) -> str:
         """Write one node, or a chain of them."""
