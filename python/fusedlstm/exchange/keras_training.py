@@ -15,6 +15,7 @@ from fusedlstm.base import checks
 from fusedlstm.base.registry import arguments_of
 from fusedlstm.exchange.keras_layers import described, named
 from fusedlstm.layers.weights import assign_all
+from fusedlstm.models.heads import by_place
 from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:
@@ -146,9 +147,12 @@ def compile_config(model: Model) -> dict[str, Any]:
         optimizer["config"]["learning_rate"] = described(
             _SCHEDULES.module, rate["class_name"], rate["config"]
         )
+    loss = spread([_loss(head) for head in heads])
+    if len(heads) > 1 and isinstance(loss, dict):
+        loss = {head.name: loss[head.name] for head in by_place(heads)}
     return {
         "optimizer": optimizer,
-        "loss": spread([_loss(head) for head in heads]),
+        "loss": loss,
         "loss_weights": spread([head.weight for head in heads]) if _weighted(heads) else None,
         "metrics": measured("metrics"),
         "weighted_metrics": measured("weighted"),

@@ -34,6 +34,9 @@ class Head:
         Metrics of all samples alike, and those that sample weights weigh.
     mean : Mean or None
         Running mean of the loss, where a model has several.
+    place : int
+        That of the loss among all losses, whose order `evaluate` keeps: for a dict of outputs that of the
+        dict of losses.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Head:
     metrics: list[Metric] = field(default_factory=list)
     weighted: list[Metric] = field(default_factory=list)
     mean: Mean | None = None
+    place: int = 0
 
     def measure(self, y: Any, predictions: Array, mask: Mask | None, weights: Array | None) -> None:
         """Take a batch into the metrics."""
@@ -74,6 +78,10 @@ def make_heads(
         head.loss = None if one is None else losses.get(one)
         if head.loss is not None and head.loss.reduction == "none":
             raise ValueError("loss: expected a reduction to one number, got reduction 'none'")
+    by_name = structure.kind == "dict" and isinstance(loss, dict) and not _described(loss)
+    order = list(loss) if by_name else []
+    for number, head in enumerate(heads):
+        head.place = order.index(head.name) if head.name in order else len(order) + number
     if loss_weights is not None:
         factors = _per_output(structure, loss_weights, "loss_weights")
         for head, factor in zip(heads, factors, strict=True):
@@ -101,7 +109,7 @@ def named(heads: Sequence[Head]) -> Iterator[tuple[str, Metric]]:
         for metric in head.weighted:
             yield (f"weighted_{metric.name}" if metric.name in taken else metric.name), metric
         return
-    yield from ((head.mean.name, head.mean) for head in heads if head.mean is not None)
+    yield from ((head.mean.name, head.mean) for head in by_place(heads) if head.mean is not None)
     rest = {f"{head.name}_{metric.name}": metric for head in heads for metric in head.metrics}
     for head in heads:
         for metric in head.weighted:
@@ -110,6 +118,11 @@ def named(heads: Sequence[Head]) -> Iterator[tuple[str, Metric]]:
     if len(rest) < sum(len(head.metrics) + len(head.weighted) for head in heads):
         raise ValueError("metrics: expected different names for each output, got one twice")
     yield from sorted(rest.items())
+
+
+def by_place(heads: Sequence[Head]) -> list[Head]:
+    """Return heads in the order of their losses."""
+    return sorted(heads, key=lambda head: head.place)
 
 
 def _spread(structure: Structure, given: Any, name: str) -> list[Any]:

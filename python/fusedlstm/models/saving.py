@@ -21,6 +21,7 @@ from fusedlstm.io.endings import MODELS, check_ending
 from fusedlstm.io.json_text import parse
 from fusedlstm.io.safetensors import parse_tensors, write_tensors
 from fusedlstm.models.describe import describe, restore
+from fusedlstm.models.heads import by_place
 from fusedlstm.models.model import Model
 from fusedlstm.models.sequential import Sequential
 from fusedlstm.models.states import check_described, check_once, get_flags, get_states, set_flags, set_states
@@ -189,6 +190,9 @@ def _described_heads(heads: list[Head]) -> dict[str, Any]:
         "loss_weights": [head.weight for head in heads],
         "weighted_metrics": [[describe(metric) for metric in head.weighted] for head in heads],
     }
+    ordered = by_place(heads)
+    if [head.name for head in ordered] != [head.name for head in heads]:
+        found["loss"] = {head.name: None if head.loss is None else describe(head.loss) for head in ordered}
     if len(heads) == 1:
         found = {key: value[0] for key, value in found.items()}
     # Files for models of one output stay as they were.
@@ -202,9 +206,11 @@ def _says_something(value: Any) -> bool:
 
 
 def _restored(described: Any) -> Any:
-    """Make the objects in a description, which lists may hold."""
+    """Make the objects in a description, which lists and dicts by output may hold."""
     if isinstance(described, list):
         return [_restored(one) for one in described]
+    if isinstance(described, dict) and "class_name" not in described:
+        return {name: _restored(one) for name, one in described.items()}
     return None if described is None else restore(described)
 
 

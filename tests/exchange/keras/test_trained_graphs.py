@@ -11,6 +11,7 @@ import fusedlstm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytest.importorskip("keras")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -270,6 +271,30 @@ def test_trained_as_in_keras(name: str) -> None:
         np.testing.assert_allclose(w, v, rtol=2e-3, atol=2e-5)
     one, two = (model.evaluate(x, y, verbose=0) for model in (ours, theirs))
     np.testing.assert_allclose(one, two, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["keras", "safetensors"])
+@pytest.mark.parametrize("order", ["zab", "bz", "abz"])
+def test_losses_of_dicts_come_in_the_order_of_compile(order: str, ending: str, tmp_path: Path) -> None:
+    def make(k: Any) -> Any:
+        x = k.Input((F,))
+        return k.Model(x, {name: k.layers.Dense(1, name=name)(x) for name in "bza"})
+
+    theirs, ours = pair(make)
+    labels = {name: numbers(20, F)[:, number : number + 1] for number, name in enumerate(order)}
+    loss = {name: "mse" if name == "z" else "mae" for name in order}
+    metrics = None if len(order) < 3 else {"z": ["mae"], "b": ["mse"]}
+    for model in (theirs, ours):
+        model.compile("sgd", dict(loss), metrics=metrics)
+    ours.save(tmp_path / f"model.{ending}")
+    again = fusedlstm.load_model(tmp_path / f"model.{ending}")
+    assert ours.metrics_names[: 1 + len(order)] == ["loss", *(f"{name}_loss" for name in order)]
+    given = {name: labels[name] for name in order}
+    expected = theirs.evaluate(numbers(20, F), given, verbose=0)
+    for model in (ours, again):
+        np.testing.assert_allclose(
+            model.evaluate(numbers(20, F), given, verbose=0), expected, rtol=2e-4, atol=1e-5
+        )
 
 
 def flat(outputs: Any) -> Any:
