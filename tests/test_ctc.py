@@ -50,6 +50,18 @@ def test_float32_and_lists() -> None:
     assert value == pytest.approx(losses.CTC()(LABELS, LOGITS), rel=1e-5)
 
 
+def test_a_row_without_weight_adds_nothing() -> None:
+    """Its loss may be infinite."""
+    logits = np.random.default_rng(0).normal(size=(2, 3, 4))
+    labels = np.array([[1, 2, 0, 0], [1, 1, 2, 2]])
+    loss, gradient = losses.CTC().value_and_gradient(labels, logits, np.array([2.0, 0.0]))
+    alone, expected = losses.CTC().value_and_gradient(labels[:1], logits[:1])
+    assert loss == pytest.approx(alone, rel=1e-12)  # Sums over the weights on one side, 2 / 2, and a row.
+    assert_close(gradient[:1], expected, dtype=np.float64, terms=4, steps=3)
+    assert not gradient[1].any()
+    assert losses.CTC().value_and_gradient(labels, logits, np.ones(2))[0] == np.inf
+
+
 def test_names() -> None:
     for identifier in ("ctc", "CTC", losses.ctc, losses.CTC, losses.serialize(losses.CTC("sum"))):
         assert type(losses.get(identifier)) is losses.CTC

@@ -81,7 +81,10 @@ class CTC(Loss):
         if weights is not None:
             factors = (factors * weights).astype(y_pred.dtype, copy=False)
         losses, gradient = self._losses(y_true, y_pred, mask, factors)
-        return self._reduced(losses if weights is None else losses * weights, count), gradient
+        if weights is not None:
+            # A row without weight adds nothing, and its loss may be infinite.
+            losses = np.where(weights == 0, losses.dtype.type(0), losses) * weights
+        return self._reduced(losses, count), gradient
 
     def _losses(
         self, labels: Labels, logits: Array, mask: Mask | None = None, factors: Array | None = None
