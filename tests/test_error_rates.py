@@ -85,6 +85,8 @@ def test_rates() -> None:
         (ValueError, r"references: expected sequences of integers, got an array \(1, 2\)", [[[1, 2]]], [[1]]),
         (ValueError, r"hypotheses: expected whole numbers, got 1\.5 at index \(0,\)", [[1]], [[1.5]]),
         (TypeError, "references: expected an array of real numbers, got list of dtype", [[1, "a"]], [[1]]),
+        (TypeError, "references: expected a list of sequences, or a text, got NoneType", None, ["a"]),
+        (TypeError, "hypotheses: expected a list of sequences, or a text, got int", ["a"], 3),
     ],
 )
 def test_errors(error: type[Exception], message: str, references: Any, hypotheses: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -181,6 +182,9 @@ def _codes(references: Sequences, hypotheses: Sequences) -> tuple[Codes, Codes]:
                 raise TypeError(f"{name}: expected sequences of {kinds[0]} like others, got {kind}")
         return numbers
 
+    for name, given in (("references", references), ("hypotheses", hypotheses)):
+        if not isinstance(given, Iterable):
+            raise TypeError(f"{name}: expected a list of sequences, or a text, got {type(given).__name__}")
     first = _mapped(references, lambda sequence: code(sequence, "references"))
     second = _mapped(hypotheses, lambda sequence: code(sequence, "hypotheses"))
     if len(first) != len(second):
