@@ -360,3 +360,17 @@ def test_features_are_checked_after_building() -> None:
 def test_hints_of_keras_are_accepted() -> None:
     layer = layers.LSTM(4, unroll=True, use_cudnn=False, recurrent_dropout=0, stateful=False)
     assert layer(X).shape == (B, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Conv1D", "has no Conv1D: .*'LSTM'.*convolutions, attention and other cells are Keras's"),
+        ("GRU", "has no GRU: "),
+        ("nothing", r"module 'fusedlstm.layers' has no attribute 'nothing'"),
+    ],
+)
+def test_layers_that_are_not_there(name: str, message: str) -> None:
+    with pytest.raises(AttributeError, match=message):
+        getattr(layers, name)
+    assert not hasattr(layers, name)

@@ -104,6 +104,17 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "expected a layer without activity_regularizer, got p",
     ),
+    "a mask of other steps": (
+        lambda: layers.LSTM(2, name="l")(Input((T, F)), mask=Input((T + 1,))),
+        ValueError,
+        r"mask: expected shape \(None, 5\) for l, got \(None, 6\)",
+    ),
+    "a mask of features": (
+        lambda: layers.LSTM(2, name="l")(x := Input((T, F)), mask=x),
+        ValueError,
+        r"mask: expected shape \(None, 5\) for l, got \(None, 5, 3\)",
+    ),
+    "a type that is none": (lambda: Input((F,), dtype="string"), ValueError, "dtype: .*, got 'string'"),
     "a mask in a graph": (
         lambda: two()([Input((F,)), Input((F,))], mask=Input((F,))),
         TypeError,
@@ -117,6 +128,27 @@ def test_refused_when_made(name: str) -> None:
     make, error, message = REFUSED[name]
     with pytest.raises(error, match=message):
         make()
+
+
+def test_training_false_is_not_ignored_in_silence() -> None:
+    """On symbolic tensors it is what None is, so that layers that are random in training warn."""
+    x = Input((T, F))
+    inner = Sequential([Input((T, F)), layers.Dense(2), layers.LSTM(2, recurrent_dropout=0.5, name="noisy")])
+    for layer, name in (
+        (layers.Dropout(0.5, name="drop"), "drop"),
+        (layers.GaussianNoise(0.5, name="noise"), "noise"),
+        (layers.Bidirectional(layers.LSTM(2, dropout=0.5, name="one")), "forward_one"),
+        (layers.StackedLSTM([2, 2], dropout=0.5, name="stack"), "stack.*"),
+        (layers.TimeDistributed(layers.Dropout(0.5, name="each")), "each"),
+        (inner, "noisy"),
+    ):
+        with pytest.warns(UserWarning, match=f"training: False has no effect .* {name} is random"):
+            layer(x, training=False)
+        layer(x)
+        layer(x, training=True)
+    for quiet in (layers.Dropout(0.0), layers.LSTM(2), Sequential([Input((T, F)), layers.LSTM(2)])):
+        quiet(x, training=False)
+    inner(numbers(2, T, F), training=False)
 
 
 def test_masks_that_a_merge_cannot_combine() -> None:

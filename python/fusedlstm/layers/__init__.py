@@ -144,3 +144,13 @@ def deserialize(description: dict[str, Any]) -> Layer:
         return REGISTRY.restore(description, "class_name")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{config.get('name', 'layer')!r:.80} ({name:.80}): {error}") from error
+
+
+def __getattr__(name: str) -> Any:
+    """Say what there is, for a layer that is not."""
+    if name[:1].isupper():
+        raise AttributeError(
+            f"fusedlstm.layers has no {name}: it has recurrent layers and what stands around them, "
+            f"{[*CLASSES]}; convolutions, attention and other cells are Keras's"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -238,7 +238,9 @@ class Layer(Called, Placed, Configured):
             layer.state_gradients = pair
         return dx
 
-    def __call__(self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, training: bool = False) -> Any:
+    def __call__(
+        self, x: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, training: bool | None = None
+    ) -> Any:
         """Compute the layer's output, building it first if need be.
 
         Parameters
@@ -248,8 +250,9 @@ class Layer(Called, Placed, Configured):
             the output is. Of a symbolic tensor, which `Input` gives, the output is one, for a `Model`.
         mask : array_like of bool, shape (B, T), optional
             Which steps are real, for layers that take masks.
-        training : bool
-            Whether dropout is on and `backward` may follow.
+        training : bool, optional
+            Whether dropout is on and `backward` may follow. Of a symbolic tensor True means that dropout is
+            on in every pass, and False nothing.
 
         Raises
         ------
@@ -265,7 +268,7 @@ class Layer(Called, Placed, Configured):
                 raise TypeError(f"mask: expected none for layer {self.name}, a {type(self).__name__}")
             given["mask"] = self.real_steps(mask)
         with versions.reading():
-            result = self.forward(array, training, **given)
+            result = self.forward(array, bool(training), **given)
         y, saved = result if type(result) is tuple else checked_pair(result, self)
         if training:
             keep(self, saved)

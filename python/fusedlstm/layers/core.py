@@ -63,7 +63,11 @@ class InputLayer(Layer):
             raise ValueError(f"shape: expected either shape or batch_shape, got {shape} and {batch_shape}")
         # NumPy makes types of whole expressions; a name is a word.
         word = not isinstance(dtype, str) or (dtype.isalnum() and dtype[0].isalpha())
-        if dtype is not None and (not word or np.dtype(dtype).kind not in "biuf"):
+        try:
+            real = dtype is None or (word and np.dtype(dtype).kind in "biuf")
+        except TypeError:
+            real = False
+        if not real:
             raise ValueError(f"dtype: expected a real number type, got {dtype!r:.80}")
         if batch_size is not None:
             checks.positive_int(batch_size, "batch_size")

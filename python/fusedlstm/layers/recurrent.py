@@ -94,7 +94,7 @@ class Recurrent(Layer):
         *,
         initial_state: Sequence[npt.ArrayLike] | None = None,
         mask: npt.ArrayLike | None = None,
-        training: bool = False,
+        training: bool | None = None,
     ) -> Any:
         """Compute the layer's output, building it first if need be.
 
@@ -107,8 +107,8 @@ class Recurrent(Layer):
             of a stateful layer.
         mask : array_like of bool, shape (B, T), optional
             Which steps are real. Others cost nothing: the states pass them unchanged.
-        training : bool
-            Whether dropout is on and `backward` may follow.
+        training : bool, optional
+            Whether dropout is on and `backward` may follow; of symbolic tensors as in `Layer`.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class Recurrent(Layer):
         states = None if initial_state is None else self.checked_states(initial_state, len(array))
         # As in `Layer`, without its detours: of a short sequence's call they would be a tenth.
         with versions.reading():
-            result = self.forward(array, training, states, real)
+            result = self.forward(array, bool(training), states, real)
         y, saved = result if type(result) is tuple else checked_pair(result, self)
         if training:
             keep(self, saved)

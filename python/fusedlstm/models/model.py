@@ -226,9 +226,11 @@ class Model(Trainer):
         Raises
         ------
         ValueError
-            If there is none.
+            If there is none, or both are given.
         """
         if index is not None:
+            if name is not None:
+                raise ValueError(f"index: expected None beside a name, got {index} and {name!r:.80}")
             if not -len(self.layers) <= index < len(self.layers):
                 raise ValueError(f"index: expected a position among {len(self.layers)} layers, got {index}")
             return self.layers[index]
@@ -236,7 +238,7 @@ class Model(Trainer):
             self._symbolic()  # The layers of a copy have no symbolic output before.
         return checks.lookup(name, "name", {layer.name: layer for layer in self.layers})
 
-    def __call__(self, x: Any, *, mask: Any = None, training: bool = False) -> Any:
+    def __call__(self, x: Any, *, mask: Any = None, training: bool | None = None) -> Any:
         """Compute the output of a batch, building the model first if need be.
 
         Parameters
@@ -245,8 +247,8 @@ class Model(Trainer):
             Inputs; outputs are device arrays where they are. Of symbolic tensors outputs are symbolic.
         mask : array_like of bool, shape (B, T), or list or dict of them, optional
             Which steps are real.
-        training : bool
-            Whether dropout is on.
+        training : bool, optional
+            Whether dropout is on; of symbolic tensors as in `Layer`.
 
         Raises
         ------
@@ -257,9 +259,9 @@ class Model(Trainer):
             return self.on_tensors(x, mask=mask, training=training)
         if isinstance(x, Layer):
             raise TypeError(f"x: expected an array, got {x!r}: models are made with Sequential([...])")
-        return self._call(x, training, mask)
+        return self._call(x, bool(training), mask)
 
-    def on_tensors(self, x: Any, states: Any = None, mask: Any = None, training: bool = False) -> Any:
+    def on_tensors(self, x: Any, states: Any = None, mask: Any = None, training: bool | None = None) -> Any:
         """Return the symbolic outputs of symbolic inputs, in the structure that the model gives."""
         del states
         if mask is not None:
@@ -267,7 +269,7 @@ class Model(Trainer):
                 f"mask: expected None for a model in a graph, as masks travel with it, got {mask!r}"
             )
         found = self.input_structure.flatten(x, "x")
-        node = self.record(found, (), None, checks.flag(training, "training"))
+        node = self.record(found, (), None, self.mode(training))
         return _structured(self.output_structure, node.outputs)
 
     def record(
