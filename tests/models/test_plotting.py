@@ -46,7 +46,7 @@ def test_pictures(rankdir: str, tmp_path: Path) -> None:
         (
             {},
             {"show_layer_names": True, "show_shapes": True, "show_dtype": True, "show_trainable": True},
-            {"show_layer_names": True, "expand_nested": True},
+            {"show_layer_names": True, "expand_nested": True, "show_layer_activations": True},
         )
     ):
         path = tmp_path / f"{number}.png"
@@ -59,7 +59,9 @@ def test_pictures(rankdir: str, tmp_path: Path) -> None:
 
 
 def texts(**options: bool) -> tuple[list[str], Any]:
-    wanted = dict.fromkeys(("shapes", "kinds", "names", "trainable", "nested"), False) | options
+    wanted = (
+        dict.fromkeys(("shapes", "kinds", "names", "activations", "trainable", "nested"), False) | options
+    )
     drawing = plotting.drawing_of(nested(), **wanted)
     return ["|".join(box.lines) for box in drawing.boxes], drawing
 
@@ -77,6 +79,11 @@ def test_what_boxes_tell() -> None:
     assert "dense (Dense)|in: (None, 5, 3)|out: (None, 5, 3)|float32|frozen" in told
     assert "end (LSTM)|in: (None, 5, 3)|out: (None, 2)|float32|trainable" in told
     assert any(text.startswith("sum (Add)|in: (None, 5, 3), (None, 5, 3), (None, 5, 3)|") for text in told)
+
+
+def test_activations() -> None:
+    told, _ = texts(names=True, activations=True)
+    assert {"dense (Dense)|linear", "end (LSTM)|tanh", "sum (Add)"} <= set(told)
 
 
 def test_layers_of_models_inside() -> None:
@@ -128,7 +135,9 @@ def test_by_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_with_quotes() -> None:
     model = Sequential([Input((3,)), layers.Dense(1, name='a"\\b')])
-    drawing = plotting.drawing_of(model, shapes=False, kinds=False, names=True, trainable=False, nested=False)
+    drawing = plotting.drawing_of(
+        model, shapes=False, kinds=False, names=True, activations=False, trainable=False, nested=False
+    )
     assert 'label="a\\"\\\\b (Dense)"' in plotting.dot_text(drawing, "TB", 100)
 
 

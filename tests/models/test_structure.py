@@ -78,6 +78,30 @@ def test_summary() -> None:
     assert "not built" in text[0]
 
 
+def test_summary_of_models_within_models() -> None:
+    utils.clear_session()
+    inner = classifier()
+    inner.layers[0].trainable = False
+    start = layers.Input((T, I), name="start")
+    model = fusedlstm.Model(start, layers.add([inner(start), layers.Dense(C)(layers.LSTM(H)(start))]))
+    text: list[str] = []
+    model.summary(print_fn=text.append)
+    model.summary(100, expand_nested=True, show_trainable=True, print_fn=text.append)
+    assert len(text[1].splitlines()) == len(text[0].splitlines()) + len(inner.layers)
+    table = {line.strip().split(" ")[0]: line.split() for line in text[1].splitlines()}
+    for layer, letter in zip(inner.layers, "N-YY", strict=True):
+        assert f"  {layer.name} (" in text[1]
+        assert table[layer.name][-2] == letter
+        assert not any(line.startswith(f"{layer.name} (") for line in text[0].splitlines())
+    assert table["start"][-2:] == ["-", "-"]
+    text.clear()
+    fusedlstm.Sequential([layers.Input((T, I)), inner]).summary(expand_nested=True, print_fn=text.append)
+    assert "Connected to" not in text[0]
+    assert inner.layers[1].name in text[0]
+    with pytest.raises(TypeError, match="expand_nested: expected True or False, got 2"):
+        model.summary(expand_nested=2)  # type: ignore[arg-type]
+
+
 def test_get_layer() -> None:
     model = classifier()
     assert model.get_layer(index=-1) is model.layers[-1]
@@ -86,6 +110,8 @@ def test_get_layer() -> None:
         model.get_layer("nope")
     with pytest.raises(ValueError, match="index: expected a position among 4 layers, got 9"):
         model.get_layer(index=9)
+    with pytest.raises(ValueError, match="index: expected None beside a name, got 0 and 'x'"):
+        model.get_layer("x", 0)
 
 
 def test_frozen_layers_do_not_change() -> None:

@@ -346,15 +346,34 @@ class Model(Trainer):
 
     # Description.
 
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        print_fn: Callable[[str], object] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+    ) -> None:
         """Print a table of the layers with their output shapes, numbers of weights and connections.
 
         Parameters
         ----------
-        print_fn : callable
-            Called once with the text.
+        line_length, positions
+            Keras's, for the look of its table; they change nothing here.
+        print_fn : callable, optional
+            Called once with the text; by default `print`.
+        expand_nested : bool
+            Whether the layers of models inside of the model have lines too, after these.
+        show_trainable : bool
+            Whether there is a column that says what training changes.
         """
-        print_fn(summary(self))
+        del line_length, positions
+        text = summary(
+            self,
+            nested=checks.flag(expand_nested, "expand_nested"),
+            trainable=checks.flag(show_trainable, "show_trainable"),
+        )
+        (print if print_fn is None else print_fn)(text)
 
     def get_config(self) -> dict[str, Any]:
         """Return a JSON-able description of the model, without its weights."""

@@ -31,6 +31,7 @@ def plot_model(
     rankdir: str = "TB",
     expand_nested: bool = False,
     dpi: int = 200,
+    show_layer_activations: bool = False,
     show_trainable: bool = False,
 ) -> None:
     """Write a picture; see `fusedlstm.utils.plot_model`."""
@@ -47,6 +48,7 @@ def plot_model(
         shapes=checks.flag(show_shapes, "show_shapes"),
         kinds=checks.flag(show_dtype, "show_dtype"),
         names=checks.flag(show_layer_names, "show_layer_names"),
+        activations=checks.flag(show_layer_activations, "show_layer_activations"),
         trainable=checks.flag(show_trainable, "show_trainable"),
         nested=checks.flag(expand_nested, "expand_nested"),
     )
@@ -55,7 +57,7 @@ def plot_model(
 
 
 def drawing_of(
-    model: Model, *, shapes: bool, kinds: bool, names: bool, trainable: bool, nested: bool
+    model: Model, *, shapes: bool, kinds: bool, names: bool, activations: bool, trainable: bool, nested: bool
 ) -> Drawing:
     """Return boxes and arrows of a model, those of models inside of it among them if they are `nested`."""
     drawing = Drawing()
@@ -69,6 +71,9 @@ def drawing_of(
             lines.append(f"out: {_shown(found)}")
         if kinds:
             lines.append(getattr(layer, "kind", None) or layer.dtype)
+        activation = getattr(layer, "activation", None)
+        if activations and activation is not None:
+            lines.append(activation if isinstance(activation, str) else activation.__name__)
         if trainable and layer.weights:
             lines.append("trainable" if layer.trainable_weights else "frozen")
         return lines

@@ -11,23 +11,16 @@ if TYPE_CHECKING:
     from fusedlstm.models.graph import Graph
 
 
-def summary(model: BatchTrainer) -> str:
+def summary(model: BatchTrainer, *, nested: bool = False, trainable: bool = False) -> str:
     """Return a table of a model's layers; with connections, unless it is a chain."""
-    rows = [["Layer (type)", "Output shape", "Params", "Connected to"]]
-    shapes, sources = connections(model)
-    for layer in model.layers:
-        count = f"{layer.count_params():,}" if layer.built else "not built"
-        shape = shapes.get(id(layer))
-        rows.append(
-            [
-                f"{layer.name} ({type(layer).__name__})",
-                "?" if shape is None else str(shape[0] if len(shape) == 1 else shape),
-                count,
-                ", ".join(sources.get(id(layer), [])) or "-",
-            ]
-        )
-    if is_chain(model):
-        rows = [row[:3] for row in rows]
+    heads = ["Layer (type)", "Output shape", "Params", "Trainable", "Connected to"]
+    rows = [heads, *_rows(model, nested, "")]
+    chains = is_chain(model) and (
+        not nested or all(is_chain(layer) for layer in model.layers if hasattr(layer, "graph"))
+    )
+    left_out = {"" if trainable else "Trainable", "Connected to" if chains else ""}
+    kept = [number for number, head in enumerate(heads) if head not in left_out]
+    rows = [[row[number] for number in kept] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -54,7 +47,27 @@ def summary(model: BatchTrainer) -> str:
     )
 
 
-def is_chain(model: BatchTrainer) -> bool:
+def _rows(model: Any, nested: bool, indent: str) -> list[list[str]]:
+    """Return the lines of a model's layers, and of those in models inside of it."""
+    shapes, sources = connections(model)
+    rows = []
+    for layer in model.layers:
+        shape = shapes.get(id(layer))
+        rows.append(
+            [
+                f"{indent}{layer.name} ({type(layer).__name__})",
+                "?" if shape is None else str(shape[0] if len(shape) == 1 else shape),
+                f"{layer.count_params():,}" if layer.built else "not built",
+                "-" if not layer.weights else "Y" if layer.trainable_weights else "N",
+                ", ".join(sources.get(id(layer), [])) or "-",
+            ]
+        )
+        if nested and hasattr(layer, "graph"):
+            rows += _rows(layer, nested, f"{indent}  ")
+    return rows
+
+
+def is_chain(model: Any) -> bool:
     """Tell whether each layer takes what the one before it gives, and nothing else is called."""
     graph = model.graph
     if graph is None:

@@ -17,6 +17,7 @@ def plot_model(
     rankdir: str = "TB",
     expand_nested: bool = False,
     dpi: int = 200,
+    show_layer_activations: bool = False,
     show_trainable: bool = False,
 ) -> None:
     """Write a picture of a model: a box for each layer, and an arrow for each that takes what another gives.
@@ -29,9 +30,9 @@ def plot_model(
         Built.
     to_file : path-like
         The file, ending in ``.png``; it appears only when complete.
-    show_shapes, show_dtype, show_layer_names, show_trainable : bool
+    show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable : bool
         What boxes tell besides the layers' classes: shapes of what layers take and give, number types, names,
-        and whether training changes the weights.
+        activations, and whether training changes the weights.
     rankdir : {"TB", "BT", "LR", "RL"}
         Where the arrows lead: T is the top, B the bottom, L left, R right.
     expand_nested : bool
@@ -59,5 +60,6 @@ def plot_model(
         rankdir,
         expand_nested,
         dpi,
+        show_layer_activations,
         show_trainable,
     )
