@@ -42,7 +42,7 @@ _LOSSES = _Kind("keras.losses", losses.REGISTRY)
 _METRICS = _Kind("keras.metrics", metrics.REGISTRY)
 # The home of classes that Keras lacks.
 _HERE = "fusedlstm"
-_NOT_IN_KERAS = ("AutoAccuracy", "MeanMetric")
+_NOT_IN_KERAS = ("AutoAccuracy", "LabelErrorRate", "MeanMetric")
 # Arguments of Keras that the classes here may lack, with the values that switch them off; None for any.
 _OFF: Mapping[str, tuple[object, ...] | None] = {
     "axis": (-1,),
