@@ -84,6 +84,24 @@ def test_states_are_reset_by_the_older_name() -> None:
     assert [state.shape for state in inner.states] == [(2, 2), (2, 2)]
 
 
+def test_states_of_a_model_are_reset() -> None:
+    """Stateful layers inside of models start anew too."""
+    x = np.ones((2, 3, 4), np.float32)
+    inner = fusedlstm.Sequential(
+        [layers.Input((3, 4)), layers.LSTM(2, stateful=True, return_sequences=True), layers.Dense(2)]
+    )
+    start = layers.Input((3, 4))
+    both = layers.Bidirectional(layers.LSTM(2, stateful=True))
+    model = fusedlstm.Model(start, [both(inner(start)), layers.LSTM(2)(start)])
+    first, fixed = model.predict(x, verbose=0)
+    for reset in (model.reset_state, model.reset_states):
+        later, same = model.predict(x, verbose=0)
+        assert not np.array_equal(later, first)
+        assert np.array_equal(same, fixed)
+        reset()
+        assert np.array_equal(model.predict(x, verbose=0)[0], first)
+
+
 @pytest.mark.parametrize("clear", [backend.clear_session, utils.clear_session])
 def test_names_start_again(clear: Any) -> None:
     clear()

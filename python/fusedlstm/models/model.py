@@ -344,6 +344,15 @@ class Model(Trainer):
             raise ValueError("weights: expected a built model, this one has no weights yet")
         super().set_weights(weights)
 
+    def reset_state(self) -> None:
+        """Let stateful layers start from zeros again, those of models inside too."""
+        for layer in self.layers:
+            reset = getattr(layer, "reset_state", None)
+            if reset is not None:
+                reset()
+
+    reset_states = reset_state  # Keras 2's name
+
     # Description.
 
     def summary(
