@@ -20,6 +20,7 @@ from fusedlstm import (
     metrics,
     ops,
     optimizers,
+    plots,
     regularizers,
     testing,
 )
@@ -425,6 +426,8 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "ops.CTCDecoded": [filled(ops.CTCDecoded)],
     "ops.CTCResult": [filled(ops.CTCResult)],
     "ops.NGramScorer": [lambda: ops.NGramScorer({(1,): -0.5, (1, 2): -0.25}, {(1,): -0.1})],
+    "plots.Saturation": [filled(plots.Saturation)],
+    "plots.StateGradients": [filled(plots.StateGradients)],
     "testing.CTCReference": [filled(testing.CTCReference)],
     "testing.LSTMReference": [reference],
     "testing.LSTMReferenceGradients": [filled(testing.LSTMReferenceGradients)],

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
     from numpy.typing import NDArray
@@ -175,23 +176,43 @@ def label_line(axes: Axes, x: float, y: float, text: str, colour: str) -> Annota
     )
 
 
+def clean(axes: Axes) -> None:
+    """Give axes a faint grid behind what is drawn, and no frame above and at the right."""
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Put an axis's marks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
 def spread_labels(figure: Figure) -> None:
     """Move labels of `label_line` up and down until none of an axes' lies over another."""
     from matplotlib.text import Annotation
 
-    by_axes = [
-        [text for text in axes.texts if isinstance(text, Annotation) and text.get_gid() == _LINE_LABEL]
+    by_axes = {
+        axes: [text for text in axes.texts if isinstance(text, Annotation) and text.get_gid() == _LINE_LABEL]
         for axes in figure.axes
-    ]
-    if not any(len(labels) > 1 for labels in by_axes):
+    }
+    if not any(len(labels) > 1 for labels in by_axes.values()):
         return
     figure.draw_without_rendering()  # Only now it is known where they are.
-    for labels in by_axes:
+    for axes, labels in by_axes.items():
+        whole = axes.get_window_extent()
         boxes = [label.get_window_extent() for label in labels]
         for group in _groups(boxes):
             heights = np.array([boxes[index].height for index in group])
             centres = np.array([(boxes[index].y0 + boxes[index].y1) / 2 for index in group])
-            for index, moved in zip(group, _apart(centres, heights) - centres, strict=True):
+            places = _apart(centres, heights)
+            if len(group) > 1:
+                # Those that were moved stay beside the axes, as far as there is room.
+                low, high = places[0] - heights[0] / 2, places[-1] + heights[-1] / 2
+                places += max(0.0, whole.y0 - low) - max(0.0, high - whole.y1)
+            for index, moved in zip(group, places - centres, strict=True):
                 right, up = labels[index].xyann
                 labels[index].xyann = (right, up + moved * 72 / figure.dpi)
 
