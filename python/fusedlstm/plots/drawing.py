@@ -13,6 +13,7 @@ import numpy as np
 from fusedlstm.base import checks
 from fusedlstm.io.atomic import write_file
 from fusedlstm.io.endings import PICTURES, check_ending
+from fusedlstm.plots.placing import apart
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
-    from numpy.typing import NDArray
 
 # Okabe and Ito's palette, which readers with any kind of colour vision can tell apart.
 COLOURS: Mapping[str, str] = MappingProxyType(
@@ -55,7 +55,7 @@ def figure(title: str, note: str, size: tuple[float, float] = (10, 5)) -> Figure
     note : str
         Where it comes from, small and grey: model, seed, data set; may be empty.
     size : pair of float
-        Width and height in inches, drawn with 150 pixels to the inch.
+        Width and height in inches.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def _broken(text: str, width: float, points: float) -> str:
     return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, letters) or [""])
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 150) -> Path:
     """Write a figure as PNG: the file is complete, or as it was before.
 
     Labels of `label_line` that would lie over each other are moved apart first, up and down.
@@ -122,6 +122,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         Any figure, not only those of this module.
     path : path-like
         The file, whose name ends in ``.png``.
+    dpi : float
+        Pixels to the inch.
 
     Returns
     -------
@@ -133,12 +135,13 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     OSError
         When the file cannot be written.
     TypeError, ValueError
-        When it is no path, or its name has another ending.
+        When it is no path, its name has another ending, or `dpi` is not a positive number.
     """
     check_ending(path, PICTURES)
+    checks.positive(dpi, "dpi")
     spread_labels(figure)
     picture = BytesIO()
-    figure.savefig(picture, format="png", facecolor="white")
+    figure.savefig(picture, format="png", facecolor="white", dpi=dpi)
     write_file(path, [picture.getbuffer()])
     return Path(path)
 
@@ -207,7 +210,7 @@ def spread_labels(figure: Figure) -> None:
         for group in _groups(boxes):
             heights = np.array([boxes[index].height for index in group])
             centres = np.array([(boxes[index].y0 + boxes[index].y1) / 2 for index in group])
-            places = _apart(centres, heights)
+            places = apart(centres, heights)
             if len(group) > 1:
                 # Those that were moved stay beside the axes, as far as there is room.
                 low, high = places[0] - heights[0] / 2, places[-1] + heights[-1] / 2
@@ -228,22 +231,3 @@ def _groups(boxes: list[Any]) -> list[list[int]]:
         groups[-1].append(index)
         end = max(end, boxes[index].x1)
     return [sorted(group, key=lambda index: float(boxes[index].y0 + boxes[index].y1)) for group in groups]
-
-
-def _apart(centres: NDArray[np.float64], heights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return new centres, in the same order, that are at least the mean of two neighbours' heights apart.
-
-    Neighbours that are too close form a block around the mean of where its members want to be, and blocks
-    that touch become one: the least squares of all moves.
-    """
-    needed = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
-    wanted = centres - needed  # Where the first label of a block would be for each.
-    blocks: list[list[float]] = []  # sum of what its members want, and their number
-    for value in wanted:
-        blocks.append([float(value), 1.0])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, count = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += count
-    first: NDArray[np.float64] = np.repeat([total / n for total, n in blocks], [int(n) for _, n in blocks])
-    return np.asarray(first + needed)
