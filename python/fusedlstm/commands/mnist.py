@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fusedlstm.callbacks.base import Logs
 
 _PREDICT_BATCH = 256
-# What --epochs and --learning-rate are where nobody says: on MNIST itself, and on the bundled subset, a pass
-# over which takes a fifteenth of the time. There the rate falls to zero along half a cosine, and results settle.
+# What --epochs and --learning-rate are where nobody says: on MNIST itself, and on the bundled subset, where a
+# pass takes a fifteenth of the time and the rate falls to zero along half a cosine, so that results settle.
 _EPOCHS, _LEARNING_RATE = 3, 1e-3
 _SUBSET_EPOCHS, _SUBSET_LEARNING_RATE = 20, 2e-3
 _FULL = "97.9 % in 3 epochs with the defaults (seeds 0 to 2); needs the four files: --data FOLDER"

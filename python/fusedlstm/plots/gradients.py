@@ -151,9 +151,8 @@ def gradient_norms(
     Returns
     -------
     matplotlib.figure.Figure
-        On a logarithmic axis, for each step the root of the mean square length over all rows, and the range
-        from the shortest tenth of the rows to the longest. A straight line down to the left is a gradient
-        that vanishes exponentially.
+        On a logarithmic axis, for each step the median of all rows' lengths, and shaded the range from 10 to
+        90 % of the rows. A straight line down to the left is a gradient that vanishes exponentially.
 
     Raises
     ------
@@ -173,16 +172,15 @@ def gradient_norms(
         (found.dc, "dL/dc", COLOURS["vermilion"]),
     ):
         lengths = np.linalg.norm(array.astype(np.float64), axis=-1)
-        mean = np.sqrt((lengths**2).mean(axis=0))
+        low, middle, high = np.quantile(lengths, (0.1, 0.5, 0.9), axis=0)
         # Zeros, which there are behind the last step that anything hangs on, have no place on the axis.
-        mean[mean == 0] = np.nan
-        if np.isnan(mean).all():
+        middle[middle == 0] = np.nan
+        if np.isnan(middle).all():
             continue
-        axes.plot(steps, mean, color=colour, linewidth=1.8)
-        low, high = np.quantile(lengths, (0.1, 0.9), axis=0)
+        axes.plot(steps, middle, color=colour, linewidth=1.8)
         axes.fill_between(steps, low, high, where=low > 0, color=colour, alpha=0.15, linewidth=0)
-        end = int(np.flatnonzero(~np.isnan(mean))[-1])
-        label_line(axes, float(steps[-1]), float(mean[end]), name, colour)
+        end = int(np.flatnonzero(~np.isnan(middle))[-1])
+        label_line(axes, float(steps[-1]), float(middle[end]), name, colour)
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("length of the gradient")
