@@ -2,11 +2,12 @@
 
     python bench/sweep.py --json sweep.json --plot sweep.png
 
-Each point is the forward and backward pass of one layer with I = H, through `fusedlstm.ops`; its rate is the
-operations of `24 B H (T I + (T - 1) H)` over the time, as a fraction of the multiply-add peak measured before each
-repetition. All points have a turn in each of several rounds, and the median over the rounds is drawn: a spell in
-which the machine is slower is then part of every point, and not of one axis. The shape that the axes have in common
-is measured as one point. A point under half of its neighbours' mean is named as a cliff.
+Each point is the forward and backward pass of one layer with I = H, through `fusedlstm.ops`; its rate is
+the operations of `24 B H (T I + (T - 1) H)` over the time, as a fraction of the multiply-add peak
+measured before each repetition. All points have a turn in each of several rounds, and the median over
+the rounds is drawn: a spell in which the machine is slower is then part of every point, and not of one
+axis. The shape that the axes have in common is measured as one point. A point under half of its
+neighbours' mean is named as a cliff.
 """
 
 from __future__ import annotations
