@@ -20,7 +20,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Without --quiet: what takes minutes says what it is doing; --verbose below shows each file that is compiled.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 CUDA ?= AUTO
 # What `make warnings` compiles with. CMAKE_ARGS in the environment reaches every other build, pip's included.
 COMPILERS ?= g++ clang++
@@ -126,7 +127,8 @@ $(VENV)/chosen-cuda-$(CUDA): | $(BIN)/python
 # The package is built once per change of its sources; an extra then only adds what it needs.
 $(VENV)/installed: $(SOURCES) $(VENV)/chosen-cuda-$(CUDA) | $(BIN)/python
 	@echo "Compiling fusedlstm takes some 3 minutes of one core; with CUDA kernels 2 more, and 1 for each architecture."
-	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" $(PIP_INSTALL) .
+	$(PIP_INSTALL) "numpy>=1.24"
+	CMAKE_ARGS="$(CMAKE_ARGS) -DFUSEDLSTM_CUDA=$(CUDA)" $(PIP_INSTALL) --verbose --no-deps .
 	@touch $@
 
 $(VENV)/installed-%: $(VENV)/installed

@@ -9,17 +9,19 @@ what the picture shows in words, for those who cannot see it.
 from __future__ import annotations
 
 import json
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from matplotlib.figure import Figure
 
+from fusedlstm import plots
+from fusedlstm.benchmark.looks import LOOKS, RATIOS, label, machine_note
 from fusedlstm.benchmark.peers import OURS, PEERS
-from fusedlstm.benchmark.plots import LOOKS
 from fusedlstm.benchmark.tables import digits, seconds_text
-from fusedlstm.io.atomic import write_file
+from fusedlstm.plots.drawing import clean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = ("torch", "keras-jax", "onnxruntime")
 TITLES = {
@@ -47,21 +49,27 @@ def chosen(workloads: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
 
 def draw(content: dict[str, Any]) -> Figure:
     """Draw a group of bars for each workload; ours are one long."""
-    figure = Figure(figsize=(8.6, 5.6), dpi=110, layout="constrained")
+    drawn = chosen(content["workloads"])
+    times = [
+        contenders[name]["time_relative_to_ours"]["median"]
+        for _, contenders in drawn
+        for name in SHOWN
+        if name in contenders
+    ]
+    title = f"A call takes {min(times):.2f} to {max(times):.2f} times as long with other libraries"
+    figure = plots.figure(title, f"{machine_note(content)}\n{RATIOS}", (8.6, 6.4))
     axes = figure.subplots()
     ticks: list[tuple[float, str]] = []
     position, longest = 0.0, 1.0
-    seen: dict[str, Any] = {}
-    for title, contenders in chosen(content["workloads"]):
+    for work, contenders in drawn:
         start = position
         for name in (OURS, *(peer for peer in SHOWN if peer in contenders)):
             ours = name == OURS
             time = 1.0 if ours else contenders[name]["time_relative_to_ours"]["median"]
-            bar = axes.barh(position, time, height=0.88, color=LOOKS[name][0], alpha=1 if ours else 0.8)
-            seen.setdefault(name, bar)
-            text = seconds_text(contenders[OURS]["seconds"]["median"]) if ours else f"{digits(time)} x"
+            axes.barh(position, time, height=0.88, color=LOOKS[name][0], alpha=1 if ours else 0.8)
+            told = seconds_text(contenders[OURS]["seconds"]["median"]) if ours else f"{digits(time)} x"
             axes.annotate(
-                text,
+                f"{label(name)}  {told}",
                 (time, position),
                 xytext=(4, 0),
                 textcoords="offset points",
@@ -71,20 +79,14 @@ def draw(content: dict[str, Any]) -> Figure:
             )
             longest = max(longest, time)
             position += 1
-        ticks.append(((start + position - 1) / 2, title))
+        ticks.append(((start + position - 1) / 2, work))
         position += 0.9
     axes.set_yticks([place for place, _ in ticks], [text for _, text in ticks], fontsize=9)
-    axes.set(ylim=(position - 1.3, -0.9), xlim=(0, longest * 1.12))
+    axes.set(ylim=(position - 1.3, -0.9), xlim=(0, longest * 1.02))
     axes.set_xlabel("time of a call over ours; shorter is faster", fontsize=9)
-    axes.grid(axis="x", color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    clean(axes)
+    axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    machine, options = content["machine"], content["options"]
-    kernels = f"{machine['instruction_set']}, {options['threads']} threads, {options['dtype']}"
-    axes.set_title(f"{machine['processor']}, {kernels}", fontsize=9, color="0.35")
-    labels = [OURS if name == OURS else PEERS[name].label for name in seen]
-    figure.legend(list(seen.values()), labels, frameon=False, ncols=len(seen), loc="outside lower center")
     return figure
 
 
@@ -105,10 +107,8 @@ def in_words(content: dict[str, Any]) -> str:
 @click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
 def main(results: Path, picture: Path) -> None:
     """Write the picture."""
-    data = BytesIO()
     content = json.loads(results.read_text(encoding="utf-8"))
-    draw(content).savefig(data, format=picture.suffix[1:] or "png", facecolor="white")
-    write_file(picture, [data.getbuffer()])
+    plots.save(draw(content), picture, dpi=100)
     click.echo(in_words(content))
 
 

@@ -87,6 +87,7 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "epochs": 2,
         "batch_size": 16,
         "learning_rate": 0.02,
+        "decay": False,
         "dropout": 0.2,
         "seed": 3,
         "device": "cpu",
@@ -205,9 +206,39 @@ def test_subset_is_announced_loudly(data: Path, tmp_path: Path, monkeypatch: pyt
     assert "SUBSET of MNIST; not comparable" in " ".join(result.stdout.split())
     assert results(tmp_path / "run.json")["data"]["subset"] is True
     assert results(tmp_path / "run.json")["data"]["source"] == "subset"
+    assert "97.9 % in 3 epochs" in " ".join(result.stdout.split()), "what the full set gives"
     quiet = run("mnist", *SMALL, "--quiet")
     assert quiet.stdout == ""
     assert "NOT comparable" in quiet.stderr
+
+
+def test_the_subset_is_trained_for_longer(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless an option says how long; its learning rate falls to zero, unless an option says which it is."""
+    monkeypatch.setenv("FUSEDLSTM_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    small = ("--units", "4", "--layers", "1", "--json", tmp_path / "run.json")
+
+    def training(*options: Any) -> tuple[int, float, bool]:
+        assert run("mnist", *small, *options).exit_code == 0
+        content = results(tmp_path / "run.json")
+        assert len(content["history"]["loss"]) == content["epochs"]
+        return content["epochs"], content["learning_rate"], content["decay"]
+
+    assert training("--data", data) == (3, 0.001, False)
+    monkeypatch.setattr(mnist, "SUBSET_FOLDER", data)
+    assert training() == (20, 0.002, True)
+    assert training("--epochs", "2") == (2, 0.002, True)
+    assert training("--epochs", "2", "--learning-rate", "0.01") == (2, 0.01, False)
+
+
+def test_the_rate_of_the_subset_ends_at_zero() -> None:
+    options = {"learning_rate": 0.002, "decay": True, "epochs": 20, "batch_size": 64}
+    rate: Any = mnist_command._rate(options, 4000)
+    assert float(rate(0)) == pytest.approx(0.002)
+    assert float(rate(20 * 63)) == pytest.approx(0, abs=1e-9)
+    assert mnist_command._rate({**options, "decay": False}, 4000) == 0.002
 
 
 def test_infinite_loss_gives_valid_json(data: Path, tmp_path: Path) -> None:

@@ -122,8 +122,17 @@ def test_learning_curves(tmp_path: Path, recorder: Recorder, history: dict[str, 
 
 def test_learning_curves_name_the_last_values(tmp_path: Path, recorder: Recorder) -> None:
     report.learning_curves(tmp_path / "a.png", HISTORY)
-    wanted = {"training: 0.4000", "validation: 0.3000", "training: 90.00 %", "validation: 92.00 %"}
+    wanted = {"training 0.4000", "validation 0.3000", "training 90.00 %", "validation 92.00 %"}
     assert wanted <= set(recorder.texts())
+    assert "Validation accuracy is 92.00 % after 2 epochs" in recorder.texts()
+
+
+def test_every_picture_names_model_seed_and_data(tmp_path: Path, recorder: Recorder) -> None:
+    note = "LSTM(8), seed 0; 320 digits (bundled SUBSET of MNIST)"
+    report.write_report(tmp_path, HISTORY, *digits(), note)
+    assert len(recorder.figures) == 3
+    for figure in recorder.figures:
+        assert figure.get_supxlabel().replace("\n", " ").startswith(note)
 
 
 def test_confusion_counts() -> None:
@@ -135,7 +144,8 @@ def test_confusion_matrix(tmp_path: Path, recorder: Recorder) -> None:
     _, labels, probabilities = digits(60, 7)
     check_png(report.confusion_matrix(tmp_path / "a.png", labels, probabilities), 800, 800)
     texts = recorder.texts()
-    assert "53 of 60 right (88.33 %)" in texts
+    title = "53 of 60 right (88.33 %); the most common mistake: 0 taken for 1, once"
+    assert title in [text.replace("\n", " ") for text in texts]
     # The first 7 items, one of each class 0 to 6, were taken for the next class.
     axes = recorder.figures[0].axes[0]
     assert [text.get_text() for text in axes.texts].count("1") == 7
@@ -169,7 +179,7 @@ def test_misclassified(tmp_path: Path, recorder: Recorder, wrong: int) -> None:
         share = round(99 - index / 10)
         assert axes.get_title() == f"said {(labels[index] + 1) % 10} ({share} %)"
         assert [text.get_text() for text in axes.texts] == [f"truth {labels[index]}"]
-    title = figure.get_suptitle()
+    title = figure.get_suptitle().replace("\n", " ")
     assert title.startswith(f"{wrong} of 60 misclassified")
     assert title.endswith("the 50 most confident mistakes") == (wrong > 50)
     assert ("no mistake to show" in recorder.texts()) == (wrong == 0)

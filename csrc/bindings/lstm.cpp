@@ -260,6 +260,33 @@ py::tuple lstm_step(const Weights& weights, const py::object& x, const py::objec
   });
 }
 
+template <class T>
+py::tuple states(const Tape<T>& tape, const Sizes& n) {
+  const py::array h = new_array<T>({n.batch, n.steps, n.outputs});
+  const py::array c = new_array<T>({n.batch, n.steps, n.units});
+  py::object gates = py::none();
+  StepValues<T> values{mutable_data<T>(h), mutable_data<T>(c), nullptr};
+  if (!tape.memory->layer_norm) {
+    py::array array = new_array<T>({n.batch, n.steps, kGates * n.units});
+    values.gates = mutable_data<T>(array);
+    gates = array;
+  }
+  {
+    const WithoutLock unlocked;
+    read_tape(tape, values);
+  }
+  return py::make_tuple(h, c, gates);
+}
+
+py::tuple lstm_states(const TapeObject& object) {
+  object.check_unused();
+  const TapeObject share = object;  // A backward pass may come meanwhile.
+  const Sizes& n = share.arrays.sizes;
+  return naming_sizes(n, share.arrays.outputs_letter, [&] {
+    return std::visit([&](const auto& tape) { return states(tape, n); }, share.tape);
+  });
+}
+
 }  // namespace
 
 void bind_lstm(py::module_& module) {
@@ -268,6 +295,7 @@ void bind_lstm(py::module_& module) {
       .def_property_readonly("used", &TapeObject::used);
   module.def("lstm_forward", &lstm_forward);
   module.def("lstm_backward", &lstm_backward);
+  module.def("lstm_states", &lstm_states);
   module.def("lstm_step", &lstm_step);
 }
 

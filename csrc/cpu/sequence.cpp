@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -223,6 +224,44 @@ KernelRun lstm_backward(Tape<T>& tape, const ResultGradients<T>& outer, const Ar
 }
 
 template <class T>
+void read_tape(const Tape<T>& tape, const StepValues<T>& values) {
+  tape.check_unused();
+  if (tape.memory->checkpoints != nullptr) {
+    throw std::invalid_argument("tape: expected one with every step, got one with checkpoints");
+  }
+  if (values.gates != nullptr && tape.memory->layer_norm) {
+    throw std::invalid_argument("tape: expected one with gates, got that of a layer-normalized cell");
+  }
+  const ForwardProblem<T>& p = tape.problem;
+  const Sizes& n = p.sizes;
+  const Index H = n.units;
+  const Index R = n.outputs;
+  const Index width = tape.memory->panels->width();
+  const GateTape layout(n.steps, n.batch, width);
+  for (Index b = 0; b < n.batch; ++b) {
+    const Index length = p.timeline.length(b);
+    const T* h = p.h0 == nullptr ? nullptr : p.h0 + b * R;
+    for (Index t = 0, s = 0; t < n.steps; ++t) {
+      const bool real = s < length && p.timeline.time(b, s) == t;
+      if (real) h = p.hidden(b, s);
+      const Index place = b * n.steps + t;
+      if (values.gates != nullptr) {
+        T* const gates = values.gates + place * kGates * H;
+        for (Index k = 0; k < kGates * H; ++k) {
+          const Index unit = k % H;
+          const T* const row = p.gates + layout.place(unit / width, s, b) + k / H * width;
+          gates[k] = real ? row[unit % width] : std::numeric_limits<T>::quiet_NaN();
+        }
+      }
+      if (real) ++s;
+      if (values.h != nullptr) copy_or_zero(h, R, values.h + place * R);
+      // Slot s is the state after s real steps.
+      if (values.c != nullptr) std::copy_n(p.cells + s * p.cells_step + b * H, H, values.c + place * H);
+    }
+  }
+}
+
+template <class T>
 KernelRun lstm_step(const LstmPanels<T>& panels, const LstmArguments<T>& arguments, T* h_out, T* c_out) {
   ForwardProblem<T> p{};
   p.sizes = {arguments.batch, 1, panels.inputs(), panels.units(), panels.outputs()};
@@ -255,6 +294,7 @@ KernelRun lstm_step(const LstmPanels<T>& panels, const LstmArguments<T>& argumen
   template struct TapeMemory<T>;                                                                     \
   template struct Tape<T>;                                                                           \
   template void copy_last_states(const ForwardProblem<T>&, T*, T*);                                  \
+  template void read_tape(const Tape<T>&, const StepValues<T>&);                                     \
   template KernelRun lstm_forward(const Panels<T>&, const LstmArguments<T>&, const LstmResults<T>&,  \
                                   Tape<T>*, Index);                                                  \
   template KernelRun lstm_backward(Tape<T>&, const ResultGradients<T>&, const ArgumentGradients<T>&, \

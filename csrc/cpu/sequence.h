@@ -118,6 +118,19 @@ template <class T>
 KernelRun lstm_backward(Tape<T>& tape, const ResultGradients<T>& outer, const ArgumentGradients<T>& gradients,
                         GradientTape<T>* kept = nullptr);
 
+// Values of every step, in processing order: null for those that are not wanted.
+template <class T>
+struct StepValues {
+  T* h;      // (B,T,R) and
+  T* c;      // (B,T,H): where no step is real, the states that pass it
+  T* gates;  // (B,T,G) activated; NaN where no step is real. The tape of a layer-normalized cell has none
+};
+
+// Reads them from a tape, which stays as it is. Throws std::invalid_argument for one with checkpoints, and
+// for gates of a layer-normalized cell.
+template <class T>
+void read_tape(const Tape<T>& tape, const StepValues<T>& values);
+
 // One step, with the bits that it has in a sequence, of arguments with one step and all states; there are no
 // real steps and no recurrent mask. h_out may be h0, and c_out c0. A step that an Interruptible ends writes
 // nothing, and throws Interrupted.

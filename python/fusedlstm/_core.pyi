@@ -139,6 +139,7 @@ def lstm_second_backward(
     ddpeepholes: Array | None,
     need_dx: bool,
 ) -> tuple[Array, Array, Array, Array | None, Array, Array, Array | None, Array, Array, Array | None]: ...
+def lstm_states(tape: Tape) -> tuple[Array, Array, Array | None]: ...
 def lstm_step(
     weights: LSTMWeights,
     x: Array,

@@ -91,6 +91,7 @@ def test_save_returns_the_path(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     assert plots.save(plots.figure("a", "b", (2, 2)), str(path)) == path
     assert pixels(path).shape == (300, 300)
+    assert pixels(plots.save(plots.figure("a", "b", (2, 1)), path, dpi=50)).shape == (50, 100)
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:

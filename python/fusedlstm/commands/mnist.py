@@ -19,6 +19,7 @@ from fusedlstm.commands.numbers import plain
 from fusedlstm.commands.report import REPORT
 from fusedlstm.datasets.mnist import MNIST, SubsetWarning, find_mnist
 from fusedlstm.io.atomic import write_text
+from fusedlstm.optimizers import schedules
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,17 +27,27 @@ if TYPE_CHECKING:
     from fusedlstm.callbacks.base import Logs
 
 _PREDICT_BATCH = 256
+# What --epochs and --learning-rate are where nobody says: on MNIST itself, and on the bundled subset, where a
+# pass takes a fifteenth of the time and the rate falls to zero along half a cosine, so that results settle.
+_EPOCHS, _LEARNING_RATE = 3, 1e-3
+_SUBSET_EPOCHS, _SUBSET_LEARNING_RATE = 20, 2e-3
+_FULL = "97.9 % in 3 epochs with the defaults (seeds 0 to 2); needs the four files: --data FOLDER"
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--units", type=click.IntRange(min=1), default=128, help="Units of each LSTM.")
 @click.option("--layers", type=click.IntRange(min=1), default=2, help="Number of LSTMs.")
-@click.option("--epochs", type=click.IntRange(min=1), default=3, help="Passes over the training digits.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    show_default=f"{_EPOCHS}; {_SUBSET_EPOCHS} on the bundled subset",
+    help="Passes over the training digits.",
+)
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, help="Digits in one training step.")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
-    default=1e-3,
+    show_default=f"{_LEARNING_RATE:g}; on the bundled subset {_SUBSET_LEARNING_RATE:g}, falling to 0",
     callback=cli_options.finite,
     help="Adam's step size.",
 )
@@ -74,7 +85,8 @@ def mnist(**options: Any) -> None:
 
     The model reads a digit as 28 rows of 28 pixels: LSTMs, each followed by dropout, then Dense(32, relu),
     dropout and Dense(10, softmax), trained with Adam on the cross-entropy. The test digits are the
-    validation data.
+    validation data. Where MNIST is neither here nor can be downloaded, it is trained on a bundled subset of
+    5,000 digits, for more epochs.
 
     \b
     The IDX files that --data looks for, as they are or with .gz:
@@ -93,8 +105,10 @@ def _run(options: dict[str, Any]) -> None:
     data = _load(options["data"])
     x_train, y_train = _scale(data.train[0]), data.train[1]
     x_test, y_test = _scale(data.test[0]), data.test[1]
+    _choose_training(options, data)
     utils.set_random_seed(options["seed"])
-    model = build_model(options["units"], options["layers"], options["dropout"], options["learning_rate"])
+    rate = _rate(options, len(y_train))
+    model = build_model(options["units"], options["layers"], options["dropout"], rate)
     if not quiet:
         click.echo(_headline(options, data))
     clock = _EpochClock()
@@ -139,6 +153,24 @@ def _load(folder: Path | None) -> MNIST:
     return data
 
 
+def _choose_training(options: dict[str, Any], data: MNIST) -> None:
+    """Fill in the epochs and the learning rate, and whether that decays, as the data need them."""
+    subset = data.source == "subset"
+    options["decay"] = subset and options["learning_rate"] is None
+    if options["epochs"] is None:
+        options["epochs"] = _SUBSET_EPOCHS if subset else _EPOCHS
+    if options["learning_rate"] is None:
+        options["learning_rate"] = _SUBSET_LEARNING_RATE if subset else _LEARNING_RATE
+
+
+def _rate(options: dict[str, Any], digits: int) -> float | schedules.LearningRateSchedule:
+    rate: float = options["learning_rate"]
+    if not options["decay"]:
+        return rate
+    steps = options["epochs"] * -(-digits // options["batch_size"])
+    return schedules.CosineDecay(rate, steps)
+
+
 def _warn(text: str) -> None:
     click.secho(f"WARNING: {text}", fg="yellow", bold=True, err=True)
 
@@ -147,7 +179,9 @@ def _scale(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return images.astype(np.float32) / np.float32(255)
 
 
-def build_model(units: int, depth: int, dropout: float, learning_rate: float) -> fusedlstm.Sequential:
+def build_model(
+    units: int, depth: int, dropout: float, learning_rate: float | schedules.LearningRateSchedule
+) -> fusedlstm.Sequential:
     """Return the compiled model that the command trains, for inputs of (batch, 28, 28)."""
     model = fusedlstm.Sequential([layers.Input((28, 28))])
     for index in range(depth):
@@ -200,7 +234,8 @@ def _write(options: dict[str, Any], data: MNIST, model: Any, results: dict[str, 
 
         images, labels = data.test
         probabilities = model.predict(_scale(images), batch_size=_PREDICT_BATCH, verbose=0)
-        return write_report(options["report"], results["history"], images, labels, probabilities)
+        note = _headline(options, data)
+        return write_report(options["report"], results["history"], images, labels, probabilities, note)
 
     def numbers() -> list[Path]:
         content = {**{name: plain(value) for name, value in options.items()}, **plain(results)}
@@ -229,9 +264,10 @@ def _origin(data: MNIST) -> str:
 
 
 def _headline(options: dict[str, Any], data: MNIST) -> str:
+    falling = " falling to 0" if options["decay"] else ""
     return (
         f"LSTM({options['units']}) x {options['layers']}, dropout {options['dropout']:g}; "
-        f"Adam {options['learning_rate']:g}, batch {options['batch_size']}, seed {options['seed']}; "
+        f"Adam {options['learning_rate']:g}{falling}, batch {options['batch_size']}, seed {options['seed']}; "
         f"{len(data.train[1]):,} training and {len(data.test[1]):,} test digits ({_origin(data)})"
     )
 
@@ -256,6 +292,8 @@ def _print_summary(data: MNIST, results: dict[str, Any], written: list[Path]) ->
     table.add_row("device", results["device"])
     table.add_row("kernel", results["kernel"])
     table.add_row("data", _origin(data), style="bold yellow" if data.source == "subset" else None)
+    if data.source == "subset":
+        table.add_row("full MNIST", _FULL)
     for path in written:
         table.add_row("written", str(path))
     console = Console(highlight=False, markup=False)

@@ -35,9 +35,9 @@ def device(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
         raise click.BadParameter(str(error).removeprefix("device: ")) from error
 
 
-def finite(_ctx: click.Context, _param: click.Parameter, value: float) -> float:
+def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) -> float | None:
     """Refuse NaN and infinity, which click's ranges let through."""
-    if not math.isfinite(value):
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"expected a finite number, got {value}")
     return value
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The names of the pictures that `write_report` writes.
 REPORT = ("learning_curves.png", "confusion_matrix.png", "misclassified.png")
 
-_TRAIN, _VALIDATION, _ERROR = plots.COLOURS["blue"], plots.COLOURS["vermilion"], "#B2182B"
+_RIGHT, _WRONG = plots.COLOURS["blue"], plots.COLOURS["vermilion"]
 _GRID_COLUMNS, _GRID_ROWS = 10, 5
 
 
@@ -33,6 +33,7 @@ def write_report(
     images: NDArray[Any],
     labels: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
+    note: str = "",
 ) -> list[Path]:
     """Write the three pictures into a folder and return their paths.
 
@@ -48,6 +49,8 @@ def write_report(
         (N,) true classes, from 0 to C - 1.
     probabilities
         (N, C) the model's output for the images; the largest entry of a row is its prediction.
+    note
+        Model, seed and data set, which each picture shows.
 
     Raises
     ------
@@ -63,13 +66,15 @@ def write_report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        learning_curves(folder / REPORT[0], history),
-        confusion_matrix(folder / REPORT[1], labels, probabilities),
-        misclassified(folder / REPORT[2], images, labels, probabilities),
+        learning_curves(folder / REPORT[0], history, note),
+        confusion_matrix(folder / REPORT[1], labels, probabilities, note),
+        misclassified(folder / REPORT[2], images, labels, probabilities, note),
     ]
 
 
-def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence[float]]) -> Path:
+def learning_curves(
+    path: str | os.PathLike[str], history: Mapping[str, Sequence[float]], note: str = ""
+) -> Path:
     """Draw loss and accuracy against the epoch.
 
     Parameters
@@ -78,45 +83,25 @@ def learning_curves(path: str | os.PathLike[str], history: Mapping[str, Sequence
         The PNG file to write; ValueError if its name does not end in ``.png``.
     history
         ``History.history``: lists with one number for each epoch, under ``loss`` and ``accuracy`` for
-        training and ``val_loss`` and ``val_accuracy`` for validation. A name that is absent is not drawn.
+        training and ``val_loss`` and ``val_accuracy`` for validation. A curve that is absent is not drawn.
+    note
+        Model, seed and data set.
     """
     check_ending(path, PICTURES)
-    figure = plots.figure("", "", (10, 4.6))
-    for axes, name, unit, factor in zip(
-        figure.subplots(1, 2), ("loss", "accuracy"), ("", " (%)"), (1.0, 100.0), strict=True
-    ):
-        curves = (
-            (name, "training", _TRAIN, "o"),
-            (f"val_{name}", "validation", _VALIDATION, "s"),
-        )
-        epochs = 1
-        for key, label, colour, marker in curves:
-            values = factor * np.asarray(history.get(key, ()), dtype=np.float64)
-            if not len(values):
-                continue
-            epochs = max(epochs, len(values))
-            axes.plot(
-                np.arange(1, len(values) + 1),
-                values,
-                color=colour,
-                marker=marker if len(values) <= 40 else "",
-                label=f"{label}: {values[-1]:.{4 if factor == 1 else 2}f}{' %' if unit else ''}",
-            )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(name + unit)
-        axes.set_title(name.capitalize(), pad=30)
-        axes.set_xlim(0.5, epochs + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.margins(y=0.08)
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        if axes.lines:
-            # Above the axes it cannot cover a curve, whatever its course.
-            axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    note = "numbers: last epoch; training values are means over an epoch, validation is measured at its end"
-    figure.supxlabel(note, fontsize=8, color="0.4")
-    return plots.save(figure, path)
+    shown = ("loss", "accuracy", "val_loss", "val_accuracy")
+    curves = {name: history.get(name, ()) for name in shown}
+    more = "numbers: last epoch; training values are means over an epoch, validation is measured at its end"
+    return plots.save(plots.training_curves(curves, _ending(curves), f"{note}\n{more}".lstrip()), path)
+
+
+def _ending(curves: Mapping[str, Sequence[float]]) -> str:
+    """Return in words how a training ended."""
+    for name, text in (("val_accuracy", "Validation accuracy"), ("accuracy", "Training accuracy")):
+        if len(curves[name]):
+            epochs = len(curves[name])
+            after = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+            return f"{text} is {100 * curves[name][-1]:.2f} % after {after}"
+    return "Training"
 
 
 def confusion_counts(
@@ -132,6 +117,7 @@ def confusion_matrix(
     path: str | os.PathLike[str],
     labels: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
+    note: str = "",
 ) -> Path:
     """Draw how often each class was taken for each other, with the share of each class that was right.
 
@@ -146,17 +132,19 @@ def confusion_matrix(
         (N,) true classes, from 0 to C - 1.
     probabilities
         (N, C) the model's output.
+    note
+        Model, seed and data set.
     """
     check_ending(path, PICTURES)
     classes = probabilities.shape[1]
     counts = confusion_counts(labels, probabilities.argmax(axis=1), classes)
     right, total = np.diag(counts), counts.sum(axis=1)
     errors = counts - np.diag(right)
-    side = 1.5 + 0.52 * classes
-    figure = plots.figure("", "", (side + 0.3, side))
+    side = 1.7 + 0.52 * classes
+    figure = plots.figure(_most_common(counts), note, (max(side, 4.5), side + 0.4))
     axes = figure.subplots()
-    # The palette ends well before its darkest red, on which black numbers could not be read.
-    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Reds", vmin=0, vmax=max(int(errors.max()) * 1.6, 2))
+    # The palette ends well before its darkest orange, on which black numbers could not be read.
+    axes.imshow(np.ma.masked_equal(errors, 0), cmap="Oranges", vmin=0, vmax=max(int(errors.max()) * 1.6, 2))
     for row in range(classes):
         for column in range(classes):
             count, diagonal = counts[row, column], row == column
@@ -170,12 +158,12 @@ def confusion_matrix(
                     ha="center",
                     va="center",
                     fontsize=9,
-                    color=_TRAIN if diagonal else "black",
+                    color=_RIGHT if diagonal else "black",
                     fontweight="bold" if diagonal else "normal",
                 )
         share = f"{100 * right[row] / total[row]:.1f} %" if total[row] else "none"
-        axes.text(classes - 0.3, row, share, va="center", fontsize=9, color=_TRAIN)
-    axes.text(classes - 0.3, -0.75, "right", va="center", fontsize=9, color=_TRAIN)
+        axes.text(classes - 0.3, row, share, va="center", fontsize=9, color=_RIGHT)
+    axes.text(classes - 0.3, -0.75, "right", va="center", fontsize=9, color=_RIGHT)
     axes.set_xticks(range(classes))
     axes.set_yticks(range(classes))
     axes.set_xticks(np.arange(0.5, classes - 1), minor=True)
@@ -185,9 +173,20 @@ def confusion_matrix(
     axes.tick_params(which="both", length=0)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
-    correct, items = int(right.sum()), int(total.sum())
-    axes.set_title(f"{correct:,} of {items:,} right ({100 * correct / max(items, 1):.2f} %)", pad=10)
     return plots.save(figure, path)
+
+
+def _most_common(counts: NDArray[np.int64]) -> str:
+    """Return in words how many were right, and which mistake was made most often."""
+    correct, items = int(np.trace(counts)), int(counts.sum())
+    text = f"{correct:,} of {items:,} right ({100 * correct / max(items, 1):.2f} %)"
+    errors = counts - np.diag(np.diag(counts))
+    most = int(errors.max(initial=0))
+    if not most:
+        return text
+    truth, guess = np.argwhere(errors == most)[0]
+    times = "once" if most == 1 else f"{most} times"
+    return f"{text}; the most common mistake: {truth} taken for {guess}, {times}"
 
 
 def _square(column: int, row: int) -> Any:
@@ -201,6 +200,7 @@ def misclassified(
     images: NDArray[Any],
     labels: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
+    note: str = "",
 ) -> Path:
     """Draw the images that were classified wrongly, at most 50, the most confident mistakes first.
 
@@ -214,6 +214,8 @@ def misclassified(
         (N,) true classes, from 0 to C - 1.
     probabilities
         (N, C) the model's output.
+    note
+        Model, seed and data set.
     """
     check_ending(path, PICTURES)
     predicted = probabilities.argmax(axis=1)
@@ -222,11 +224,10 @@ def misclassified(
     shown = wrong[np.argsort(-confidence, kind="stable")][: _GRID_COLUMNS * _GRID_ROWS]
     columns = min(_GRID_COLUMNS, max(len(shown), 1))
     rows = max(1, -(-len(shown) // columns))
-    figure = plots.figure("", "", (max(1.15 * columns, 5.5), 1.45 * rows + 0.7))
     title = f"{len(wrong):,} of {len(labels):,} misclassified"
     if len(shown) < len(wrong):
         title += f"; the {len(shown)} most confident mistakes"
-    figure.suptitle(title, fontsize=12)
+    figure = plots.figure(title, note, (max(1.15 * columns, 5.5), 1.45 * rows + 1.0))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
@@ -239,7 +240,7 @@ def misclassified(
         axes.spines[:].set_color("0.8")
         guess = predicted[index]
         said = f"said {guess} ({100 * probabilities[index, guess]:.0f} %)"
-        axes.set_title(said, fontsize=9, color=_ERROR, pad=3)
+        axes.set_title(said, fontsize=9, color=_WRONG, pad=3)
         axes.text(
             0.5, -0.06, f"truth {labels[index]}", transform=axes.transAxes, ha="center", va="top", fontsize=9
         )

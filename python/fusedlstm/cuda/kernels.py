@@ -16,4 +16,5 @@ from fusedlstm.cuda.elementwise import squared_norm as squared_norm
 from fusedlstm.cuda.elementwise import update as update
 from fusedlstm.cuda.lstm import lstm_backward as lstm_backward
 from fusedlstm.cuda.lstm import lstm_forward as lstm_forward
+from fusedlstm.cuda.lstm import lstm_states as lstm_states
 from fusedlstm.cuda.lstm import lstm_step as lstm_step

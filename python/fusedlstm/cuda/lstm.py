@@ -306,6 +306,14 @@ class WeightGradients:
             self._sums[name] = part
 
 
+def lstm_states(tape: DeviceTape) -> tuple[Any, ...]:
+    """Refuse what `fusedlstm.ops.lstm_states` reads on the CPU alone."""
+    raise NotImplementedError(
+        f"tape: expected one on the CPU, where states and gates of every step can be read, "
+        f"got one on {tape.recurrence.call.device.name}"
+    )
+
+
 def lstm_step(
     weights: DeviceWeights,
     x: Any,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
+    from fusedlstm.ops import LSTMStates
 
 _MODES = ("concat", "sum", "mul", "ave", None)
 
@@ -131,6 +132,14 @@ class Bidirectional(Recurrent):
             merged = [*(merged if self.merge_mode is None else [merged]), *states]
         # Only products are differentiated by their factors.
         return merged, (saved, outputs if self.merge_mode == "mul" else None) if training else None
+
+    def traced(
+        self, x: Array, initial_state: Any, mask: Mask | None
+    ) -> tuple[tuple[LSTMStates, LSTMStates], Any]:
+        """Return what `trace` does, and the merged outputs of all steps."""
+        own = initial_state or (None, None)
+        one, two = (layer.traced(x, state, mask) for layer, state in zip(self._layers, own, strict=True))
+        return (one[0], two[0]), self._merge(one[1], two[1])
 
     def backprop(
         self,

@@ -10,6 +10,7 @@ from fusedlstm import ops
 from fusedlstm.base import checks, devices
 from fusedlstm.layers.lstm_base import LSTMBase
 from fusedlstm.layers.shapes import feature_count
+from fusedlstm.layers.tracing import traced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,6 +157,17 @@ class LSTM(LSTMBase):
             output = result.h * ends
         saved = (result.tape, seed, ends) if training else None
         return [output, result.h, result.c] if self.return_state else output, saved
+
+    def traced(
+        self, x: Array, initial_state: tuple[Array, Array] | None, mask: Mask | None
+    ) -> tuple[ops.LSTMStates, Array]:
+        """Return what `trace` does, and the outputs (B, T, R) of all steps in the order of x."""
+        if self.stateful and initial_state is None:
+            initial_state = self._continued(len(x))
+        found = traced(self, x, initial_state, mask)
+        if self.zero_output_for_mask and mask is not None:
+            return found, found.h * mask[..., None].astype(x.dtype)
+        return found, found.h
 
     def backprop(
         self,

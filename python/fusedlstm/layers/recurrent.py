@@ -59,6 +59,40 @@ class Recurrent(Layer):
         shapes = super().output_shapes(input_shape)
         return shapes + ([(input_shape[0], size) for size in self.state_sizes] if layer.return_state else [])
 
+    def trace(self, x: npt.ArrayLike, *, initial_state: Any = None, mask: npt.ArrayLike | None = None) -> Any:
+        """Return the states and gates of every step: what an LSTM does with an input.
+
+        They are what a call without training computes, read from the tape that training uses, and not
+        computed by other means. (``states`` is another thing, as in Keras: what the next batch of a stateful
+        layer starts from. That is left as it is.)
+
+        Parameters
+        ----------
+        x : array_like (B, T, I)
+        initial_state, mask
+            As of a call.
+
+        Returns
+        -------
+        LSTMStates, or several
+            ``(h, c, i, f, g, o)``, each (B, T, H), h (B, T, R), with step ``t`` that of ``x[:, t]``, also
+            where a layer reads x backwards. Of `Bidirectional` a pair, of the forward and the backward
+            layer; of `StackedLSTM` a list of what each of its layers returns.
+
+        Raises
+        ------
+        NotImplementedError
+            The layer is on a GPU.
+        TypeError, ValueError
+            As of a call.
+        """
+        array = self.prepare(x)
+        real = None if mask is None else self.real_steps(mask)
+        layer: Any = self
+        states = None if initial_state is None else layer.checked_states(initial_state, len(array))
+        with versions.reading():
+            return layer.traced(array, states, real)[0]
+
     def state_slopes(self, gradients: Gradients) -> Sequence[Array | None]:
         """Return the gradients of the initial states from the last backward pass, and remove them there."""
         found = gradients.states.pop(self, None)

@@ -147,6 +147,14 @@ class StackedLSTM(Recurrent):
                     last += states
         return [x, *last] if self.return_state else x, saved
 
+    def traced(self, x: Array, initial_state: list[Any] | None, mask: Mask | None) -> tuple[list[Any], Array]:
+        """Return what `trace` does, and the last layer's outputs of all steps."""
+        found = []
+        for number, layer in enumerate(self.layers):
+            steps, x = layer.traced(x, None if initial_state is None else initial_state[number], mask)
+            found.append(steps)
+        return found, x
+
     def backprop(
         self,
         saved: Any,

@@ -61,8 +61,10 @@ from fusedlstm.ops.lstm import (
     LayerNormGradients,
     LSTMGradients,
     LSTMResult,
+    LSTMStates,
     lstm_backward,
     lstm_forward,
+    lstm_states,
     lstm_step,
 )
 from fusedlstm.ops.options import ACTIVATIONS, CellOptions, LayerNorm
@@ -114,6 +116,7 @@ __all__ = [
     "LSTMSecondGradients",
     "LSTMStackGradients",
     "LSTMStackResult",
+    "LSTMStates",
     "LSTMTangents",
     "LSTMWeights",
     "LayerNorm",
@@ -147,6 +150,7 @@ __all__ = [
     "lstm_second_backward",
     "lstm_stack_backward",
     "lstm_stack_forward",
+    "lstm_states",
     "lstm_step",
     "nadam_update",
     "rmsprop_update",

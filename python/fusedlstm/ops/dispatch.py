@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         layer_norm_forward = staticmethod(_core.layer_norm_forward)
         lstm_backward = staticmethod(_core.lstm_backward)
         lstm_forward = staticmethod(_core.lstm_forward)
+        lstm_states = staticmethod(_core.lstm_states)
         lstm_step = staticmethod(_core.lstm_step)
         squared_norm = staticmethod(_core.squared_norm)
         update = staticmethod(_core.update)

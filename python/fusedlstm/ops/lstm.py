@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from fusedlstm.base import checks
 from fusedlstm.ops.dispatch import kernels_for, kernels_for_tape
 from fusedlstm.ops.options import CellOptions
@@ -12,7 +14,6 @@ from fusedlstm.ops.weights import packed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from fusedlstm._core import CellSettings, GradientTape, Tape
@@ -100,6 +101,26 @@ class LSTMGradients(NamedTuple):
     dprojection: Array | None
     dlayer_norm: LayerNormGradients | None
     tape: GradientTape | None
+
+
+class LSTMStates(NamedTuple):
+    """States and gates of every step: what `lstm_states` returns, and ``layer.trace``.
+
+    Attributes
+    ----------
+    h, c : array (B, T, R), (B, T, H)
+        Hidden and cell state after each step; where a step is not real, the states that pass it unchanged.
+    i, f, g, o : array (B, T, H)
+        Input gate, forget gate, candidate (Keras's c~) and output gate of each step, activated; NaN where
+        it is not real.
+    """
+
+    h: Array
+    c: Array
+    i: Array
+    f: Array
+    g: Array
+    o: Array
 
 
 def _settings(options: CellOptions | None) -> CellSettings | None:
@@ -277,6 +298,37 @@ def lstm_backward(
     gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
     norm, kept = gradients[-2:]
     return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)
+
+
+def lstm_states(tape: Tape) -> LSTMStates:
+    """Read the states and gates of every step from a tape.
+
+    Parameters
+    ----------
+    tape : Tape
+        From ``lstm_forward(..., training=True)``; it stays as it is, for `lstm_backward`.
+
+    Returns
+    -------
+    LSTMStates
+        Copies, in processing order: with ``go_backwards`` the first step is that of x's last one.
+
+    Raises
+    ------
+    RuntimeError
+        The tape has been used.
+    ValueError
+        The tape has checkpoints, or is that of a layer-normalized cell, which keeps what gates are made of
+        in their place (``layer.trace`` computes them).
+    NotImplementedError
+        It is on a GPU.
+    MemoryError
+        There is no memory for the copies.
+    """
+    h, c, gates = kernels_for_tape(tape).lstm_states(tape)
+    if gates is None:
+        raise ValueError("tape: expected one with gates, got that of a layer-normalized cell")
+    return LSTMStates(h, c, *np.split(gates, 4, axis=-1))
 
 
 def lstm_step(

@@ -13,15 +13,16 @@ import numpy as np
 from fusedlstm.base import checks
 from fusedlstm.io.atomic import write_file
 from fusedlstm.io.endings import PICTURES, check_ending
+from fusedlstm.plots.placing import apart
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
-    from numpy.typing import NDArray
 
 # Okabe and Ito's palette, which readers with any kind of colour vision can tell apart.
 COLOURS: Mapping[str, str] = MappingProxyType(
@@ -54,7 +55,7 @@ def figure(title: str, note: str, size: tuple[float, float] = (10, 5)) -> Figure
     note : str
         Where it comes from, small and grey: model, seed, data set; may be empty.
     size : pair of float
-        Width and height in inches, drawn with 150 pixels to the inch.
+        Width and height in inches.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def _broken(text: str, width: float, points: float) -> str:
     return "\n".join(line for part in text.splitlines() for line in textwrap.wrap(part, letters) or [""])
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 150) -> Path:
     """Write a figure as PNG: the file is complete, or as it was before.
 
     Labels of `label_line` that would lie over each other are moved apart first, up and down.
@@ -121,6 +122,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
         Any figure, not only those of this module.
     path : path-like
         The file, whose name ends in ``.png``.
+    dpi : float
+        Pixels to the inch.
 
     Returns
     -------
@@ -132,12 +135,13 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     OSError
         When the file cannot be written.
     TypeError, ValueError
-        When it is no path, or its name has another ending.
+        When it is no path, its name has another ending, or `dpi` is not a positive number.
     """
     check_ending(path, PICTURES)
+    checks.positive(dpi, "dpi")
     spread_labels(figure)
     picture = BytesIO()
-    figure.savefig(picture, format="png", facecolor="white")
+    figure.savefig(picture, format="png", facecolor="white", dpi=dpi)
     write_file(path, [picture.getbuffer()])
     return Path(path)
 
@@ -175,23 +179,43 @@ def label_line(axes: Axes, x: float, y: float, text: str, colour: str) -> Annota
     )
 
 
+def clean(axes: Axes) -> None:
+    """Give axes a faint grid behind what is drawn, and no frame above and at the right."""
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Put an axis's marks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+
+
 def spread_labels(figure: Figure) -> None:
     """Move labels of `label_line` up and down until none of an axes' lies over another."""
     from matplotlib.text import Annotation
 
-    by_axes = [
-        [text for text in axes.texts if isinstance(text, Annotation) and text.get_gid() == _LINE_LABEL]
+    by_axes = {
+        axes: [text for text in axes.texts if isinstance(text, Annotation) and text.get_gid() == _LINE_LABEL]
         for axes in figure.axes
-    ]
-    if not any(len(labels) > 1 for labels in by_axes):
+    }
+    if not any(len(labels) > 1 for labels in by_axes.values()):
         return
     figure.draw_without_rendering()  # Only now it is known where they are.
-    for labels in by_axes:
+    for axes, labels in by_axes.items():
+        whole = axes.get_window_extent()
         boxes = [label.get_window_extent() for label in labels]
         for group in _groups(boxes):
             heights = np.array([boxes[index].height for index in group])
             centres = np.array([(boxes[index].y0 + boxes[index].y1) / 2 for index in group])
-            for index, moved in zip(group, _apart(centres, heights) - centres, strict=True):
+            places = apart(centres, heights)
+            if len(group) > 1:
+                # Those that were moved stay beside the axes, as far as there is room.
+                low, high = places[0] - heights[0] / 2, places[-1] + heights[-1] / 2
+                places += max(0.0, whole.y0 - low) - max(0.0, high - whole.y1)
+            for index, moved in zip(group, places - centres, strict=True):
                 right, up = labels[index].xyann
                 labels[index].xyann = (right, up + moved * 72 / figure.dpi)
 
@@ -207,22 +231,3 @@ def _groups(boxes: list[Any]) -> list[list[int]]:
         groups[-1].append(index)
         end = max(end, boxes[index].x1)
     return [sorted(group, key=lambda index: float(boxes[index].y0 + boxes[index].y1)) for group in groups]
-
-
-def _apart(centres: NDArray[np.float64], heights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return new centres, in the same order, that are at least the mean of two neighbours' heights apart.
-
-    Neighbours that are too close form a block around the mean of where its members want to be, and blocks
-    that touch become one: the least squares of all moves.
-    """
-    needed = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
-    wanted = centres - needed  # Where the first label of a block would be for each.
-    blocks: list[list[float]] = []  # sum of what its members want, and their number
-    for value in wanted:
-        blocks.append([float(value), 1.0])
-        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
-            total, count = blocks.pop()
-            blocks[-1][0] += total
-            blocks[-1][1] += count
-    first: NDArray[np.float64] = np.repeat([total / n for total, n in blocks], [int(n) for _, n in blocks])
-    return np.asarray(first + needed)

@@ -32,7 +32,13 @@ from fusedlstm.testing.reference import (
 )
 from fusedlstm.testing.second_order import LSTMSecondReference, lstm_second_reference
 from fusedlstm.testing.tolerances import assert_close, storage_tolerance, tolerance
-from fusedlstm.testing.variants import activation_reference, lstm_variant_reference, zoneout_reference
+from fusedlstm.testing.variants import (
+    LSTMStatesReference,
+    activation_reference,
+    lstm_states_reference,
+    lstm_variant_reference,
+    zoneout_reference,
+)
 
 __all__ = [
     "CTCReference",
@@ -40,6 +46,7 @@ __all__ = [
     "LSTMReference",
     "LSTMReferenceGradients",
     "LSTMSecondReference",
+    "LSTMStatesReference",
     "activation_reference",
     "assert_close",
     "cell_backward_reference",
@@ -54,6 +61,7 @@ __all__ = [
     "lstm_backward_reference",
     "lstm_forward_reference",
     "lstm_second_reference",
+    "lstm_states_reference",
     "lstm_variant_reference",
     "storage_tolerance",
     "tolerance",

@@ -8,7 +8,7 @@ of real parts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -162,6 +162,64 @@ def lstm_variant_reference(
     LSTMReference
         ``(y, h, c)``, complex where an argument is.
     """
+    x, h0, c0 = np.asarray(x), np.asarray(h0) * 1.0, np.asarray(c0) * 1.0
+    steps = lstm_states_reference(
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        h0,
+        c0,
+        options=options,
+        peepholes=peepholes,
+        projection=projection,
+        mask=mask,
+        recurrent_mask=recurrent_mask,
+        zoneout_seed=zoneout_seed,
+        layer_norm=layer_norm,
+    )
+    y = np.where(mask[..., None], steps.h, 0.0) if zero_output_for_mask and mask is not None else steps.h
+    if not x.shape[1]:
+        return LSTMReference(y, h0, c0)
+    return LSTMReference(y, steps.h[:, -1], steps.c[:, -1])
+
+
+class LSTMStatesReference(NamedTuple):
+    """What `lstm_states_reference` returns, complex where an argument is.
+
+    Attributes
+    ----------
+    h, c : ndarray (B, T, R), (B, T, H)
+        States after each step; where it is not real, those that pass it.
+    i, f, g, o : ndarray (B, T, H)
+        Activated gates and candidate; NaN where a step is not real.
+    """
+
+    h: Any
+    c: Any
+    i: Any
+    f: Any
+    g: Any
+    o: Any
+
+
+def lstm_states_reference(
+    x: npt.ArrayLike,
+    kernel: npt.ArrayLike,
+    recurrent_kernel: npt.ArrayLike,
+    bias: npt.ArrayLike,
+    h0: npt.ArrayLike,
+    c0: npt.ArrayLike,
+    *,
+    options: CellOptions,
+    peepholes: npt.ArrayLike | None = None,
+    projection: npt.ArrayLike | None = None,
+    mask: npt.NDArray[np.bool_] | None = None,
+    recurrent_mask: npt.ArrayLike | None = None,
+    zoneout_seed: int | None = None,
+    layer_norm: Sequence[npt.ArrayLike] | None = None,
+) -> LSTMStatesReference:
+    """Compute the states and gates of every step; parameters as of `lstm_variant_reference`."""
     x, kernel, recurrent_kernel = np.asarray(x), np.asarray(kernel), np.asarray(recurrent_kernel)
     bias, h, c = np.asarray(bias), np.asarray(h0) * 1.0, np.asarray(c0) * 1.0
     p = np.zeros((3, c.shape[1])) if peepholes is None else np.asarray(peepholes)
@@ -169,11 +227,10 @@ def lstm_variant_reference(
     gate, candidate = options.recurrent_activation, options.activation
     output = candidate if options.output_activation is None else options.output_activation
     steps = np.zeros(len(x), int)
+    found: list[tuple[Any, ...]] = []
 
     def kept(state: str, rate: float, units: int) -> Any:
         return rate if zoneout_seed is None else zoneout_reference(zoneout_seed, rate, state, steps, units)
-
-    outputs = []
 
     def norm(a: Any, which: int, offset: npt.ArrayLike = 0.0) -> Any:
         if options.layer_norm is None or layer_norm is None:
@@ -184,9 +241,9 @@ def lstm_variant_reference(
         z = norm(x[:, t] @ kernel, 0) + norm((h * dropping) @ recurrent_kernel, 1) + bias
         z_i, z_f, z_g, z_o = np.split(z, 4, axis=1)
         z_i, z_f, z_g = (_limited(z, options.gate_clip) for z in (z_i + p[0] * c, z_f + p[1] * c, z_g))
-        i = activation_reference(gate, z_i)
+        i, g = activation_reference(gate, z_i), activation_reference(candidate, z_g)
         f = 1.0 - i if options.coupled else activation_reference(gate, z_f)
-        new_c = _limited(f * c + i * activation_reference(candidate, z_g), options.cell_clip)
+        new_c = _limited(f * c + i * g, options.cell_clip)
         o = activation_reference(gate, _limited(z_o + p[2] * new_c, options.gate_clip))
         seen = new_c if layer_norm is None else norm(new_c, 2, layer_norm[3])
         new_h = o * activation_reference(output, seen)
@@ -199,9 +256,12 @@ def lstm_variant_reference(
         real = np.ones((len(x), 1), bool) if mask is None else mask[:, t, None]
         steps += real[:, 0]
         h, c = np.where(real, new_h, h), np.where(real, new_c, c)
-        outputs.append(np.where(real, h, 0.0) if zero_output_for_mask else h)
-    y = np.stack(outputs, axis=1) if outputs else np.zeros((*x.shape[:2], h.shape[1]))
-    return LSTMReference(y, h, c)
+        gates = (np.where(real, one, np.nan) for one in (i, f, g, o))
+        found.append((h, c, *gates))
+    if not found:
+        sizes = (h.shape[1], *(5 * (c.shape[1],)))
+        return LSTMStatesReference(*(np.zeros((*x.shape[:2], size)) for size in sizes))
+    return LSTMStatesReference(*(np.stack(arrays, axis=1) for arrays in zip(*found, strict=True)))
 
 
 def _limited(z: Any, limit: float | None) -> Any:
