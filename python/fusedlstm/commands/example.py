@@ -169,6 +169,8 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
         options={key: options[key] for key in own},
     )
     start = time.perf_counter()
+    # Names of layers are part of a state, and count on from those of runs before in the same process.
+    utils.clear_session()
     utils.set_random_seed(job.seed)
     with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():
         results = module.run(job)
@@ -185,17 +187,19 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
 
 
 def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
-    """Return the folder for a training's state: in the cache, one for each set of options."""
+    """Return the folder for a training's state, in the user's or the cache: one for each set of options."""
     if options["state"] is not None:
-        return Path(options["state"]) / name
-    if options["quick"] or importlib.util.find_spec("pooch") is None:
+        folder = Path(options["state"])
+    elif options["quick"] or importlib.util.find_spec("pooch") is None:
         return None
-    import pooch
+    else:
+        import pooch
 
+        folder = Path(pooch.os_cache("fusedlstm")) / "examples"
     changes_nothing = ("state", "report", "save", "json", "quiet", "threads")
     told = {key: str(value) for key, value in options.items() if key not in changes_nothing}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    return Path(pooch.os_cache("fusedlstm")) / "examples" / f"{name}-{key}"
+    return folder / f"{name}-{key}"
 
 
 def _forget(state: Path) -> None:
