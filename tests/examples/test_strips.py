@@ -54,8 +54,8 @@ def test_a_quick_run_learns_to_read(quick: tuple[Path, Result]) -> None:
         assert content[name] > 0
     assert content["strips_read_per_second"] > 0
     assert "float32 lstm_forward" in content["kernel"]
-    assert content["data"] == "SUBSET of MNIST, 3,600 digits to learn from"
-    assert content["data"] in words(result.stdout)
+    assert content["digits"] == "SUBSET of MNIST, 3,600 digits to learn from"
+    assert content["digits"] in words(result.stdout)
     assert "NOT comparable" in result.stderr
 
 

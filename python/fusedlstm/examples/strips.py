@@ -193,7 +193,7 @@ def run(job: Job) -> dict[str, Any]:
         "strips_trained_per_second": BATCH * len(training) * len(history.epoch) / seconds,
         "strips_read_per_second": len(logits) / reading,
         "kernel": kernel,
-        "data": data,
+        "digits": data,
     }
 
 
@@ -225,7 +225,7 @@ def draw_readings(
     truth, read = ([row[row > 0] - 1 for row in rows] for rows in (strips[1], decoded.labels[0]))
     misread = [row for row, digits in enumerate(read) if not np.array_equal(digits, truth[row])]
     figure = plots.figure(
-        f"{wrong:.1%} of the digits are misread by a model that was never told where a digit stands",
+        f"{100 * wrong:.1f} % of the digits are misread by a model that was never told where a digit stands",
         "Left: the first of the test strips; right: the first that are misread. Under each: how probable any "
         f"digit is in a step of two columns (grey), and the one that is read (blue; orange: wrong).\n{note}",
         (11, 6.5),
@@ -238,6 +238,7 @@ def draw_readings(
             spans = [places[0, row, : len(read[row])] for places in (decoded.starts, decoded.ends)]
             above, below = grid[2 * place : 2 * place + 2, column]
             draw_reading(above, below, strips[0][row], logits[row], truth[row], read[row], np.stack(spans, 1))
+            below.set_xlabel("column of pixels" if place == 2 else "", fontsize=8)
     return figure
 
 
@@ -249,6 +250,7 @@ def draw_reading(
     chances = np.exp(logits[: len(strip)] - logits[: len(strip)].max(axis=1, keepdims=True))
     chances /= chances.sum(axis=1, keepdims=True)
     edges = 2 * np.arange(len(strip) + 1)  # in columns of pixels
+    above.plot([0, 0, edges[-1], edges[-1], 0], [0, HEIGHT, HEIGHT, 0, 0], color="0.7", linewidth=0.7)
     above.imshow(strip.reshape(-1, HEIGHT).T, cmap="gray_r", extent=(0, edges[-1], HEIGHT, 0), aspect="auto")
     above.set_title(
         f"is {' '.join(map(str, truth))}, read as {' '.join(map(str, read))}", loc="left", fontsize=9
@@ -265,7 +267,6 @@ def draw_reading(
     below.set_ylim(0, 1.4)
     below.axis("on")
     below.spines[["top", "right"]].set_visible(False)
-    below.spines["bottom"].set_bounds(0, edges[-1])
     below.set_yticks([0, 1], ["0", "1"], fontsize=8)
     below.tick_params(axis="x", labelsize=8)
-    below.set_xlabel("column of pixels", fontsize=8)
+    below.set_ylabel("probability", fontsize=7)
