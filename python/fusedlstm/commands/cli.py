@@ -34,6 +34,10 @@ _EXTRAS = {
     "torch": ("torch",),
     "sklearn": ("scikit-learn",),
     "report": ("matplotlib",),
+    "examples": (
+        "matplotlib",
+        "pooch",
+    ),
     "bench": ("onnxruntime", "keras", "jax"),
 }
 

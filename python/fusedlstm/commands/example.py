@@ -7,7 +7,9 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +19,7 @@ import fusedlstm
 from fusedlstm import utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
+from fusedlstm.datasets import SubsetWarning
 from fusedlstm.examples.job import Job, ProblemError
 from fusedlstm.io.atomic import write_text
 
@@ -36,6 +39,7 @@ class _Listed(NamedTuple):
 
 EXAMPLES = {
     "mnist": _Listed("Handwritten digits, row by row.", "a folder with MNIST's four IDX files"),
+    "strips": _Listed("Strings of digits in one picture, by CTC.", "a folder with MNIST's four IDX files"),
 }
 
 
@@ -99,10 +103,19 @@ def _command(name: str, module: ModuleType) -> click.Command:
 
 
 def _own_option(option: Option) -> click.Option:
-    kind = click.Choice(option.choices) if option.choices else None
-    flag = isinstance(option.default, bool)
+    kind: Any = None
+    fractional = isinstance(option.default, float)
+    if option.choices:
+        kind = click.Choice(option.choices)
+    elif option.least is not None:
+        kind = click.FloatRange(option.least) if fractional else click.IntRange(math.ceil(option.least))
     return click.Option(
-        [f"--{option.name}"], default=option.default, type=kind, is_flag=flag, help=option.help
+        [f"--{option.name}"],
+        default=option.default,
+        type=kind,
+        is_flag=isinstance(option.default, bool),
+        callback=cli_options.finite if fractional else None,
+        help=option.help,
     )
 
 
@@ -156,8 +169,10 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
         options={key: options[key] for key in own},
     )
     start = time.perf_counter()
+    # Names of layers are part of a state, and count on from those of runs before in the same process.
+    utils.clear_session()
     utils.set_random_seed(job.seed)
-    with cli_options.kernels_as(options), _told_in_a_sentence(state):
+    with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():
         results = module.run(job)
     if state is not None:
         _forget(state)
@@ -172,17 +187,19 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
 
 
 def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
-    """Return the folder for a training's state: in the cache, one for each set of options."""
+    """Return the folder for a training's state, in the user's or the cache: one for each set of options."""
     if options["state"] is not None:
-        return Path(options["state"]) / name
-    if options["quick"] or importlib.util.find_spec("pooch") is None:
+        folder = Path(options["state"])
+    elif options["quick"] or importlib.util.find_spec("pooch") is None:
         return None
-    import pooch
+    else:
+        import pooch
 
+        folder = Path(pooch.os_cache("fusedlstm")) / "examples"
     changes_nothing = ("state", "report", "save", "json", "quiet", "threads")
     told = {key: str(value) for key, value in options.items() if key not in changes_nothing}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-    return Path(pooch.os_cache("fusedlstm")) / "examples" / f"{name}-{key}"
+    return folder / f"{name}-{key}"
 
 
 def _forget(state: Path) -> None:
@@ -210,6 +227,19 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
         if state is not None and any(state.glob("*/*.safetensors")):
             click.echo(f"\nThe same command goes on from what is in {state}.", err=True)
         raise
+
+
+@contextlib.contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """Print warnings without the line of code that they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SubsetWarning)
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
+    click.secho(f"WARNING: {message}", fg="yellow", bold=True, err=True)
 
 
 def _write_numbers(name: str, options: dict[str, Any], results: dict[str, Any]) -> list[Path]:

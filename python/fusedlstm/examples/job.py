@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 class Option(NamedTuple):
-    """An option of one example: ``--name``, of the default's type, or one of the choices."""
+    """An option of one example: ``--name``, of the default's type and at least so much, or a choice."""
 
     name: str
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    least: float | None = None
 
 
 class ProblemError(ValueError):

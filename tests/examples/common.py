@@ -1,0 +1,30 @@
+"""What the tests of examples share."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner, Result
+
+from fusedlstm.commands.cli import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def run(*arguments: object) -> Result:
+    """Run ``fusedlstm example`` with these arguments."""
+    return CliRunner().invoke(cli, ["example", *map(str, arguments)])
+
+
+def results(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def words(text: str) -> str:
+    """Return a text without its line breaks, which depend on the width of the terminal."""
+    return " ".join(text.split())

