@@ -35,6 +35,7 @@ from fusedlstm import (
     utils,
 )
 from fusedlstm._core import FallbackError
+from fusedlstm.base.scales import ScaleWarning
 from fusedlstm.base.symbolic import KerasTensor
 from fusedlstm.base.variable import Variable
 from fusedlstm.layers import Input
@@ -53,6 +54,7 @@ __all__ = [
     "Input",
     "KerasTensor",
     "Model",
+    "ScaleWarning",
     "Sequential",
     "Variable",
     "__version__",
