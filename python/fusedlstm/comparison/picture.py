@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _TRAIN, _TEST, _DIFFERS = plots.COLOURS["blue"], plots.COLOURS["vermilion"], plots.COLOURS["vermilion"]
 _MOST_BARS, _SMALL = 16, 9
-_TITLE_LETTERS = 150
 
 
 def draw(comparison: Comparison) -> Any:
@@ -32,10 +31,7 @@ def draw(comparison: Comparison) -> Any:
         panels.append((_scores, comparison))
     columns = min(2, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
-    title = comparison.headline
-    if len(title) > _TITLE_LETTERS:
-        title = title[: _TITLE_LETTERS - 1].rsplit(" ", 1)[0] + " …"
-    figure = plots.figure(title, _note(comparison), (5.2 * columns, 1.2 + 3.3 * lines))
+    figure = plots.figure(comparison.headline, _note(comparison), (5.2 * columns, 1.2 + 3.3 * lines))
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, (function, what) in zip(axes, panels, strict=False):
         function(panel, what)

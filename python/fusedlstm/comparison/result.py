@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Findings of one kind and field that are printed in full.
 _SHOWN = 3
+# Letters of a finding that are in the headline.
+_HEADLINE = 120
 _HEADINGS = {"error": "Wrong", "warning": "Different", "note": "Worth knowing"}
 
 
@@ -124,7 +126,10 @@ class Comparison:
             return "Train and test agree"
         others = sum(one.severity != "note" for one in self.findings) - 1
         more = f" (and {others} more)" if others else ""
-        return f"Train and test disagree: {self.findings[0].text}{more}"
+        text = self.findings[0].text
+        if len(text) > _HEADLINE:
+            text = text[: _HEADLINE - 1].rsplit(" ", 1)[0] + " …"
+        return f"Train and test disagree: {text}{more}"
 
     def __str__(self) -> str:
         """Return the report: sentences, the worst first, and how it was tested."""
