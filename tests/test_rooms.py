@@ -27,7 +27,7 @@ ROOMS = (
     {"io"},
     {"callbacks", "datasets", "plots"},
     {"models"},
-    {"exchange", "sklearn"},
+    {"comparison", "exchange", "sklearn"},
     {""},
     {"examples"},
     {"commands"},

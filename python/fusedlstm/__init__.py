@@ -35,6 +35,7 @@ from fusedlstm import (
     utils,
 )
 from fusedlstm._core import FallbackError
+from fusedlstm.base.scales import ScaleWarning
 from fusedlstm.base.symbolic import KerasTensor
 from fusedlstm.base.variable import Variable
 from fusedlstm.layers import Input
@@ -43,7 +44,8 @@ from fusedlstm.ops import last_kernel
 from fusedlstm.ops.strict import get_strict, set_strict, strict
 
 if TYPE_CHECKING:
-    from fusedlstm import cuda, datasets, exchange, io, plots, preprocessing, testing
+    from fusedlstm import comparison, cuda, datasets, exchange, io, plots, preprocessing, testing
+    from fusedlstm.comparison import compare_data
     from fusedlstm.exchange import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 
 __version__ = "0.1.0"
@@ -53,12 +55,15 @@ __all__ = [
     "Input",
     "KerasTensor",
     "Model",
+    "ScaleWarning",
     "Sequential",
     "Variable",
     "__version__",
     "activations",
     "backend",
     "callbacks",
+    "compare_data",
+    "comparison",
     "config",
     "constraints",
     "cuda",
@@ -91,13 +96,15 @@ __all__ = [
 ]
 
 # Imported when first used, which keeps `import fusedlstm` short.
-_LAZY = ("cuda", "datasets", "exchange", "io", "plots", "preprocessing", "testing")
+_LAZY = ("comparison", "cuda", "datasets", "exchange", "io", "plots", "preprocessing", "testing")
 _EXCHANGE = ("from_keras", "from_onnx", "from_torch", "to_keras", "to_onnx", "to_torch")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fusedlstm.{name}")
+    if name == "compare_data":
+        return importlib.import_module("fusedlstm.comparison").compare_data
     if name in _EXCHANGE:
         return getattr(importlib.import_module("fusedlstm.exchange"), name)
     raise AttributeError(f"module 'fusedlstm' has no attribute {name!r}")

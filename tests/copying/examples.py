@@ -24,6 +24,7 @@ from fusedlstm import (
     regularizers,
     testing,
 )
+from fusedlstm.comparison import Finding
 from fusedlstm.datasets.mnist import MNIST
 from fusedlstm.models.samples import Samples
 from fusedlstm.optimizers import schedules
@@ -209,6 +210,10 @@ def onnx_model() -> Any:
         result = exchange.from_onnx(Path(folder) / "a.onnx")
     result._name = "a.onnx"
     return result
+
+
+def comparison() -> Any:
+    return fusedlstm.compare_data(array(20, T, F), array(20, T, F, seed=2), classifier=False)
 
 
 def torch_lstm() -> Any:
@@ -437,6 +442,10 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "FallbackError": [lambda: fusedlstm.FallbackError("why")],
     "models.samples.Samples": [lambda: Samples([X], [Y])],
     "datasets.MNIST": [filled(MNIST)],
+    "comparison.Comparison": [comparison],
+    "comparison.Finding": [
+        lambda: Finding("shift", "warning", "x: feature 0 is 3 higher in test", "x", "feature 0", None, 0.9)
+    ],
     "exchange.OnnxModel": [onnx_model],
     "torch.LSTM": [torch_lstm],
     "sklearn.LSTMClassifier": [estimator("LSTMClassifier")],

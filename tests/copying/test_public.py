@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NOT_PUBLIC = {"benchmark", "commands", "cuda"}
 # Values without anything of their own to keep, and contexts, which live as long as their with statement.
 PLAIN = {
+    "ScaleWarning",
     "datasets.SubsetWarning",
     "models.training.ExpectedLogs",
     "models.training.Outputs",

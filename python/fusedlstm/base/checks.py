@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusedlstm import _core
-from fusedlstm.base import arrays, devices
+from fusedlstm.base import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -299,33 +299,3 @@ def few_axes(value: Sequence[object], name: str) -> None:
     """Raise `ValueError` if a list has more items than an array has axes."""
     if len(value) > MOST_AXES:
         raise ValueError(f"{name}: expected at most {MOST_AXES} axes, got {len(value)}")
-
-
-def same_scale(train: npt.NDArray[Any], other: npt.NDArray[Any], name: str) -> None:
-    """Raise `ValueError` if ``other`` is measured in other units than ``train``, as 0..255 against 0..1.
-
-    Three quantiles of the non-zero magnitudes are compared in a sample of both. A forgotten scaling moves
-    all three by the same large factor, whereas outliers, noise or a drift of the data do not. The factor
-    must reach 50 (8 where one array holds integers and the other does not: mixing the two is a hint by
-    itself). Nothing is said about arrays with fewer than 32 non-zero numbers in the sample.
-    """
-    ours, theirs = _magnitudes(train), _magnitudes(other)
-    if min(ours.size, theirs.size) < 32:
-        return
-    levels = (0.5, 0.9, 0.99)
-    ratios = np.quantile(theirs, levels) / np.quantile(ours, levels)
-    limit = 50.0 if (train.dtype.kind == "f") == (other.dtype.kind == "f") else 8.0
-    if ratios.min() >= limit or ratios.max() <= 1 / limit:
-        raise ValueError(
-            f"{name}: expected numbers of the same scale as the training data, whose typical non-zero "
-            f"magnitude is {np.median(ours):.4g} ({train.dtype}), "
-            f"got {np.median(theirs):.4g} ({other.dtype}); "
-            "was the same scaling applied to both?"
-        )
-
-
-def _magnitudes(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Finite non-zero magnitudes in about 65,536 elements taken from rows spread over ``array``."""
-    rows = max(1, array.size // 65_536)
-    sample: npt.NDArray[np.float64] = np.abs(devices.to_host(array[::rows]).astype(np.float64))
-    return sample[np.isfinite(sample) & (sample > 0)]

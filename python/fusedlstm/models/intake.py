@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
+from fusedlstm.base.scales import warn_of_scale
 from fusedlstm.models.batching import BatchTrainer
 from fusedlstm.models.feeding import ArrayFeed, BatchFeed, Feed, parts_of, yields_batches
 from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.callbacks import CallbackList
     from fusedlstm.models.weighting import ClassWeight
+
+# From a warning in `_validation_feed` up to the line that calls `fit`, past what guards `fit`.
+_CALLER = 4
 
 
 class Intake(BatchTrainer):
@@ -66,7 +70,7 @@ class Intake(BatchTrainer):
         return self._array_feed(self._samples(x, y, sample_weight, prefix, like), batch_size, steps)
 
     def _validation_feed(self, given: Any, train: Feed, batch_size: int | None, steps: int | None) -> Feed:
-        """Return the feed of `fit`'s ``validation_data``."""
+        """Return the feed of `fit`'s ``validation_data``; warn of numbers of another scale, ids excepted."""
         if yields_batches(given):
             return self._test_feed(given, None, None, batch_size, steps, "validation_data", train.samples.x)
         if not isinstance(given, tuple | list) or len(given) not in (2, 3):
@@ -77,9 +81,11 @@ class Intake(BatchTrainer):
         x, y, weights = parts_of(given)
         feed = self._test_feed(x, y, weights, batch_size, steps, "validation_data", train.samples.x)
         if isinstance(train, ArrayFeed) and isinstance(feed, ArrayFeed):
-            pairs = zip(train.samples.x, feed.samples.x, strict=True)
-            for number, (one, other) in enumerate(pairs):
-                checks.same_scale(one, other, self.input_structure.argument("validation_data x", number))
+            pairs = zip(train.samples.x, feed.samples.x, self._input_ids, strict=True)
+            for number, (one, other, ids) in enumerate(pairs):
+                if ids is None:
+                    name = self.input_structure.argument("validation_data x", number)
+                    warn_of_scale(one, other, name, stacklevel=_CALLER)
         return feed
 
     def _checked_batch(

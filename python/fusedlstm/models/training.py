@@ -84,6 +84,8 @@ class Trainer(Intake):
             Share of the samples, from the end, that is kept for validation.
         validation_data : tuple, optional
             ``(x, y)`` or ``(x, y, sample_weight)`` to evaluate after each epoch, or what yields such batches.
+            Arrays in other units than ``x``, as 0..255 against 0..1, are a `fusedlstm.ScaleWarning`, except
+            for ids of an `Embedding` and integers beside integers.
         shuffle : bool
             Whether each pass has another order, of samples or of a `PyDataset`'s batches, drawn from
             `fusedlstm.utils.set_random_seed`'s generator. Others that yield batches keep their order.
