@@ -35,6 +35,7 @@ COMMON = (
     "--threads",
     "--instruction-set",
     "--state",
+    "--check-data",
     "--save",
     "--report",
     "--json",
@@ -167,6 +168,7 @@ def test_results(install: Install, tmp_path: Path) -> None:
         "save": str(tmp_path / "a.keras"),
         "report": str(tmp_path / "report"),
         "json": str(tmp_path / "a.json"),
+        "check_data": False,
         "quiet": False,
         "units": 4,
         "rate": 0.5,
@@ -375,3 +377,28 @@ def test_info_lists_the_extra() -> None:
     from click.testing import CliRunner
 
     assert "extra examples" in words(CliRunner().invoke(cli_module.cli, ["info"]).stdout)
+
+
+COMPARING = '''
+"""Compare two sets."""
+import numpy as np
+
+
+def run(job):
+    rng = np.random.default_rng(job.seed)
+    job.compare(rng.normal(size=(90, 2)), rng.normal(size=(60, 2)) + SHIFT, classifier=False)
+    return {}
+'''
+
+
+@pytest.mark.parametrize(("shift", "code", "said"), [(0, 0, "Train and test agree"), (3, 3, "differ")])
+def test_check_data(install: Install, shift: int, code: int, said: str) -> None:
+    """The exit code tells a script that the sets differ; without the option they are not compared."""
+    pytest.importorskip("scipy")
+    name = install(COMPARING.replace("SHIFT", str(shift)))
+    result = run(name, "--check-data")
+    assert result.exit_code == code, result.output
+    assert said in words(result.stdout)
+    result = run(name)
+    assert result.exit_code == 0
+    assert said not in words(result.stdout)

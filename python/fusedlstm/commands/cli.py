@@ -34,6 +34,7 @@ _EXTRAS = {
     "torch": ("torch",),
     "sklearn": ("scikit-learn",),
     "report": ("matplotlib",),
+    "compare": ("scipy",),
     "examples": (
         "matplotlib",
         "pooch",

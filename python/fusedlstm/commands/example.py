@@ -43,6 +43,9 @@ EXAMPLES = {
 }
 
 
+DIFFER = 3  # the exit code where --check-data finds that training and test data differ
+
+
 class _Examples(click.Group):
     """A group that imports an example's module when the example is run."""
 
@@ -152,6 +155,11 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
             show_default="a folder of the cache",
             help="Where an interrupted training leaves what the same command goes on from.",
         ),
+        click.option(
+            "--check-data",
+            is_flag=True,
+            help=f"First say how training and test data differ; if they do, the exit code is {DIFFER}.",
+        ),
         cli_options.file_option("--save", "Write the model to this .safetensors or .keras file."),
         cli_options.pictures_option("--report", lambda: pictures),
         cli_options.file_option("--json", "Write results and options to this file."),
@@ -161,7 +169,7 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
 
 def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
     state = _state_folder(name, options)
-    shared = ("data", "quick", "seed", "device", "report", "save", "quiet")
+    shared = ("data", "quick", "seed", "device", "report", "save", "check_data", "quiet")
     job = Job(
         name,
         **{key: options[key] for key in shared},
@@ -184,6 +192,8 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     if not job.quiet:
         _print(results, outputs.written)
     outputs.finish()
+    if not job.agree:
+        raise SystemExit(DIFFER)
 
 
 def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
@@ -196,7 +206,7 @@ def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
         import pooch
 
         folder = Path(pooch.os_cache("fusedlstm")) / "examples"
-    changes_nothing = ("state", "report", "save", "json", "quiet", "threads")
+    changes_nothing = ("state", "report", "save", "json", "quiet", "threads", "check_data")
     told = {key: str(value) for key, value in options.items() if key not in changes_nothing}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{name}-{key}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import fusedlstm
 from fusedlstm import callbacks
 
 if TYPE_CHECKING:
@@ -51,11 +52,15 @@ class Job:
         ``cpu`` or ``cuda``, for `fit` and `predict`.
     report, save, state : Path or None
         Folder for pictures; file for the trained model; folder for what an interrupted training goes on from.
+    check_data : bool
+        Whether to say how training and test data differ, before the training.
     quiet : bool
     options : mapping
         Values of the example's ``OPTIONS``, by their names without dashes in front, with ``_`` for ``-``.
     written : list of Path
         Files that are complete.
+    agree : bool
+        False when training and test data were compared and differ.
     """
 
     name: str
@@ -66,9 +71,11 @@ class Job:
     report: Path | None = None
     save: Path | None = None
     state: Path | None = None
+    check_data: bool = False
     quiet: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
+    agree: bool = True
 
     def say(self, text: str) -> None:
         """Print a line, unless the user wants quiet."""
@@ -105,6 +112,14 @@ class Job:
         if self.save is not None:
             model.save(self.save)
             self.written.append(self.save)
+
+    def compare(self, train: Any, test: Any, **options: Any) -> None:
+        """Say how training and test data differ, if the user wants to know; see `fusedlstm.compare_data`."""
+        if not self.check_data:
+            return
+        found = fusedlstm.compare_data(train, test, seed=self.seed, **options)
+        self.agree = self.agree and found.ok
+        self.say(str(found))
 
     def note(self, model: str, data: str) -> str:
         """Return the line under each picture: which model, data and seed it shows."""

@@ -146,6 +146,8 @@ def build(units: int, rate: float, updates: int) -> fusedlstm.Sequential:
 def run(job: Job) -> dict[str, Any]:
     """Train on strips, read those of the test digits, and return what there is to report."""
     learned, held_out, tested, data = load(job)
+    first = slice(4000)  # are enough to see a difference
+    job.compare(*((digits[0][first], digits[1][first].astype(np.int64)) for digits in (learned, tested)))
     part, most = (8, 3) if job.quick else (1, 8)
     units, epochs = job.options["units"] // (2 if job.quick else 1), job.options["epochs"]
     training = Epochs(learned, job.options["strips"] // part, most, job.seed)
