@@ -111,7 +111,7 @@ def test_training_resumes_exactly(
 
 def test_without_optimizer(tmp_path: Path) -> None:
     model = compiled()
-    io.save_model(model, tmp_path / "a.safetensors", include_optimizer=False)
+    model.save(tmp_path / "a.safetensors", include_optimizer=False)
     loaded = io.load_model(tmp_path / "a.safetensors")
     assert loaded.optimizer is None
     assert_same_weights(loaded, model)

@@ -429,7 +429,7 @@ class Model(Trainer):
 
         return Stream(self, batch, storage=storage)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, include_optimizer: bool = True) -> None:
         """Write layers and weights to one file, which `fusedlstm.load_model` reads.
 
         Parameters
@@ -437,10 +437,12 @@ class Model(Trainer):
         path : path-like
             File to write, ending in ``.safetensors``, or in ``.keras`` for Keras 3; it appears only when
             complete.
+        include_optimizer : bool
+            False leaves out what is only needed for training: optimizer, loss and metrics.
         """
         from fusedlstm.models.saving import save_model
 
-        save_model(self, path)
+        save_model(self, path, include_optimizer=include_optimizer)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write the weights to a ``.weights.h5`` file; see `exchange.save_keras_weights`."""
