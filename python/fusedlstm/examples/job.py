@@ -107,10 +107,17 @@ class Job:
         if self.report is not None:
             self.written.append(plots.save(figure, self.report / name))
 
-    def save_model(self, model: Model) -> None:
-        """Save the trained model if the user wants it."""
+    def save_model(self, model: Model, *, include_optimizer: bool = True) -> None:
+        """Save the trained model if the user wants it.
+
+        Parameters
+        ----------
+        model : Model
+        include_optimizer : bool
+            False where the loss is a function, which a file cannot hold; the model is for predictions then.
+        """
         if self.save is not None:
-            model.save(self.save)
+            model.save(self.save, include_optimizer=include_optimizer)
             self.written.append(self.save)
 
     def compare(self, train: Any, test: Any, **options: Any) -> None:

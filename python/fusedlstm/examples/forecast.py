@@ -1,0 +1,348 @@
+r"""Forecast a series many steps ahead, with intervals, and test the forecasts on what came after.
+
+An LSTM reads the last season of a series and says five quantiles for each step of the next one. It is trained
+with the quantile loss, so its intervals come from the data and from no assumed distribution. A backtest goes
+back to several moments of the past: at each, scales and model are made anew from what was known by then, and
+the forecast is compared with what followed. Beside it stand the seasonal naive forecast, which repeats the
+last season, and exponential smoothing (ETS) of statsmodels, after STL where a season has more than 24 steps.
+
+\b
+MASE is the mean error over that of one-season-old values in the past; below 1 is better than these.
+Coverage is the share of values inside of an interval, which should be 80 % and 95 %.
+
+Data are series that statsmodels brings: CO2 in the air at Mauna Loa, week by week and as monthly means, and
+the euro area's monthly production of electrical equipment. A file for --data is a CSV with a column of times,
+such as 2024-01-31 10:00, and one of numbers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fusedlstm import Input, Sequential, layers, optimizers, plots, utils
+from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.series import Series, bundled, later, read_csv
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+PICTURES = ("backtest.png", "scores.png", "next.png")
+OPTIONS = (
+    Option("time", "", "The CSV's column of times; by default one with a usual name, or the first."),
+    Option("value", "", "The CSV's column of numbers; by default the first of numbers."),
+    Option("season", 0, "Steps of a season in the CSV; 0 tells by the times."),
+    Option("horizon", 0, "Steps to forecast, at most a season, which 0 means."),
+    Option("origins", 12, "Moments of the past from which to forecast."),
+    Option("epochs", 20, "Passes over the windows of each training."),
+    Option("units", 32, "Units of the LSTM."),
+)
+LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975], np.float32)  # the median, and the ends of 80 % and 95 %
+COLOURS = {"LSTM": "blue", "ETS": "vermilion", "seasonal naive": "green"}
+
+
+def quantile_loss(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+    """Return each sample's quantile loss and its gradient, for y_true (B, H) and y_pred (B, H * levels).
+
+    A forecast that is too low costs its level for each unit of error, and one that is too high the rest to 1.
+    The least sum of these is where a share of the values that equals the level lies below.
+    """
+    error = np.repeat(y_true, len(LEVELS), axis=-1) - y_pred
+    level = np.tile(LEVELS, y_true.shape[-1])
+    slope = np.where(error > 0, level, level - 1)
+    return (slope * error).mean(axis=-1), -slope / y_pred.shape[-1]
+
+
+class Windows:
+    """What the LSTM is given of a series, and what it says, in units of the past that is known.
+
+    It reads a season: how far each value is from the last one, and its difference from a season before. It
+    says how far the next values are from an anchor, the values a season before; the anchor takes the last
+    difference in where that was nearer in the past, as for a series that grows.
+    """
+
+    def __init__(self, past: Array, season: int, horizon: int) -> None:
+        self.season, self.horizon = season, horizon
+        differences = past[season:] - past[:-season]
+        self.usual = float(np.median(differences))
+        self.unit = max(float(np.abs(differences - self.usual).mean()), 1e-9 * (1 + np.abs(past).max()))
+        self.growth = 0.0
+        rows = sliding_window_view(past, 2 * season + horizon)
+        errors = [np.abs(rows[:, 2 * season :] - self._anchor(rows, growth)).mean() for growth in (0.0, 1.0)]
+        self.growth = float(np.argmin(errors))
+        self.x = self.inputs(rows[:, : 2 * season])
+        self.y = ((rows[:, 2 * season :] - self._anchor(rows, self.growth)) / self.unit).astype(np.float32)
+
+    def inputs(self, seasons: Array) -> Array:
+        """Return the model's input (B, season, 2) for the last two seasons (B, 2 * season)."""
+        before, now = seasons[:, : self.season], seasons[:, self.season :]
+        steps = np.stack([now - now[:, -1:], now - before - self.usual], axis=-1)
+        return np.asarray(steps / self.unit, np.float32)
+
+    def values(self, seasons: Array, says: Array) -> Array:
+        """Return quantiles (B, horizon, levels) of values for what the model says (B, horizon * levels)."""
+        spread = says.reshape(len(says), self.horizon, len(LEVELS)) * self.unit
+        # Quantiles of a step are learned one by one; in order they are better, never worse.
+        return np.asarray(np.sort(self._anchor(seasons, self.growth)[..., None] + spread, axis=-1))
+
+    def _anchor(self, rows: Array, growth: float) -> Array:
+        last, before = rows[:, 2 * self.season - 1, None], rows[:, self.season - 1, None]
+        return np.asarray(rows[:, self.season : self.season + self.horizon] + growth * (last - before))
+
+
+def by_lstm(job: Job, past: Array, season: int, horizon: int, name: str) -> tuple[Array, Sequential]:
+    """Train an LSTM on the past alone; return its quantiles (horizon, levels) of what follows, and itself."""
+    windows = Windows(past, season, horizon)
+    epochs = 5 if job.quick else job.options["epochs"]
+    utils.set_random_seed(job.seed)
+    model = Sequential(
+        [
+            Input((season, 2)),
+            layers.LSTM(job.options["units"]),
+            layers.Dropout(0.2),
+            layers.Dense(horizon * len(LEVELS)),
+        ]
+    )
+    rate = optimizers.schedules.CosineDecay(5e-3, epochs * -(-len(windows.x) // 32))
+    model.compile(optimizers.Adam(rate), loss=quantile_loss)
+    model.fit(windows.x, windows.y, epochs=epochs, verbose=0, callbacks=job.backup(name), device=job.device)
+    now = past[None, -2 * season :]
+    return windows.values(now, model.predict(windows.inputs(now), verbose=0))[0], model
+
+
+def by_season(past: Array, season: int, horizon: int) -> Array:
+    """Return the last season again, with intervals as wide as such forecasts were wrong in the past."""
+    from scipy.stats import norm
+
+    wrong = np.std(past[season:] - past[:-season])
+    return np.asarray(past[-season:][:horizon, None] + norm.ppf(LEVELS) * wrong)
+
+
+def by_ets(past: Array, season: int, horizon: int) -> Array:
+    """Return the quantiles of exponential smoothing with a damped trend.
+
+    Its states of a season are too many to be fitted where a season is long, so STL takes the season out
+    there, and its last course is added again.
+    """
+    import pandas as pd
+    from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+    from statsmodels.tsa.seasonal import STL
+
+    seasonal = np.zeros(season)
+    options: dict[str, Any] = {"seasonal": "add", "seasonal_periods": season}
+    if season > 24:
+        parts = STL(past, period=season).fit()
+        past, seasonal, options = past - parts.seasonal, parts.seasonal[-season:], {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of fits that stop at their limit of steps; their forecasts serve
+        fitted = ETSModel(pd.Series(past), error="add", trend="add", damped_trend=True, **options).fit(
+            disp=False
+        )
+        ahead = fitted.get_prediction(start=len(past), end=len(past) + horizon - 1)
+        low, high = (np.asarray(ahead.pred_int(alpha=alpha)) for alpha in (0.05, 0.2))
+    columns = [low[:, 0], high[:, 0], np.asarray(ahead.predicted_mean), high[:, 1], low[:, 1]]
+    return np.stack(columns, axis=-1) + seasonal[:horizon, None]
+
+
+def backtest(job: Job, series: Series, horizon: int, origins: list[int]) -> dict[str, Array]:
+    """Return each model's quantiles (origins, horizon, levels), made from what came before each origin."""
+    forecasts: dict[str, list[Array]] = {name: [] for name in COLOURS}
+    for origin in origins:
+        job.say(f"  {series.name}: forecast from {str(series.times[origin])[:10]}")
+        past = series.values[:origin]
+        backup = f"{series.name.replace(' ', '-')}-{origin}"
+        forecasts["LSTM"].append(by_lstm(job, past, series.season, horizon, backup)[0])
+        forecasts["ETS"].append(by_ets(past, series.season, horizon))
+        forecasts["seasonal naive"].append(by_season(past, series.season, horizon))
+    return {name: np.stack(made) for name, made in forecasts.items()}
+
+
+def scores(series: Series, origins: list[int], quantiles: Array) -> dict[str, float]:
+    """Return MASE, coverages and scaled quantile loss of one model, over values that were measured."""
+    season, horizon = series.season, quantiles.shape[1]
+    steps = np.array(origins)[:, None] + np.arange(horizon)
+    truth, known = series.values[steps], series.known[steps]
+    usual = [np.abs(series.values[season:o] - series.values[: o - season]).mean() for o in origins]
+    error = truth[..., None] - quantiles
+    loss = np.where(error > 0, LEVELS, LEVELS - 1) * error / np.array(usual)[:, None, None]
+    inside = [(truth >= quantiles[..., i]) & (truth <= quantiles[..., -1 - i]) for i in (1, 0)]
+    return {
+        "MASE": float((np.abs(error[..., 2]) / np.array(usual)[:, None])[known].mean()),
+        "coverage_80": float(inside[0][known].mean()),
+        "coverage_95": float(inside[1][known].mean()),
+        "quantile_loss": float(loss[known].mean()),
+    }
+
+
+def plan(job: Job, series: Series) -> tuple[int, list[int]]:
+    """Return the horizon and the origins: a horizon ends with the series, the others begin halfway before."""
+    season, count = series.season, len(series.values)
+    horizon, wanted = job.options["horizon"] or season, 3 if job.quick else job.options["origins"]
+    if not season >= 2 or not 1 <= horizon <= season:
+        raise ProblemError(
+            f"--season and --horizon: expected a season of 2 steps or more and a horizon of 1 to a season, "
+            f"got {season} and {horizon}"
+        )
+    earliest = max(5 * season + horizon, 50 + 2 * season + horizon)
+    last = count - horizon
+    if last < earliest:
+        raise ProblemError(
+            f"{series.name}: {count} rows are too few for a season of {season} and a horizon of {horizon}: "
+            f"expected at least {earliest + horizon}"
+        )
+    step = max(1, horizon // 2)
+    return horizon, [o for o in range(last - step * (wanted - 1), last + 1, step) if o >= earliest]
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Backtest the LSTM and its peers on each series, then forecast what follows the last one."""
+    if min(job.options[name] for name in ("origins", "epochs", "units")) < 1:
+        raise ProblemError("--origins, --epochs and --units: expected at least 1 each")
+    options = (job.options["time"], job.options["value"], job.options["season"])
+    every = bundled() if job.data is None else [read_csv(job.data, *options)]
+    if job.quick and job.data is None:
+        every = every[-1:]
+    results: dict[str, Any] = {}
+    for series in every:
+        horizon, origins = plan(job, series)
+        quantiles = backtest(job, series, horizon, origins)
+        table = {name: scores(series, origins, made) for name, made in quantiles.items()}
+        for name, row in table.items():
+            inside = " and ".join(f"{100 * row[f'coverage_{share}']:.0f} %" for share in (80, 95))
+            results[f"{series.name}: {name}"] = f"MASE {row['MASE']:.3f}, coverage {inside}"
+        results.setdefault("scores", {})[series.name] = table
+        results.setdefault("origins", {})[series.name] = [str(series.times[o])[:19] for o in origins]
+        if series is every[0]:
+            shown = series, origins, quantiles
+    series, origins, quantiles = shown
+    horizon = quantiles["LSTM"].shape[1]
+    ahead, model = by_lstm(job, series.values, series.season, horizon, "whole")
+    times = later(series.times, horizon)
+    results["next"] = [
+        {"time": str(time)[:19], **{f"{level:g}": float(v) for level, v in zip(LEVELS, row, strict=True)}}
+        for time, row in zip(times, ahead, strict=True)
+    ]
+    job.save_model(model, include_optimizer=False)
+    if job.report is not None:
+        what = f"LSTM of {job.options['units']} units, trained anew at each origin"
+        draw_backtest(job, series, origins, quantiles, results["scores"], job.note(what, series.name))
+        note = job.note(
+            what, ", ".join(f"{s.name}, {len(results['origins'][s.name])} origins" for s in every)
+        )
+        draw_scores(job, results["scores"], note)
+        draw_next(job, series, times, ahead, job.note("LSTM trained on all of it", series.name))
+    return results
+
+
+# Pictures.
+
+
+def draw_backtest(
+    job: Job, series: Series, origins: list[int], made: dict[str, Array], table: dict[str, Any], note: str
+) -> None:
+    """Draw the forecasts of four origins, each beside what followed."""
+    best = min(made, key=lambda name: float(table[series.name][name]["MASE"]))
+    title = f"{series.name}: {best} is nearest to what followed (MASE " + ", ".join(
+        f"{name} {table[series.name][name]['MASE']:.2f}" for name in made
+    )
+    figure = plots.figure(title + ")", note, (12, 7))
+    picked = np.unique(np.linspace(0, len(origins) - 1, 4).astype(int))
+    grid = figure.subplots(2, 2).ravel()
+    for axes, which in zip(grid, picked, strict=False):
+        origin, horizon = origins[which], made["LSTM"].shape[1]
+        times, before = series.times[origin : origin + horizon], slice(origin - series.season, origin)
+        bands(axes, times, made["LSTM"][which])
+        axes.plot(series.times[before], series.values[before], color="0.6")
+        axes.plot(times, series.values[origin : origin + horizon], color="black", linewidth=1.2)
+        for name, quantiles in made.items():
+            colour = plots.COLOURS[COLOURS[name]]
+            axes.plot(times, quantiles[which, :, 2], color=colour, linewidth=1.2)
+            plots.label_line(axes, times[-1], quantiles[which, -1, 2], name, colour)
+        plots.label_line(axes, times[-1], series.values[origin + horizon - 1], "what followed", "black")
+        axes.set_title(f"from {str(series.times[origin])[:10]}", fontsize=10, loc="left")
+        axes.set_ylabel(series.unit, fontsize=8)
+        plain(axes)
+    for axes in grid[len(picked) :]:
+        axes.set_axis_off()
+    job.picture("backtest.png", figure)
+
+
+def bands(axes: Any, times: Array, quantiles: Array) -> None:
+    """Draw the intervals of the LSTM, darker where they are narrower."""
+    blue = plots.COLOURS["blue"]
+    axes.fill_between(times, quantiles[:, 0], quantiles[:, 4], color=blue, alpha=0.15, linewidth=0)
+    axes.fill_between(times, quantiles[:, 1], quantiles[:, 3], color=blue, alpha=0.25, linewidth=0)
+
+
+def plain(axes: Any) -> None:
+    """Write times in few words, and draw no frame through labels."""
+    from matplotlib import dates
+
+    locator: Any = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_scores(job: Job, table: dict[str, Any], note: str) -> None:
+    """Draw MASE and coverages of each model on each series."""
+    won = sum(min(rows, key=lambda name: rows[name]["MASE"]) == "LSTM" for rows in table.values())
+    low = min(rows["LSTM"]["coverage_80"] for rows in table.values())
+    title = (
+        f"The LSTM has the smallest error on {won} of {len(table)} series; "
+        f"its 80 % intervals hold {100 * low:.0f} % of the values"
+    )
+    figure = plots.figure(title + (" or more" if len(table) > 1 else ""), note, (12, 5))
+    panels = (
+        ("MASE", 1, 1, "mean absolute scaled error, MASE; less is better"),
+        ("coverage_80", 100, 80, "values within 80 % intervals, %"),
+        ("coverage_95", 100, 95, "values within 95 % intervals, %"),
+    )
+    for axes, (key, factor, goal, label) in zip(figure.subplots(1, 3, sharey=True), panels, strict=True):
+        right = axes.get_yaxis_transform()
+        for place, rows in enumerate(table.values()):
+            for number, (name, colour) in enumerate(COLOURS.items()):
+                value, y = factor * rows[name][key], place + 0.25 * (number - 1)
+                axes.plot([0, value], [y, y], color=plots.COLOURS[colour], linewidth=1, alpha=0.4)
+                axes.plot(value, y, "o", color=plots.COLOURS[colour])
+                text = f"{name} {value:.2f}" if factor == 1 else f"{value:.0f} %"
+                axes.text(
+                    1.02, y, text, transform=right, va="center", fontsize=9, color=plots.COLOURS[colour]
+                )
+        axes.axvline(goal, color="0.5", linestyle="--", linewidth=1)
+        meaning = "as values of a season before " if factor == 1 else "as it should be "
+        axes.text(goal, -0.62, meaning, fontsize=8, color="0.4", ha="right", va="center")
+        highest = max(row[key] for rows in table.values() for row in rows.values())
+        axes.set(xlabel=label, xlim=(0, 1.1 * max(1, highest) if factor == 1 else 102))
+        axes.set_yticks(range(len(table)), list(table))
+        axes.set_ylim(len(table) - 0.5, -0.75)
+        axes.spines[["top", "right"]].set_visible(False)
+    job.picture("scores.png", figure)
+
+
+def draw_next(job: Job, series: Series, times: Array, ahead: Array, note: str) -> None:
+    """Draw what the LSTM forecasts after the end of the series."""
+    middle = ahead[-1, 2]
+    title = (
+        f"{series.name}: {middle:#.4g} at the end of the next {len(times)} steps, "
+        f"{ahead[-1, 1]:#.4g} to {ahead[-1, 3]:#.4g} with 80 %"
+    )
+    figure = plots.figure(title, note)
+    axes = figure.subplots()
+    past = slice(-3 * series.season, None)
+    axes.plot(series.times[past], series.values[past], color="black", linewidth=1.2)
+    bands(axes, times, ahead)
+    blue = plots.COLOURS["blue"]
+    axes.plot(times, ahead[:, 2], color=blue)
+    plots.label_line(axes, times[-1], ahead[-1, 4], "95 %", "0.5")
+    plots.label_line(axes, times[-1], ahead[-1, 3], "80 %", "0.3")
+    plots.label_line(axes, times[-1], middle, "median", blue)
+    axes.set_ylabel(series.unit)
+    axes.set_xlim(series.times[past][0], times[-1])
+    plain(axes)
+    job.picture("next.png", figure)
