@@ -1,0 +1,405 @@
+r"""Find attacks in network traffic without having seen one: flag what an LSTM can't predict.
+
+An LSTM reads normal flows in their order. At each it says, from those before and from the kind of this one
+(protocol, service), what this one's numbers will be, and how sure it is. A flow whose numbers are many of the
+said deviations away is a surprise; the threshold is what one in twenty normal flows of a later time
+exceeds. Attacks are not needed for that: labels, where there are some, take them out of the training flows,
+and test what was flagged, with ROC and precision-recall curves. Beside it stand the same surprise without a
+memory, one with a moving average, and scikit-learn's isolation forest.
+
+Data are a part of KDD Cup 99, which the package brings: flows of a network on which users' work was acted out
+and attacks of 22 kinds were made on purpose, all labelled. --full takes all of it, through scikit-learn.
+
+\b
+A file for --data is one of these, in the order of time:
+  CSV of NSL-KDD, UNSW-NB15 or CIC-IDS, known by the columns' names; labels if it has them
+  pcap or pcapng; its packets become flows by addresses and ports, without labels
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fusedlstm import Input, Sequential, callbacks, layers, optimizers, plots, utils
+from fusedlstm.examples import captures, flows
+from fusedlstm.examples.job import Job, Option, ProblemError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusedlstm.examples.flows import Flows
+
+    Array = NDArray[Any]
+
+PICTURES = ("curves.png", "timeline.png", "events.png")
+OPTIONS = (
+    Option("full", False, "All of KDD Cup 99, 494,021 flows; needs a network the first time."),
+    Option("false-alarms", 0.05, "Share of normal validation flows above the threshold, which it sets."),
+    Option("epochs", 20, "Passes over the training flows at most; it stops when validation gets no better."),
+    Option("units", 64, "Units of the LSTM."),
+)
+COLOURS = {"LSTM": "blue", "no memory": "orange", "moving average": "green", "isolation forest": "purple"}
+STEPS = 50  # flows of a training window
+COMMON = 12  # values of a kind that have an input of their own; rarer ones share none
+
+
+class Scaled(NamedTuple):
+    """Flows as a model takes them: ``numbers`` (N, F) and ``kinds`` (N, K) of zeros and ones."""
+
+    numbers: Array
+    kinds: Array
+
+    @property
+    def x(self) -> Array:
+        """What is known before a flow's numbers are: those of the flow before, and both flows' kinds."""
+        before = [np.vstack([np.zeros_like(part[:1]), part[:-1]]) for part in (self.numbers, self.kinds)]
+        return np.hstack([*before, self.kinds])
+
+    def of(self, chosen: Array) -> Scaled:
+        """Return some of the flows, as if there were no others."""
+        return Scaled(self.numbers[chosen], self.kinds[chosen])
+
+
+def scaled(traffic: Flows, training: Array) -> tuple[Scaled, Array, Array]:
+    """Return flows in units of the training flows' deviations, whose means and sizes are returned too.
+
+    Bytes and seconds span many powers of ten, so it is their logarithms that are scaled. A number that is the
+    same in all training flows has no deviation; another value of it is far away then, but not infinitely.
+    """
+    logs = np.sign(traffic.numbers) * np.log1p(np.abs(traffic.numbers))
+    mean, deviation = logs[training].mean(axis=0), np.maximum(logs[training].std(axis=0), 0.05)
+    kinds = []
+    for column in traffic.kinds.T:
+        values, counts = np.unique(column[training], return_counts=True)
+        kinds += [column == value for value in values[np.argsort(-counts, kind="stable")[:COMMON]]]
+    numbers = np.clip((logs - mean) / deviation, -8, 8).astype(np.float32)
+    return Scaled(numbers, np.stack(kinds, axis=1).astype(np.float32)), mean, deviation
+
+
+def said(outputs: Array) -> tuple[Array, Array]:
+    """Return the means and deviations (..., F) in a model's outputs (..., 2 F)."""
+    mean, log_variance = np.split(outputs, 2, axis=-1)
+    return mean, np.exp(0.5 * np.clip(log_variance, -5, 5))
+
+
+def gaussian_loss(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+    """Return each flow's negative log-likelihood, but for a constant, and its gradient by the outputs."""
+    mean, deviation = said(y_pred)
+    z = (y_true - mean) / deviation
+    gradient = np.concatenate([-z / deviation, 0.5 * (1 - z * z)], axis=-1)
+    return (0.5 * z * z + np.log(deviation)).mean(axis=-1), gradient / y_true.shape[-1]
+
+
+def train(job: Job, normal: Scaled, validation: Scaled) -> Sequential:
+    """Return a model that has learned normal flows, as good at later ones as it gets."""
+    epochs = 3 if job.quick else job.options["epochs"]
+    model = Sequential(
+        [
+            Input((None, normal.x.shape[1])),
+            layers.Dropout(0.2),  # whole inputs now and then, so that no single one is relied on
+            layers.LSTM(job.options["units"], return_sequences=True),
+            layers.Dense(2 * normal.numbers.shape[1]),
+        ]
+    )
+    model.compile(optimizers.Adam(3e-3), loss=gaussian_loss)
+    stop = callbacks.EarlyStopping(patience=5, restore_best_weights=True)
+    model.fit(
+        *windows(normal),
+        validation_data=windows(validation),
+        epochs=epochs,
+        verbose=job.verbose,
+        callbacks=[*job.backup(), stop],
+        device=job.device,
+    )
+    return model
+
+
+def windows(flows_in_order: Scaled) -> tuple[Array, Array]:
+    """Return inputs (B, T, I) and numbers to predict (B, T, F) of windows of flows that overlap."""
+
+    def cut(rows: Array) -> Array:
+        batches = utils.timeseries_dataset_from_array(rows, None, STEPS, sequence_stride=STEPS // 5)
+        return np.concatenate(list(batches))
+
+    return cut(flows_in_order.x), cut(flows_in_order.numbers)
+
+
+def surprises(numbers: Array, mean: Array, deviation: Array) -> Array:
+    """Return how much each number (N, F) surprises: log(1 + z^2), which no single number can dominate."""
+    z = (numbers - mean) / deviation
+    return np.log1p(z * z)
+
+
+def moving_average(numbers: Array, memory: float = 0.05) -> Array:
+    """Return the surprises by mean and deviation of the flows before, the later the more."""
+    mean, variance, result = np.zeros(numbers.shape[1]), np.ones(numbers.shape[1]), np.empty_like(numbers)
+    for row, now in enumerate(numbers):
+        result[row] = surprises(now, mean, np.sqrt(variance))
+        mean += memory * (now - mean)
+        variance = np.maximum(variance + memory * ((now - mean) ** 2 - variance), 0.01)
+    return result
+
+
+def forest(job: Job, data: Scaled, training: Array) -> Array:
+    """Return the scores (N,) of scikit-learn's isolation forest, which knows flows one by one."""
+    from sklearn.ensemble import IsolationForest
+
+    rows = np.hstack([data.numbers, data.kinds])
+    trees = IsolationForest(n_estimators=50 if job.quick else 200, random_state=job.seed).fit(rows[training])
+    return np.asarray(-trees.score_samples(rows))
+
+
+def stream(model: Sequential, data: Scaled, count: int) -> tuple[Array, float]:
+    """Score the first flows as they come, one by one; return the model's outputs and flows a second."""
+    session, x, outputs = model.stream(), data.x[:count], []
+    start = time.perf_counter()
+    for row in range(count):
+        outputs.append(session.step(x[row : row + 1])[0].copy())
+        surprises(data.numbers[row], *said(outputs[-1])).mean()
+    return np.stack(outputs), count / (time.perf_counter() - start)
+
+
+def events(flagged: Array, scores: Array, gap: int = 5) -> list[tuple[int, int]]:
+    """Return first and last flow of what belongs together, the most surprising first."""
+    places = np.flatnonzero(flagged)
+    groups = np.split(places, np.flatnonzero(np.diff(places) > gap) + 1) if len(places) else []
+    return sorted(((g[0], g[-1]) for g in groups), key=lambda e: -float(scores[e[0] : e[1] + 1].max()))
+
+
+def attacks(labels: Array, chosen: Array) -> list[tuple[str, int, int]]:
+    """Return name, first flow and end of each run of chosen flows with the label of one attack."""
+    named = np.where(chosen, labels, "")
+    edges = [0, *(np.flatnonzero(named[1:] != named[:-1]) + 1), len(named)]
+    return [(str(named[first]), int(first), int(end)) for first, end in pairwise(edges) if named[first]]
+
+
+def explain(traffic: Flows, parts: Array, expected: Array, event: tuple[int, int]) -> dict[str, Any]:
+    """Return what surprised most at the peak of an event: numbers, what was expected, their shares."""
+    first, last = event
+    peak = first + int(parts[first : last + 1].mean(axis=1).argmax())
+    differs = ~np.isclose(traffic.numbers[peak], expected[peak], atol=1e-3)
+    top = np.argsort(-parts[peak] * differs, kind="stable")[:4]
+    return {
+        "flows": int(last - first + 1),
+        "where": float(traffic.where[peak]),
+        "kind": " ".join(traffic.kinds[peak]),
+        "label": "not labelled" if traffic.labels is None else str(traffic.labels[peak]) or "normal",
+        "score": float(parts[peak].mean()),
+        "surprises": [
+            {
+                "feature": traffic.number_names[f],
+                "was": float(traffic.numbers[peak, f]),
+                "expected": float(expected[peak, f]),
+                "share": float(parts[peak, f] / parts[peak].sum()),
+            }
+            for f in top
+        ],
+    }
+
+
+def curves(truth: Array, scores: dict[str, Array]) -> dict[str, dict[str, Any]]:
+    """Return ROC and precision-recall curves and the areas under them, of each score."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+    return {
+        name: {
+            "roc_auc": float(roc_auc_score(truth, score)),
+            "average_precision": float(average_precision_score(truth, score)),
+            "roc": roc_curve(truth, score)[:2],
+            "precision_recall": precision_recall_curve(truth, score)[:2],
+        }
+        for name, score in scores.items()
+    }
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Learn the first half of the flows, set the threshold on the next fifth, and test on the rest."""
+    if not 0 < job.options["false_alarms"] < 1 or min(job.options[name] for name in ("epochs", "units")) < 1:
+        raise ProblemError("expected --false-alarms between 0 and 1, and --epochs and --units of at least 1")
+    traffic = load(job)
+    count = len(traffic.numbers)
+    attack = np.zeros(count, bool) if traffic.labels is None else traffic.labels != ""
+    half, later, where = count // 2, 7 * count // 10, np.arange(count)
+    training, validation = where[(where < half) & ~attack], where[(where >= half) & (where < later) & ~attack]
+    test = where >= later
+    for name, chosen in (("first half", training), ("fifth after that", validation)):
+        if len(chosen) < 2 * STEPS:
+            raise ProblemError(
+                f"{traffic.name}: expected {2 * STEPS} normal flows in the {name}, got {len(chosen)}"
+            )
+    job.say(f"{traffic.name}: {len(training):,} normal flows to learn, {test.sum():,} flows to test")
+    data, mean, deviation = scaled(traffic, training)
+    model = train(job, data.of(training), data.of(validation))
+
+    outputs = model.predict(data.x[None], verbose=0)[0]
+    said_mean, said_deviation = said(outputs)
+    parts = surprises(data.numbers, said_mean, said_deviation)
+    scores = {
+        "LSTM": parts.mean(axis=1),
+        "no memory": surprises(data.numbers, np.zeros(1), np.ones(1)).mean(axis=1),
+        "moving average": moving_average(data.numbers).mean(axis=1),
+        "isolation forest": forest(job, data, training),
+    }
+    threshold = float(np.quantile(scores["LSTM"][validation], 1 - job.options["false_alarms"]))
+    flagged = test & (scores["LSTM"] > threshold)
+    logs = said_mean * deviation + mean
+    seen = traffic.numbers[training]
+    expected = np.clip(np.sign(logs) * np.expm1(np.abs(logs)), seen.min(axis=0), seen.max(axis=0))
+    found = [explain(traffic, parts, expected, e) for e in events(flagged, scores["LSTM"])]
+    job.say(f"\n{len(found)} events above the threshold; the most surprising ones:")
+    for event in found[:5]:
+        said_so = "; ".join(
+            f"{one['feature']} {one['was']:.4g}, expected {one['expected']:.4g}"
+            for one in event["surprises"][:3]
+        )
+        job.say(f"  {event['kind']} ({event['label']}, {event['flows']} flows): {said_so}")
+
+    results: dict[str, Any] = {"threshold": threshold, "flagged": int(flagged.sum()), "events": found}
+    table: dict[str, dict[str, Any]] = {}
+    if attack[test].any() and not attack[test].all():
+        table = curves(attack[test], {name: score[test] for name, score in scores.items()})
+        results["curves"] = {
+            name: {key: row[key] for key in ("roc_auc", "average_precision")} for name, row in table.items()
+        }
+        for name, row in table.items():
+            results[name] = f"ROC AUC {row['roc_auc']:.3f}, average precision {row['average_precision']:.3f}"
+        assert traffic.labels is not None
+        runs = attacks(traffic.labels, test)
+        found_runs = [(label, bool(flagged[first:last].any())) for label, first, last in runs]
+        results["false_alarm_rate"] = float(flagged[test & ~attack].mean())
+        results["precision"] = float(attack[flagged].mean()) if flagged.any() else 0.0
+        results["flows_found"] = float(flagged[test & attack].mean())
+        results["attacks_found"] = float(np.mean([found for _, found in found_runs]))
+        results["by_attack"] = {
+            kind: {
+                "attacks": sum(label == kind for label, _ in found_runs),
+                "found": sum(label == kind and found for label, found in found_runs),
+                "flows": int((test & (traffic.labels == kind)).sum()),
+                "flows_found": int((flagged & (traffic.labels == kind)).sum()),
+            }
+            for kind in sorted({label for label, _ in found_runs})
+        }
+    streamed, results["flows_a_second"] = stream(model, data, min(count, 1_000 if job.quick else 5_000))
+    results["stream_differs_by"] = float(np.abs(streamed - outputs[: len(streamed)]).max())
+    job.save_model(model, include_optimizer=False)
+    if job.report is not None:
+        note = job.note(f"LSTM of {job.options['units']} units", f"{traffic.name}, {test.sum():,} test flows")
+        draw_curves(job, table, note)
+        draw_timeline(job, traffic, scores["LSTM"], threshold, test, results, note)
+        draw_events(job, found, note)
+    return results
+
+
+def load(job: Job) -> Flows:
+    """Return the flows that the options say."""
+    if job.data is not None:
+        return (captures.read_pcap if captures.is_capture(job.data) else flows.read_csv)(job.data)
+    traffic = flows.kdd_cup_99() if job.options["full"] else flows.bundled()
+    if not job.quick:
+        return traffic
+    some = slice(0, 10_000)
+    assert traffic.labels is not None
+    return traffic._replace(
+        numbers=traffic.numbers[some],
+        kinds=traffic.kinds[some],
+        labels=traffic.labels[some],
+        where=traffic.where[some],
+    )
+
+
+# Pictures.
+
+
+def draw_curves(job: Job, table: dict[str, dict[str, Any]], note: str) -> None:
+    """Draw the ROC and precision-recall curves of all scores, or say that there are no labels."""
+    if not table:
+        figure = plots.figure(
+            "No curves: the test flows are not labelled as attacks and normal ones", note, (8, 2)
+        )
+        figure.subplots().set_axis_off()
+        job.picture("curves.png", figure)
+        return
+    best = max(table, key=lambda name: float(table[name]["average_precision"]))
+    title = f"{best} tells attacks best: average precision {table[best]['average_precision']:.2f}"
+    figure = plots.figure(title, note, (13, 5))
+    panels = (
+        ("roc", "roc_auc", "normal flows flagged, %", "attacks' flows flagged, %", "ROC, area"),
+        ("precision_recall", "average_precision", "attacks' flows flagged (recall), %",
+         "flagged flows that are attacks (precision), %", "average precision"),
+    )  # fmt: skip
+    for axes, (key, area, across, up, words) in zip(figure.subplots(1, 2), panels, strict=True):
+        order = sorted(table, key=lambda name: -float(table[name][area]))
+        for place, name in enumerate(order):
+            first, second = table[name][key]
+            x, y = (first, second) if key == "roc" else (second, first)
+            colour = plots.COLOURS[COLOURS[name]]
+            axes.plot(100 * x, 100 * y, color=colour, linewidth=1.5)
+            text = f"{name} {table[name][area]:.3f}"
+            axes.text(1.02, 0.6 - 0.07 * place, text, transform=axes.transAxes, color=colour, fontsize=10)
+        axes.text(1.02, 0.68, words, transform=axes.transAxes, color="0.4", fontsize=9)
+        axes.set(xlabel=across, ylabel=up, xlim=(-1, 101), ylim=(-1, 101))
+        axes.spines[["top", "right"]].set_visible(False)
+    job.picture("curves.png", figure)
+
+
+def draw_timeline(
+    job: Job, traffic: Flows, scores: Array, threshold: float, test: Array, results: dict[str, Any], note: str
+) -> None:
+    """Draw the surprise of each test flow, attacks in another colour, and the threshold."""
+    title = f"{results['flagged']:,} of {test.sum():,} flows are above the threshold"
+    if "attacks_found" in results:
+        title = (
+            f"The threshold catches {100 * results['attacks_found']:.0f} % of attacks by one flow or more, "
+            f"and {100 * results['false_alarm_rate']:.1f} % of the normal flows"
+        )
+    figure = plots.figure(title, note, (12, 5))
+    axes = figure.subplots()
+    place = np.flatnonzero(test)
+    attack = np.zeros(len(place), bool) if traffic.labels is None else traffic.labels[test] != ""
+    for chosen, name, colour in ((~attack, "normal", "sky"), (attack, "attack", "vermilion")):
+        if chosen.any():
+            colour = plots.COLOURS[colour]
+            axes.plot(place[chosen], scores[test][chosen], ".", markersize=2.5, color=colour, alpha=0.6)
+            shown = name if traffic.labels is not None else "flow"
+            plots.label_line(axes, place[-1], float(np.median(scores[test][chosen])), shown, colour)
+    axes.axhline(threshold, color="black", linewidth=1)
+    plots.label_line(axes, place[-1], threshold, "threshold", "black")
+    axes.set(xlabel="flow, in the order of time", ylabel="surprise of a flow: mean of log(1 + z²)")
+    axes.set(xlim=(place[0], place[-1]), ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    job.picture("timeline.png", figure)
+
+
+def draw_events(job: Job, found: list[dict[str, Any]], note: str) -> None:
+    """Draw which features surprised: in the first event of each attack, or in all where none is labelled."""
+    picked: dict[str, dict[str, Any]] = {}
+    for number, event in enumerate(found):
+        label = event["label"] if event["label"] != "not labelled" else f"event {number + 1}"
+        picked.setdefault(label, event)
+    shown = list(picked.items())[:8]
+    reasons = [f"{event['surprises'][0]['feature']} in {label}" for label, event in shown[:3]]
+    figure = plots.figure(
+        f"Why they were flagged: {', '.join(reasons)}" if shown else "No flow was flagged",
+        note,
+        (12, 0.7 * len(shown) + 2),
+    )
+    axes = figure.subplots()
+    colours = [plots.COLOURS[name] for name in ("sky", "orange", "green", "purple")]
+    for row, (_, event) in enumerate(shown):
+        left = 0.0
+        for one, colour in zip(event["surprises"], colours, strict=True):
+            share = 100 * one["share"]
+            axes.barh(row, share, left=left, color=colour, alpha=0.6, height=0.85, edgecolor="white")
+            text = f"{one['feature']}\n{one['was']:.3g}, not {one['expected']:.2g}"
+            axes.text(left + 0.3, row, text, fontsize=7.5, va="center")
+            left += share
+    names = [f"{label}: {event['kind']}, {event['flows']} flows" for label, event in shown]
+    axes.set_yticks(range(len(shown)), names, fontsize=8)
+    axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    axes.set_xlabel("share of the surprise of the event's peak, %; below a name what was seen and expected")
+    axes.spines[["top", "right"]].set_visible(False)
+    job.picture("events.png", figure)
