@@ -1,4 +1,4 @@
-r"""Find attacks in network traffic without having seen one: flag what an LSTM can't predict.
+"""Find attacks in network traffic without having seen one: flag what an LSTM can't predict.
 
 An LSTM reads normal flows in their order. At each it says, from those before and from the kind of this one
 (protocol, service), what this one's numbers will be, and how sure it is. A flow whose numbers are many of the
@@ -12,9 +12,9 @@ and attacks of 22 kinds were made on purpose, all labelled. --full takes all of 
 
 \b
 A file for --data is one of these, in the order of time:
-  CSV of NSL-KDD, UNSW-NB15 or CIC-IDS, known by the columns' names; labels if it has them
-  pcap or pcapng; its packets become flows by addresses and ports, without labels
-"""
+  CSV of NSL-KDD, UNSW-NB15 or CIC-IDS, known by its columns, with or without labels
+  pcap or pcapng, whose packets become flows by addresses and ports
+"""  # noqa: D301 (click's mark of a paragraph that keeps its lines)
 
 from __future__ import annotations
 

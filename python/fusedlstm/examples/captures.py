@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Of pcap in both byte orders and both resolutions of time, and of pcapng.
-_MAGIC = tuple(
-    bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a")
-)
+_MAGIC = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"))
 _IDLE = 60.0  # seconds without a packet, after which the next one of the same addresses begins a flow
 _COLUMNS = (
     "seconds", "bytes out", "bytes in", "packets out", "packets in", "longest pause", "SYN", "FIN", "RST",

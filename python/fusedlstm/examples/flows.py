@@ -46,14 +46,16 @@ class _Family(NamedTuple):
     ignored: tuple[str, ...]
 
 
-KDD_COLUMNS = (
-    "duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot num_failed_logins "
-    "logged_in num_compromised root_shell su_attempted num_root num_file_creations num_shells num_access_files "
-    "num_outbound_cmds is_host_login is_guest_login count srv_count serror_rate srv_serror_rate rerror_rate "
-    "srv_rerror_rate same_srv_rate diff_srv_rate srv_diff_host_rate dst_host_count dst_host_srv_count "
-    "dst_host_same_srv_rate dst_host_diff_srv_rate dst_host_same_src_port_rate dst_host_srv_diff_host_rate "
-    "dst_host_serror_rate dst_host_srv_serror_rate dst_host_rerror_rate dst_host_srv_rerror_rate"
-).split()
+_KDD = (
+    "duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot "
+    "num_failed_logins logged_in num_compromised root_shell su_attempted num_root num_file_creations "
+    "num_shells num_access_files num_outbound_cmds is_host_login is_guest_login count srv_count "
+    "serror_rate srv_serror_rate rerror_rate srv_rerror_rate same_srv_rate diff_srv_rate "
+    "srv_diff_host_rate dst_host_count dst_host_srv_count dst_host_same_srv_rate dst_host_diff_srv_rate "
+    "dst_host_same_src_port_rate dst_host_srv_diff_host_rate dst_host_serror_rate "
+    "dst_host_srv_serror_rate dst_host_rerror_rate dst_host_srv_rerror_rate"
+)
+KDD_COLUMNS = _KDD.split()
 _FAMILIES = (
     _Family(
         "NSL-KDD",
@@ -74,7 +76,16 @@ _FAMILIES = (
         frozenset(("flow duration", "flow iat mean")),
         ("protocol", "destination port", "dst port"),
         ("label",),
-        ("flow id", "source ip", "src ip", "source port", "src port", "destination ip", "dst ip", "timestamp"),
+        (
+            "flow id",
+            "source ip",
+            "src ip",
+            "source port",
+            "src port",
+            "destination ip",
+            "dst ip",
+            "timestamp",
+        ),
     ),
 )
 _NORMAL = ("", "-", "0", "normal", "benign")
@@ -104,7 +115,9 @@ def kdd_cup_99() -> Flows:
         raise ProblemError(f"KDD Cup 99 is not at hand and could not be downloaded: {error}") from error
     finally:
         socket.setdefaulttimeout(patience)
-    texts = ([_text(value) for value in (*row, label)] for row, label in zip(data.data, data.target, strict=True))
+    texts = (
+        [_text(value) for value in (*row, label)] for row, label in zip(data.data, data.target, strict=True)
+    )
     return _table("KDD Cup 99", [*KDD_COLUMNS, "label"], enumerate(texts, 1))
 
 
@@ -130,7 +143,9 @@ def read_csv(path: Path) -> Flows:
     return _table(str(path), [name.lower() for name in first], table)
 
 
-def _after(first: tuple[int, list[str]], table: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+def _after(
+    first: tuple[int, list[str]], table: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
     yield first
     yield from table
 
@@ -156,7 +171,9 @@ def _table(name: str, header: list[str], table: Iterable[tuple[int, list[str]]])
             raise ProblemError(
                 f"{name}, line {line}, column {header[wrong]!r}: expected a number, got {fields[wrong]!r:.40}"
             ) from None
-        texts.append([port_kind(fields[i]) if header[i].endswith("port") else fields[i].lower() for i in kinds])
+        texts.append(
+            [port_kind(fields[i]) if header[i].endswith("port") else fields[i].lower() for i in kinds]
+        )
         lines.append(line)
         if label is not None:
             said = fields[label].strip(". ").lower()

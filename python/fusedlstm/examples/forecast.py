@@ -1,4 +1,4 @@
-r"""Forecast a series many steps ahead, with intervals, and test the forecasts on what came after.
+"""Forecast a series many steps ahead, with intervals, and test the forecasts on what came after.
 
 An LSTM reads the last season of a series and says five quantiles for each step of the next one. It is trained
 with the quantile loss, so its intervals come from the data and from no assumed distribution. A backtest goes
@@ -7,13 +7,13 @@ the forecast is compared with what followed. Beside it stand the seasonal naive 
 last season, and exponential smoothing (ETS) of statsmodels, after STL where a season has more than 24 steps.
 
 \b
-MASE is the mean error over that of one-season-old values in the past; below 1 is better than these.
-Coverage is the share of values inside of an interval, which should be 80 % and 95 %.
+MASE is the mean error over that of one-season-old values in the past;
+coverage is the share of values in the 80 % and in the 95 % intervals.
 
 Data are series that statsmodels brings: CO2 in the air at Mauna Loa, week by week and as monthly means, and
 the euro area's monthly production of electrical equipment. A file for --data is a CSV with a column of times,
 such as 2024-01-31 10:00, and one of numbers.
-"""
+"""  # noqa: D301 (click's mark of a paragraph that keeps its lines)
 
 from __future__ import annotations
 
