@@ -36,8 +36,11 @@ _EXTRAS = {
     "report": ("matplotlib",),
     "compare": ("scipy",),
     "examples": (
+        "dpkt",
         "matplotlib",
         "pooch",
+        "scikit-learn",
+        "statsmodels",
     ),
     "bench": ("onnxruntime", "keras", "jax"),
 }

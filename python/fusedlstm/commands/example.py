@@ -41,9 +41,7 @@ EXAMPLES = {
     "mnist": _Listed("Handwritten digits, row by row.", "a folder with MNIST's four IDX files"),
     "strips": _Listed("Strings of digits in one picture, by CTC.", "a folder with MNIST's four IDX files"),
     "forecast": _Listed("Series many steps ahead, with intervals.", "a CSV with a column of times"),
-    "anomaly": _Listed(
-        "Attacks in network traffic.", "a CSV of flows (NSL-KDD, UNSW-NB15, CIC-IDS) or a pcap"
-    ),
+    "anomaly": _Listed("Attacks in network traffic.", "a CSV of flows, or a capture of packets (pcap)"),
 }
 
 
