@@ -115,6 +115,17 @@ def test_windows_give_back_what_they_were_made_of() -> None:
     np.testing.assert_allclose(given, np.repeat(rows[:, 12:, None], 5, axis=2), rtol=0, atol=1e-6)
 
 
+def test_seasons_to_compare_are_before_and_after_the_first_origin() -> None:
+    series = bundled()[2]
+    for horizon, origin in ((12, 200), (3, len(series.values) - 3)):
+        before, after = forecast.seasons(series, origin, horizon)
+        assert before.shape[1:] == after.shape[1:] == (12, 2)
+        assert len(after) >= 1
+    windows = forecast.Windows(series.values[:200], 12, 12)
+    first = windows.inputs(series.values[None, 188:212])
+    np.testing.assert_array_equal(forecast.seasons(series, 200, 12)[1][:1], first)
+
+
 def csv(path: Path, times: Any, values: Any, header: str = "date,sales") -> Path:
     lines = [header, *(f"{time},{value}" for time, value in zip(times, values, strict=True))]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -233,6 +233,10 @@ def run(job: Job) -> dict[str, Any]:
             )
     job.say(f"{traffic.name}: {len(training):,} normal flows to learn, {test.sum():,} flows to test")
     data, mean, deviation = scaled(traffic, training)
+    normal = [data.of(chosen).numbers for chosen in (training, where[test & ~attack])]
+    apart = [rows[: len(rows) // STEPS * STEPS].reshape(-1, STEPS, rows.shape[1]) for rows in normal]
+    if len(apart[1]):
+        job.compare(*apart, features=traffic.number_names)
     model = train(job, data.of(training), data.of(validation))
 
     outputs = model.predict(data.x[None], verbose=0)[0]

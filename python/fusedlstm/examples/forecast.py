@@ -162,6 +162,14 @@ def backtest(job: Job, series: Series, horizon: int, origins: list[int]) -> dict
     return {name: np.stack(made) for name, made in forecasts.items()}
 
 
+def seasons(series: Series, origin: int, horizon: int) -> tuple[Array, Array]:
+    """Return the model's inputs for seasons before the first origin and from it on, none over another."""
+    windows = Windows(series.values[:origin], series.season, horizon)
+    start = min(origin - series.season, len(series.values) - 2 * series.season)
+    later_on = sliding_window_view(series.values[start:], 2 * series.season)
+    return windows.x[:: series.season], windows.inputs(later_on)[:: series.season]
+
+
 def scores(series: Series, origins: list[int], quantiles: Array) -> dict[str, float]:
     """Return MASE, coverages and scaled quantile loss of one model, over values that were measured."""
     season, horizon = series.season, quantiles.shape[1]
@@ -210,6 +218,7 @@ def run(job: Job) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for series in every:
         horizon, origins = plan(job, series)
+        job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
         quantiles = backtest(job, series, horizon, origins)
         table = {name: scores(series, origins, made) for name, made in quantiles.items()}
         for name, row in table.items():
