@@ -75,6 +75,13 @@ class Shuffled(utils.PyDataset):
         self.random.shuffle(self.order)
 
 
+class ByNumpy(Shuffled):
+    """A dataset whose order and noise come from NumPy's generator, one between the other."""
+
+    def on_epoch_end(self) -> None:
+        np.random.shuffle(self.order)  # noqa: NPY002
+
+
 class Noisy(Shuffled):
     """A dataset that draws from its generator for each batch, and says where that is."""
 
@@ -265,6 +272,7 @@ CASES: dict[str, Case] = {
     "dataset": (regression, lambda: {"x": Shuffled(), "validation_data": Shuffled(4), "epochs": 3}, none),
     "dataset with steps": (regression, lambda: {"x": Shuffled(), "steps_per_epoch": 3, "epochs": 3}, none),
     "dataset with noise": (regression, lambda: {"x": Shuffled(noise=0.5), "epochs": 3}, none),
+    "dataset by NumPy": (regression, lambda: {"x": ByNumpy(noise=0.5), "epochs": 3}, none),
     "dataset with a state": (regression, lambda: {"x": Noisy(), "epochs": 3}, none),
     "generator": (
         regression,

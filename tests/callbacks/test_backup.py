@@ -16,6 +16,7 @@ import fusedlstm
 from fusedlstm import callbacks, layers, optimizers
 
 from .common import Watcher
+from .test_failures import disk_full
 
 pytest.importorskip("safetensors")
 
@@ -244,6 +245,85 @@ def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
     backup = callbacks.BackupAndRestore(tmp_path / "a", background=False)
     train(make_model(), backup, Second(tmp_path / "a"))
     assert not (tmp_path / "a").exists()
+
+
+HOLDER = """
+import sys, time
+from tests.callbacks.test_backup import *
+class Wait(callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        print("begun", flush=True)
+        time.sleep(100)
+train(make_model(), callbacks.BackupAndRestore(sys.argv[1]), Wait())
+"""
+
+
+def test_a_lock_goes_with_its_process(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        other = make_model()
+        with pytest.raises(
+            BlockingIOError, match=rf"backup_dir: expected .*, found one of process {process.pid}"
+        ):
+            train(other, callbacks.BackupAndRestore(tmp_path))
+        assert other.optimizer is not None
+        assert other.optimizer.iterations == 0
+    finally:
+        process.kill()
+        process.communicate()
+    train(make_model(), callbacks.BackupAndRestore(tmp_path), epochs=1)
+    assert not tmp_path.exists()
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_full_disk_leaves_the_last_backup_and_the_training(tmp_path: Path, background: bool) -> None:
+    class Full(callbacks.Callback):
+        def __init__(self, hook: callbacks.BackupAndRestore) -> None:
+            self.hook = hook
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            if epoch == 2:
+                assert self.hook._files is not None
+                self.hook._files.wait()  # for the last good one
+                self.disk = disk_full()
+                self.disk.__enter__()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            if epoch == 3:
+                stop[0].on_epoch_begin(epoch)
+
+        def release(self) -> None:
+            self.disk.__exit__(None, None, None)
+
+    def backup() -> callbacks.BackupAndRestore:
+        return callbacks.BackupAndRestore(tmp_path / "backup", background=background)
+
+    stop: list[Any] = [callbacks.Callback()]
+    straight = make_model()
+    train(straight)
+    # The disk stays full to the end of the training.
+    model = make_model()
+    with (
+        pytest.warns(UserWarning, match="BackupAndRestore could not write"),
+        pytest.raises(
+            OSError, match=r"could not write 3 times, first .* in epoch 3: .*the training is complete"
+        ),
+    ):
+        train(model, hook := backup(), Full(hook))
+    assert_equal(model, straight)
+    assert not (tmp_path / "backup").exists()
+    # It ends then, and goes on from what was saved before.
+    stop[0] = Stop(3)
+    with pytest.warns(UserWarning, match="could not write"), pytest.raises(RuntimeError, match="power cut"):
+        train(make_model(), hook := backup(), Full(hook))
+    again, steps = make_model(seed=7), Count()
+    train(again, backup(), steps)
+    assert steps.steps == 3 * 3
+    assert_equal(again, straight)
 
 
 def test_what_cannot_be_written_is_found_before(tmp_path: Path) -> None:

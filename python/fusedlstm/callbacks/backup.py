@@ -96,6 +96,7 @@ class BackupAndRestore(Writer):
         self.save_before_exit = checks.flag(save_before_exit, "save_before_exit")
         self._steps = 0
         self._due = False
+        self._what = self.backup_dir  # of which the last save was
         self._files: BackupFiles | None = None
         self._signal: Termination | None = None
         self._held: Snapshot | None = None  # the place before a validation
@@ -167,12 +168,12 @@ class BackupAndRestore(Writer):
         self._due = False
         self._settle()
         assert self._files is not None
-        files = self._files
+        files, self._what = self._files, what
         return self.attempt(what, lambda: files.write(snapshot))
 
     def _settle(self) -> bool:
         """Wait for what is being written, and outlive its error; return whether there was none."""
-        return self._files is None or self.attempt(self.backup_dir, self._files.wait)
+        return self._files is None or self.attempt(self._what, self._files.wait)
 
     def _leave(self, snapshot: Snapshot) -> None:
         assert self._signal is not None
@@ -185,7 +186,7 @@ class BackupAndRestore(Writer):
         super().release()
         files, self._files, self._held = self._files, None, None
         if files is not None:
-            self.attempt(self.backup_dir, files.close)
+            self.attempt(self._what, files.close)
         termination, self._signal = self._signal, None
         if termination is not None:
             termination.close()

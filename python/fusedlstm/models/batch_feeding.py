@@ -9,6 +9,7 @@ import numpy as np
 
 from fusedlstm.models.draws import Draws
 from fusedlstm.models.feeding import Feed, warn_of_end
+from fusedlstm.models.told import Told
 from fusedlstm.utils.datasets import PyDataset
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class BatchFeed(Feed):
         super().__init__(batches, limit, grouped, seeds if ordered else None)
         self._name, self._check = name, check
         self._draws = Draws(data, name)
-        # What a dataset was told: "b" for the begin of an epoch, "e" for its end.
-        self._told = ""
+        self._told = None if self._dataset is None else Told(self._dataset, name)
         length = _length(data)
         steps = None if length is None else -(-length // grouped)
         self.params = {"steps": steps if limit is None else limit, "samples": None, "batch_size": None}
@@ -86,13 +86,9 @@ class BatchFeed(Feed):
         yield from super().epoch(done)
         self._tell("e")
 
-    def _tell(self, hook: str) -> None:
-        if self._dataset is not None:
-            self._told += hook
-            if hook == "b":
-                self._dataset.on_epoch_begin()
-            else:
-                self._dataset.on_epoch_end()
+    def _tell(self, call: str) -> None:
+        if self._told is not None:
+            self._told.tell(call)
 
     def _steps(self, done: int, raw: Iterator[Any] | None = None) -> Iterator[Step]:
         """Return the steps of a pass, or of what is left of an iterator."""
@@ -127,9 +123,7 @@ class BatchFeed(Feed):
     def get_state(self, inside: bool) -> dict[str, Any]:
         """Return where a run is in its data; see `Feed.get_state`."""
         state = super().get_state(inside)
-        if self._dataset is None:
-            return {**state, "draws": self._draws.get_state()}
-        return {**state, "told": self._told, "dataset": self._dataset.get_state()}
+        return {**state, "source": (self._told or self._draws).get_state()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where `get_state` was called; see `Feed.set_state`.
@@ -137,19 +131,14 @@ class BatchFeed(Feed):
         A `PyDataset` that returns no state of its own is told again of all epochs, and asked for the batches
         to come alone. Anything else is asked for all batches again.
         """
-        if self._dataset is None:
-            self._done = state["done"]
-            rest = self._draws.set_state(state["draws"])
-            if state["open"]:
-                self._pass = self._steps(self._done, rest)
+        if self._told is not None:
+            self._told.set_state(state["source"])
+            super().set_state(state)
             return
-        if state["dataset"] is None:
-            for hook in state["told"][len(self._told) :]:
-                self._tell(hook)
-        else:
-            self._dataset.set_state(state["dataset"])
-            self._told = state["told"]
-        super().set_state(state)
+        rest = self._draws.set_state(state["source"])
+        super().set_state({**state, "open": False})
+        if state["open"]:
+            self._pass = self._steps(self._done, rest)
 
 
 def parts_of(batch: Any) -> tuple[Any, Any, Any]:

@@ -37,7 +37,8 @@ class Draws:
         self._data, self._name = data, name
         self.is_iterator = isinstance(data, Iterator)
         self.held: Iterator[Any] | None = None
-        # Of each pass, how many batches were drawn, and whether it was asked for one more and had none.
+        # Of each pass, or of all that an iterator has, how many batches were drawn, and whether it was asked
+        # for one more and had none.
         self._counts: list[list[int]] = []
         self._last: Any = None
 
@@ -54,8 +55,9 @@ class Draws:
         return self._drawn() if held is None else held
 
     def _drawn(self) -> Iterator[Any]:
-        counts = [0, 0]
-        self._counts.append(counts)
+        if not (self.is_iterator and self._counts):
+            self._counts.append([0, 0])
+        counts = self._counts[-1]
         for batch in self._data:
             counts[0] += 1
             self._last = batch
