@@ -28,6 +28,7 @@ _CARRIERS = {
     "float64": "float64",
     "uint64": "int64",
 } | dict.fromkeys(("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"), "int64")
+_PLAIN = (type(None), bool, int, float, str)
 
 
 def encode(value: Any, what: str) -> tuple[str, dict[str, NDArray[Any]]]:
@@ -62,14 +63,8 @@ def decode(text: str, arrays: Mapping[str, NDArray[Any]], what: str) -> Any:
 
 
 def _encoded(value: Any, where: str, arrays: dict[str, NDArray[Any]]) -> Any:
-    if isinstance(value, np.ndarray | np.generic) or is_array(value):
-        return _kept(np.asarray(devices.to_host(value)), where, arrays, isinstance(value, np.generic))
-    if value is None or isinstance(value, bool | str):
+    if type(value) in _PLAIN:  # most of all, and quickly told
         return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
     if isinstance(value, list):
         return [_encoded(one, f"{where}/{number}", arrays) for number, one in enumerate(value)]
     if isinstance(value, tuple):
@@ -78,6 +73,14 @@ def _encoded(value: Any, where: str, arrays: dict[str, NDArray[Any]]) -> Any:
         if _KIND not in value and all(type(key) is str for key in value):
             return {key: _encoded(one, f"{where}/{key}", arrays) for key, one in value.items()}
         return {_KIND: "dict", "items": _encoded([list(pair) for pair in value.items()], where, arrays)}
+    if isinstance(value, np.ndarray | np.generic) or is_array(value):
+        return _kept(np.asarray(devices.to_host(value)), where, arrays, isinstance(value, np.generic))
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
     raise TypeError(
         f"{where}: expected numbers, strings, arrays, None, and lists, tuples and dicts of them, "
         f"got {value!r:.80}"

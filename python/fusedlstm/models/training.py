@@ -10,11 +10,11 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
+from fusedlstm.models import resuming
 from fusedlstm.models.feeding import yields_batches
 from fusedlstm.models.intake import Intake, due, optional_size, refuse_beside
 from fusedlstm.models.one_thread import by_one_thread
 from fusedlstm.models.outputs import Outputs
-from fusedlstm.models.resuming import Training
 from fusedlstm.models.samples import Samples
 from fusedlstm.models.weighting import ClassWeight, check_class_weight
 
@@ -171,7 +171,7 @@ class Trainer(Intake):
             self.stop_training, self.initial_epoch = False, first
             self.history = next(one for one in watchers.callbacks if isinstance(one, History))
             feed.restart()
-            run = Training(self, feed, held_out, watchers.callbacks, first)
+            run = resuming.Training(self, feed, held_out, watchers.callbacks, first)
             watchers.restore(run)
             self.initial_epoch = run.epoch
             watchers.on_train_begin()
@@ -313,7 +313,7 @@ class Trainer(Intake):
             watchers.on_predict_end()
         return self.output_structure.pack(gathered.all())
 
-    def _train_epoch(self, feed: Feed, watchers: CallbackList, run: Training) -> Logs:
+    def _train_epoch(self, feed: Feed, watchers: CallbackList, run: resuming.Training) -> Logs:
         done = run.step
         if not done:
             self._reset()
