@@ -65,8 +65,8 @@ class Told:
             pair = [states.get(number) for states in (self._before, state["before"])]
             if _comparable(pair[0]) != _comparable(pair[1]):
                 raise ValueError(
-                    f"{self._name}: expected random numbers that begin as those of the training that goes on, "
-                    f"as {type(self._dataset).__name__} draws from NumPy's or Python's generator between "
+                    f"{self._name}: expected random numbers that begin as those of the training that goes "
+                    f"on, as {type(self._dataset).__name__} draws from NumPy's or Python's generator between "
                     "epochs: call utils.set_random_seed as before, or give it a get_state and a set_state"
                 )
         for number, call in enumerate(state["calls"][done:], done):
