@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,33 @@ def set_random_seed(seed: int) -> None:
 def draw_seed() -> int:
     """Draw a 63-bit seed from the generator that `set_random_seed` restarts."""
     return int(_seeds.integers(1 << 63))
+
+
+def get_random_states() -> dict[str, Any]:
+    """Return where the generators are that `set_random_seed` restarts, NumPy's and Python's among them."""
+    version, numbers, gauss = random.getstate()
+    return {
+        "fusedlstm": _seeds.bit_generator.state,
+        "numpy": np.random.get_state(legacy=False),  # noqa: NPY002
+        "python": (version, np.array(numbers, np.int64), gauss),
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Put the generators where `get_random_states` found them.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If these are no such states.
+    """
+    global _seeds
+    generator = np.random.default_rng(0)
+    generator.bit_generator.state = states["fusedlstm"]
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers.tolist()), gauss))
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    _seeds = generator
 
 
 class SeedGenerator:

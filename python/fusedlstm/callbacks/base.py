@@ -9,7 +9,8 @@ from fusedlstm.base.copying import Copied
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -44,6 +45,21 @@ class Model(Protocol):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers and weights to one file."""
+
+
+class Training(Protocol):
+    """What callbacks know of a run of `fit` that may be interrupted."""
+
+    epoch: int  # that is under way, or comes next
+    step: int  # steps that it has had; 0 before it begins
+    validates: bool
+    complete: bool
+
+    def snapshot(self) -> tuple[dict[str, Array], dict[str, str]]:
+        """Return copies of all that the run goes on from, as arrays and texts."""
+
+    def go_on_from(self, arrays: Mapping[str, Array], metadata: Mapping[str, str], path: Path) -> None:
+        """Let the run go on from a snapshot; `ValueError` if it is of another one."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,8 @@ class Callback(Copied):
         Numbers that are not known, for what yields batches, are None.
     adds_logs : tuple of str
         Keys that it puts into the logs of epochs.
+    resumed : bool
+        Whether this training goes on from a backup; known before ``on_train_begin``.
     """
 
     fresh: ClassVar[tuple[str, ...]] = ("model",)
@@ -107,6 +125,7 @@ class Callback(Copied):
     model: Model = None  # type: ignore[assignment]
     params: dict[str, Any] = None  # type: ignore[assignment]
     adds_logs: ClassVar[tuple[str, ...]] = ()
+    resumed: bool = False
 
     def set_model(self, model: Model) -> None:
         """Remember the model."""
@@ -169,6 +188,29 @@ class Callback(Copied):
     def on_predict_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Act after a batch of a prediction; ``logs["outputs"]`` are its outputs."""
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to go on after an interruption; by default nothing.
+
+        It is called between two steps, when all callbacks have been called, and what it returns is copied:
+        numbers, strings, None, NumPy's arrays and scalars, and lists, tuples and dicts of them.
+        """
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where `get_state` returned this, on an equal object in another process.
+
+        It is called after ``on_train_begin`` and, inside of an epoch, after that epoch's
+        ``on_epoch_begin``, which are called in the process that goes on as well. What they change in the
+        model is undone. The state is that of the callback of the same class and, among those of this class,
+        the same place in the list.
+        """
+
+    def restore(self, training: Training) -> None:
+        """Find what the training goes on from; called before ``on_train_begin`` of any callback."""
+
+    def at_rest(self, training: Training) -> None:
+        """Act after a step, before a validation, after an epoch or at the end, when all were called."""
+
     def release(self) -> None:
         """Give back files or the terminal; called last, after errors too."""
 
@@ -194,6 +236,14 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return all epochs so far; see `Callback.get_state`."""
+        return {"epoch": self.epoch, "history": self.history}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on after these epochs; see `Callback.set_state`."""
+        self.epoch, self.history = state["epoch"], state["history"]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Take the epoch's logs."""

@@ -130,6 +130,14 @@ class ModelCheckpoint(Monitor, Writer):
         for update in _ends(range(first, steps * len(epochs), self.save_freq)) or [0]:
             yield {"epoch": epochs.start + update // steps + 1, "batch": update % steps + 1}
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the best so far and the number of updates; see `Callback.get_state`."""
+        return {"best": self.best, "updates": self._updates}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with that; see `Callback.set_state`."""
+        self.best, self._updates = state["best"], state["updates"]
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Remember the epoch."""
         self._epoch = epoch

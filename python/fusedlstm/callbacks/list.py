@@ -13,7 +13,7 @@ from fusedlstm.callbacks.progress import ProgressBar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fusedlstm.callbacks.base import Model
+    from fusedlstm.callbacks.base import Model, Training
 
 
 class CallbackList(Callback):
@@ -38,7 +38,7 @@ class CallbackList(Callback):
         If one of them is not a `Callback`.
     """
 
-    fresh = ("_methods",)
+    fresh = ("_keepers", "_methods")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class CallbackList(Callback):
     ) -> None:
         self.callbacks = _flat(callbacks)
         self._methods: dict[str, list[Callable[..., object]]] = {}
+        self._keepers: list[Callback] = []  # which come after each step
         if add_progbar and not any(isinstance(callback, ProgressBar) for callback in self.callbacks):
             self.append(ProgressBar(live=params.get("verbose") in ("auto", 1)))
         if add_history and not any(isinstance(callback, History) for callback in self.callbacks):
@@ -61,7 +62,7 @@ class CallbackList(Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the callbacks over."""
         super().__setstate__(state)
-        self._methods = {}
+        self._methods, self._keepers = {}, []
 
     def append(self, callback: Callback) -> None:
         """Add a callback at the end."""
@@ -85,6 +86,17 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             callback.check_before_training(logs)
             logs = logs.after(callback)
+
+    def restore(self, training: Training) -> None:
+        """Let all look for what the training goes on from."""
+        self._keepers = [one for one in self.callbacks if type(one).at_rest is not Callback.at_rest]
+        for callback in self.callbacks:
+            callback.restore(training)
+
+    def at_rest(self, training: Training) -> None:
+        """Let those act that do between two steps."""
+        for callback in self._keepers:
+            callback.at_rest(training)
 
     def release(self) -> None:
         """Let all give back what they hold."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
 from fusedlstm.callbacks.base import Callback, ExpectedLogs, Logs
@@ -99,12 +99,25 @@ class EarlyStopping(EpochMonitor):
         self.baseline = None if baseline is None else checks.number(baseline, "baseline")
         self.restore_best_weights = restore_best_weights
         self.start_from_epoch = checks.non_negative_int(start_from_epoch, "start_from_epoch")
+        self._reset()
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
-        """Start anew."""
+    def _reset(self) -> None:
         self.best: float | None = None
         self.best_epoch = self.stopped_epoch = self.wait = 0
         self.best_weights: list[Array] | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
+        """Start anew."""
+        self._reset()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best so far, and since when it is; see `Callback.get_state`."""
+        names = ("best", "best_epoch", "best_weights", "stopped_epoch", "wait")
+        return {name: getattr(self, name) for name in names}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with that; see `Callback.set_state`."""
+        vars(self).update(state)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare the epoch's value with the best."""
@@ -193,6 +206,14 @@ class ReduceLROnPlateau(EpochMonitor):
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start anew."""
         self._reset()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best so far, and since when it is; see `Callback.get_state`."""
+        return {name: getattr(self, name) for name in ("best", "cooldown_counter", "wait")}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with that; see `Callback.set_state`."""
+        vars(self).update(state)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Compare the epoch's value with the best, and reduce the learning rate if it is time to."""

@@ -38,7 +38,7 @@ class ProgressBar(Callback):
         self._label = ""
         self._began = self._drawn = 0.0
         self._seconds = 0.0
-        self._steps = 0
+        self._steps = self._before = 0  # before: those of the epoch before an interruption
         # Steps of the run before, which the next one may have too where nothing else tells how many.
         self._found: int | None = None
 
@@ -103,7 +103,7 @@ class ProgressBar(Callback):
         self._label = label
         self._began = self._drawn = perf_counter()
         self._seconds = 0.0
-        self._steps = 0
+        self._steps = self._before = 0
         self._bar = _make_bar() if self.live and sys.stdout.isatty() else None
         if self._bar is not None:
             self._bar.add_task(label, total=self._progress()[1], numbers="")
@@ -114,11 +114,16 @@ class ProgressBar(Callback):
         samples = self.params["samples"]
         if samples is None:
             return self._steps, self.params["steps"] or self._found, "steps"
-        return min(self._steps * self.params["batch_size"], samples), samples, "samples"
+        return self._samples(self._steps), samples, "samples"
+
+    def _samples(self, steps: int) -> int:
+        return min(steps * int(self.params["batch_size"]), int(self.params["samples"]))
 
     def _advance(self, batch: int, logs: Logs | None) -> None:
         now = perf_counter()
         self._seconds = now - self._began
+        if not self._steps:
+            self._before = batch
         self._steps = batch + 1
         if self._bar is None or now - self._drawn < _REDRAW_SECONDS:
             return
@@ -136,6 +141,7 @@ class ProgressBar(Callback):
 
     def _speed(self) -> str:
         done, _, unit = self._progress()
+        done -= self._before if unit == "steps" else self._samples(self._before)
         return f"{done / max(self._seconds, 1e-9):,.0f} {unit}/s"
 
 

@@ -110,6 +110,14 @@ class TensorBoard(Writer):
         """Count batches from 0."""
         self._batches = 0
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the number of batches; see `Callback.get_state`."""
+        return {"batches": self._batches, "epoch_batches": self._epoch_batches}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Count on from there; see `Callback.set_state`."""
+        self._batches, self._epoch_batches = state["batches"], state["epoch_batches"]
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Start the epoch's clock."""
         self._epoch_batches, self._began = self._batches, perf_counter()

@@ -6,6 +6,7 @@ import csv
 import inspect
 import io
 import math
+import os
 from typing import IO, TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
@@ -16,7 +17,6 @@ from fusedlstm.io.atomic import followed
 from fusedlstm.io.destinations import Destinations
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
 
@@ -168,10 +168,29 @@ class CSVLogger(Writer):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:  # noqa: ARG002
         """Open the file."""
-        mode = "a" if self.append else "w"
+        mode = "a" if self.append or self.resumed else "w"
         self._file = followed(self.filename).open(mode, newline="", encoding="utf-8")
         super().release()
         self._keys = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the columns and the file's size; see `Callback.get_state`."""
+        file = self._file
+        return {"keys": self._keys, "size": None if file is None or not file.seekable() else file.tell()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Drop the lines that were written later; see `Callback.set_state`."""
+        if state["size"] is None or self._file is None or not self._file.seekable():
+            self._keys = state["keys"]
+            return
+        found = os.fstat(self._file.fileno()).st_size
+        if found < state["size"]:
+            error = ValueError(f"expected the {state['size']} bytes of the epochs before, found {found}")
+            self.outlive(str(self.filename), error)
+            return
+        self._file.truncate(state["size"])
+        self._file.seek(0, io.SEEK_END)
+        self._keys = state["keys"]
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Write the epoch's line, after a line of names in an empty file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Writer(Callback):
     """Base of callbacks that write: an error warns, the training goes on, and `fit` raises it at the end."""
 
-    fresh = ("_destinations",)
+    fresh: ClassVar[tuple[str, ...]] = ("_destinations",)
 
     _destinations: Destinations | None = None
     _first: tuple[str, Exception] | None = None

@@ -182,7 +182,7 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
         options={key: options[key] for key in own},
     )
     start = time.perf_counter()
-    # Names of layers are part of a state, and count on from those of runs before in the same process.
+    # Names of layers are written into files, and count on from those of runs before in the same process.
     utils.clear_session()
     utils.set_random_seed(job.seed)
     with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():

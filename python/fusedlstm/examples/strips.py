@@ -15,6 +15,7 @@ and half of the units.
 
 from __future__ import annotations
 
+import itertools
 import time
 from difflib import SequenceMatcher
 from functools import cache
@@ -159,12 +160,14 @@ def run(job: Job) -> dict[str, Any]:
     which = f"strips of 3{'' if job.quick else f' to {most}'} digits"
     job.say(f"{name}; {data}; {epochs} epochs of {BATCH * len(training):,} {which}")
 
+    steps_done = itertools.count()
+    count = callbacks.LambdaCallback(on_train_batch_end=lambda _, __: next(steps_done))
     start = time.perf_counter(), time.process_time()
-    history = model.fit(
+    model.fit(
         training,
         epochs=epochs,
         verbose=job.verbose,
-        callbacks=[callbacks.LambdaCallback(on_epoch_begin=training.turn_to), *job.backup()],
+        callbacks=[callbacks.LambdaCallback(on_epoch_begin=training.turn_to), count, *job.backup()],
         validation_data=validation,
         device=job.device,
     )
@@ -191,7 +194,7 @@ def run(job: Job) -> dict[str, Any]:
         "by_length": by_length,
         "training_seconds": seconds,
         "training_processor_seconds": processor,
-        "strips_trained_per_second": BATCH * len(training) * len(history.epoch) / seconds,
+        "strips_trained_per_second": BATCH * next(steps_done) / seconds,
         "strips_read_per_second": len(logits) / reading,
         "kernel": kernel,
         "digits": data,

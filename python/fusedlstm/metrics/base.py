@@ -121,6 +121,24 @@ class Metric(Configured):
         self._total = 0.0
         self._weight = 0.0
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` goes on from inside of an epoch: attributes of plain Python and NumPy.
+
+        A metric that keeps anything else, but metrics, between batches overrides both.
+        """
+        state = {name: value for name, value in vars(self).items() if _is_plain(value)}
+        inner = {name: value for name, value in vars(self).items() if isinstance(value, Metric)}
+        return {**state, **{name: value.get_state() for name, value in inner.items()}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where `get_state` was called."""
+        for name, value in state.items():
+            own = getattr(self, name, None)
+            if isinstance(own, Metric):
+                own.set_state(value)
+            else:
+                setattr(self, name, value)
+
     def __call__(self, y_true: object, y_pred: object, sample_weight: object = None) -> Any:
         """Take a batch into the mean and return it."""
         self.update_state(y_true, y_pred, sample_weight)
@@ -230,3 +248,14 @@ class MeanMetricWrapper(Metric):
     def values(self, y_true: npt.NDArray[Any], y_pred: Array) -> npt.NDArray[Any]:
         """Return what the function does; see `Metric.values`."""
         return checks.numeric(self.fn(y_true, y_pred, **self.kwargs), f"metrics: result of {self.name}")
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value is made of numbers, strings and real arrays alone."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biuf"
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, [*value, *value.values()]))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -1,97 +1,80 @@
-"""Backups of a training: all that changes while a model is trained, without what the script makes again.
+"""What a backup holds of a model: all that changes while it is trained, without what the script makes again.
 
-A file holds the tensors ``weights/<path>``, ``optimizer/<path>`` and ``states/<number>/h`` and ``/c``, as a
-saved model's. Its metadata are the JSON texts ``epoch``, ``learning_rate`` and ``seeds``.
+The arrays are ``weights/<path>``, ``optimizer/<path>`` and ``states/<number>/h`` and ``/c``, as in a saved
+model's file. Everything else is one value, for `fusedlstm.io.values`.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm.base import checks
 from fusedlstm.base.variable import unique_paths
 from fusedlstm.base.versions import of_one_version
-from fusedlstm.io.json_text import parse
-from fusedlstm.io.safetensors import read_tensors, write_tensors
+from fusedlstm.layers.stateful import stateful_layers
 from fusedlstm.models.saving import part, seed_state
-from fusedlstm.models.states import get_states, set_states
+from fusedlstm.models.states import get_flags, get_states, set_flags, set_states
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
+    from fusedlstm.metrics import Metric
     from fusedlstm.optimizers.base import Optimizer
 
 _WEIGHTS, _OPTIMIZER, _STATES = "weights/", "optimizer/", "states/"
 
 
 @of_one_version
-def write_backup(model: Any, path: str | os.PathLike[str], epoch: int) -> None:
-    """Write the state of a training to one file, which is either complete or not there.
-
-    Parameters
-    ----------
-    model
-        A compiled model, of any layers, losses and metrics.
-    path
-        The file, ending in ``.safetensors``.
-    epoch
-        The epoch that a training goes on with.
-
-    Raises
-    ------
-    ImportError, OSError
-        When safetensors is not installed, or the file cannot be written.
-    """
+def state_of(model: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return copies of a compiled model's arrays, and the rest of what its training changes."""
     optimizer: Optimizer = model.optimizer
-    tensors = {_WEIGHTS + name: weight.numpy() for name, weight in _named(model)}
-    tensors |= {_STATES + name: state for name, state in get_states(model).items()}
-    tensors |= {_OPTIMIZER + name: value for name, value in optimizer.get_state().items()}
-    state = {
-        "epoch": epoch,
+    names, slots = unique_paths(model.weights), optimizer.get_state()
+    arrays = {_WEIGHTS + name: w.numpy() for name, w in zip(names, model.weights, strict=True)}
+    arrays |= {_OPTIMIZER + name: value for name, value in slots.items()}
+    arrays |= {_STATES + name: state for name, state in get_states(model).items()}
+    return arrays, {
+        # Files sort their arrays by names, and the model that goes on may have others: places count.
+        "weights": names,
+        "slots": list(slots),
         "learning_rate": None if optimizer.scheduled else float(optimizer.learning_rate),
-        "seeds": [seeds.state for seeds in model.seed_generators],
+        "trainable": get_flags(model),
+        "seeds": [list(seeds.state) for seeds in model.seed_generators],
+        "metrics": [metric.get_state() for metric in _running(model)],
+        "stop_training": bool(model.stop_training),
     }
-    write_tensors(path, tensors, {name: json.dumps(value) for name, value in state.items()})
 
 
-def read_backup(model: Any, path: str | os.PathLike[str]) -> int:
-    """Put a model's training where a backup of it was made; return the epoch to go on with.
-
-    Parameters
-    ----------
-    model
-        A model that was made and compiled as the other one; its optimizer is built.
-    path
-        The file.
+def put_back(model: Any, arrays: Mapping[str, NDArray[Any]], state: dict[str, Any]) -> None:
+    """Let a model's training go on from `state_of`'s results, which are of an equal model.
 
     Raises
     ------
-    ImportError, OSError
-        When safetensors is not installed, or the file cannot be read.
-    ValueError
-        When the file is damaged, or of another model; nothing is changed then.
+    KeyError, TypeError, ValueError
+        If they are not.
     """
-    tensors, metadata = read_tensors(path)
-    found = {name: parse(metadata.get(name, "null"), name) for name in ("epoch", "learning_rate", "seeds")}
-    streams = model.seed_generators
-    seeds = [seed_state(pair) for pair in checks.member(found, "seeds", list, str(path))]
-    epoch = checks.non_negative_int(found["epoch"], f"{path}: epoch")
-    weights = part(tensors, _WEIGHTS)
-    wanted = {name: (w.shape, w.dtype.name) for name, w in _named(model)}
-    got = {name: (value.shape, value.dtype.name) for name, value in weights.items()}
-    if wanted != got or len(seeds) != len(streams):
-        raise ValueError(f"{path}: expected a backup of this model, with {wanted}, got {got}")
+    weights, slots = part(arrays, _WEIGHTS), part(arrays, _OPTIMIZER)
     optimizer: Optimizer = model.optimizer
-    optimizer.set_state(part(tensors, _OPTIMIZER), optimizer.targets)
-    if not optimizer.scheduled:
-        optimizer.learning_rate = found["learning_rate"]
-    set_states(model, part(tensors, _STATES))
-    model.set_weights([weights[name] for name in wanted])
-    for stream, state in zip(streams, seeds, strict=True):
-        stream.state = state
-    return epoch
+    own = list(optimizer.get_state())
+    seeds = [seed_state(pair) for pair in state["seeds"]]
+    model.set_weights([weights[name] for name in state["weights"]])
+    set_flags(model, state["trainable"])
+    found = {name: slots[other] for name, other in zip(own, state["slots"], strict=True)}
+    optimizer.set_state(found, optimizer.targets)
+    if state["learning_rate"] is not None:
+        optimizer.learning_rate = state["learning_rate"]
+    for layer in stateful_layers(model.layers):
+        layer.reset_state()
+    set_states(model, part(arrays, _STATES))
+    for stream, pair in zip(model.seed_generators, seeds, strict=True):
+        stream.state = pair
+    for metric, running in zip(_running(model), state["metrics"], strict=True):
+        metric.set_state(running)
+    model.stop_training = state["stop_training"]
 
 
-def _named(model: Any) -> list[tuple[str, Any]]:
-    return list(zip(unique_paths(model.weights), model.weights, strict=True))
+def _running(model: Any) -> Iterator[Metric]:
+    """Yield the sums of an epoch: those of the loss and of all metrics."""
+    yield model._loss_mean
+    for _, metric in model._measures:
+        yield metric

@@ -1,11 +1,11 @@
-"""Where the batches of a run come from: arrays, or something that yields batches."""
+"""Where the steps of a run come from: `Feed`, and that of arrays."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count, islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -38,6 +38,18 @@ class Feed(ABC):
     A pass is once through the data. Without ``limit`` an epoch is a pass; with it, it has so many steps, and
     the next one goes on where it ended. A pass that ends first ends its epoch, with Keras's warning.
 
+    Parameters
+    ----------
+    batches : callable
+        From samples, a batch's size, their order or None, and how many samples to leave out, to an iterator
+        over batches for the model.
+    limit : int, optional
+        Steps of an epoch.
+    grouped : int
+        Batches of a step.
+    seeds : SeedGenerator, optional
+        Of each pass's order; without it there is none but that of the data.
+
     Attributes
     ----------
     samples : Samples
@@ -52,12 +64,19 @@ class Feed(ABC):
     samples: Samples
     size: int
     params: dict[str, int | None]
-    _limit: int | None
-    _pass: Iterator[Step] | None = None
+
+    def __init__(
+        self, batches: ToBatches, limit: int | None, grouped: int, seeds: SeedGenerator | None
+    ) -> None:
+        self._batches, self._limit, self._grouped, self._seeds = batches, limit, grouped, seeds
+        # The pass that is not at its end yet, the seed of its order, and how many steps it has given.
+        self._pass: Iterator[Step] | None = None
+        self._seed: int | None = None
+        self._done = 0
 
     @abstractmethod
-    def begin(self) -> Iterator[Step]:
-        """Return the steps of a new pass."""
+    def _steps(self, done: int) -> Iterator[Step]:
+        """Return the steps of a pass after the first so many, in the order of ``self._seed``."""
 
     def ready(self) -> bool:
         """Tell whether there will be a step in the next epoch; warn if not."""
@@ -67,22 +86,70 @@ class Feed(ABC):
         """Let the next epoch begin with a new pass."""
         self._pass = None
 
-    def epoch(self) -> Iterator[Step]:
-        """Return the steps of an epoch."""
-        return self.begin() if self._limit is None else self._limited(self._limit)
+    def begin(self) -> Iterator[Step]:
+        """Return the steps of a new pass."""
+        self._done = 0
+        self._seed = None if self._seeds is None else self._seeds.next()
+        return self._steps(0)
 
-    def _limited(self, limit: int) -> Iterator[Step]:
-        first = None if self._pass is None else next(self._pass, None)
-        if self._pass is None or first is None:
-            self._pass = self.begin()
-            first = next(self._pass)
-        done = 0
-        for step in islice(chain([first], self._pass), limit):
+    def epoch(self, done: int = 0) -> Iterator[Step]:
+        """Return the steps of an epoch; after ``done`` of them, the rest of one that `set_state` knows of."""
+        if self._limit is not None:
+            return self._limited(self._limit, done)
+        steps, self._pass = self._pass if done else None, None
+        return self.begin() if steps is None else steps
+
+    def _limited(self, limit: int, done: int) -> Iterator[Step]:
+        if done and self._pass is not None:
+            steps = self._pass
+        else:
+            first = None if self._pass is None else next(self._pass, None)
+            if self._pass is None or first is None:
+                self._pass = self.begin()
+                first = next(self._pass)
+            steps = chain([first], self._pass)
+        for step in islice(steps, limit - done):
             yield step
             done += 1
         if done < limit:
-            _warn()
+            warn_of_end()
             self._pass = None
+
+    def signature(self) -> dict[str, Any]:
+        """Return what has to be the same for a training to go on, by the names of `fit`'s arguments."""
+        return {
+            "kind": type(self).__name__,
+            "samples": self.params["samples"],
+            "batch_size": self.size,
+            "steps_per_epoch": self.params["steps"],
+            "gradient_accumulation_steps": self._grouped,
+            "shuffle": self._seeds is not None,
+            "weights": [one is not None for one in self.samples.weights],
+            "types": [one.dtype.name for one in self.samples.x],
+        }
+
+    def get_state(self, inside: bool) -> dict[str, Any]:
+        """Return where a run is in its data.
+
+        Parameters
+        ----------
+        inside : bool
+            Whether an epoch is under way.
+        """
+        is_open = inside if self._limit is None else self._pass is not None
+        return {"open": is_open, "done": self._done, "seed": self._seed}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where `get_state` was called, on a feed of the same data that no epoch was asked of.
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be wound forward to there.
+        """
+        self._done, self._seed = state["done"], state["seed"]
+        if state["open"]:
+            self._pass = self._steps(self._done)
 
 
 class ArrayFeed(Feed):
@@ -94,14 +161,8 @@ class ArrayFeed(Feed):
         The arrays.
     size : int
         Samples of a batch.
-    batches : callable
-        From samples, a batch's size and their order or None to an iterator over batches for the model.
-    limit : int, optional
-        Steps of an epoch.
-    grouped : int
-        Batches of a step.
-    seeds : SeedGenerator, optional
-        Of each pass's order; without it samples come as they lie.
+    batches, limit, grouped, seeds
+        As for `Feed`.
     """
 
     def __init__(
@@ -113,177 +174,37 @@ class ArrayFeed(Feed):
         grouped: int = 1,
         seeds: SeedGenerator | None = None,
     ) -> None:
-        self.samples, self.size, self._limit = samples, size, limit
-        self._batches, self._grouped, self._seeds = batches, grouped, seeds
+        super().__init__(batches, limit, grouped, seeds)
+        self.samples, self.size = samples, size
         count, step = len(samples), size * grouped
         if limit is None:
             self.params = {"steps": -(-count // step), "samples": count, "batch_size": step}
         else:
             self.params = {"steps": limit, "samples": None, "batch_size": step}
 
-    def begin(self) -> Iterator[Step]:
-        """Return the steps of a new pass; batches are made when they are asked for."""
+    def _steps(self, done: int) -> Iterator[Step]:
+        """Return the steps of a pass; batches are made when they are asked for."""
         order = None
-        if self._seeds is not None:
-            order = np.random.default_rng(self._seeds.next()).permutation(len(self.samples))
-        batches = self._batches(self.samples, self.size, order)
+        if self._seed is not None:
+            order = np.random.default_rng(self._seed).permutation(len(self.samples))
         count, step = len(self.samples), self.size * self._grouped
-        for start in range(0, count, step):
+        batches = self._batches(self.samples, self.size, order, done * step)
+        for start in range(done * step, count, step):
+            self._done += 1
             yield islice(batches, self._grouped), min(step, count - start)
         # They come to their end here: an interrupt while they are deleted would be lost.
         next(batches, None)
 
-
-class BatchFeed(Feed):
-    """Steps of batches that something yields; each is checked when it comes, the first one at once.
-
-    Parameters
-    ----------
-    data : PyDataset or iterable
-        Yields batches.
-    name : str
-        The argument's name, for messages.
-    check : callable
-        From what came to checked samples.
-    batches, limit
-        As for `ArrayFeed`.
-    grouped : int
-        Batches of a step.
-    seeds : SeedGenerator, optional
-        Of the order of a `PyDataset` in each pass; without it batches come by their numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no batch, or the first one is wrong.
-    """
-
-    def __init__(
-        self,
-        data: Any,
-        name: str,
-        check: Callable[[Any], Samples],
-        batches: ToBatches,
-        limit: int | None = None,
-        grouped: int = 1,
-        seeds: SeedGenerator | None = None,
-    ) -> None:
-        self._data, self._name, self._check, self._limit = data, name, check, limit
-        self._batches, self._grouped, self._seeds = batches, grouped, seeds
-        self._dataset = data if isinstance(data, PyDataset) else None
-        self._held: Iterator[Any] | None = None
-        length = _length(data)
-        steps = None if length is None else -(-length // grouped)
-        self.params = {"steps": steps if limit is None else limit, "samples": None, "batch_size": None}
-        first = self._hold() if self._dataset is None else [data[0]] if length != 0 else []
-        if not first:
-            raise ValueError(f"{name}: expected at least one batch, got none from {type(data).__name__}")
-        self.samples = self._checked(first[0], 0)
-        self.size = len(self.samples)
-
-    def ready(self) -> bool:
-        """Tell whether there will be a step in the next epoch; warn if not."""
-        if self._held is None and isinstance(self._data, Iterator) and not self._hold():
-            _warn()
-            return False
-        return True
-
-    def restart(self) -> None:
-        """Let the next epoch begin with a new pass, and a dataset do what it does between epochs."""
-        super().restart()
-        if self._dataset is not None:
-            self._dataset.on_epoch_end()
-
-    def epoch(self) -> Iterator[Step]:
-        """Yield the steps of an epoch."""
-        if self._dataset is not None:
-            self._dataset.on_epoch_begin()
-        yield from super().epoch()
-        if self._dataset is not None:
-            self._dataset.on_epoch_end()
-
-    def begin(self) -> Iterator[Step]:
-        """Return the steps of a new pass, or of what is left of an iterator."""
-        numbered = (self._checked(batch, number) for number, batch in enumerate(self._raw()))
-        parts = list(islice(numbered, self._grouped))
-        if not parts:
-            raise ValueError(f"{self._name}: expected at least one batch in each pass, got none")
-        while parts:
-            yield chain.from_iterable(self._batches(part, len(part)) for part in parts), sum(map(len, parts))
-            parts = list(islice(numbered, self._grouped))
-
-    def _hold(self) -> list[Any]:
-        """Look at the first batch of a pass, which the pass to come yields again; it may be none."""
-        batches = iter(self._data)
-        first = list(islice(batches, 1))
-        self._held, self._pass = chain(first, batches), None
-        return first
-
-    def _raw(self) -> Iterator[Any]:
-        if self._dataset is None:
-            held, self._held = self._held, None
-            return iter(self._data) if held is None else held
-        length = self._dataset.num_batches
-        numbers: Iterable[int] = count() if length is None else range(length)
-        if length is not None and self._seeds is not None:
-            numbers = np.random.default_rng(self._seeds.next()).permutation(length).tolist()
-        if self._dataset.workers > 1:
-            return _made_ahead(self._dataset, numbers)
-        return map(self._dataset.__getitem__, numbers)
-
-    def _checked(self, batch: Any, number: int) -> Samples:
-        try:
-            return self._check(batch)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{self._name}: batch {number}: {error}") from error
+    def signature(self) -> dict[str, Any]:
+        """Return what has to be the same for a training to go on; see `Feed.signature`."""
+        shapes = [list(one.shape[1:]) for one in self.samples.x]
+        return {**super().signature(), "samples": len(self.samples), "shapes": shapes}
 
 
-def parts_of(batch: Any) -> tuple[Any, Any, Any]:
-    """Return ``(x, y, sample_weight)`` of a batch as it came; what it lacks is None.
-
-    Raises
-    ------
-    ValueError
-        If it is a tuple or list of no or of more than three items.
-    """
-    if not isinstance(batch, tuple | list):
-        return batch, None, None
-    if not 1 <= len(batch) <= 3:
-        raise ValueError(f"expected (x,), (x, y) or (x, y, sample_weight), got {len(batch)} items")
-    x, y, weights = (*batch, None, None)[:3]
-    return x, y, weights
-
-
-def _length(data: Any) -> int | None:
-    """Return how many batches a pass over data has, if that is known."""
-    if isinstance(data, PyDataset):
-        return data.num_batches
-    try:
-        return len(data)
-    except TypeError:  # PyTorch's loaders raise it too, where their data has no length
-        return None
-
-
-def _made_ahead(dataset: PyDataset, numbers: Iterable[int]) -> Iterator[Any]:
-    """Yield batches that threads have begun to make before they are asked for."""
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(dataset.workers)
-    waiting: list[Future[Any]] = []
-    try:
-        for number in numbers:
-            waiting.append(pool.submit(dataset.__getitem__, number))
-            if len(waiting) >= dataset.max_queue_size:
-                yield waiting.pop(0).result()
-        while waiting:
-            yield waiting.pop(0).result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _warn() -> None:
+def warn_of_end() -> None:
+    """Warn as Keras does where data end before an epoch."""
     warnings.warn(
         "Your input ran out of data; interrupting training. Make sure that your dataset or generator can "
         "generate at least `steps_per_epoch * epochs` batches.",
-        stacklevel=3,
+        stacklevel=4,
     )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
 from fusedlstm.base.scales import warn_of_scale
+from fusedlstm.models.batch_feeding import BatchFeed, parts_of
 from fusedlstm.models.batching import BatchTrainer
-from fusedlstm.models.feeding import ArrayFeed, BatchFeed, Feed, parts_of, yields_batches
+from fusedlstm.models.feeding import ArrayFeed, Feed, yields_batches
 from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
 
@@ -106,8 +107,8 @@ class Intake(BatchTrainer):
         check_stateful(self.layers, [Batches(name, len(samples), len(samples))])
         return samples
 
-    def _batches(self, samples: Samples, size: int, order: Any = None) -> Iterator[Any]:
-        return samples.batches(size, self._input_types, order, self.place)
+    def _batches(self, samples: Samples, size: int, order: Any = None, first: int = 0) -> Iterator[Any]:
+        return samples.batches(size, self._input_types, order, self.place, first)
 
     def _check_passes(self, watchers: CallbackList, *passes: tuple[str, Feed]) -> None:
         """Check passes that come one after the other, as far as their sizes are known."""

@@ -45,6 +45,7 @@ class Samples:
         dtypes: Sequence[str],
         order: npt.NDArray[np.intp] | None = None,
         device: devices.Device = devices.CPU,
+        first: int = 0,
     ) -> Iterator[tuple[list[Array], list[AnyArray | None], list[AnyArray | None]]]:
         """Yield ``(x, y, weights)`` of ``batch_size`` samples; the last batch may be smaller.
 
@@ -58,9 +59,11 @@ class Samples:
             Order in which samples are taken.
         device : Device, optional
             Where batches of NumPy arrays are copied to; arrays that are there stay there.
+        first : int, optional
+            Samples to leave out, those of a number of whole batches.
         """
         total, take = len(self), device.take
-        for start in range(0, total, batch_size):
+        for start in range(first, total, batch_size):
             stop = start + batch_size
             part = self
             if order is not None:

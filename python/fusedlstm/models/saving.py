@@ -254,6 +254,6 @@ def seed_state(pair: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def part(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+def part(tensors: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     """Return the tensors whose names begin so, by the rest of their names."""
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}

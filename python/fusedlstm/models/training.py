@@ -10,6 +10,7 @@ import numpy as np
 from fusedlstm.base import checks, devices, versions
 from fusedlstm.callbacks import CallbackList, History
 from fusedlstm.callbacks.base import Callback, ExpectedLogs
+from fusedlstm.models import resuming
 from fusedlstm.models.feeding import yields_batches
 from fusedlstm.models.intake import Intake, due, optional_size, refuse_beside
 from fusedlstm.models.one_thread import by_one_thread
@@ -165,28 +166,40 @@ class Trainer(Intake):
         self._build_for(feed.samples.x)
         self._compiled().build(self.trainable_weights)
 
-        logs: Logs = {}
         with watchers:
             watchers.check_before_training(self._expected_logs(validated, range(first, last)))
             self.stop_training, self.initial_epoch = False, first
             self.history = next(one for one in watchers.callbacks if isinstance(one, History))
             feed.restart()
+            run = resuming.Training(self, feed, held_out, watchers.callbacks, first)
+            watchers.restore(run)
+            self.initial_epoch = run.epoch
             watchers.on_train_begin()
-            for epoch in range(self.initial_epoch, last):
+            if not run.step:
+                run.epoch = self.initial_epoch
+                run.put_back()
+            while run.epoch < last and not run.ended:
+                epoch = run.epoch
                 tests = held_out if is_due(epoch + 1) else None
-                if not feed.ready() or not (tests is None or tests.ready()):
+                if not run.step and (not feed.ready() or not (tests is None or tests.ready())):
                     break
                 watchers.on_epoch_begin(epoch)
-                logs = self._train_epoch(feed, watchers)
+                if run.step:
+                    run.put_back()
+                logs = self._train_epoch(feed, watchers, run)
                 if tests is not None:
-                    with versions.reading():
-                        tested = self._test(tests, watchers)
+                    with run.validating():
+                        watchers.at_rest(run)
+                        with versions.reading():
+                            tested = self._test(tests, watchers)
                     logs.update({f"val_{key}": value for key, value in tested.items()})
                 watchers.on_epoch_end(epoch, logs)
-                if self.stop_training:
-                    break
+                run.end_epoch(logs)
+                watchers.at_rest(run)
             self._compiled().finalize_variable_values(self.trainable_weights)
-            watchers.on_train_end(logs)
+            watchers.on_train_end(run.logs)
+            run.complete = True
+            watchers.at_rest(run)
         watchers.raise_failure()
         return self.history
 
@@ -300,12 +313,18 @@ class Trainer(Intake):
             watchers.on_predict_end()
         return self.output_structure.pack(gathered.all())
 
-    def _train_epoch(self, feed: Feed, watchers: CallbackList) -> Logs:
-        self._reset()
-        for number, (batches, count) in enumerate(feed.epoch()):
+    def _train_epoch(self, feed: Feed, watchers: CallbackList, run: resuming.Training) -> Logs:
+        done = run.step
+        if not done:
+            self._reset()
+        elif self.stop_training:  # The step before the interruption was the last one.
+            return self._logs()
+        for number, (batches, count) in enumerate(feed.epoch(done), done):
             watchers.on_train_batch_begin(number)
             self._run_batch(batches, count, training=True)
             watchers.on_train_batch_end(number, self._logs())
+            run.step = number + 1
+            watchers.at_rest(run)
             if self.stop_training:
                 break
         return self._logs()

@@ -58,3 +58,16 @@ class PyDataset:
 
     def on_epoch_end(self) -> None:
         """Act after an epoch, such as by shuffling."""
+
+    def get_state(self) -> Any:
+        """Return what a training that was interrupted goes on from, besides the batches' numbers.
+
+        None, the default, stands for what `on_epoch_begin` and `on_epoch_end` do: they are called again as
+        often as before the interruption. A dataset that draws random numbers of its own in `__getitem__`
+        returns where its generator is, as a value of plain Python and NumPy; it has one worker then.
+        """
+        return None
+
+    def set_state(self, state: Any) -> None:
+        """Go on where `get_state` returned this, which was not None."""
+        raise NotImplementedError(f"{type(self).__name__} must define set_state, as it defines get_state")
