@@ -394,7 +394,9 @@ def run(job):
 '''
 
 
-@pytest.mark.parametrize(("shift", "code", "said"), [(0, 0, "Train and test agree"), (3, 3, "Train and test disagree")])
+@pytest.mark.parametrize(
+    ("shift", "code", "said"), [(0, 0, "Train and test agree"), (3, 3, "Train and test disagree")]
+)
 def test_check_data(install: Install, shift: int, code: int, said: str) -> None:
     """The exit code tells a script that the sets differ; without the option they are not compared."""
     pytest.importorskip("scipy")
