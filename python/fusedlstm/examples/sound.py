@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import Input, Model, Sequential, activations, layers, ops, optimizers, utils
+from fusedlstm import Input, Model, Sequential, activations, callbacks, layers, ops, optimizers, utils
 from fusedlstm.examples.job import Job, Option
 from fusedlstm.examples.pronunciations import LONGEST, Alphabet, count_ngrams, errors, read, split
 
@@ -133,20 +133,21 @@ def train(job: Job, name: str, model: Model, loss: str, parts: list[Batches], ep
     rate = optimizers.schedules.CosineDecay(first, epochs * len(parts[0]))
     model.compile(optimizers.Adam(rate, clipnorm=1.0), loss)
     job.say(f"\n{name}: {model.count_params():,} weights, {epochs} epochs of {len(parts[0])} batches")
+    done: list[int] = []  # epochs of this run; the history has those of an interrupted one too
+    count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: done.append(epoch))
     seconds, processor = time.perf_counter(), time.process_time()
     history = model.fit(
         parts[0],
         epochs=epochs,
         validation_data=parts[1],
         verbose=job.verbose,
-        callbacks=job.backup(name),
+        callbacks=[count, *job.backup(name)],
         device=job.device,
     ).history
     results: dict[str, Any] = {f"{name}_history": history}
-    if history:  # A command that was interrupted later has nothing left to do here.
-        done = len(history["loss"])
-        results[f"{name}_seconds_per_epoch"] = (time.perf_counter() - seconds) / done
-        results[f"{name}_processor_seconds_per_epoch"] = (time.process_time() - processor) / done
+    if done:  # A command that was interrupted later has nothing left to do here.
+        results[f"{name}_seconds_per_epoch"] = (time.perf_counter() - seconds) / len(done)
+        results[f"{name}_processor_seconds_per_epoch"] = (time.process_time() - processor) / len(done)
     return results
 
 
