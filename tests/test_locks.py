@@ -43,9 +43,10 @@ def test_a_forked_child_does_not_hold_it(tmp_path: Path) -> None:
     """In a process of its own: libraries that other tests load warn of forks."""
     code = """
 import os, sys
+from pathlib import Path
 from fusedlstm.io.locks import FolderLock
 
-folder = sys.argv[1]
+folder = Path(sys.argv[1])
 lock = FolderLock(folder, "folder")
 ready, done = os.pipe(), os.pipe()
 if not os.fork():
