@@ -1,7 +1,9 @@
-"""KeyboardInterrupt at every line of some files, one after the other."""
+"""Interrupts: of real processes, and KeyboardInterrupt at every line of some files, one after the other."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE = {str(path) for path in Path(fusedlstm.__file__).parent.rglob("*.py")}
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """Start a process that SIGINT interrupts: a shell lets its background jobs, such as tests, ignore it."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def interrupted(call: Callable[[], Any], number: int, files: set[str]) -> BaseException | None:

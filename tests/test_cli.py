@@ -20,6 +20,7 @@ from fusedlstm.commands import mnist as mnist_command
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
+from tests import interrupting
 
 SMALL = ("--units", "8", "--layers", "1", "--epochs", "2", "--batch-size", "16", "--learning-rate", "0.02")
 
@@ -353,9 +354,7 @@ def test_output_that_cannot_be_written_is_one_line(command: tuple[str, ...]) -> 
 def test_interrupt_of_a_real_process(data: Path, tmp_path: Path) -> None:
     targets = ["--save", str(tmp_path / "a.safetensors"), "--json", str(tmp_path / "a.json")]
     command = [sys.executable, "-m", "fusedlstm", "mnist", "--data", str(data), *SMALL, "--epochs", "100000"]
-    with subprocess.Popen(
-        [*command, *targets], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as job:
+    with interrupting.start([*command, *targets]) as job:
         assert job.stdout is not None
         assert job.stderr is not None
         while "val_accuracy" not in (line := job.stdout.readline()):

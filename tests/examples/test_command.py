@@ -18,6 +18,7 @@ import fusedlstm.examples
 from fusedlstm import ops
 from fusedlstm.commands import cli as cli_module
 from fusedlstm.commands import example as command
+from tests import interrupting
 from tests.examples.common import PNG, results, run, words
 
 if TYPE_CHECKING:
@@ -339,21 +340,8 @@ def test_a_quick_run_keeps_no_state(
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
 def test_an_interrupt_of_a_real_process(tmp_path: Path) -> None:
     options = ("--quick", "--units", "4", "--epochs", "100000", "--state", str(tmp_path / "state"))
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "fusedlstm",
-            "example",
-            "strips",
-            *options,
-            "--json",
-            str(tmp_path / "a.json"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as job:
+    command = [sys.executable, "-m", "fusedlstm", "example", "strips", *options]
+    with interrupting.start([*command, "--json", str(tmp_path / "a.json")]) as job:
         assert job.stdout is not None
         assert job.stderr is not None
         while not (line := job.stdout.readline()).startswith("Epoch 2/"):
