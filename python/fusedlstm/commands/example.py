@@ -45,6 +45,7 @@ EXAMPLES = {
     "sound": _Listed(
         "From spelling to pronunciation, by CTC and by an encoder-decoder.", "a file like CMUdict"
     ),
+    "text": _Listed("A language model: what comes next, and how probable a text is.", "a text file in UTF-8"),
 }
 
 

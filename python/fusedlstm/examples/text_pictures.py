@@ -1,0 +1,98 @@
+"""The pictures of the example `text`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusedlstm import plots
+from fusedlstm.examples.said_before import BANDS, NO_END
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MODELS = {"lstm": ("LSTM", plots.COLOURS["blue"]), "ngrams": ("5-gram", plots.COLOURS["vermilion"])}
+
+
+def perplexities(results: dict[str, Any], note: str) -> Figure:
+    """Return the picture of perplexities by how many tokens a model sees."""
+    ours, by_order = results["perplexity"], results["perplexities of 1- to 5-grams"]
+    better = "below" if ours < by_order[-1] else "not below"
+    title = (
+        f"The LSTM's perplexity on held-out text is {ours:.1f}, {better} the {by_order[-1]:.1f} of 5-grams"
+    )
+    figure = plots.figure(title, note, (9, 5))
+    axes, colours = figure.subplots(), plots.COLOURS
+    axes.plot(range(5), by_order, "o-", color=colours["vermilion"])
+    plots.label_line(axes, 4.2, by_order[-1], f"Kneser-Ney 5-grams: {by_order[-1]:.1f}", colours["vermilion"])
+    mixture = results["perplexity of both mixed"]
+    for name, value, colour in (
+        ("LSTM, which sees all", ours, "blue"),
+        (f"{results['share of the LSTM']:.0%} LSTM, the rest 5-grams", mixture, "green"),
+    ):
+        axes.axhline(value, color=colours[colour])
+        plots.label_line(axes, 4.2, value, f"{name}: {value:.1f}", colours[colour])
+    axes.set(xlabel="tokens before the next one that an n-gram sees", ylabel="perplexity of a token")
+    axes.set(xlim=(-0.2, 4.2), xticks=range(5), yscale="log")
+    _plain(axes, "y", [10, 20, 30, 50, 100, 200, 300, 500, 1000])
+    return figure
+
+
+def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], note: str) -> Figure:
+    """Return the picture of rare words: in text as it is, and with and without an earlier mention."""
+    unseen = [row for row in effects if row["from"] >= BANDS[1]]
+    title = "Too few rare words come again to tell what the LSTM remembers"
+    if unseen:
+        sure = max(
+            unseen, key=lambda row: row["from"] if row["lstm"] > 2 * row["lstm error"] else -row["from"]
+        )
+        times = np.exp(sure["lstm"])
+        title = (
+            f"A rare word that was said {sure['from']} to {sure['to']} tokens before is {times:.1f} times as "
+            "probable to the LSTM as without that; a 5-gram cannot see it"
+        )
+    figure = plots.figure(title, note, (11, 5))
+    left, right = figure.subplots(1, 2)
+    for key, (name, colour) in _MODELS.items():
+        percent = [100 * np.exp(row[key]) for row in recalled]
+        left.plot([_band(row) for row in recalled], percent, "o-", color=colour)
+        if recalled:
+            plots.label_line(left, len(recalled) - 1, percent[-1], name, colour)
+        x = [row["distance"] for row in effects]
+        low, mean, high = (
+            [np.exp(row[key] + sign * row[f"{key} error"]) for row in effects] for sign in (-2, 0, 2)
+        )
+        right.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        right.plot(x, mean, "o-", color=colour)
+        if effects:
+            plots.label_line(right, x[-1], mean[-1], name, colour)
+    left.set_title("In held-out text as it is", fontsize=10)
+    left.set(xlabel="tokens since the rare word's last mention in the passage", yscale="log")
+    left.set(ylabel="its probability, geometric mean (%)")
+    _plain(left, "y", [0.001, 0.01, 0.1, 1, 10])
+    right.set_title("The same passages, with the mention and with another word in its place", fontsize=10)
+    right.axvspan(0.9, BANDS[1] - 0.5, color="0.93", zorder=0)
+    right.set(
+        xlabel="tokens from the mention to the word (grey: in a 5-gram's sight)", xscale="log", yscale="log"
+    )
+    right.set(ylabel="probability with the mention over that without (± 2 standard errors)", xlim=(0.9, 150))
+    _plain(right, "x", [1, 2, 5, 10, 20, 50, 100])
+    _plain(right, "y", [1, 1.5, 2, 3, 5, 10, 20, 50, 100])
+    return figure
+
+
+def _band(row: dict[str, Any]) -> str:
+    if not row["from"]:
+        return "none"
+    return f"{row['from']}-{row['to']}" if row["to"] < NO_END - 1 else f"{row['from']}+"
+
+
+def _plain(axes: Axes, which: str, ticks: list[float]) -> None:
+    """Put those of the ticks on a logarithmic axis that its data reach, as plain numbers."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    low, high = sorted(axes.get_ylim() if which == "y" else axes.get_xlim())
+    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter("{x:g}")
