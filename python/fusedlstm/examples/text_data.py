@@ -101,12 +101,10 @@ def encode(tokenizer: Tokenizer, text: str) -> Ids:
 
 def decode(tokenizer: Tokenizer, ids: npt.ArrayLike) -> str:
     """Return the text of tokens; words are joined by spaces, without one before a sign."""
-    text = tokenizer.decode(np.atleast_1d(ids).tolist())
-    return str(text if tokenizer.decoder else re.sub(r" ?(\n|[,.;:?!)\u2019]) ?", _joined, text)).strip()
-
-
-def _joined(sign: re.Match[str]) -> str:
-    return sign[1] if sign[1] in "\n\u2019" else sign[1] + " "
+    text = str(tokenizer.decode(np.atleast_1d(ids).tolist()))
+    if not tokenizer.decoder:
+        text = re.sub(r" (?=[,.;:?!)\u2019])|(?<=\u2019) | (?=\n)|(?<=\n) ", "", text)
+    return text.strip()
 
 
 def streams(tokens: Ids, count: int, steps: int) -> tuple[Ids, Ids]:

