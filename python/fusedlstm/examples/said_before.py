@@ -1,8 +1,9 @@
-"""What a language model makes of a word that was said before: its probability by the distance.
+"""What a language model makes of a word that was said long before: English pronouns that agree with it.
 
-Rare words come again where they came once, and a model that remembers them expects them. In real text two
-things mix: words that return are easier in other ways too. So the second measurement takes the same passage
-twice, as it is and with another word in the place of the earlier one; the difference is what the memory does.
+Who was *thou* is *thee* and *thy* some words on, and who was *she* is *her*, however much stands between. In
+real text two things mix: a passage in which *thou* was said is about a single person in other ways too. So the
+second measurement takes the same passage twice, as it is and with all such words before in their other form,
+*ye* for *thou* and *he* for *she*; the difference is what the memory of these words does.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Ids = NDArray[np.int64]
     Reals = NDArray[np.floating]
 
+# Words that agree with each other, and each one's other form.
+AGREEING: tuple[Mapping[str, str], ...] = (
+    {"thou": "ye", "thee": "you", "thy": "your", "thine": "your"},
+    {"ye": "thou", "you": "thee", "your": "thy"},
+    {"she": "he", "her": "his"},
+    {"he": "she", "him": "her", "his": "her"},
+)
 # Distances in tokens, each band up to the next one's begin. Words of the first are in a 5-gram's sight.
 BANDS = (1, 5, 8, 15, 30, 70, 128)
 WINDOW = 128  # tokens before the word that are read in the second measurement
@@ -29,48 +37,49 @@ _SPACE = "\u0120"  # begins tokens of bytes that have a space before them
 
 
 class Repeats(NamedTuple):
-    """Rare words of passages, N of them: where they stand, and how many tokens ago they came last.
+    """Words of passages that agree with others, N of them: where they stand, and what was said before.
 
-    ``distance`` is 0 for words that the passage did not have before. ``kinds`` and ``counts`` are those of
-    all tokens: see `kinds_of_words`.
+    ``distance`` is how many tokens ago a word of the same group came last, 0 where the passage had none.
+    ``groups`` and ``other`` are those of all tokens: see `agreement`.
     """
 
     passages: Sequence[Ids]
-    kinds: Ids
-    counts: Ids
+    groups: Ids
+    other: Ids
     passage: Ids
     place: Ids
     distance: Ids
 
 
-def kinds_of_words(tokens: Sequence[str | None], counts: Ids) -> Ids:
-    """Return 1 for rare words, 2 for rare names (that begin with a capital), 0 for other tokens.
+def agreement(tokens: Sequence[str | None]) -> tuple[Ids, Ids]:
+    """Return each token's group, from 1 on or 0 for none, and the token of its other form, or itself."""
+    numbers = {token: number for number, token in enumerate(tokens)}
+    groups, other = np.zeros(len(tokens), np.int64), np.arange(len(tokens))
+    for group, forms in enumerate(AGREEING, 1):
+        for word, form in forms.items():
+            for spelled, respelled in ((word, form), (word.capitalize(), form.capitalize())):
+                for before in ("", _SPACE):
+                    if before + spelled in numbers and before + respelled in numbers:
+                        groups[numbers[before + spelled]] = group
+                        other[numbers[before + spelled]] = numbers[before + respelled]
+    return groups, other
 
-    A rare word has three letters or more, and is less than one in 5,000 tokens of the training text, by which
-    ``counts`` (tokens,) go.
-    """
-    words = [(token or "").removeprefix(_SPACE) for token in tokens]
-    letters = np.array([len(word) > 2 and word.isalpha() for word in words])
-    names = np.array([word[:1].isupper() for word in words])
-    rare = letters & (counts > 0) & (counts < counts.sum() / 5000)
-    return np.where(rare, 1 + names, 0)
 
-
-def find_repeats(passages: Sequence[Ids], kinds: Ids, counts: Ids) -> Repeats:
-    """Return the rare words of passages, all but first tokens."""
+def find_repeats(passages: Sequence[Ids], groups: Ids, other: Ids) -> Repeats:
+    """Return the words of passages that agree with others, all but first tokens."""
     found = []
     for number, passage in enumerate(passages):
         last: dict[int, int] = {}
-        for place, token in enumerate(passage.tolist()):
-            if kinds[token]:
+        for place, group in enumerate(groups[passage].tolist()):
+            if group:
                 if place:
-                    found.append((number, place, place - last.get(token, place)))
-                last[token] = place
-    return Repeats(passages, kinds, counts, *np.array(found, np.int64).reshape(-1, 3).T)
+                    found.append((number, place, place - last.get(group, place)))
+                last[group] = place
+    return Repeats(passages, groups, other, *np.array(found, np.int64).reshape(-1, 3).T)
 
 
 def by_distance(repeats: Repeats, lstm: Sequence[Reals], ngrams: Sequence[Reals]) -> list[dict[str, Any]]:
-    """Return rare words' mean log-probabilities by the distance of their last mention; the first row: none.
+    """Return such words' mean log-probabilities by the distance of the last one; the first row: none.
 
     Parameters
     ----------
@@ -94,9 +103,7 @@ def by_distance(repeats: Repeats, lstm: Sequence[Reals], ngrams: Sequence[Reals]
 def effects(
     repeats: Repeats, lstm: Callable[[Ids], Reals], ngrams: Callable[[Ids], Reals]
 ) -> list[dict[str, Any]]:
-    """Return how much likelier words are after their mention than after a substitute for it, by distance.
-
-    The substitute is the word of the same kind that is nearest in frequency and not in the window.
+    """Return how much likelier words are after those they agree with than after the other forms, by distance.
 
     Parameters
     ----------
@@ -119,10 +126,10 @@ def effects(
             continue
         ends = zip(repeats.passage[chosen], repeats.place[chosen], strict=True)
         said = np.array([repeats.passages[passage][place - WINDOW : place + 1] for passage, place in ends])
+        context = said[:, :-1]
+        agrees = repeats.groups[context] == repeats.groups[said[:, -1:]]
         unsaid = said.copy()
-        for window in unsaid:
-            context = window[:-1]
-            context[context == window[-1]] = _substitute(window, repeats.kinds, repeats.counts)
+        unsaid[:, :-1] = np.where(agrees, repeats.other[context], context)
         mean_distance = float(np.exp(np.log(repeats.distance[chosen]).mean()))
         row = {"from": first, "to": end - 1, "words": len(chosen), "distance": mean_distance}
         for name, score in (("lstm", lstm), ("ngrams", ngrams)):
@@ -130,11 +137,3 @@ def effects(
             row |= {name: float(gains.mean()), f"{name} error": float(gains.std() / np.sqrt(len(gains)))}
         rows.append(row)
     return rows
-
-
-def _substitute(window: Ids, kinds: Ids, counts: Ids) -> int:
-    word = window[-1]
-    allowed = kinds == kinds[word]
-    allowed[window] = False
-    places = np.flatnonzero(allowed)
-    return int(places[np.abs(counts[places] - counts[word]).argmin()]) if len(places) else 0

@@ -116,7 +116,6 @@ def run(job: Job) -> dict[str, Any]:
     known_theirs = [ngrams[-1].log_probabilities(passage)[1:] for passage in validation]
     share = min(np.linspace(0.05, 0.95, 19), key=lambda share: perplexity(mixed(share, known, known_theirs)))
     size_in_bytes = sum(len(text.encode()) for text in texts[2])
-    counts = np.bincount(tokens, minlength=vocabulary)
     results: dict[str, Any] = {
         "perplexity": perplexity(ours),
         "perplexity of 5-grams": perplexity(theirs[-1]),
@@ -133,14 +132,14 @@ def run(job: Job) -> dict[str, Any]:
 
     # What does it make of a word that was said before?
     names = [tokenizer.id_to_token(number) for number in range(vocabulary)]
-    repeats = said_before.find_repeats(test, said_before.kinds_of_words(names, counts), counts)
+    repeats = said_before.find_repeats(test, *said_before.agreement(names))
     recalled = said_before.by_distance(repeats, ours, theirs[-1])
     effects = said_before.effects(
         repeats,
         lstm=lambda windows: last_scores(model, windows),
         ngrams=lambda windows: ngrams[-1].log_probabilities(windows)[:, -1],
     )
-    results |= {"rare words by last mention": recalled, "effects of mentions": effects}
+    results |= {"pronouns by last mention": recalled, "effects of mentions": effects}
     job.picture(PICTURES[1], text_pictures.said_before(recalled, effects, note))
 
     # What comes next, how does a text go on, and how probable is one?

@@ -41,18 +41,17 @@ def perplexities(results: dict[str, Any], note: str) -> Figure:
 
 
 def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], note: str) -> Figure:
-    """Return the picture of rare words: in text as it is, and with and without an earlier mention."""
-    unseen = [row for row in effects if row["from"] >= BANDS[1]]
-    title = "Too few rare words come again to tell what the LSTM remembers"
-    if unseen:
-        sure = max(
-            unseen, key=lambda row: row["from"] if row["lstm"] > 2 * row["lstm error"] else -row["from"]
-        )
-        times = np.exp(sure["lstm"])
+    """Return the picture of pronouns: in text as it is, and after the words they agree with and other forms."""
+    sure = [row for row in effects if row["from"] >= BANDS[1] and row["lstm"] > 2 * row["lstm error"]]
+    title = "The text has too few pronouns to tell what the LSTM remembers"
+    if sure:
         title = (
-            f"A rare word that was said {sure['from']} to {sure['to']} tokens before is {times:.1f} times as "
-            "probable to the LSTM as without that; a 5-gram cannot see it"
+            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees with it "
+            f"{np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, {sure[-1]['from']} to "
+            f"{sure[-1]['to']} before {np.exp(sure[-1]['lstm']):.1f} times; a 5-gram sees neither"
         )
+    elif effects:
+        title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
     figure = plots.figure(title, note, (11, 5))
     left, right = figure.subplots(1, 2)
     for key, (name, colour) in _MODELS.items():
@@ -68,18 +67,16 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
         right.plot(x, mean, "o-", color=colour)
         if effects:
             plots.label_line(right, x[-1], mean[-1], name, colour)
-    left.set_title("In held-out text as it is", fontsize=10)
-    left.set(xlabel="tokens since the rare word's last mention in the passage", yscale="log")
-    left.set(ylabel="its probability, geometric mean (%)")
-    _plain(left, "y", [0.001, 0.01, 0.1, 1, 10])
-    right.set_title("The same passages, with the mention and with another word in its place", fontsize=10)
+    left.set_title("Held-out text as it is", fontsize=10)
+    left.set(xlabel="tokens since a pronoun that it agrees with", yscale="log")
+    left.set(ylabel="a pronoun's probability, geometric mean (%)")
+    _plain(left, "y", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
+    right.set_title("Those before as they are, and in their other form", fontsize=10)
     right.axvspan(0.9, BANDS[1] - 0.5, color="0.93", zorder=0)
-    right.set(
-        xlabel="tokens from the mention to the word (grey: in a 5-gram's sight)", xscale="log", yscale="log"
-    )
-    right.set(ylabel="probability with the mention over that without (± 2 standard errors)", xlim=(0.9, 150))
+    right.set(xlabel="tokens since then (grey: in a 5-gram's sight)", xscale="log", yscale="log")
+    right.set(ylabel="times as probable (\u00b1 2 standard errors)", xlim=(0.9, 150))
     _plain(right, "x", [1, 2, 5, 10, 20, 50, 100])
-    _plain(right, "y", [1, 1.5, 2, 3, 5, 10, 20, 50, 100])
+    _plain(right, "y", [1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100])
     return figure
 
 
