@@ -13,7 +13,7 @@ import pytest
 
 import fusedlstm
 from fusedlstm import activations, losses
-from fusedlstm.losses import functions
+from fusedlstm.losses import crossentropy, functions
 from fusedlstm.testing import assert_close, check_gradients
 
 RANDOM = np.random.default_rng(0)
@@ -386,3 +386,40 @@ def test_value_errors(call: Any, message: str) -> None:
 def test_type_errors(labels: Any) -> None:
     with pytest.raises(TypeError, match="y_true: expected an array of real numbers, got list of dtype"):
         losses.MeanSquaredError()(labels, [1.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_classes(dtype: type[np.floating[Any]], weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 256 on a kernel computes them, class 0 and masked steps too; infinities and NaN are the same."""
+    rng = np.random.default_rng(0)
+    logits = (4 * rng.normal(size=(5, 7, 300))).astype(dtype)
+    labels = rng.integers(0, 300, (5, 7))
+    labels[0, 0], labels[1, 1], logits[1, 1, 0] = 0, 0, -np.inf
+    logits[2, 2, labels[2, 2]] = -np.inf
+    logits[3, 3, 17] = np.nan
+    logits[4, 4, (labels[4, 4] + 1) % 300] = np.inf
+    logits[0, 6] += 1e4
+    mask = rng.random((5, 7)) < 0.7
+    weights = rng.random((5, 7)).astype(dtype) if weighted else None
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    prepared = loss.prepare(labels, logits.shape)
+
+    def computed(least: int) -> Any:
+        monkeypatch.setattr(crossentropy, "_MANY_CLASSES", least)
+        with np.errstate(invalid="ignore"):
+            each, gradient = loss.terms(prepared, logits)
+            # A finite part of them, since one number sums all up.
+            part = slice(0, 1)
+            some = None if weights is None else weights[part]
+            total, scaled = loss.value_and_gradient(prepared[part], logits[part], some, mask[part])
+        return each, gradient, total, scaled
+
+    kernel, plain = computed(256), computed(10**9)
+    scale = np.finfo(dtype).eps * 8 * math.sqrt(300)  # as `testing.tolerance`: sums of 300 terms
+    for found, expected in zip(kernel, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=scale, atol=scale)
+    assert np.isinf(kernel[0][2, 2])
+    assert kernel[1][2, 2, labels[2, 2]] == -1
+    assert np.isnan(kernel[0][3, 3])
+    assert np.isnan(kernel[1][3, 3]).all()

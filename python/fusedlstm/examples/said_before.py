@@ -1,9 +1,9 @@
 """What a language model makes of a word that was said long before: English pronouns that agree with it.
 
-Who was *thou* is *thee* and *thy* some words on, and who was *she* is *her*, however much stands between. In
-real text two things mix: a passage in which *thou* was said is about a single person in other ways too. So the
-second measurement takes the same passage twice, as it is and with all such words before in their other form,
-*ye* for *thou* and *he* for *she*; the difference is what the memory of these words does.
+Who was *thou* is *thee* and *thy* some words on, and who was *she* is *her*, however much stands between.
+In real text two things mix: a passage in which *thou* was said is about a single person in other ways too.
+So the second measurement takes the same passage twice, as it is and with all such words before in their other
+form, *ye* for *thou* and *he* for *she*; the difference is what the memory of these words does.
 """
 
 from __future__ import annotations

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     Update = Callable[[Ids, Ids], float]
 
 _CHECKED, _TIMED, _TURNS = 5, 20, 5  # updates that are compared, updates in a turn, turns
-_RATE, _NORM, _EPSILON, _DROPOUT = 0.003, 1.0, 1e-7, 0.2
+_RATE, _NORM, _DROPOUT = 0.003, 1.0, 0.2
+# PyTorch adds it to another number than Keras does; so small, it changes neither.
+_EPSILON = 1e-20
 # float32 sums in another order move a loss by 1e-6 of it, and five of Adam's updates enlarge that.
 _EQUAL = 1e-3
 

@@ -36,24 +36,28 @@ def perplexities(results: dict[str, Any], note: str) -> Figure:
         plots.label_line(axes, 4.2, value, f"{name}: {value:.1f}", colours[colour])
     axes.set(xlabel="tokens before the next one that an n-gram sees", ylabel="perplexity of a token")
     axes.set(xlim=(-0.2, 4.2), xticks=range(5), yscale="log")
+    axes.spines[["top", "right"]].set_visible(False)
     _plain(axes, "y", [10, 20, 30, 50, 100, 200, 300, 500, 1000])
     return figure
 
 
 def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], note: str) -> Figure:
-    """Return the picture of pronouns: in text as it is, and after the words they agree with and other forms."""
+    """Return the picture of pronouns: in text as it is, and with those before in their other form."""
     sure = [row for row in effects if row["from"] >= BANDS[1] and row["lstm"] > 2 * row["lstm error"]]
     title = "The text has too few pronouns to tell what the LSTM remembers"
     if sure:
+        last = [row for row in sure if np.exp(row["lstm"]) > 1.05] or sure
         title = (
-            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees with it "
-            f"{np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, {sure[-1]['from']} to "
-            f"{sure[-1]['to']} before {np.exp(sure[-1]['lstm']):.1f} times; a 5-gram sees neither"
+            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees with "
+            f"it {np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, one said {last[-1]['from']} to "
+            f"{last[-1]['to']} before {np.exp(last[-1]['lstm']):.1f} times; a 5-gram sees neither"
         )
     elif effects:
         title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
     figure = plots.figure(title, note, (11, 5))
     left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
     for key, (name, colour) in _MODELS.items():
         percent = [100 * np.exp(row[key]) for row in recalled]
         left.plot([_band(row) for row in recalled], percent, "o-", color=colour)
@@ -70,7 +74,7 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
     left.set_title("Held-out text as it is", fontsize=10)
     left.set(xlabel="tokens since a pronoun that it agrees with", yscale="log")
     left.set(ylabel="a pronoun's probability, geometric mean (%)")
-    _plain(left, "y", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50])
+    _plain(left, "y", [0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 50])
     right.set_title("Those before as they are, and in their other form", fontsize=10)
     right.axvspan(0.9, BANDS[1] - 0.5, color="0.93", zorder=0)
     right.set(xlabel="tokens since then (grey: in a 5-gram's sight)", xscale="log", yscale="log")

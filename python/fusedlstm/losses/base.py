@@ -148,21 +148,28 @@ class Loss(Configured):
         loss, where there is a mask up to the factor of all steps by real ones, which no share knows.
         """
         by_weight = self._by_weight(weights is not None or mask is not None, samples)
-        losses, gradients = self.terms(y_true, y_pred)
+        shape = self.shape_for(y_pred.shape)
         if mask is not None:
             # As in Keras: sums over real steps, which a mean over all steps turns into their mean.
             real_share = max(1, int(np.count_nonzero(mask))) / max(1, mask.size)
             share = 1.0 if self.reduction == "sum" or by_weight or samples is not None else real_share
-            real = (mask / share).reshape(mask.shape + (1,) * (losses.ndim - mask.ndim))
+            real = (mask / share).reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
             weights = real if weights is None else weights * real
-        count = self._count(losses.shape, weights)
+        count = self._count(shape, weights)
         if samples is not None:
-            count = max(1, losses.size // len(losses) * samples)
+            count = max(1, math.prod(shape[1:]) * samples)
         factor: Any = y_pred.dtype.type(self._factor(count))
         if weights is not None:
-            losses = losses * weights
             factor = (factor * weights[..., None]).astype(y_pred.dtype, copy=False)
-        return self._reduced(losses, count), gradients * factor
+        losses, gradients = self.scaled_terms(y_true, y_pred, factor)
+        if weights is not None:
+            losses = losses * weights
+        return self._reduced(losses, count), gradients
+
+    def scaled_terms(self, y_true: Labels, y_pred: Array, factor: Any) -> tuple[Array, Array]:
+        """Return each sample's loss, and its gradient times a factor: a number, or an array (..., 1)."""
+        losses, gradients = self.terms(y_true, y_pred)
+        return losses, gradients * factor
 
     def _by_weight(self, weighted: bool, samples: int | None) -> bool:
         """Tell whether a mean divides by what samples weigh, for a reduction that can be trained with."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import config
+from fusedlstm import config, ops
 from fusedlstm.activations import log_softmax, sigmoid, softmax
 from fusedlstm.base import checks, devices
 from fusedlstm.losses.base import ElementLoss, Labels, NamedLoss
@@ -178,9 +178,22 @@ class SparseCategoricalCrossentropy(_Crossentropy):
 
     def terms(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
         """Return each sample's loss and gradient; see `Loss.terms`."""
+        return self.scaled_terms(y_true, y_pred, None)
+
+    def scaled_terms(self, y_true: Labels, y_pred: Array, factor: Any) -> tuple[Array, Array]:
+        """Return each sample's loss and scaled gradient; see `Loss.scaled_terms`."""
+        if self.from_logits and type(y_pred) is np.ndarray and y_pred.shape[-1] >= _MANY_CLASSES:
+            return _of_many_classes(y_true, y_pred, factor)
+        losses, gradients = self._few_classes(y_true, y_pred)
+        return losses, gradients if factor is None else gradients * factor
+
+    def _few_classes(self, y_true: Labels, y_pred: Array) -> tuple[Array, Array]:
         own = _places(y_true, y_pred.shape[-1])
         if self.from_logits:
-            return self._of_logits(own, devices.contiguous(y_pred))
+            log_p = devices.contiguous(log_softmax(y_pred))
+            gradients = np.exp(log_p)
+            gradients.reshape(-1)[own] -= 1
+            return -log_p.reshape(-1)[own].reshape(y_true.shape[:-1]), gradients
         total = y_pred.sum(axis=-1, keepdims=True)
         share = devices.contiguous(y_pred).reshape(-1)[own].reshape(y_true.shape) / total
         p, inside = clipped(share)
@@ -188,32 +201,31 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         gradients.reshape(-1)[own] -= (inside / (p * total)).reshape(-1)
         return -np.log(p)[..., 0], gradients
 
-    @staticmethod
-    def _of_logits(own: Labels, z: Array) -> tuple[Array, Array]:
-        """Return the losses, and their derivatives by logits in C order, whose classes are at ``own``.
 
-        Rows of many classes are taken in blocks that stay in the cache: there are five passes over them.
-        """
-        gradients = np.empty_like(z)
-        losses = np.empty_like(z, shape=z.shape[:-1])
-        flat = losses.reshape(-1)
-        rows, slopes = z.reshape(-1, z.shape[-1]), gradients.reshape(-1, z.shape[-1])
-        block = (
-            max(1, _BLOCK_BYTES // (z.shape[-1] * z.dtype.itemsize)) if type(z) is np.ndarray else len(rows)
-        )
-        for first in range(0, len(rows), max(1, block)):
-            part = slice(first, first + block)
-            p = np.subtract(rows[part], rows[part].max(axis=-1, keepdims=True), out=slopes[part])
-            flat[part] = -gradients.reshape(-1)[own[part]]
-            total = np.exp(p, out=p).sum(axis=-1, keepdims=True)
-            flat[part] += np.log(total)[..., 0]
-            p /= total
-        gradients.reshape(-1)[own] -= 1
-        return losses, gradients
+def _of_many_classes(classes: Labels, logits: Array, factor: Any) -> tuple[Array, Array]:
+    """Return the losses and scaled gradients of logits by the kernel of the CTC loss, in one pass over them.
+
+    A sequence of one step reads as one label if that step has its class, and as none if it has the blank's:
+    so its loss is this one.
+    """
+    rows = logits.reshape(-1, 1, logits.shape[-1])
+    labels = classes.reshape(-1, 1)
+    lengths = np.count_nonzero(labels, axis=1)  # class 0 is the blank
+    weights = None
+    if factor is not None:
+        weights = np.ascontiguousarray(np.broadcast_to(factor, classes.shape).reshape(-1))
+    losses, gradients = ops.ctc_loss(rows, labels, None, lengths, row_weights=weights)
+    assert gradients is not None
+    impossible = np.flatnonzero(np.isinf(losses))
+    if len(impossible):  # CTC has no gradient there; here it still leads to the label.
+        slopes = np.exp(log_softmax(rows[impossible, 0]))
+        slopes[np.arange(len(impossible)), labels[impossible, 0]] -= 1
+        gradients[impossible, 0] = slopes if weights is None else slopes * weights[impossible, None]
+    return losses.reshape(classes.shape[:-1]), gradients.reshape(logits.shape)
 
 
-# A share of a core's second-level cache, for the logits and the gradients of a block.
-_BLOCK_BYTES = 1 << 19
+# From so many on, the kernel is faster than NumPy's passes.
+_MANY_CLASSES = 256
 
 
 def _places(classes: Labels, count: int) -> Labels:
