@@ -416,7 +416,7 @@ def test_many_classes(dtype: type[np.floating[Any]], weighted: bool, monkeypatch
         return each, gradient, total, scaled
 
     kernel, plain = computed(256), computed(10**9)
-    scale = np.finfo(dtype).eps * 8 * math.sqrt(300)  # as `testing.tolerance`: sums of 300 terms
+    scale = float(np.finfo(dtype).eps) * 8 * math.sqrt(300)  # as `testing.tolerance`: sums of 300 terms
     for found, expected in zip(kernel, plain, strict=True):
         np.testing.assert_allclose(found, expected, rtol=scale, atol=scale)
     assert np.isinf(kernel[0][2, 2])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -80,7 +80,7 @@ def learn_tokens(kind: str, vocabulary: int, texts: Iterable[str]) -> Tokenizer:
         tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
         words = Regex(r"\w+(?:['\u2019-]\w+)*|[^\w\s]|\n")
         tokenizer.pre_tokenizer = pre_tokenizers.Split(words, "removed", invert=True)
-        trainer = trainers.WordLevelTrainer(
+        trainer: Any = trainers.WordLevelTrainer(
             vocab_size=vocabulary, special_tokens=[UNKNOWN], show_progress=False
         )
     else:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
-    from fusedlstm.callbacks.base import Model as CallbackModel
-
     Ids = NDArray[np.int64]
     Reals = NDArray[np.floating]
 
@@ -52,7 +50,7 @@ def loaded(path: Path, vocabulary: int) -> Model:
     return model
 
 
-def start_anew(model: Model | CallbackModel) -> None:
+def start_anew(model: Any) -> None:
     """Let the LSTMs forget what they read."""
     for layer in model.layers:
         if isinstance(layer, layers.LSTM):

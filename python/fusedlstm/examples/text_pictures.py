@@ -48,8 +48,8 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
     if sure:
         last = [row for row in sure if np.exp(row["lstm"]) > 1.05] or sure
         title = (
-            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees with "
-            f"it {np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, one said {last[-1]['from']} to "
+            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees "
+            f"with it {np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, one said {last[-1]['from']} to "
             f"{last[-1]['to']} before {np.exp(last[-1]['lstm']):.1f} times; a 5-gram sees neither"
         )
     elif effects:
