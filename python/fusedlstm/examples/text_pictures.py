@@ -47,10 +47,11 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
     title = "The text has too few pronouns to tell what the LSTM remembers"
     if sure:
         last = [row for row in sure if np.exp(row["lstm"]) > 1.05] or sure
+        near, far = (f"{row['from']} to {row['to']} tokens before" for row in (sure[0], last[-1]))
+        times = [f"{np.exp(row['lstm']):.1f} times" for row in (sure[0], last[-1])]
         title = (
-            f"A pronoun said {sure[0]['from']} to {sure[0]['to']} tokens before makes the one that agrees "
-            f"with it {np.exp(sure[0]['lstm']):.1f} times as probable to the LSTM, one said {last[-1]['from']} to "
-            f"{last[-1]['to']} before {np.exp(last[-1]['lstm']):.1f} times; a 5-gram sees neither"
+            f"A pronoun said {near} makes the one that agrees with it {times[0]} as probable to the LSTM, "
+            f"one said {far} {times[1]}; a 5-gram sees neither"
         )
     elif effects:
         title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
