@@ -30,7 +30,10 @@ std::string last_kernel() {
                      (last_run.is_double ? " float64 " : " float32 ") + last_run.operation + ", " +
                      std::to_string(last_run.threads) + (last_on_openmp ? " OpenMP" : "") +
                      (last_run.threads == 1 ? " thread" : " threads");
-  if (last_run.storage != Storage::full) text += std::string(", ") + name_of(last_run.storage) + " weights";
+  if (last_run.products != nullptr) {
+    text += std::string(", bfloat16 products by ") + last_run.products;
+  } else if (last_run.storage != Storage::full)
+    text += std::string(", ") + name_of(last_run.storage) + " weights";
   if (last_run.options) text += ", cell with options";
   if (last_run.projection) text += ", projection";
   if (last_run.layer_norm) text += ", layer-normalized";
@@ -85,6 +88,20 @@ void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
   module.attr("number_types") = FUSEDLSTM_NUMBER_NAMES;
   module.def("get_instruction_set", [] { return kernels().name; });
+  module.def("product_sets", [] {
+    py::list names;
+    for (const ProductSet& set : product_sets(kernels())) names.append(set.name);
+    return py::tuple(names);
+  });
+  module.def("get_product_set", [] { return products(kernels()).name; });
+  module.def(
+      "set_product_set",
+      [](const py::object& name) {
+        if (!name.is_none() && !py::isinstance<py::str>(name))
+          raise_type("name", "a str or None", type_name(name));
+        set_product_set(name.is_none() ? std::string() : py::cast<std::string>(name));
+      },
+      py::arg("name"));
   module.def(
       "set_instruction_set",
       [](const py::object& name) {

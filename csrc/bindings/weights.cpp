@@ -16,7 +16,21 @@ void check_sizes(Index inputs, Index units, Index outputs) {
   if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
 }
 
-Storage storage_named(const py::object& name, Number number) {
+// How weights are kept that are multiplied as `compute` says, or, if that is None, widened.
+Storage storage_for(const py::object& compute, Number number) {
+  const std::string expected = "None or 'bfloat16'";
+  if (!py::isinstance<py::str>(compute)) raise_type("compute", expected, type_name(compute));
+  const auto text = py::cast<std::string>(compute);
+  if (text != "bfloat16") raise_value("compute", expected, "'" + text + "'");
+  if (number == Number::f64) raise_value("compute", "None for float64 weights", "'" + text + "'");
+  return Storage::operands;
+}
+
+Storage storage_named(const py::object& name, const py::object& compute, Number number) {
+  if (!compute.is_none()) {
+    if (name.is_none()) return storage_for(compute, number);
+    raise_value("storage", "None with compute, which says how weights are kept", "both");
+  }
   if (name.is_none()) return Storage::full;
   const std::string expected = "None, 'bfloat16' or 'int8'";
   if (!py::isinstance<py::str>(name)) raise_type("storage", expected, type_name(name));
@@ -32,8 +46,8 @@ Storage storage_named(const py::object& name, Number number) {
 }  // namespace
 
 Weights::Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
-                 const py::object& projection, const py::object& storage)
-    : number_(number_type("kernel", kernel)), storage_(storage_named(storage, number_)) {
+                 const py::object& projection, const py::object& storage, const py::object& compute)
+    : number_(number_type("kernel", kernel)), storage_(storage_named(storage, compute, number_)) {
   projects_ = !projection.is_none();
   const py::array r =
       checked("recurrent_kernel", recurrent_kernel, number_, {{projects_ ? "R" : "H"}, {"4H"}});
@@ -132,9 +146,10 @@ py::object Weights::factors() const {
 void bind_weights(py::module_& module) {
   py::class_<Weights>(module, "LSTMWeights")
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
-                    const py::object&>(),
+                    const py::object&, const py::object&>(),
            py::arg("kernel"), py::arg("recurrent_kernel"), py::arg("bias") = py::none(), py::kw_only(),
-           py::arg("projection") = py::none(), py::arg("storage") = py::none())
+           py::arg("projection") = py::none(), py::arg("storage") = py::none(),
+           py::arg("compute") = py::none())
       .def("update", &Weights::update, py::arg("kernel"), py::arg("recurrent_kernel"),
            py::arg("bias") = py::none(), py::kw_only(), py::arg("projection") = py::none())
       .def("unpack", &Weights::unpack)
@@ -146,6 +161,11 @@ void bind_weights(py::module_& module) {
       .def_property_readonly("version", &Weights::version)
       .def_property_readonly("use_bias", &Weights::use_bias)
       .def_property_readonly("storage", [](const Weights& weights) { return name_of(weights.storage()); })
+      .def_property_readonly("compute",
+                             [](const Weights& weights) -> py::object {
+                               return weights.storage() == Storage::operands ? py::str("bfloat16")
+                                                                             : py::object(py::none());
+                             })
       .def_property_readonly("dtype", [](const Weights& weights) {
         return weights.number() == Number::f64 ? py::dtype::of<double>() : py::dtype::of<float>();
       });

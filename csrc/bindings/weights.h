@@ -12,7 +12,7 @@ namespace fusedlstm::bindings {
 class Weights {
  public:
   Weights(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
-          const py::object& projection, const py::object& storage);
+          const py::object& projection, const py::object& storage, const py::object& compute);
 
   void update(const py::object& kernel, const py::object& recurrent_kernel, const py::object& bias,
               const py::object& projection);

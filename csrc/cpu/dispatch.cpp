@@ -5,10 +5,12 @@
 #include <charconv>
 #include <cstdlib>
 #include <stdexcept>
+#include <utility>
 
 #include "cores.h"
 #include "instruction_sets.h"
 #include "team.h"
+#include "tile_registers.h"
 
 namespace fusedlstm {
 
@@ -23,6 +25,14 @@ namespace fusedlstm {
   const Kernels<double>& kernels();    \
   }
 FUSEDLSTM_SETS(FUSEDLSTM_DECLARE)
+#undef FUSEDLSTM_DECLARE
+
+// And each product set's products.cpp this one.
+#define FUSEDLSTM_DECLARE(isa, extended, usable) \
+  namespace isa {                                \
+  const ProductKernels& products();              \
+  }
+FUSEDLSTM_PRODUCT_SETS(FUSEDLSTM_DECLARE)
 #undef FUSEDLSTM_DECLARE
 
 namespace {
@@ -79,6 +89,7 @@ const std::vector<const KernelSet*>& usable() {
 }
 
 std::atomic<const KernelSet*> current{nullptr};
+std::atomic<const char*> current_products{nullptr};  // a set's name
 
 }  // namespace
 
@@ -109,6 +120,51 @@ void set_instruction_set(std::string_view name) {
   }
   throw std::invalid_argument("instruction set: expected one this machine can run (" + choices + "), got '" +
                               std::string(name) + "'");
+}
+
+std::vector<ProductSet> product_sets(const KernelSet& set) {
+  std::vector<ProductSet> sets;
+  const std::vector<std::string_view> disabled = disabled_sets();
+  const auto add = [&](const char* name, const char* extended, const ProductKernels& kernels) {
+    if (std::string_view(extended) != set.name) return;
+    if (std::find(disabled.begin(), disabled.end(), name) == disabled.end()) sets.push_back({name, kernels});
+  };
+#define FUSEDLSTM_ADD(isa, extended, usable) \
+  if (usable) add(#isa, #extended, isa::products());
+  FUSEDLSTM_PRODUCT_SETS(FUSEDLSTM_ADD)
+#undef FUSEDLSTM_ADD
+  sets.push_back({set.name, set.f32.products});
+  return sets;
+}
+
+ProductSet products(const KernelSet& set) {
+  // The environment and the processor are asked once for each set.
+  static const auto* all = [] {
+    auto* found = new std::vector<std::pair<const KernelSet*, std::vector<ProductSet>>>;
+    for (const KernelSet* one : usable()) found->emplace_back(one, product_sets(*one));
+    return found;
+  }();
+  const char* wanted = current_products.load(std::memory_order_relaxed);
+  for (const auto& [one, sets] : *all) {
+    if (one != &set) continue;
+    for (const ProductSet& products : sets) {
+      if (wanted == nullptr || std::string_view(products.name) == wanted) return products;
+    }
+    return sets.front();
+  }
+  return {set.name, set.f32.products};
+}
+
+void set_product_set(std::string_view name) {
+  if (name.empty()) return current_products.store(nullptr, std::memory_order_relaxed);
+  std::string choices;
+  for (const ProductSet& set : product_sets(kernels())) {
+    if (name == set.name) return current_products.store(set.name, std::memory_order_relaxed);
+    choices += choices.empty() ? "" : ", ";
+    choices += set.name;
+  }
+  throw std::invalid_argument("product set: expected one of " + choices + ", got '" + std::string(name) +
+                              "'");
 }
 
 #define FUSEDLSTM_QUOTE(isa, usable) " " #isa

@@ -15,6 +15,16 @@ std::vector<std::string> instruction_sets();
 // The set in use: the best one, or what FUSEDLSTM_INSTRUCTION_SET names.
 const KernelSet& kernels();
 
+// Sets of instructions that multiply bfloat16 for kernels of `set`, best first; the last one is the set
+// itself, which does it by float32's.
+std::vector<ProductSet> product_sets(const KernelSet& set);
+
+// The one in use: the best, or what was set.
+ProductSet products(const KernelSet& set);
+
+// Throws std::invalid_argument naming the choices; the best one for an empty name.
+void set_product_set(std::string_view name);
+
 // Whether the scalar kernels are in use for want of others, not because they were asked for.
 bool scalar_by_default();
 

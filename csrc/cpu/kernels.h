@@ -127,6 +127,25 @@ struct UpdateKernels<T, RuleList<Rules...>> : UpdateKernel<T, Rules>... {
   }
 };
 
+// What the plan of a sequence has to know of its products.
+struct ProductCosts {
+  Index element;    // bytes of a weight
+  Index tile_rows;  // of the register tile
+  // Weights of more bytes are read from a cache that threads share, or from memory, at every step; and so
+  // many rows hide that behind arithmetic.
+  Index large_weights = Index{2} << 20;
+  Index rows_for_large_weights = 24;
+};
+
+// The kernels that multiply bfloat16, of a set itself or of one that extends it by instructions for that.
+struct ProductKernels {
+  // Scratch as for other weights, and row_block (max(units, outputs) + chunk inputs + 32 (chunk + 1)) / 2 +
+  // 32 more.
+  void (*forward)(const ForwardProblem<float>&, const GatePanels<float, BFloat16Operand>&,
+                  const SequenceShare&, float* scratch, Worker&);
+  ProductCosts costs;
+};
+
 template <class T>
 struct Kernels {
   Index width;          // units per gate panel
@@ -136,6 +155,7 @@ struct Kernels {
   bool joins_products;  // whether forward has `joined` shares
 
   Index columns() const { return kGates * width; }  // of a panel: all gates of its units, or any others
+  ProductCosts costs() const { return {.element = sizeof(T), .tile_rows = tile_rows}; }
 
   // Panels from weights in Keras's layout: (K,G) as gate panels, rows of one of them; the transpose of gate
   // panels, as panels of K columns, for panels in `range`; gate panels in fewer bits; and a plain (K,N)
@@ -149,6 +169,7 @@ struct Kernels {
   // back. Float only.
   void (*round_to_bfloat16)(const T* panels, Index rows, BFloat16* out) = nullptr;
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
+  void (*round_to_operands)(const T* panels, Index K, Range range, BFloat16Operand* out) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, Index panel,
                       Range rows, T* panels);
 
@@ -162,6 +183,7 @@ struct Kernels {
   Forward<T> forward;
   Forward<BFloat16> forward_bfloat16 = nullptr;  // float only
   Forward<std::int8_t> forward_int8 = nullptr;   // float only
+  ProductKernels products = {};                  // float only
   void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch,
                            Worker&);
@@ -201,6 +223,12 @@ struct Kernels {
   // Runs `rounds` rounds of independent multiply-adds in registers; returns the operations done (2 per
   // multiply-add and lane). The peak that other rates are a fraction of.
   double (*multiply_adds)(Index rounds);
+};
+
+// Extensions of a set that multiply bfloat16.
+struct ProductSet {
+  const char* name;
+  const ProductKernels& kernels;
 };
 
 struct KernelSet {

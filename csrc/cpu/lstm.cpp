@@ -13,16 +13,22 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Sizes& n = problem.sizes;
   const Index gate_panels = panels_of(n.units, kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
-  SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
-  if (kernels.joins_products && panels.storage() != Storage::int8 && problem.layer_norm == nullptr &&
-      repays_joining(plan, n, sizeof(T), kernels.tile_rows, kernels.block)) {
+  const bool operands = panels.storage() == Storage::operands;
+  const ProductCosts costs = operands ? panels.products().kernels.costs : kernels.costs();
+  TeamLease team(sequence_job(n, real_steps, costs, gate_panels, num_threads()));
+  SequencePlan plan = plan_sequence(n, costs, gate_panels, team.count());
+  if (kernels.joins_products && panels.storage() != Storage::int8 && !operands &&
+      problem.layer_norm == nullptr && repays_joining(plan, n, costs, kernels.block)) {
     plan.joined = true;
     plan.chunk = 1;
   }
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index columns = kernels.columns();
   Index scratch_size = plan.chunk * plan.row_block * (columns + 2) + 16;
+  if (operands) {
+    const Index widest = std::max(n.units, n.outputs);
+    scratch_size += plan.row_block * (widest + plan.chunk * n.inputs + 32 * (plan.chunk + 1)) / 2 + 32;
+  }
   if (panels.storage() == Storage::int8) {
     const Index widest = std::max(n.units, n.outputs);
     scratch_size += plan.row_block * ((widest + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
@@ -46,6 +52,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   });
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
+  if (operands) run.products = panels.products().name;
   run.options = problem.options != nullptr;
   run.projection = panels.projects();
   run.layer_norm = problem.layer_norm != nullptr;
@@ -62,9 +69,9 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index split_panels = std::max(hidden_panels, unit_panels);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, split_panels, num_threads()));
+  TeamLease team(sequence_job(n, real_steps, kernels.costs(), split_panels, num_threads()));
   problem.weights = panels.transposed(team);
-  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, split_panels, team.count());
+  const SequencePlan plan = plan_sequence(n, kernels.costs(), split_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);

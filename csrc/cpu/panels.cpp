@@ -96,6 +96,20 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       weights_ = std::move(narrow).template as<char>();
       break;
     }
+    case Storage::operands: {
+      const Index input_end = row * panel_rows<BFloat16Operand>(inputs);
+      const Index gate_end = input_end + row * panel_rows<BFloat16Operand>(outputs);
+      Buffer<BFloat16Operand> narrow(gate_end + projection_row * panel_rows<BFloat16Operand>(units));
+      const auto round = [&](Index panels, const T* source_panels, Index K, BFloat16Operand* out) {
+        parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
+                 [&](Range range) { kernels().round_to_operands(source_panels, K, range, out); });
+      };
+      round(all.end, full.data(), inputs, narrow.data());
+      round(all.end, full.data() + input_size, outputs, narrow.data() + input_end);
+      round(projection_panels(), full.data() + gate_size, units, narrow.data() + gate_end);
+      weights_ = std::move(narrow).template as<char>();
+      break;
+    }
   }
 }
 
@@ -131,6 +145,11 @@ void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShar
       return kernels().forward_bfloat16(problem, view<BFloat16>(), share, scratch, worker);
     case Storage::int8:
       return kernels().forward_int8(problem, view<std::int8_t>(), share, scratch, worker);
+    case Storage::operands:
+      if constexpr (sizeof(T) == sizeof(float)) {
+        products().kernels.forward(problem, view<BFloat16Operand>(), share, scratch, worker);
+      }
+      return;
   }
 }
 
@@ -231,6 +250,10 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
       });
     case Storage::int8:
       return unpack_all(view<std::int8_t>(), [](std::int8_t value) { return static_cast<T>(value); });
+    case Storage::operands:
+      return unpack_all(view<BFloat16Operand>(), [](BFloat16Operand value) {
+        return static_cast<T>(__builtin_bit_cast(float, std::uint32_t{value.bits} << 16));
+      });
   }
 }
 

@@ -46,6 +46,9 @@ class LstmPanels {
   void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                Worker& worker) const;
 
+  // What multiplies operands.
+  ProductSet products() const { return fusedlstm::products(*set_); }
+
   // The panels of full storage.
   GatePanels<T> gates() const;
 

@@ -33,44 +33,40 @@ struct SequencePlan {
   bool joined = false;  // forward: the input's and the recurrent part of a step are one product
 };
 
-// Weights beyond this are read from a cache that threads share, or from memory, at every step.
-inline constexpr Index large_weights = Index{2} << 20;
-
-inline bool has_large_weights(const Sizes& n, Index element) {
-  return kGates * n.units * n.outputs * element > large_weights;
+inline bool has_large_weights(const Sizes& n, const ProductCosts& costs) {
+  return kGates * n.units * n.outputs * costs.element > costs.large_weights;
 }
 
 // Rows that a thread wants: a tile, or enough to hide the reading of large weights behind arithmetic.
-inline Index wanted_rows(const Sizes& n, Index element, Index tile_rows) {
-  constexpr Index rows_for_large_weights = 24;
-  return has_large_weights(n, element) ? rows_for_large_weights : tile_rows;
+inline Index wanted_rows(const Sizes& n, const ProductCosts& costs) {
+  return has_large_weights(n, costs) ? costs.rows_for_large_weights : costs.tile_rows;
 }
 
 // A thread with fewer rows takes a share of the units instead, so that all threads together read the weights
 // once; unless there are even fewer panels of them than rows.
-inline bool splits_units(const Sizes& n, Index element, Index tile_rows, Index panels, Index threads) {
-  return threads > 1 && n.batch < threads * wanted_rows(n, element, tile_rows) &&
+inline bool splits_units(const Sizes& n, const ProductCosts& costs, Index panels, Index threads) {
+  return threads > 1 && n.batch < threads * wanted_rows(n, costs) &&
          std::min(threads, panels) >= std::min(threads, n.batch);
 }
 
 // The threads, of `limit`, that a sequence with that many real (row, step) pairs is worth. `panels` are what
 // threads can split when they split units.
-inline Job sequence_job(const Sizes& n, Index real_steps, Index element, Index tile_rows, Index panels,
+inline Job sequence_job(const Sizes& n, Index real_steps, const ProductCosts& costs, Index panels,
                         int limit) {
   const Index operations = 2 * kGates * n.units * (n.inputs + n.outputs) * real_steps;
   const Index step_operations = operations / std::max<Index>(n.steps, 1);
   const Index count = std::clamp<Index>(operations / operations_per_thread, 1, limit);
   const Length length = length_of(operations);
-  if (!splits_units(n, element, tile_rows, panels, count)) {
+  if (!splits_units(n, costs, panels, count)) {
     return {static_cast<int>(std::clamp<Index>(n.batch, 1, count)), length};
   }
   const Index by_step = step_operations / step_operations_per_thread;
   return {static_cast<int>(std::clamp<Index>(std::min(panels, by_step), 1, count)), length};
 }
 
-inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows, Index panels, int threads) {
+inline SequencePlan plan_sequence(const Sizes& n, const ProductCosts& costs, Index panels, int threads) {
   SequencePlan plan;
-  plan.units_split = splits_units(n, element, tile_rows, panels, threads);
+  plan.units_split = splits_units(n, costs, panels, threads);
   // Rows that run through time together: enough to reuse each panel while it is in L1, few enough that their
   // states and projections stay in L2.
   constexpr Index most_rows = 96;
@@ -79,7 +75,7 @@ inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows
   plan.row_block = std::max<Index>(1, (rows + blocks - 1) / blocks);
   // Steps projected together, so that the product has rows enough for its tiles, and reads large weights
   // seldom.
-  const Index enough_rows = has_large_weights(n, element) ? 96 : 24;
+  const Index enough_rows = has_large_weights(n, costs) ? 96 : 24;
   plan.chunk = std::clamp<Index>(enough_rows / plan.row_block, 1, std::clamp<Index>(n.steps, 1, max_chunk));
   return plan;
 }
@@ -87,12 +83,11 @@ inline SequencePlan plan_sequence(const Sizes& n, Index element, Index tile_rows
 // Whether forward gains from one product for both parts of a step, whose sums then stay in registers.
 // `block`: of K, what a tile takes without a pause. A step's few rows would read weights that are larger than
 // a core's own cache more often than several steps' rows.
-inline bool repays_joining(const SequencePlan& plan, const Sizes& n, Index element, Index tile_rows,
-                           Index block) {
+inline bool repays_joining(const SequencePlan& plan, const Sizes& n, const ProductCosts& costs, Index block) {
   constexpr Index weights_in_cache = Index{1} << 20;
   const Index K = n.inputs + n.outputs;
-  if (plan.row_block < 2 || K > block || has_large_weights(n, element)) return false;
-  return plan.row_block >= tile_rows || kGates * n.units * K * element <= weights_in_cache;
+  if (plan.row_block < 2 || K > block || has_large_weights(n, costs)) return false;
+  return plan.row_block >= costs.tile_rows || kGates * n.units * K * costs.element <= weights_in_cache;
 }
 
 }  // namespace fusedlstm

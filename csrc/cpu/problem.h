@@ -104,18 +104,33 @@ struct Range {
   FUSEDLSTM_INLINE Index size() const { return end - begin; }
 };
 
-// A float32 without the lower half of its bits.
+// A float32 without the lower half of its bits, which widens to a float32 again before it is multiplied.
 struct BFloat16 {
   std::uint16_t bits;
 };
+
+// One that is multiplied as it is, by numbers that are rounded alike.
+struct BFloat16Operand {
+  std::uint16_t bits;
+};
+
+// Panels whose instructions multiply and add several rows at once are filled up with zero rows, to whole
+// pairs or to what a tile register takes.
+template <class W>
+inline constexpr Index row_multiple = 1;
+template <>
+inline constexpr Index row_multiple<std::int8_t> = 2;
+template <>
+inline constexpr Index row_multiple<BFloat16Operand> = 32;
 
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
 //   input (panels, I, 4, width), recurrent (panels, R, 4, width), bias (panels, 4, width),
 // zero beyond H, so that a register tile meets i, f, g and o of the same units together; or, of the
 // projection (panels', H, 4 width), `4 width` columns, zero beyond R. For inference W may
 // be narrower than T: BFloat16, whose rows interleave pairs of gates (i, f) and (g, o), (width, 2), so that
-// one load of whole words serves two; or int8, whose panels (K / 2 rounded up, 4, width, 2) interleave pairs
-// of rows, with a factor per column, input_scale and recurrent_scale (panels, 4, width).
+// one load of whole words serves two; or BFloat16Operand or int8, whose panels (panel_rows(K) / 2, 4, width,
+// 2) interleave pairs of rows, int8 with a factor per column, input_scale and recurrent_scale (panels, 4,
+// width).
 template <class T, class W = T>
 struct GatePanels {
   const W* input;
@@ -130,20 +145,15 @@ struct GatePanels {
 // The place in a panel of a weight of row k and one of its units.
 template <class W>
 FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit, Index width) {
-  switch (sizeof(W)) {
-    case 1:
-      return ((k / 2 * kGates + gate) * width + unit) * 2 + k % 2;
-    case 2:
-      return kGates * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
-    default:
-      return (kGates * k + gate) * width + unit;
-  }
+  if constexpr (row_multiple<W> > 1) return ((k / 2 * kGates + gate) * width + unit) * 2 + k % 2;
+  if constexpr (sizeof(W) == 2) return kGates * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
+  return (kGates * k + gate) * width + unit;
 }
 
 // Rows that a panel keeps for K of them.
 template <class W>
 FUSEDLSTM_INLINE constexpr Index panel_rows(Index K) {
-  return sizeof(W) == 1 ? K + K % 2 : K;
+  return (K + row_multiple<W> - 1) / row_multiple<W> * row_multiple<W>;
 }
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of

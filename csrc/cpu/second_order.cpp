@@ -65,8 +65,8 @@ KernelRun run_tangents(const LstmPanels<T>& panels, const DirectionPanels<T>& di
   const Sizes& n = problem.primal.sizes;
   const Index gate_panels = panels.gate_panels();
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, gate_panels, num_threads()));
-  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, gate_panels, team.count());
+  TeamLease team(sequence_job(n, real_steps, kernels.costs(), gate_panels, num_threads()));
+  const SequencePlan plan = plan_sequence(n, kernels.costs(), gate_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
   const Index columns = kernels.columns();
   const Index chunk_rows = plan.chunk * plan.row_block;
@@ -115,10 +115,10 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
   const Index hidden_panels = panels_of(n.units, columns);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, sizeof(T), kernels.tile_rows, hidden_panels, num_threads()));
+  TeamLease team(sequence_job(n, real_steps, kernels.costs(), hidden_panels, num_threads()));
   problem.weights = panels.transposed(team);
   const TransposedPanels<T> moving = direction.transposed(team);
-  const SequencePlan plan = plan_sequence(n, sizeof(T), kernels.tile_rows, hidden_panels, team.count());
+  const SequencePlan plan = plan_sequence(n, kernels.costs(), hidden_panels, team.count());
   const RowShares rows(timeline, n.batch, plan.units_split ? 1 : team.count());
 
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, states);

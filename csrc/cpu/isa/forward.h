@@ -6,8 +6,8 @@
 #include "denormals.h"
 #include "gemm.h"
 #include "hidden.h"
-#include "integer.h"
 #include "projection.h"
+#include "rounding.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -161,31 +161,27 @@ template <class T, class W, class Pass = Cells<T>>
 void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, const SequenceShare& share,
              T* scratch, Worker& worker) {
   using V = Vec<T>;
-  constexpr bool integers = sizeof(W) == 1;
+  using Rows = typename Rounding<W>::Rows;
+  constexpr bool rounds = row_multiple<W> > 1;
   // Tiles of three rows gain nothing: their panels have to stay in L1, and there would be two at a time.
-  constexpr bool can_join = Pass::plain && !integers && Tile<T>::registers_32;
+  constexpr bool can_join = Pass::plain && !rounds && Tile<T>::registers_32;
   constexpr Index columns = Tile<T>::columns;
   const FlushDenormals flush;
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
   const Index R = p.sizes.outputs;
-  // Where the chunk's inputs lie; and sums that wait between blocks of K, or else rows rounded to integers,
-  // of inputs and states.
+  // Where the chunk's inputs lie; and sums that wait between blocks of K, or else rounded rows of inputs and
+  // states.
   const Index most_rows = share.chunk * share.row_block;
   const T** inputs = reinterpret_cast<const T**>(scratch);
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;
-  [[maybe_unused]] IntegerRows rounded_inputs{};
-  IntegerRows rounded_states{};
-  if constexpr (integers) {
+  [[maybe_unused]] Rows rounded_inputs{};
+  Rows rounded_states{};
+  [[maybe_unused]] typename Rounding<W>::Unit unit;
+  if constexpr (rounds) {
     T* next = partial;
-    const auto take = [&](Index count, Index K) {
-      const IntegerRows rows_of_step{reinterpret_cast<std::int16_t*>(next), integer_stride(K),
-                                     next + count * integer_stride(K) / 2};
-      next = rows_of_step.scales + divide_up(count, 16) * 16;
-      return rows_of_step;
-    };
-    rounded_inputs = take(most_rows, I);
-    rounded_states = take(share.row_block, H > R ? H : R);
+    rounded_inputs = Rows::take(next, most_rows, I);
+    rounded_states = Rows::take(next, share.row_block, H > R ? H : R);
   }
   // Projections (panels, chunk rows, columns), after products with layer normalization.
   const bool normal = p.layer_norm != nullptr;
@@ -222,18 +218,15 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
       const auto project_inputs = [&](Range panels) {
         const auto to_projection = [&](Index first, Index panel, Index)
                                        FUSEDLSTM_INLINE { return projection(first, panel); };
-        if constexpr (integers) {
+        const auto from_bias = [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; };
+        const auto nothing = [](Index, Index, Index, T*) FUSEDLSTM_INLINE {};
+        if constexpr (rounds) {
           round_rows(total, I, input_row, rounded_inputs);
-          multiply(total, I, rounded_inputs, weights.input, PanelOrder{panels}, to_projection,
-                   [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-                     scale_and_add(sums, count, rounded_inputs.scales + first,
-                                   weights.input_scale + panel * columns, bias(panel), 0);
-                   });
+          multiply_rounded(unit, total, I, rounded_inputs, weights.input, weights.input_scale,
+                           PanelOrder{panels}, from_bias, to_projection, nothing);
         } else {
-          multiply(
-              total, I, whole_rows(I, input_row), weights.input, PanelOrder{panels}, partial,
-              [&](Index, Index panel) FUSEDLSTM_INLINE { return Start<T>{bias(panel), 0}; }, to_projection,
-              [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+          multiply(total, I, whole_rows(I, input_row), weights.input, PanelOrder{panels}, partial, from_bias,
+                   to_projection, nothing);
           Pass::add_products(p, [&](Index K, const T* of_product, const auto& row) {
             const T** left = reinterpret_cast<const T**>(partial + most_rows * columns);
             for (Index i = 0; i < chunk; ++i) {
@@ -245,7 +238,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
                 total, K, whole_rows(K, left_row), of_product, PanelOrder{panels}, partial,
                 [&](Index first, Index panel)
                     FUSEDLSTM_INLINE { return Start<T>{projection(first, panel), columns}; },
-                to_projection, [](Index, Index, Index, T*) FUSEDLSTM_INLINE {});
+                to_projection, nothing);
           });
         }
       };
@@ -264,16 +257,17 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         const auto product = [=](Index r, Index panel)
                                  FUSEDLSTM_INLINE { return products + (panel * product_rows + r) * columns; };
         // By value what the loops over tiles read: they would find it behind two pointers otherwise.
-        const auto run_step = [=, &p, &weights, &share, &project_inputs, &worker](int part) {
+        const auto run_step = [=, &p, &weights, &share, &project_inputs, &worker, &unit](int part) {
+          static_cast<void>(unit);  // Weights that are widened need none.
           const PanelOrder all{share.part_of(share.panels, part), s % 2 != 0};
           if (i == 0 && !joined) {
             in_groups(worker, all, panel_operations<T>(total, I),
                       [&](PanelOrder group) FUSEDLSTM_INLINE { project_inputs(group.range); });
           }
-          alignas(64) T finished[Tile<T>::rows * columns];
+          alignas(64) T finished[most_tile_rows<T, W> * columns];
           const auto addend = [=, &p](Index first, Index panel) FUSEDLSTM_INLINE {
             if (normal) return zeros<T>();
-            Pass::begin(p, rows + first, smaller(Tile<T>::rows, active_now - first), s, panel);
+            Pass::begin(p, rows + first, smaller(most_tile_rows<T, W>, active_now - first), s, panel);
             if (joined) return Start<T>{bias(panel), 0};
             return Start<T>{projection(first_now + first, panel), columns};
           };
@@ -289,19 +283,14 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
               Pass::finish(p, sums, rows + first, count, s, panel, H - panel * V::width);
             }
           };
-          if constexpr (integers) round_rows(active_now, recurrent, hidden_row, rounded_states);
+          if constexpr (rounds) round_rows(active_now, recurrent, hidden_row, rounded_states);
           // Joined products are short.
           in_groups(
               worker, all, panel_operations<T>(active_now, recurrent),
               [&](PanelOrder order) FUSEDLSTM_INLINE {
-                if constexpr (integers) {
-                  multiply(active_now, recurrent, rounded_states, weights.recurrent, order, to_finished,
-                           [&](Index first, Index panel, Index count, T* sums) FUSEDLSTM_INLINE {
-                             const Start<T> from = addend(first, panel);
-                             scale_and_add(sums, count, rounded_states.scales + first,
-                                           weights.recurrent_scale + panel * columns, from.rows, from.stride);
-                             finish(first, panel, count, sums);
-                           });
+                if constexpr (rounds) {
+                  multiply_rounded(unit, active_now, recurrent, rounded_states, weights.recurrent,
+                                   weights.recurrent_scale, order, addend, to_finished, finish);
                 } else if (joined) {
                   const Product<decltype(input_row), W> of_inputs{I, input_row, weights.input};
                   const Product<decltype(hidden_row), W> of_states{recurrent, hidden_row, weights.recurrent};
@@ -326,7 +315,7 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
         };
         const auto run_projection = [&](int part) {
           const PanelOrder order{share.part_of(share.projection_panels, part), s % 2 != 0};
-          project(p, weights, order, rows, active_now, s, partial, rounded_states);
+          project(p, weights, order, rows, active_now, s, partial, rounded_states, unit);
         };
         if (worker.stopped(active_now * (I + R) * H * 8)) return;
         const bool last = share.ends_job && s + 1 == longest && row0 + share.row_block >= share.row_count;

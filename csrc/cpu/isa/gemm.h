@@ -286,6 +286,9 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
   }
 }
 
+// What a kernel holds while it multiplies, where vectors do that.
+struct NoUnit {};
+
 // A left operand and its panels.
 template <class Row, class W>
 struct Product {

@@ -7,18 +7,26 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
-// Rows rounded to 16 bits; row r is values + r * stride times scales[r].
-struct IntegerRows {
-  std::int16_t* values;
-  Index stride;  // even, and filled up with zeros
-  float* scales;
-};
-
 // A whole number of vectors, and of pairs.
 [[gnu::always_inline]] inline Index integer_stride(Index K) {
   constexpr Index step = Vec<float>::width > 2 ? Vec<float>::width : 2;
   return divide_up(K, step) * step;
 }
+
+// Rows rounded to 16 bits; row r is values + r * stride times scales[r].
+struct IntegerRows {
+  std::int16_t* values;
+  Index stride;  // even, and filled up with zeros
+  float* scales;
+
+  // Takes memory for `count` rows of K elements.
+  [[gnu::always_inline]] static IntegerRows take(float*& next, Index count, Index K) {
+    const Index stride = integer_stride(K);
+    const IntegerRows rows{reinterpret_cast<std::int16_t*>(next), stride, next + count * stride / 2};
+    next = rows.scales + divide_up(count, 16) * 16;
+    return rows;
+  }
+};
 
 // Rows with NaN or infinity get the scale NaN, which is what they have to come to.
 template <class Row>
@@ -107,11 +115,18 @@ template <class T>
   }
 }
 
-// As multiply, for panels of integers.
-template <class Place, class Finish>
-[[gnu::always_inline]] inline void multiply(Index rows, Index K, const IntegerRows& left,
-                                            const std::int8_t* panels, PanelOrder order, const Place& place,
-                                            const Finish& finish) {
+// As multiply, for panels of integers with a scale for each of their columns; `start` is added at the end.
+template <class Begin, class Place, class Finish>
+[[gnu::always_inline]] inline void multiply_rounded(const NoUnit&, Index rows, Index K,
+                                                    const IntegerRows& left, const std::int8_t* panels,
+                                                    const float* scales, PanelOrder order, const Begin& start,
+                                                    const Place& place, const Finish& finish_tile) {
+  const auto finish = [&](Index first, Index panel, Index tile_rows, float* sums) FUSEDLSTM_INLINE {
+    const Start<float> from = start(first, panel);
+    scale_and_add(sums, tile_rows, left.scales + first, scales + panel * Tile<float>::columns, from.rows,
+                  from.stride);
+    finish_tile(first, panel, tile_rows, sums);
+  };
   const Index pairs = divide_up(K, 2);
   const Index stride = pairs * 2 * Tile<float>::columns;
   const Index count = order.range.size();

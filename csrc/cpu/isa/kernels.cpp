@@ -50,6 +50,8 @@ constexpr Kernels<T> table() {
     kernels.round_to_int8 = round_to_int8<T>;
     kernels.forward_bfloat16 = forward<T, BFloat16>;
     kernels.forward_int8 = forward<T, std::int8_t>;
+    kernels.round_to_operands = round_to_operands<T>;
+    kernels.products = {forward<T, BFloat16Operand>, operand_costs};
   }
   return kernels;
 }

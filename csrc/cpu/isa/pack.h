@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gemm.h"
+#include "operands.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
@@ -54,13 +55,6 @@ void transpose_panels(const T* panels, Index K, Index N, Range range, T* transpo
   }
 }
 
-// To the nearest number, ties to even; NaN stays NaN.
-[[gnu::always_inline]] inline BFloat16 rounded(float value) {
-  const std::uint32_t bits = __builtin_bit_cast(std::uint32_t, value);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return {static_cast<std::uint16_t>((bits >> 16) | 0x40U)};
-  return {static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16)};
-}
-
 // The panels' rows, `rows` of them.
 template <class T>
 void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
@@ -69,6 +63,24 @@ void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
     for (Index gate = 0; gate < kGates; ++gate) {
       for (Index unit = 0; unit < width; ++unit) {
         out[place_in_panel<BFloat16>(0, gate, unit, width)] = rounded(panels[gate * width + unit]);
+      }
+    }
+  }
+}
+
+// Panels (panels, K, 4, width), of a range, as operands; rows beyond K are zero.
+template <class T>
+void round_to_operands(const T* panels, Index K, Range range, BFloat16Operand* out) {
+  constexpr Index width = Vec<T>::width;
+  constexpr Index columns = Tile<T>::columns;
+  const Index all = panel_rows<BFloat16Operand>(K);
+  for (Index panel = range.begin; panel < range.end; ++panel) {
+    BFloat16Operand* target = out + panel * all * columns;
+    const T* rows = panels + panel * K * columns;
+    for (Index k = 0; k < all; ++k) {
+      for (Index j = 0; j < columns; ++j) {
+        target[place_in_panel<BFloat16Operand>(k, j / width, j % width, width)] = {
+            k < K ? rounded(rows[k * columns + j]).bits : std::uint16_t{0}};
       }
     }
   }

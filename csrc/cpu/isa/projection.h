@@ -4,7 +4,7 @@
 #include "../kernels.h"
 #include "gemm.h"
 #include "hidden.h"
-#include "integer.h"
+#include "rounding.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
@@ -12,11 +12,12 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 template <class T, class W>
 [[gnu::noinline]] void project(const ForwardProblem<T>& p, const GatePanels<T, W>& weights,
                                const PanelOrder& order, const Index* rows, Index count, Index s, T* partial,
-                               [[maybe_unused]] const IntegerRows& rounded) {
+                               [[maybe_unused]] const typename Rounding<W>::Rows& rounded,
+                               [[maybe_unused]] typename Rounding<W>::Unit& unit) {
   using V = Vec<T>;
   constexpr Index columns = Tile<T>::columns;
   const Index H = p.sizes.units;
-  alignas(64) T finished[Tile<T>::rows * columns];
+  alignas(64) T finished[most_tile_rows<T, W> * columns];
   const auto m_row = [&](Index r) FUSEDLSTM_INLINE -> const T* { return p.m.at(p.timeline, rows[r], s); };
   const auto to_finished = [&](Index, Index, Index tile)
                                FUSEDLSTM_INLINE { return finished + tile * columns; };
@@ -27,18 +28,14 @@ template <class T, class W>
       });
     }
   };
-  if constexpr (sizeof(W) == 1) {
+  const auto from_zero = [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); };
+  if constexpr (row_multiple<W> > 1) {
     round_rows(count, H, m_row, rounded);
-    multiply(count, H, rounded, weights.projection, order, to_finished,
-             [&](Index first, Index panel, Index tile_rows, T* sums) FUSEDLSTM_INLINE {
-               scale_and_add(sums, tile_rows, rounded.scales + first,
-                             weights.projection_scale + panel * columns, zero_row<T>, 0);
-               finish(first, panel, tile_rows, sums);
-             });
+    multiply_rounded(unit, count, H, rounded, weights.projection, weights.projection_scale, order, from_zero,
+                     to_finished, finish);
   } else {
-    multiply(
-        count, H, whole_rows(H, m_row), weights.projection, order, partial,
-        [](Index, Index) FUSEDLSTM_INLINE { return zeros<T>(); }, to_finished, finish);
+    multiply(count, H, whole_rows(H, m_row), weights.projection, order, partial, from_zero, to_finished,
+             finish);
   }
 }
 

@@ -4,6 +4,7 @@ set(FUSEDLSTM_KERNELS "" CACHE STRING "One set and type of numbers to build alon
 
 set(set_rows "")
 set(set_names "")
+set(product_rows "")
 set(number_types float double)
 set(number_names "float32 or float64")
 if(FUSEDLSTM_KERNELS)
@@ -56,6 +57,32 @@ function(instruction_set name)
   endforeach()
 endfunction()
 
+# product_set(name EXTENDS set [NEEDS features...] [FLAGS flags...]): instructions that multiply bfloat16, beside those of a
+# set whose vectors are as wide. Only the kernels that multiply it are compiled for them. USABLE is asked besides the features.
+function(product_set name)
+  cmake_parse_arguments(PARSE_ARGV 1 row "" "EXTENDS;USABLE" "NEEDS;FLAGS")
+  set(set_names "${set_names}, \"${name}\"" PARENT_SCOPE)
+  if(NOT TARGET kernels_${row_EXTENDS}_float OR NOT has_float)
+    return()
+  endif()
+  set(usable true)
+  foreach(feature IN LISTS row_NEEDS)
+    string(APPEND usable " && __builtin_cpu_supports(\"${feature}\")")
+  endforeach()
+  if(row_USABLE)
+    string(APPEND usable " && ${row_USABLE}")
+  endif()
+  set(product_rows "${product_rows} SET(${name}, ${row_EXTENDS}, ${usable})" PARENT_SCOPE)
+  add_library(products_${name} OBJECT csrc/cpu/isa/products.cpp)
+  get_target_property(definitions kernels_${row_EXTENDS}_float COMPILE_DEFINITIONS)
+  list(FILTER definitions INCLUDE REGEX "FUSEDLSTM_VEC")
+  get_target_property(options kernels_${row_EXTENDS}_float COMPILE_OPTIONS)
+  target_compile_definitions(products_${name} PRIVATE FUSEDLSTM_ISA=${name} ${definitions})
+  target_compile_options(products_${name} PRIVATE ${options} ${row_FLAGS})
+  target_link_libraries(products_${name} PRIVATE fusedlstm_options)
+  target_sources(fusedlstm_cpu INTERFACE $<TARGET_OBJECTS:products_${name}>)
+endfunction()
+
 set(x86 "^(x86_64|AMD64)$")
 set(arm "^(aarch64|arm64)$")
 
@@ -68,6 +95,11 @@ instruction_set(avx2 PROCESSORS ${x86} NEEDS avx2 fma FLAGS -mavx2 -mfma)
 instruction_set(neon PROCESSORS ${arm})
 instruction_set(scalar PROCESSORS ".*")
 
+# Best first.
+product_set(amx EXTENDS avx512 NEEDS avx512bf16 USABLE "has_tile_registers()"
+  FLAGS -mavx512bf16 -mamx-tile -mamx-bf16)
+product_set(avx512_bf16 EXTENDS avx512 NEEDS avx512bf16 FLAGS -mavx512bf16)
+
 string(REGEX REPLACE "^, " "" set_names "${set_names}")
 if(NOT set_rows)
   message(FATAL_ERROR "FUSEDLSTM_KERNELS: expected one of ${set_names}, and of this architecture, got ${only_set}")
@@ -77,6 +109,8 @@ file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 #pragma once
 // SET(name, whether this machine can run it) for each set of this library, best first.
 #define FUSEDLSTM_SETS(SET)@set_rows@
+// SET(name, the set that it extends, whether this machine can run it), best first.
+#define FUSEDLSTM_PRODUCT_SETS(SET)@product_rows@
 // Names of all sets there are, of other processors too.
 #define FUSEDLSTM_SET_NAMES @set_names@
 // Whether numbers have kernels here: both do, unless FUSEDLSTM_KERNELS chose one.

@@ -28,12 +28,12 @@ class DeviceWeights:
     """Weights on a device, as its kernels read them. The constructor and `update` copy.
 
     ``ops.LSTMWeights(kernel, recurrent_kernel, bias)`` makes one of device arrays. Parameters and errors are
-    those of `fusedlstm.ops.LSTMWeights`; besides, there is no `storage` yet.
+    those of `fusedlstm.ops.LSTMWeights`; besides, there are no `storage` and `compute` yet.
 
     Raises
     ------
     NotImplementedError
-        `storage` is given.
+        `storage` or `compute` is given.
     TypeError, ValueError
         A dtype or shape does not fit.
     """
@@ -46,9 +46,11 @@ class DeviceWeights:
         *,
         projection: Any = None,
         storage: str | None = None,
+        compute: str | None = None,
     ) -> None:
         self._call = Call.of("kernel", kernel, NUMBERS)
         refuse("storage", storage, self.device)
+        refuse("compute", compute, self.device)
         self._call.checked("kernel", kernel, ("I", None), ("4H", None))
         self._call.checked("recurrent_kernel", recurrent_kernel, ("H", None), ("4H", None))
         self.inputs = int(kernel.shape[0])
@@ -127,6 +129,10 @@ class DeviceWeights:
     def storage(self) -> str:
         """``"full"``."""
         return "full"
+
+    @property
+    def compute(self) -> None:
+        """None: products are those of the arrays' type."""
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -40,6 +40,12 @@ class LSTMWeights(_core.LSTMWeights):
         else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
         projection, if there is one; ``bias`` is a copy of the bias or None, and ``factors`` what the integers
         of each column are multiplied by, for each of these matrices, or None.
+    compute : {None, "bfloat16"}
+        Multiply bfloat16, for inference: float32 weights, and each x and h as it is used, are rounded to 8
+        significant bits, to nearest and ties to even, and their products added up in float32; numbers below
+        2^-126 count as zero. Cell states and everything else stay float32. Processors that have instructions
+        for it (`ops.product_sets`: AMX, AVX-512 BF16) use them, others do the same by those of float32.
+        It decides how weights are kept, so that there is no `storage` beside it.
 
     Copies and pickles hold the weights in the bits in which they are stored.
 
@@ -60,11 +66,12 @@ class LSTMWeights(_core.LSTMWeights):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how copies and pickles make the same weights, from as few bytes as are stored here."""
         stored = self.unpack()
+        storage = "operands" if self.compute else self.storage
         factors = self.factors or [None] * len(stored)
         matrices = [
             _narrow(matrix, self.storage, scale) for matrix, scale in zip(stored, factors, strict=True)
         ]
-        return _restored, (type(self), self.storage, self.bias, *matrices), vars(self) or None
+        return _restored, (type(self), storage, self.bias, *matrices), vars(self) or None
 
 
 def _narrow(matrix: Array, storage: str, factors: Array | None) -> Any:
@@ -80,7 +87,7 @@ def _narrow(matrix: Array, storage: str, factors: Array | None) -> Any:
 
 def _widened(stored: Any, storage: str) -> Array:
     """Return the matrix that is packed to what `_narrow` was given."""
-    if storage == "bfloat16":
+    if storage in ("bfloat16", "operands"):
         widened: Array = (stored.astype(np.uint32) << 16).view(np.float32)
         return widened
     if storage == "full":
@@ -108,7 +115,8 @@ def _restored(
         _widened(recurrent, storage),
         bias,
         projection=None if projection is None else _widened(projection, storage),
-        storage=None if storage == "full" else storage,
+        storage=storage if storage in ("bfloat16", "int8") else None,
+        compute="bfloat16" if storage == "operands" else None,
     )
 
 

@@ -1,0 +1,38 @@
+// What the left operand of a product is rounded to, by the type of its weights.
+#pragma once
+
+#include "integer.h"
+#ifdef __AMX_BF16__
+  #include "tiles.h"
+#else
+  #include "pairs.h"
+#endif
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+// Weights that are widened, or are as wide as the left operand.
+template <class W>
+struct Rounding {
+  struct Rows {};
+  using Unit = NoUnit;
+};
+
+template <>
+struct Rounding<std::int8_t> {
+  using Rows = IntegerRows;
+  using Unit = NoUnit;
+};
+
+template <>
+struct Rounding<BFloat16Operand> {
+  using Rows = OperandRows;
+  using Unit = OperandUnit;
+};
+
+// Rows of the largest tile.
+template <class T, class W>
+inline constexpr Index most_tile_rows = Tile<T>::rows;
+template <class T>
+inline constexpr Index most_tile_rows<T, BFloat16Operand> = operand_tile_rows;
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA
