@@ -215,12 +215,12 @@ def test_environment(value: str, strict: str) -> None:
         (
             "FUSEDLSTM_DISABLE",
             "avx2,sse",
-            "FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, got 'sse'",
+            "FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, amx, avx512_bf16, got 'sse'",
         ),
         (
             "FUSEDLSTM_DISABLE",
             "scalar",
-            "FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, got 'scalar'",
+            "FUSEDLSTM_DISABLE: expected names among avx512, avx2, neon, amx, avx512_bf16, got 'scalar'",
         ),
     ],
 )

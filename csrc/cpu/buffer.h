@@ -45,6 +45,9 @@ class Buffer {
     return other;
   }
 
+  // The memory, for somebody who gives it back.
+  T* release() { return std::exchange(data_, nullptr); }
+
   T* data() const { return data_; }
   explicit operator bool() const { return data_ != nullptr; }
 

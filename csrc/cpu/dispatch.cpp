@@ -155,6 +155,11 @@ ProductSet products(const KernelSet& set) {
   return {set.name, set.f32.products};
 }
 
+bool products_by_default(const KernelSet& set) {
+  return current_products.load(std::memory_order_relaxed) == nullptr &&
+         std::string_view(products(set).name) == set.name;
+}
+
 void set_product_set(std::string_view name) {
   if (name.empty()) return current_products.store(nullptr, std::memory_order_relaxed);
   std::string choices;

@@ -22,6 +22,9 @@ std::vector<ProductSet> product_sets(const KernelSet& set);
 // The one in use: the best, or what was set.
 ProductSet products(const KernelSet& set);
 
+// Whether float32's instructions multiply bfloat16 for want of others, not because they were asked for.
+bool products_by_default(const KernelSet& set);
+
 // Throws std::invalid_argument naming the choices; the best one for an empty name.
 void set_product_set(std::string_view name);
 

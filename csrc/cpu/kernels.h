@@ -139,10 +139,25 @@ struct ProductCosts {
 
 // The kernels that multiply bfloat16, of a set itself or of one that extends it by instructions for that.
 struct ProductKernels {
+  // Gate panels (panels, K, 4, width) as operands; and these as transpose_gates and transpose_panels do.
+  void (*round)(const float* panels, Index K, Range range, BFloat16Operand* out);
+  void (*transpose_gates)(const BFloat16Operand* gate_panels, Index K, Index units, Range range,
+                          BFloat16Operand* panels);
+  void (*transpose_panels)(const BFloat16Operand* panels, Index K, Index N, Range range,
+                           BFloat16Operand* transposed);
+
   // Scratch as for other weights, and row_block (max(units, outputs) + chunk inputs + 32 (chunk + 1)) / 2 +
   // 32 more.
   void (*forward)(const ForwardProblem<float>&, const GatePanels<float, BFloat16Operand>&,
                   const SequenceShare&, float* scratch, Worker&);
+  // And row_block (max(gates, outputs) + chunk gates + 32 (chunk + 1)) / 2 + 32 more, where gates are 4 width
+  // times gate panels.
+  void (*backward)(const BackwardProblem<float>&, const TransposedPanels<float, BFloat16Operand>&,
+                   const SequenceShare&, float* scratch, Worker&);
+  // Of tiles with `gradient_rows` features. Scratch half of (tiles gradient_rows group + 4 width) block.
+  void (*weight_gradients)(const WeightGradientProblem<float>&, Range tiles, Range bias_panels,
+                           float* scratch, Worker&);
+  Index gradient_rows;
   ProductCosts costs;
 };
 
@@ -169,7 +184,6 @@ struct Kernels {
   // back. Float only.
   void (*round_to_bfloat16)(const T* panels, Index rows, BFloat16* out) = nullptr;
   void (*round_to_int8)(const T* panels, Index K, Range range, std::int8_t* out, T* scale) = nullptr;
-  void (*round_to_operands)(const T* panels, Index K, Range range, BFloat16Operand* out) = nullptr;
   void (*pack_matrix)(const T* source, Index row_stride, Index column_stride, Index K, Index N, Index panel,
                       Range rows, T* panels);
 
@@ -184,7 +198,8 @@ struct Kernels {
   Forward<BFloat16> forward_bfloat16 = nullptr;  // float only
   Forward<std::int8_t> forward_int8 = nullptr;   // float only
   ProductKernels products = {};                  // float only
-  void (*backward)(const BackwardProblem<T>&, const SequenceShare&, T* scratch, Worker&);
+  void (*backward)(const BackwardProblem<T>&, const TransposedPanels<T>&, const SequenceShare&, T* scratch,
+                   Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch,
                            Worker&);
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
@@ -193,7 +208,8 @@ struct Kernels {
 
   // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
   void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch, Worker&);
-  void (*second_backward)(const SecondProblem<T>&, const SequenceShare&, T* scratch, Worker&);
+  void (*second_backward)(const SecondProblem<T>&, const TransposedPanels<T>&, const SequenceShare&,
+                          T* scratch, Worker&);
   void (*gate_product)(const GateProduct<T>&, const SequenceShare&, Range panels, T* scratch, Worker& worker);
 
   void (*layer_norm)(const LayerNormProblem<T>&, Range rows);

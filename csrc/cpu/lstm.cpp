@@ -69,9 +69,13 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   const Index split_panels = std::max(hidden_panels, unit_panels);
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
-  TeamLease team(sequence_job(n, real_steps, kernels.costs(), split_panels, num_threads()));
-  problem.weights = panels.transposed(team);
-  const SequencePlan plan = plan_sequence(n, kernels.costs(), split_panels, team.count());
+  const bool operands = panels.storage() == Storage::operands;
+  const ProductKernels& products = panels.products().kernels;
+  const ProductCosts costs = operands ? products.costs : kernels.costs();
+  TeamLease team(sequence_job(n, real_steps, costs, split_panels, num_threads()));
+  panels.transpose(team);
+  problem.bias = panels.bias();
+  const SequencePlan plan = plan_sequence(n, costs, split_panels, team.count());
   const RowShares rows(problem.timeline, n.batch, plan.units_split ? 1 : team.count());
 
   const Buffer<T> dropped_h0 = drop(problem.h0, problem.recurrent_mask, n.batch * n.outputs);
@@ -84,7 +88,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   problem.new_cells = new_cells.data();
 
   WeightGradientProblem<T> gradients = kernel_gradients(problem);
-  const Index tiles = panels_of(n.inputs, kernels.tile_rows) + panels_of(n.outputs, kernels.tile_rows);
+  const Index tile_rows = operands ? products.gradient_rows : kernels.tile_rows;
+  const Index tiles = panels_of(n.inputs, tile_rows) + panels_of(n.outputs, tile_rows);
   const Index bias_panels = panels.gate_panels();
 
   WeightGradientProblem<T> of_projection{};
@@ -95,7 +100,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   of_projection.left[0] = {problem.m, n.units, 0, nullptr, problem.dprojection};
   of_projection.left_count = 1;
   of_projection.accumulate = problem.accumulate;
-  const Index projection_tiles = panels.projects() ? panels_of(n.units, kernels.tile_rows) : 0;
+  const Index projection_tiles = panels.projects() ? panels_of(n.units, tile_rows) : 0;
   const Index thread_tiles = panels_of(std::max(tiles, projection_tiles), team.count());
 
   // The two products have gradients of their own when they are normalized.
@@ -110,31 +115,40 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
     gradients.bias = of_recurrent.bias = nullptr;
   }
 
-  const Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16 +
-                                 (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
-  const Index gradient_scratch = (thread_tiles * kernels.tile_rows * kernels.group + columns) * kernels.block;
-  const Index products = normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0;
-  const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch), products,
+  Index sequence_scratch = plan.chunk * plan.row_block * (columns + 4) + 16 +
+                           (normal ? panels.gate_panels() * norm_scratch * kernels.width : 0);
+  if (operands) {
+    const Index gates = panels.gate_panels() * columns;
+    sequence_scratch +=
+        plan.row_block * (std::max(gates, n.outputs) + plan.chunk * gates + 32 * (plan.chunk + 1)) / 2 + 32;
+  }
+  const Index gradient_scratch = (thread_tiles * tile_rows * kernels.group + columns) * kernels.block;
+  const Index norm_products = normal ? split_panels * norm_panel_rows(plan.row_block) * columns : 0;
+  const Scratch<T> scratch(team.count(), std::max(sequence_scratch, gradient_scratch), norm_products,
                            plan.units_split);
   const SplitPanels split{hidden_panels, input_panels, unit_panels};
   team.run([&](Worker& worker) {
     const auto run = [&](const SequenceShare& share, Worker& thread) {
       BackwardProblem<T> part = problem;
       part.products = scratch.products(thread);
-      kernels.backward(part, share, scratch.of(thread), thread);
+      panels.backward(part, share, scratch.of(thread), thread);
     };
     run_sequence(plan, rows, split, team.count(), worker, false, run);
     if (problem.dkernel == nullptr) return;
     const auto add_gradients = [&](int share) {
       Worker alone = Worker::alone(worker);
       const auto add = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
-        kernels.weight_gradients(p, share_of(count, share, team.count()),
-                                 share_of(bias_count, share, team.count()), scratch.of(worker), alone);
+        const Range own = share_of(count, share, team.count());
+        const Range own_bias = share_of(bias_count, share, team.count());
+        if constexpr (sizeof(T) == sizeof(float)) {
+          if (operands) return products.weight_gradients(p, own, own_bias, scratch.of(worker), alone);
+        }
+        kernels.weight_gradients(p, own, own_bias, scratch.of(worker), alone);
       };
       if (panels.projects()) add(of_projection, projection_tiles, 0);
       if (normal) {
-        add(gradients, panels_of(n.inputs, kernels.tile_rows), 0);
-        add(of_recurrent, panels_of(n.outputs, kernels.tile_rows), 0);
+        add(gradients, panels_of(n.inputs, tile_rows), 0);
+        add(of_recurrent, panels_of(n.outputs, tile_rows), 0);
         if (norm.complete()) norm.add(share, team.count());
         return;
       }
@@ -147,6 +161,8 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
   });
   if (normal && problem.dkernel != nullptr && norm.complete()) norm.unpack();
   KernelRun run = describe<T>("lstm_backward", panels.set(), team.count(), plan.units_split);
+  run.storage = panels.storage();
+  if (operands) run.products = panels.products().name;
   run.options = problem.options != nullptr;
   run.projection = panels.projects();
   run.layer_norm = normal;

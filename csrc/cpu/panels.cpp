@@ -101,8 +101,10 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       const Index gate_end = input_end + row * panel_rows<BFloat16Operand>(outputs);
       Buffer<BFloat16Operand> narrow(gate_end + projection_row * panel_rows<BFloat16Operand>(units));
       const auto round = [&](Index panels, const T* source_panels, Index K, BFloat16Operand* out) {
-        parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
-                 [&](Range range) { kernels().round_to_operands(source_panels, K, range, out); });
+        if constexpr (sizeof(T) == sizeof(float)) {
+          parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
+                   [&](Range range) { products().kernels.round(source_panels, K, range, out); });
+        }
       };
       round(all.end, full.data(), inputs, narrow.data());
       round(all.end, full.data() + input_size, outputs, narrow.data() + input_end);
@@ -115,7 +117,7 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
 
 template <class T>
 LstmPanels<T>::~LstmPanels() {
-  if (T* transposed = transposed_.load(); transposed != nullptr) give_memory(transposed);
+  if (char* transposed = transposed_.load(); transposed != nullptr) give_memory(transposed);
 }
 
 template <class T>
@@ -154,51 +156,94 @@ void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShar
 }
 
 template <class T>
-TransposedPanels<T> LstmPanels<T>::transposed(TeamLease& team) const {
-  const Index input_panels = (inputs_ + columns() - 1) / columns();
-  const Index recurrent_panels = (outputs_ + columns() - 1) / columns();
-  const Index unit_panels = projects_ ? (units_ + columns() - 1) / columns() : 0;
-  const Index panel_size = gate_panels() * columns() * columns();
-  const Index recurrent_size = recurrent_panels * panel_size;
-  const Index gate_size = recurrent_size + input_panels * panel_size;
-  T* data = transposed_.load(std::memory_order_acquire);
-  if (data == nullptr) {
-    const Index size = gate_size + unit_panels * outputs_ * columns();
-    T* fresh = take_elements<T>(size);
-    const GatePanels<T> gates = view<T>();
-    team.run([&](Worker& worker) {
-      const auto transpose = [&](int share) {
-        Worker alone = Worker::alone(worker);
-        const auto each = [&](Index panels, Index size_of_each, const auto& work) {
-          const Range range = share_of(panels, share, team.count());
-          for (Index panel = range.begin; panel < range.end; ++panel) {
-            work(Range{panel, panel + 1});
-            if (alone.stopped(2 * size_of_each)) return;
-          }
-        };
-        each(recurrent_panels, panel_size,
-             [&](Range one) { kernels().transpose_gates(gates.recurrent, outputs_, units_, one, fresh); });
-        each(input_panels, panel_size, [&](Range one) {
-          kernels().transpose_gates(gates.input, inputs_, units_, one, fresh + recurrent_size);
-        });
-        each(unit_panels, outputs_ * columns(), [&](Range one) {
-          kernels().transpose_panels(gates.projection, units_, outputs_, one, fresh + gate_size);
-        });
-      };
-      worker.phase(team.count(), transpose, true);
-    });
-    if (Interruptible::leave(0)) {  // It may be incomplete.
-      give_memory(fresh);
-      throw Interrupted();
-    }
-    // Two threads may come here at once; both copies are the same, and one is kept.
-    if (transposed_.compare_exchange_strong(data, fresh, std::memory_order_acq_rel)) {
-      data = fresh;
-    } else {
-      give_memory(fresh);
+void LstmPanels<T>::backward(const BackwardProblem<T>& problem, const SequenceShare& share, T* scratch,
+                             Worker& worker) const {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (storage_ == Storage::operands) {
+      return products().kernels.backward(problem, view_transposed<BFloat16Operand>(), share, scratch, worker);
     }
   }
-  return {data + recurrent_size, data, projects_ ? data + gate_size : nullptr, columns_.data()};
+  kernels().backward(problem, view_transposed<T>(), share, scratch, worker);
+}
+
+template <class T>
+template <class W>
+typename LstmPanels<T>::TransposedSizes LstmPanels<T>::transposed_sizes() const {
+  const auto panels = [this](Index count) { return (count + columns() - 1) / columns(); };
+  const Index panel_size = panel_rows<W>(gate_panels() * columns()) * columns();
+  const Index recurrent = panels(outputs_) * panel_size;
+  const Index gates = recurrent + panels(inputs_) * panel_size;
+  return {recurrent, gates, gates + (projects_ ? panels(units_) * panel_rows<W>(outputs_) * columns() : 0)};
+}
+
+template <class T>
+template <class W>
+TransposedPanels<T, W> LstmPanels<T>::view_transposed() const {
+  const TransposedSizes sizes = transposed_sizes<W>();
+  const W* data = reinterpret_cast<const W*>(transposed_.load(std::memory_order_acquire));
+  return {data + sizes.recurrent, data, projects_ ? data + sizes.gates : nullptr};
+}
+
+template <class T>
+TransposedPanels<T> LstmPanels<T>::transposed() const {
+  return view_transposed<T>();
+}
+
+template <class T>
+template <class W>
+void LstmPanels<T>::transpose_into(TeamLease& team, W* fresh) const {
+  const auto panels = [this](Index count) { return (count + columns() - 1) / columns(); };
+  const GatePanels<T, W> gates = view<W>();
+  const TransposedSizes sizes = transposed_sizes<W>();
+  const auto transpose_gates = [&](const W* source, Index K, Range one, W* out) {
+    if constexpr (sizeof(W) == sizeof(T)) {
+      kernels().transpose_gates(source, K, units_, one, out);
+    } else {
+      products().kernels.transpose_gates(source, K, units_, one, out);
+    }
+  };
+  const auto transpose_projection = [&](Range one) {
+    if constexpr (sizeof(W) == sizeof(T)) {
+      kernels().transpose_panels(gates.projection, units_, outputs_, one, fresh + sizes.gates);
+    } else {
+      products().kernels.transpose_panels(gates.projection, units_, outputs_, one, fresh + sizes.gates);
+    }
+  };
+  team.run([&](Worker& worker) {
+    const auto transpose = [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const auto each = [&](Index count, Index size_of_each, const auto& work) {
+        const Range range = share_of(count, share, team.count());
+        for (Index panel = range.begin; panel < range.end; ++panel) {
+          work(Range{panel, panel + 1});
+          if (alone.stopped(2 * size_of_each)) return;
+        }
+      };
+      const Index panel_size = gate_panels() * columns() * columns();
+      each(panels(outputs_), panel_size,
+           [&](Range one) { transpose_gates(gates.recurrent, outputs_, one, fresh); });
+      each(panels(inputs_), panel_size,
+           [&](Range one) { transpose_gates(gates.input, inputs_, one, fresh + sizes.recurrent); });
+      if (projects_) each(panels(units_), outputs_ * columns(), transpose_projection);
+    };
+    worker.phase(team.count(), transpose, true);
+  });
+}
+
+template <class T>
+void LstmPanels<T>::transpose(TeamLease& team) const {
+  if (transposed_.load(std::memory_order_acquire) != nullptr) return;
+  const auto make = [&]<class W>() {
+    Buffer<W> fresh(transposed_sizes<W>().all);
+    transpose_into<W>(team, fresh.data());
+    return std::move(fresh).template as<char>();
+  };
+  Buffer<char> fresh = storage_ == Storage::operands ? make.template operator()<BFloat16Operand>()
+                                                     : make.template operator()<T>();
+  if (Interruptible::leave(0)) throw Interrupted();  // It may be incomplete.
+  // Two threads may come here at once; both copies are the same, and one is kept.
+  char* none = nullptr;
+  if (transposed_.compare_exchange_strong(none, fresh.data(), std::memory_order_acq_rel)) fresh.release();
 }
 
 template <class T>

@@ -42,18 +42,23 @@ class LstmPanels {
   Storage storage() const { return storage_; }
   const KernelSet& set() const { return *set_; }
 
-  // The forward kernel for weights as they are stored here.
+  // The kernels for weights as they are stored here; `transpose` comes before backward.
   void forward(const ForwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                Worker& worker) const;
+  void backward(const BackwardProblem<T>& problem, const SequenceShare& share, T* scratch,
+                Worker& worker) const;
 
   // What multiplies operands.
   ProductSet products() const { return fusedlstm::products(*set_); }
 
+  // Makes the panels for backward, when first asked to. Of weights that can be trained.
+  void transpose(TeamLease& team) const;
+  bool can_train() const { return storage_ == Storage::full || storage_ == Storage::operands; }
+
   // The panels of full storage.
   GatePanels<T> gates() const;
-
-  // For backward; made by the team when first asked for. Only of full storage.
-  TransposedPanels<T> transposed(TeamLease& team) const;
+  TransposedPanels<T> transposed() const;
+  const T* bias() const { return columns_.data(); }  // (panels, 4, width)
 
   // The weights that the kernels see, rounded as they are stored, as kernel, recurrent_kernel and projection,
   // where there is one, in C order.
@@ -68,6 +73,19 @@ class LstmPanels {
   Index projection_panels() const { return projects_ ? (outputs_ + columns() - 1) / columns() : 0; }
   template <class W>
   GatePanels<T, W> view() const;
+  // Where the transposed panels of recurrent weights and of inputs end, and those of the projection, in
+  // numbers.
+  struct TransposedSizes {
+    Index recurrent;
+    Index gates;
+    Index all;
+  };
+  template <class W>
+  TransposedSizes transposed_sizes() const;
+  template <class W>
+  TransposedPanels<T, W> view_transposed() const;
+  template <class W>
+  void transpose_into(TeamLease& team, W* fresh) const;
 
   const KernelSet* set_;
   Index inputs_;
@@ -77,7 +95,7 @@ class LstmPanels {
   Storage storage_;
   Buffer<char> weights_;  // input panels, recurrent panels, projection panels
   Buffer<T> columns_;     // bias, then the factors of int8 weights
-  mutable std::atomic<T*> transposed_{nullptr};
+  mutable std::atomic<char*> transposed_{nullptr};
 };
 
 }  // namespace fusedlstm

@@ -158,13 +158,13 @@ FUSEDLSTM_INLINE constexpr Index panel_rows(Index K) {
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of
 //   recurrent^T (panels, P 4 width, 4 width) and input^T (panels, P 4 width, 4 width), zero beyond R and I,
-// with rows in the order of the gates' tape, and projection^T (panels, R, 4 width), zero beyond H.
-template <class T>
+// with rows in the order of the gates' tape, and projection^T (panels, R, 4 width), zero beyond H. Panels of
+// BFloat16Operand have panel_rows of these numbers of rows, in pairs as those of gates.
+template <class T, class W = T>
 struct TransposedPanels {
-  const T* input;
-  const T* recurrent;
-  const T* projection;      // or null for none
-  const T* bias = nullptr;  // (panels, 4, width), as it is in GatePanels; null for directions
+  const W* input;
+  const W* recurrent;
+  const W* projection;  // or null for none
 };
 
 // The tape of a layer-normalized cell besides cells, 4 P width + 4 numbers per row and step more than
@@ -265,7 +265,7 @@ struct ArgumentGradients {
 // that of c0 after. Only real steps of dx are written.
 template <class T>
 struct BackwardProblem : SequenceProblem<T>, ArgumentGradients<T> {
-  TransposedPanels<T> weights;
+  const T* bias;  // (panels, 4, width), as it is in GatePanels
   HiddenStates<const T> h;
   HiddenStates<const T> m;
   HiddenStates<const T> dropped;

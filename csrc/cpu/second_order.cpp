@@ -53,7 +53,8 @@ GatePanels<T> DirectionPanels<T>::gates() const {
 template <class T>
 TransposedPanels<T> DirectionPanels<T>::transposed(TeamLease& team) const {
   if (!kernel_ && !recurrent_kernel_) return {nullptr, nullptr, nullptr};
-  const TransposedPanels<T> all = panels_->transposed(team);
+  panels_->transpose(team);
+  const TransposedPanels<T> all = panels_->transposed();
   return {kernel_ ? all.input : nullptr, recurrent_kernel_ ? all.recurrent : nullptr, nullptr};
 }
 
@@ -116,7 +117,8 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
   const Index input_panels = panels_of(n.inputs, columns);
   const Index real_steps = count_real_steps(timeline, n.batch);
   TeamLease team(sequence_job(n, real_steps, kernels.costs(), hidden_panels, num_threads()));
-  problem.weights = panels.transposed(team);
+  panels.transpose(team);
+  const TransposedPanels<T> weights = panels.transposed();
   const TransposedPanels<T> moving = direction.transposed(team);
   const SequencePlan plan = plan_sequence(n, kernels.costs(), hidden_panels, team.count());
   const RowShares rows(timeline, n.batch, plan.units_split ? 1 : team.count());
@@ -183,7 +185,7 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
         });
       };
       if (recurrent_moves) multiply(to_hidden, share.panels);
-      kernels.second_backward(problem, share, memory, thread);
+      kernels.second_backward(problem, weights, share, memory, thread);
       if (problem.dx && moving.input != nullptr) multiply(to_inputs, share.input_panels);
     };
     run_sequence(plan, rows, {hidden_panels, input_panels}, count, worker, false, run);

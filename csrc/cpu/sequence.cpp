@@ -75,6 +75,7 @@ void Tape<T>::check_differentiable() const {
                                 " for second derivatives, got one with " + what);
   };
   refuse(memory->checkpoints != nullptr, "checkpoints");
+  refuse(memory->panels->storage() == Storage::operands, "products of bfloat16");
   refuse(memory->panels->projects(), "a projection");
   refuse(memory->options && (memory->options->zoneout.h > 0 || memory->options->zoneout.c > 0), "zoneout");
   refuse(memory->layer_norm.has_value(), "layer normalization");
@@ -96,8 +97,8 @@ template <class T>
 KernelRun lstm_forward(const Panels<T>& weights, const LstmArguments<T>& arguments,
                        const LstmResults<T>& results, Tape<T>* tape, Index checkpoint_every) {
   const LstmPanels<T>& panels = *weights;
-  if (tape != nullptr && panels.storage() != Storage::full) {
-    throw std::invalid_argument("weights: expected full storage for training, got " +
+  if (tape != nullptr && !panels.can_train()) {
+    throw std::invalid_argument("weights: expected full storage, or compute, for training, got " +
                                 std::string(name_of(panels.storage())));
   }
   if (checkpoint_every < 0) {

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +16,16 @@ from .problems import (
     LARGE_SHAPES,
     ONE_STEP_SHAPES,
     SHAPES,
-    Array,
     Problem,
     Shape,
     assert_same_bits,
     make_problem,
     shape_id,
 )
+from .products import PRODUCT_SETS, packed, product_set, rounded
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["product_set"]  # the fixture
 
-PRODUCT_SETS = ops.product_sets()
 # Around the 16 and 32 rows of tile registers, and the 32 rows of weights that one holds.
 TILE_SHAPES: list[Shape] = [
     (16, 2, 32, 64),
@@ -33,23 +34,6 @@ TILE_SHAPES: list[Shape] = [
     (32, 2, 64, 15),
     (49, 3, 1, 130),
 ]
-
-
-@pytest.fixture(params=PRODUCT_SETS)
-def product_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    ops.set_product_set(request.param)
-    yield request.param
-    ops.set_product_set(None)
-
-
-def packed(p: Problem) -> ops.LSTMWeights:
-    return ops.LSTMWeights(*p.weights, compute="bfloat16")
-
-
-def rounded(array: Array) -> Array:
-    """Round to 8 significant bits, ties to even, by arithmetic that the kernels do not use."""
-    mantissa, exponent = np.frexp(array.astype(np.float64))
-    return np.ldexp(np.round(mantissa * 256) / 256, exponent)
 
 
 @pytest.mark.parametrize("shape", SHAPES[::6] + ONE_STEP_SHAPES + LARGE_SHAPES + TILE_SHAPES, ids=shape_id)
@@ -212,5 +196,35 @@ def test_errors() -> None:
     for problem, options, error, text in wrong:
         with pytest.raises(error, match=text):
             ops.LSTMWeights(*problem.weights, **options)
-    with pytest.raises(ValueError, match=r"^weights: expected full storage for training, got bfloat16"):
-        ops.lstm_forward(p.x, packed(p), training=True)
+    tape = ops.lstm_forward(p.x, packed(p), training=True).tape
+    assert tape is not None
+    with pytest.raises(ValueError, match=r"^tape: expected one without products of bfloat16 for second der"):
+        ops.lstm_jvp(tape, x=p.x)
+
+
+def test_strict() -> None:
+    """Without instructions for it, strict mode refuses what was not asked for."""
+    program = """if True:
+        import numpy as np
+        from fusedlstm import FallbackError, ops, set_strict
+        x = np.zeros((2, 3, 4), np.float32)
+        kernels = np.ones((4, 8), np.float32), np.ones((2, 8), np.float32)
+        weights = ops.LSTMWeights(*kernels, compute="bfloat16")
+        ops.lstm_forward(x, weights)
+        set_strict(True)
+        try:
+            ops.lstm_forward(x, weights)
+        except FallbackError as error:
+            print(error)
+        ops.set_product_set(ops.get_instruction_set())
+        ops.lstm_forward(x, weights)
+    """
+    disabled = {"FUSEDLSTM_DISABLE": ",".join(PRODUCT_SETS[:-1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | disabled,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("compute: expected instructions that multiply bfloat16"), done.stdout

@@ -191,7 +191,9 @@ def test_errors() -> None:
     double = make_problem((2, 3, 4, 9), np.float64)
     with pytest.raises(ValueError, match=r"^storage: expected None for float64 weights, got 'int8'"):
         ops.LSTMWeights(*double.weights, storage="int8")
-    with pytest.raises(ValueError, match=r"^weights: expected full storage for training, got int8"):
+    with pytest.raises(
+        ValueError, match=r"^weights: expected full storage, or compute, for training, got int8"
+    ):
         ops.lstm_forward(p.x, packed(p, "int8"), training=True)
     p.kernel[0, 0] = np.nan
     with pytest.raises(ValueError, match=r"^kernel: expected finite numbers, to be kept as int8, got NaN"):

@@ -8,6 +8,7 @@
 #include "gemm.h"
 #include "hidden.h"
 #include "projection.h"
+#include "rounding.h"
 #include "vec_math.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -151,27 +152,58 @@ void run_norm_gradients(const BackwardProblem<T>& p, const PanelRow<T>& dh, T* s
 // the end; dx = dG W^T follows for `chunk` steps at once while their gate gradients are in cache, with the
 // next step. With layer normalization, dh of whole rows comes first, and parts of the units are followed by
 // parts of the rows.
-template <class T, class Pass = CellGradientPass<T>>
-void backward(const typename Pass::Problem& p, const SequenceShare& share, T* scratch, Worker& worker) {
+template <class T, class Pass = CellGradientPass<T>, class W = T>
+void backward(const typename Pass::Problem& p, const TransposedPanels<T, W>& weights,
+              const SequenceShare& share, T* scratch, Worker& worker) {
   using V = Vec<T>;
+  using Rows = typename Rounding<W>::Rows;
+  constexpr bool rounds = row_multiple<W> > 1;
   constexpr Index columns = Tile<T>::columns;
+  constexpr Index tile_rows = most_tile_rows<T, W>;
+  using Finished = T[tile_rows * columns];
   const FlushDenormals flush;
   const GateTape layout(p.timeline.steps, p.sizes.batch, V::width);
   const GateTape next_layout(1, p.sizes.batch, V::width);
   const Index H = p.sizes.units;
   const Index R = p.sizes.outputs;
   const Index G = divide_up(H, V::width) * columns;  // as on tape, where units fill whole vectors
-  // Where the chunk's gate gradients and dx lie, and sums that wait between blocks of K.
+  // Where the chunk's gate gradients and dx lie; and sums that wait between blocks of K, or else rounded
+  // rows, of the chunk and of a step.
   const Index most_rows = share.chunk * share.row_block;
   const T** gate_rows = reinterpret_cast<const T**>(scratch);
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
   T* partial = scratch + divide_up(4 * most_rows, 16) * 16;
+  T* norm_rows = partial + most_rows * columns;
+  Rows rounded_chunk{};
+  Rows rounded_step{};
+  [[maybe_unused]] typename Rounding<W>::Unit multiplier;
+  if constexpr (rounds) {
+    norm_rows = partial;
+    rounded_chunk = Rows::take(norm_rows, most_rows, G);
+    rounded_step = Rows::take(norm_rows, share.row_block, G > R ? G : R);
+  }
+  const auto round = [](Index count, Index K, const auto& left, [[maybe_unused]] const Rows& to)
+                         FUSEDLSTM_INLINE {
+                           if constexpr (rounds) round_rows(count, K, left, to);
+                         };
+  // Of rows that have been rounded, where they are to be.
+  const auto multiply_rows = [partial, &multiplier](Index count, Index K, const auto& left,
+                                                    [[maybe_unused]] const Rows& rounded, const W* panels,
+                                                    PanelOrder order, const auto& start, const auto& place,
+                                                    const auto& finish) FUSEDLSTM_INLINE {
+    if constexpr (rounds) {
+      static_cast<void>(partial);
+      multiply_rounded(multiplier, count, K, rounded, panels, nullptr, order, start, place, finish);
+    } else {
+      static_cast<void>(multiplier);
+      multiply(count, K, left, panels, order, partial, start, place, finish);
+    }
+  };
 
   const bool normal = p.layer_norm != nullptr;
   const bool rows_first = normal && !p.m;  // else the projection comes before the rows
   const T* input_gradients = normal ? p.norm.input : p.gates;
   const Index product_rows = norm_panel_rows(share.row_block);
-  T* norm_rows = partial + most_rows * columns;
   const auto product = [&](Index r, Index panel)
                            FUSEDLSTM_INLINE { return p.products + (panel * product_rows + r) * columns; };
 
@@ -195,13 +227,14 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
     while (later < all_rows && p.timeline.goes_on(rows[later])) ++later;
 
     const auto run_inputs = [&](int part) {
-      alignas(64) T finished[Tile<T>::rows * columns];
+      alignas(64) Finished finished;
       const auto row = [&](Index r) FUSEDLSTM_INLINE { return gate_rows[r]; };
       const PanelOrder whole{share.part_of(share.input_panels, part)};
+      const LeftRows<decltype(row)> left{row, columns, layout.panel_size()};
+      round(due, G, left, rounded_chunk);
       in_groups(worker, whole, panel_operations<T>(due, G), [&](PanelOrder order) FUSEDLSTM_INLINE {
-        multiply(
-            due, G, LeftRows<decltype(row)>{row, columns, layout.panel_size()}, p.weights.input, order,
-            partial, from_zero,
+        multiply_rows(
+            due, G, left, rounded_chunk, weights.input, order, from_zero,
             [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
             [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
               for (Index r = 0; r < count; ++r, sums += columns) {
@@ -220,21 +253,23 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
 
       const auto run_step = [&](int part) {
         if (due > 0) run_inputs(part);
-        alignas(64) T finished[Tile<T>::rows * columns];
+        alignas(64) Finished finished;
         // Rows [later, active) have their last step here: nothing comes back to them but dh.
         const auto run_rows = [&](Range range, bool last) FUSEDLSTM_INLINE {
           const Index* own = rows + range.begin;
           const auto from_zero_soon = [&](Index first, Index panel) FUSEDLSTM_INLINE {
-            const Index count = smaller(Tile<T>::rows, range.size() - first);
+            const Index count = smaller(tile_rows, range.size() - first);
             prefetch_tape(p, layout, own + first, count, s, panel);
             return zeros<T>();
           };
           const PanelOrder whole{share.part_of(share.panels, part), s % 2 != 0};
+          const Index K = last ? 0 : G;
+          const auto left = gates_at(last ? s : s + 1, own);
+          round(range.size(), K, left, rounded_step);
           in_groups(worker, whole, panel_operations<T>(range.size(), G),
                     [&](PanelOrder order) FUSEDLSTM_INLINE {
-                      multiply(
-                          range.size(), last ? 0 : G, gates_at(last ? s : s + 1, own), p.weights.recurrent,
-                          order, partial, from_zero_soon,
+                      multiply_rows(
+                          range.size(), K, left, rounded_step, weights.recurrent, order, from_zero_soon,
                           [&](Index first, Index panel, Index i) FUSEDLSTM_INLINE {
                             return rows_first ? product(range.begin + first, panel) : finished + i * columns;
                           },
@@ -255,13 +290,15 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
         if (active > later) run_rows({later, active}, true);
       };
       const auto run_projection = [&](int part) {
-        alignas(64) T finished[Tile<T>::rows * columns];
+        alignas(64) Finished finished;
         const auto dh_row = [&](Index r) FUSEDLSTM_INLINE -> const T* {
           return p.dprojected + (s * p.sizes.batch + rows[r]) * R;
         };
-        multiply(
-            active, R, whole_rows(R, dh_row), p.weights.projection,
-            PanelOrder{share.part_of(share.projection_panels, part), s % 2 != 0}, partial, from_zero,
+        const auto left = whole_rows(R, dh_row);
+        round(active, R, left, rounded_step);
+        multiply_rows(
+            active, R, left, rounded_step, weights.projection,
+            PanelOrder{share.part_of(share.projection_panels, part), s % 2 != 0}, from_zero,
             [&](Index first, Index panel, Index i)
                 FUSEDLSTM_INLINE { return normal ? product(first, panel) : finished + i * columns; },
             [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
@@ -302,12 +339,15 @@ void backward(const typename Pass::Problem& p, const SequenceShare& share, T* sc
 
     // Rows without any step pass dh on as it is.
     const auto finish_state = [&](int part, Range range, bool empty) FUSEDLSTM_INLINE {
-      alignas(64) T finished[Tile<T>::rows * columns];
+      alignas(64) Finished finished;
       const Index* own = rows + range.begin;
+      const Index K = empty ? 0 : G;
+      const auto left = gates_at(0, own);
+      round(range.size(), K, left, rounded_step);
       const bool keeps_h = !empty && p.options != nullptr && p.options->zoneout.h > 0;
-      multiply(
-          range.size(), empty ? 0 : G, gates_at(0, own), p.weights.recurrent,
-          PanelOrder{share.part_of(share.panels, part)}, partial, from_zero,
+      multiply_rows(
+          range.size(), K, left, rounded_step, weights.recurrent,
+          PanelOrder{share.part_of(share.panels, part)}, from_zero,
           [&](Index, Index, Index i) FUSEDLSTM_INLINE { return finished + i * columns; },
           [&](Index first, Index panel, Index count, const T* sums) FUSEDLSTM_INLINE {
             for (Index r = 0; r < count; ++r, sums += columns) {

@@ -29,6 +29,14 @@ class RightPanels {
     return p_.right + panel * panel_ + (s * p_.batch + b) * row_;
   }
 
+  // Vector j of a row of a panel, zero beyond the columns.
+  [[gnu::always_inline]] V load(Index panel, Index s, Index b, Index j) const {
+    const T* source = at(panel, s, b) + j * V::width;
+    if (p_.units > 0) return V::load(source);
+    const Index lanes = p_.columns - panel * columns - j * V::width;
+    return lanes > 0 ? V::load(source, lanes) : V(0);
+  }
+
   // Calls body(j, first column, lanes) for the vectors of a panel that are not beyond the gradients' columns.
   template <class Body>
   [[gnu::always_inline]] void for_each_vector(Index panel, const Body& body) const {
@@ -68,93 +76,126 @@ template <class T>
 template <class T>
 inline constexpr Index gradient_group = Tile<T>::block < 384 ? 4 : 2;
 
-// Rows and steps are taken in blocks, from the last to the first as backward comes to them: each block's sum
-// starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
-// fixed. The left operand of a block is packed in tiles (tiles, block, tile rows) of features, since its rows
-// lie far apart (often by a power of two, which would crowd them into a few sets of the cache); so is the
-// right one, a panel at a time, unless it is a tape without padding, whose panels can be used where they are.
+// (step, row) pairs, of which a block sums as many.
 template <class T>
-void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch,
-                      Worker& worker) {
-  using V = Vec<T>;
-  constexpr int R = Tile<T>::rows;
-  constexpr Index columns = Tile<T>::columns;
-  constexpr Index block = Tile<T>::block;
-  constexpr Index group = gradient_group<T>;
-  const FlushDenormals flush;
-  const RightPanels<T> right(p);
-  const Index block_size = tiles.size() * block * R;  // of the packed left operand
-  T* packed_right = scratch;
-  T* left = scratch + block * columns;
+struct GradientBlock {
   struct Pair {
     Index s, b;
   };
-  Pair pairs[group][block];  // what a block sums
-  Index depths[group];
+  Pair pairs[Tile<T>::block];
+  Index depth;
+};
+
+// How blocks are packed and multiplied as they are. The left operand's rows lie far apart (often by a power
+// of two, which would crowd them into a few sets of the cache), so that they are packed in tiles (tiles,
+// block, tile rows) of features; so is the right one, a panel at a time, unless it is a tape without padding,
+// whose panels can be used where they are.
+template <class T>
+struct FullGradients {
+  using V = Vec<T>;
+  static constexpr Index rows = Tile<T>::rows;
+  static constexpr Index features = 1;  // where tiles may begin: at multiples of it
+  static constexpr Index columns = Tile<T>::columns;
+  static constexpr Index left_size = Tile<T>::block * rows;  // of a packed tile, in numbers
+  static constexpr Index right_size = Tile<T>::block * columns;
+
+  // Features [m, m + count) of the block's rows, of which some may be null.
+  static void pack_left(const T* const* block_rows, Index depth, Index m, Index count, T* out) {
+    for (Index k = 0; k < depth; ++k, out += rows) {
+      const T* row = block_rows[k];
+      if (row != nullptr && count == rows) {
+        __builtin_memcpy(out, row + m, rows * sizeof(T));
+      } else {
+        for (Index r = 0; r < rows; ++r) out[r] = row != nullptr && r < count ? row[m + r] : T(0);
+      }
+    }
+  }
+
+  static const T* right_panel(const RightPanels<T>& right, Index panel, const GradientBlock<T>& block,
+                              T* packed) {
+    if (right.packed()) return right.at(panel, block.pairs[0].s, block.pairs[0].b);
+    T* target = packed;
+    for (Index k = 0; k < block.depth; ++k, target += columns) {
+      for (int j = 0; j < Tile<T>::vectors; ++j) {
+        right.load(panel, block.pairs[k].s, block.pairs[k].b, j).store(target + j * V::width);
+      }
+    }
+    return packed;
+  }
+
+  // sums (count, columns)
+  void multiply(const T* left, const T* panel, Index depth, Index count, T* sums) {
+    const PackedColumns<T, rows> packed{left, depth};
+    with_tile_rows<rows>(count, [&](auto tile_rows) FUSEDLSTM_INLINE {
+      const Start<T> from[1] = {zeros<T>()};
+      T* const to[1] = {sums};
+      multiply_tile<decltype(tile_rows)::value, 1, T>(from, packed, panel, 0, depth, to);
+    });
+  }
+};
+
+// Rows and steps are taken in blocks, from the last to the first as backward comes to them: each block's sum
+// starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
+// fixed. `Products` packs and multiplies them.
+template <class T, class Products = FullGradients<T>>
+void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch,
+                      Worker& worker) {
+  using V = Vec<T>;
+  constexpr Index R = Products::rows;
+  constexpr Index columns = Tile<T>::columns;
+  constexpr Index block_depth = Tile<T>::block;
+  constexpr Index group = gradient_group<T>;
+  const FlushDenormals flush;
+  const RightPanels<T> right(p);
+  const Index block_size = tiles.size() * Products::left_size;  // of the packed left operand
+  T* packed_right = scratch;
+  T* left = packed_right + Products::right_size;
+  alignas(64) T finished[R * columns];
+  GradientBlock<T> group_blocks[group];
   Index blocks = 0;
   bool first = !p.accumulate;
+  Products products;
 
   // Calls body(operand, which, first feature, features, place in the share) for every tile of the share. An
   // operand's features are dealt to its tiles evenly.
   const auto for_each_left_tile = [&](const auto& body) FUSEDLSTM_INLINE {
     Index tile = 0;
     for (int i = 0; i < p.left_count; ++i) {
-      const Index count = divide_up(p.left[i].count, R);
+      const Index features = p.left[i].count;
+      const Index count = divide_up(features, R);
+      const auto begin_of = [&](Index own) {
+        return smaller(features, divide_up(own * features / count, Products::features) * Products::features);
+      };
       for (Index own = 0; own < count; ++own, ++tile) {
         if (tile < tiles.begin || tile >= tiles.end) continue;
-        const Index begin = own * p.left[i].count / count;
-        body(p.left[i], i, begin, (own + 1) * p.left[i].count / count - begin, tile - tiles.begin);
+        body(p.left[i], i, begin_of(own), begin_of(own + 1) - begin_of(own), tile - tiles.begin);
       }
     }
   };
 
   const auto pack_left = [&](Range steps, Range batch_rows) {
-    const T* left_rows[2][block];
-    Index depth = 0;
+    const T* left_rows[2][block_depth];
+    GradientBlock<T>& block = group_blocks[blocks];
+    block.depth = 0;
     for (Index s = steps.begin; s < steps.end; ++s) {
       for (Index b = batch_rows.begin; b < batch_rows.end; ++b) {
         if (p.timeline.length(b) <= s) continue;
-        pairs[blocks][depth] = {s, b};
-        for (int i = 0; i < p.left_count; ++i) left_rows[i][depth] = p.left[i].at(p.timeline, b, s);
-        ++depth;
+        block.pairs[block.depth] = {s, b};
+        for (int i = 0; i < p.left_count; ++i) left_rows[i][block.depth] = p.left[i].at(p.timeline, b, s);
+        ++block.depth;
       }
     }
-    depths[blocks] = depth;
     for_each_left_tile([&](const Features<T>&, int which, Index m, Index count, Index index) {
-      T* out = left + blocks * block_size + index * block * R;
-      for (Index k = 0; k < depth; ++k, out += R) {
-        const T* row = left_rows[which][k];
-        if (row != nullptr && count == R) {
-          __builtin_memcpy(out, row + m, R * sizeof(T));
-        } else {
-          for (Index r = 0; r < R; ++r) out[r] = row != nullptr && r < count ? row[m + r] : T(0);
-        }
-      }
+      Products::pack_left(left_rows[which], block.depth, m, count,
+                          left + blocks * block_size + index * Products::left_size);
     });
   };
 
-  // One panel of a block's right operand (depth, columns).
-  const auto right_panel = [&](Index panel, Index which) -> const T* {
-    if (right.packed()) return right.at(panel, pairs[which][0].s, pairs[which][0].b);
-    for (Index k = 0; k < depths[which]; ++k) {
-      const T* source = right.at(panel, pairs[which][k].s, pairs[which][k].b);
-      T* target = packed_right + k * columns;
-      if (p.units > 0) {
-        for (Index j = 0; j < columns; j += V::width) V::load(source + j).store(target + j);
-      } else {
-        const Index width = p.columns - panel * columns;
-        for (Index j = 0; j < columns; j += V::width) {
-          (width > j ? V::load(source + j, width - j) : V(0)).store(target + j);
-        }
-      }
-    }
-    return packed_right;
-  };
-
-  const auto add_bias = [&](Index panel, const T* values, Index depth, bool sets) {
+  const auto add_bias = [&](Index panel, const GradientBlock<T>& block, bool sets) {
     V sums[Tile<T>::vectors];
     for (V& sum : sums) sum = V(0);
-    for (Index k = 0; k < depth; ++k, values += columns) {
+    for (Index k = 0; k < block.depth; ++k) {
+      const T* values = right.at(panel, block.pairs[k].s, block.pairs[k].b);
       for (int j = 0; j < Tile<T>::vectors; ++j) sums[j] = sums[j] + V::load(values + j * V::width);
     }
     alignas(64) T column_sums[columns];
@@ -166,37 +207,33 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     for (Index panel = 0; panel < right.count(); ++panel) {
       for (Index which = 0; which < blocks; ++which) {
         const bool sets = first && which == 0;
-        const T* values = right_panel(panel, which);
+        const GradientBlock<T>& block = group_blocks[which];
+        const auto* values = Products::right_panel(right, panel, block, packed_right);
         if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
-          add_bias(panel, values, depths[which], sets);
+          add_bias(panel, block, sets);
         }
         for_each_left_tile(
             [&](const Features<T>& f, int, Index m, Index count, Index index) FUSEDLSTM_INLINE {
-              alignas(64) T finished[R * columns];
               // The gradients' lines lie far apart, and the product leaves time for them to come.
               for (Index r = 0; r < count; ++r) {
                 const T* row = f.gradient + (m + r) * p.columns;
                 right.for_each_vector(panel, [&](Index, Index column, auto)
                                                  FUSEDLSTM_INLINE { __builtin_prefetch(row + column, 1); });
               }
-              const PackedColumns<T, R> packed{left + which * block_size + index * block * R, depths[which]};
-              with_tile_rows<R>(count, [&](auto tile_rows) FUSEDLSTM_INLINE {
-                const Start<T> from[1] = {zeros<T>()};
-                T* const sums[1] = {finished};
-                multiply_tile<decltype(tile_rows)::value, 1, T>(from, packed, values, 0, depths[which], sums);
-              });
+              products.multiply(left + which * block_size + index * Products::left_size, values, block.depth,
+                                count, finished);
               for (Index r = 0; r < count; ++r) {
                 add_row(right, panel, finished + r * columns, f.gradient + (m + r) * p.columns, sets);
               }
             });
       }
-      if (worker.stopped(2 * blocks * block * tiles.size() * R * columns)) return;
+      if (worker.stopped(2 * blocks * block_depth * tiles.size() * R * columns)) return;
     }
     first = false;
     blocks = 0;
   };
 
-  const GradientBlocks size(p.batch, block);
+  const GradientBlocks size(p.batch, block_depth);
   for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
     for (Index b = 0; b < p.batch; b += size.rows) {
       pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
@@ -206,8 +243,8 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     }
   }
   if (blocks == 0 && first) {
-    pairs[0][0] = {0, 0};
-    depths[blocks++] = 0;  // Nothing to sum: an empty block leaves zeros.
+    group_blocks[0].pairs[0] = {0, 0};
+    group_blocks[blocks++].depth = 0;  // Nothing to sum: an empty block leaves zeros.
   }
   if (blocks > 0) add_blocks();
 }

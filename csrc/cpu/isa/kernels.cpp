@@ -10,6 +10,7 @@
 #include "layer_norm.h"
 #include "norm_cell.h"
 #include "pack.h"
+#include "product_table.h"
 #include "tangents.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -50,8 +51,7 @@ constexpr Kernels<T> table() {
     kernels.round_to_int8 = round_to_int8<T>;
     kernels.forward_bfloat16 = forward<T, BFloat16>;
     kernels.forward_int8 = forward<T, std::int8_t>;
-    kernels.round_to_operands = round_to_operands<T>;
-    kernels.products = {forward<T, BFloat16Operand>, operand_costs};
+    kernels.products = product_kernels();
   }
   return kernels;
 }

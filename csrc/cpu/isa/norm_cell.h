@@ -173,7 +173,7 @@ template <bool with_options, class T>
       n_input[j] = V::load(p.norm.input + place + j * V::width);
       n_recurrent[j] = V::load(p.activated + place + j * V::width);
     }
-    const Gates<V> z = norm_preactivations(norm, p.weights.bias, n_input, n_recurrent, H, unit, lanes);
+    const Gates<V> z = norm_preactivations(norm, p.bias, n_input, n_recurrent, H, unit, lanes);
     const auto [gates, c] = cell_forward(cell, z, V::load(c_before + unit, lanes));
     T* row = own(panel);
     gates.i.store(row);

@@ -68,24 +68,6 @@ void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
   }
 }
 
-// Panels (panels, K, 4, width), of a range, as operands; rows beyond K are zero.
-template <class T>
-void round_to_operands(const T* panels, Index K, Range range, BFloat16Operand* out) {
-  constexpr Index width = Vec<T>::width;
-  constexpr Index columns = Tile<T>::columns;
-  const Index all = panel_rows<BFloat16Operand>(K);
-  for (Index panel = range.begin; panel < range.end; ++panel) {
-    BFloat16Operand* target = out + panel * all * columns;
-    const T* rows = panels + panel * K * columns;
-    for (Index k = 0; k < all; ++k) {
-      for (Index j = 0; j < columns; ++j) {
-        target[place_in_panel<BFloat16Operand>(k, j / width, j % width, width)] = {
-            k < K ? rounded(rows[k * columns + j]).bits : std::uint16_t{0}};
-      }
-    }
-  }
-}
-
 // Each column of each panel gets the factor that takes its largest weight to 127. Weights are finite.
 template <class T>
 void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* scale) {

@@ -77,6 +77,7 @@ template <int R, int P>
 using OperandUnit = NoUnit;
 
 inline constexpr Index operand_tile_rows = Tile<float>::rows;
+inline constexpr Index operand_tile_features = 1;
 inline constexpr ProductCosts operand_costs{.element = sizeof(BFloat16Operand),
                                             .tile_rows = Tile<float>::rows};
 

@@ -95,15 +95,16 @@ instruction_set(avx2 PROCESSORS ${x86} NEEDS avx2 fma FLAGS -mavx2 -mfma)
 instruction_set(neon PROCESSORS ${arm})
 instruction_set(scalar PROCESSORS ".*")
 
+string(REGEX REPLACE "^, " "" set_names "${set_names}")
+if(NOT set_rows)
+  message(FATAL_ERROR "FUSEDLSTM_KERNELS: expected one of ${set_names}, and of this architecture, got ${only_set}")
+endif()
+
 # Best first.
 product_set(amx EXTENDS avx512 NEEDS avx512bf16 USABLE "has_tile_registers()"
   FLAGS -mavx512bf16 -mamx-tile -mamx-bf16)
 product_set(avx512_bf16 EXTENDS avx512 NEEDS avx512bf16 FLAGS -mavx512bf16)
 
-string(REGEX REPLACE "^, " "" set_names "${set_names}")
-if(NOT set_rows)
-  message(FATAL_ERROR "FUSEDLSTM_KERNELS: expected one of ${set_names}, and of this architecture, got ${only_set}")
-endif()
 file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 // The table of csrc/cpu/isa/sets.cmake.
 #pragma once

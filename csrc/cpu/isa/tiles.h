@@ -10,6 +10,7 @@ namespace fusedlstm::FUSEDLSTM_ISA {
 
 // Rows of two tiles, which share the weights' tiles.
 inline constexpr Index operand_tile_rows = 32;
+inline constexpr Index operand_tile_features = 16;  // of one tile, when features are rows
 // Half of a tile of rows takes as long as a whole one. The weights of (64,50,512,512), 2 MiB for its states,
 // were read within the time of their arithmetic when each of two threads kept its half of them in L2, and in
 // twice that time when each had half of the rows.

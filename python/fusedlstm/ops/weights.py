@@ -41,11 +41,12 @@ class LSTMWeights(_core.LSTMWeights):
         projection, if there is one; ``bias`` is a copy of the bias or None, and ``factors`` what the integers
         of each column are multiplied by, for each of these matrices, or None.
     compute : {None, "bfloat16"}
-        Multiply bfloat16, for inference: float32 weights, and each x and h as it is used, are rounded to 8
-        significant bits, to nearest and ties to even, and their products added up in float32; numbers below
-        2^-126 count as zero. Cell states and everything else stay float32. Processors that have instructions
-        for it (`ops.product_sets`: AMX, AVX-512 BF16) use them, others do the same by those of float32.
-        It decides how weights are kept, so that there is no `storage` beside it.
+        Multiply bfloat16, for inference and training: float32 weights, each x and h as it is used, and on the
+        way back the gates' gradients, are rounded to 8 significant bits, to nearest and ties to even, and
+        their products added up in float32; numbers below 2^-126 count as zero. Cell states, the tape, sums
+        over rows and steps, and everything else stay float32. Processors that have instructions for it
+        (`ops.product_sets`: AMX, AVX-512 BF16) use them, others do the same by those of float32. It decides
+        how weights are kept, so that there is no `storage` beside it. There are no second derivatives.
 
     Copies and pickles hold the weights in the bits in which they are stored.
 

@@ -1,0 +1,23 @@
+// The kernels whose products are of operands.
+#pragma once
+
+#include "backward.h"
+#include "forward.h"
+#include "norm_cell.h"
+#include "operand_gradients.h"
+#include "pack_operands.h"
+
+namespace fusedlstm::FUSEDLSTM_ISA {
+
+constexpr ProductKernels product_kernels() {
+  return {.round = round_to_operands,
+          .transpose_gates = transpose_operand_gates,
+          .transpose_panels = transpose_operand_panels,
+          .forward = forward<float, BFloat16Operand>,
+          .backward = backward<float, CellGradientPass<float>, BFloat16Operand>,
+          .weight_gradients = weight_gradients<float, OperandGradients>,
+          .gradient_rows = OperandGradients::rows,
+          .costs = operand_costs};
+}
+
+}  // namespace fusedlstm::FUSEDLSTM_ISA
