@@ -98,6 +98,8 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "report": str(out / "report"),
         "json": str(out / "run.json"),
         "quiet": False,
+        "distribute": None,
+        "ranks": 1,
         "version": fusedlstm.__version__,
         "data": {"source": "folder", "folder": str(data), "subset": False, "train": 320, "test": 80},
     }

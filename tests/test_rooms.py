@@ -24,7 +24,7 @@ ROOMS = (
     {"ops", "cuda", "constraints", "regularizers", "utils"},
     {"backend", "initializers", "losses", "optimizers", "preprocessing", "testing", "torch"},
     {"layers", "metrics"},
-    {"io"},
+    {"distributed", "io"},
     {"callbacks", "datasets", "plots"},
     {"models"},
     {"comparison", "exchange", "sklearn"},

@@ -14,6 +14,7 @@ import fusedlstm
 from fusedlstm import (
     callbacks,
     constraints,
+    distributed,
     initializers,
     layers,
     losses,
@@ -443,6 +444,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "models.samples.Samples": [lambda: Samples([X], [Y])],
     "datasets.MNIST": [filled(MNIST)],
     "comparison.Comparison": [comparison],
+    "distributed.Alone": [distributed.Alone],
     "comparison.Finding": [
         lambda: Finding("shift", "warning", "x: feature 0 is 3 higher in test", "x", "feature 0", None, 0.9)
     ],
@@ -460,12 +462,16 @@ REFUSED: dict[str, list[Callable[[], Any]]] = {
     ],
     "KerasTensor": [lambda: fusedlstm.Input((T, F)), lambda: [layers.LSTM(H)(fusedlstm.Input((T, F)))]],
     "ops.StackTape": [lambda: stack(training=True).tape],
+    "distributed.MPICommunicator": [lambda: object.__new__(distributed.MPICommunicator)],
+    "distributed.NCCLCommunicator": [lambda: object.__new__(distributed.NCCLCommunicator)],
 }
 
 # Classes without objects of their own. A subclass of each is tried in `test_classes_of_other_origin`.
 BASES = {
     "models.training.Intake",
     "constraints.Constraint",
+    "distributed.Communicator",
+    "distributed.Pending",
     "models.streaming.Copied",
     "initializers.Initializer",
     "layers.ActivatedLayer",

@@ -33,6 +33,7 @@ PLAIN = {
     "ScaleWarning",
     "datasets.SubsetWarning",
     "models.training.ExpectedLogs",
+    "models.training.Leader",
     "models.training.Outputs",
     "models.prechecks.Batches",
 }
@@ -227,7 +228,8 @@ def test_shallow_copies(make: Callable[[], Any]) -> None:
 def test_what_belongs_to_one_run_says_why_it_refuses(make: Callable[[], Any]) -> None:
     for act in (copy.deepcopy, pickle.dumps):
         with pytest.raises(
-            TypeError, match=r"cannot be copied or pickled: .* (run the forward pass again|copy the model)"
+            TypeError,
+            match=r"cannot be copied or pickled: .* (run the forward pass again|copy the model|distribute)",
         ):
             act(make())
 

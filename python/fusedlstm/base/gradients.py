@@ -27,6 +27,9 @@ class Gradients(dict["Variable", "Array"]):
         """Add a gradient of a variable's shape; the first one is kept as it is, and none is written to."""
         self[variable] = self[variable] + gradient if variable in self else gradient
 
+    def passed(self, step: int) -> None:
+        """Learn that the backward pass through a model has gone through the step of this number."""
+
     def scale(self, factor: float) -> None:
         """Multiply the sums by a number."""
         for variable, gradient in self.items():

@@ -110,8 +110,17 @@ class SeedGenerator:
         """Return the next seed of the series."""
         seed, drawn = self.state
         self.state = (seed, drawn + 1)
-        # SplitMix64's output function (Steele, Lea, Flood 2014) turns a counter into well mixed bits.
-        z = (seed + (drawn + 1) * 0x9E3779B97F4A7C15) & _MASK
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
-        return (z ^ (z >> 31)) >> 1
+        return _mixed(seed, drawn + 1)
+
+    def branch(self, number: int) -> tuple[int, int]:
+        """Return the state of one of many series that the next seed stands for; it is not drawn by that."""
+        seed, drawn = self.state
+        return _mixed(_mixed(seed, drawn + 1), number + 1), 0
+
+
+def _mixed(seed: int, count: int) -> int:
+    """Return 63 well mixed bits: SplitMix64's output function (Steele, Lea, Flood 2014) of a counter."""
+    z = (seed + count * 0x9E3779B97F4A7C15) & _MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (z ^ (z >> 31)) >> 1

@@ -30,6 +30,7 @@ _EXTRAS = {
     "data": ("pooch", "tqdm"),
     "io": ("safetensors",),
     "keras": ("h5py",),
+    "mpi": ("mpi4py",),
     "onnx": ("onnx",),
     "torch": ("torch",),
     "sklearn": ("scikit-learn",),

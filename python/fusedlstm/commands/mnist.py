@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 import fusedlstm
-from fusedlstm import callbacks, layers, ops, optimizers, utils
+from fusedlstm import callbacks, distributed, layers, ops, optimizers, utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
 from fusedlstm.commands.report import REPORT
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusedlstm.callbacks.base import Logs
+    from fusedlstm.distributed import Communicator
 
 _PREDICT_BATCH = 256
 # What --epochs and --learning-rate are where nobody says: on MNIST itself, and on the bundled subset, where a
@@ -69,6 +70,7 @@ _FULL = "97.9 % in 3 epochs with the defaults (seeds 0 to 2); needs the four fil
     help="Where to compute; auto is cuda where there is an NVIDIA GPU that can.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads.")
+@cli_options.distribute_option()
 @cli_options.instruction_set_option("Kernels to use")
 @click.option(
     "--data",
@@ -101,8 +103,11 @@ def mnist(**options: Any) -> None:
 
 
 def _run(options: dict[str, Any]) -> None:
-    quiet = options["quiet"]
-    data = _load(options["data"])
+    ranks: Communicator = options["distribute"] or distributed.Alone()
+    shared = options["distribute"] is not None
+    options.update(distribute=ranks.name if shared else None, ranks=ranks.size)
+    quiet = options["quiet"] or ranks.rank > 0
+    data = _load_in_turn(options["data"], ranks)
     x_train, y_train = _scale(data.train[0]), data.train[1]
     x_test, y_test = _scale(data.test[0]), data.test[1]
     _choose_training(options, data)
@@ -112,6 +117,8 @@ def _run(options: dict[str, Any]) -> None:
     if not quiet:
         click.echo(_headline(options, data))
     clock = _EpochClock()
+    if shared:
+        model.distribute(ranks)
     # A training that diverges shows in the losses; NumPy's warnings on the way would add nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         history = model.fit(
@@ -125,6 +132,9 @@ def _run(options: dict[str, Any]) -> None:
             device=options["device"],
         ).history
         loss, accuracy = model.evaluate(x_test, y_test, batch_size=_PREDICT_BATCH, verbose=0)
+    model.distribute(None)
+    if ranks.rank:
+        return
     if not math.isfinite(loss):
         _warn(f"the training diverged: the test loss is {loss}. Try a smaller --learning-rate.")
     results: dict[str, Any] = {
@@ -139,6 +149,19 @@ def _run(options: dict[str, Any]) -> None:
     if not quiet:
         _print_summary(data, results, outputs.written)
     outputs.finish()
+
+
+def _load_in_turn(folder: Path | None, ranks: Communicator) -> MNIST:
+    """Load on rank 0 first, which may download, and then on all others."""
+    if ranks.rank:
+        ranks.bcast()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SubsetWarning)
+            return find_mnist(folder)
+    try:
+        return _load(folder)
+    finally:
+        ranks.bcast()
 
 
 def _load(folder: Path | None) -> MNIST:
@@ -265,9 +288,12 @@ def _origin(data: MNIST) -> str:
 
 def _headline(options: dict[str, Any], data: MNIST) -> str:
     falling = " falling to 0" if options["decay"] else ""
+    count = options["ranks"]
+    ranks = "" if options["distribute"] is None else f"{count} rank{'s' * (count > 1)}; "
     return (
         f"LSTM({options['units']}) x {options['layers']}, dropout {options['dropout']:g}; "
         f"Adam {options['learning_rate']:g}{falling}, batch {options['batch_size']}, seed {options['seed']}; "
+        f"{ranks}"
         f"{len(data.train[1]):,} training and {len(data.test[1]):,} test digits ({_origin(data)})"
     )
 

@@ -42,6 +42,34 @@ def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) ->
     return value
 
 
+def _ranks(ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Return the communicator of a name. Rank 0 alone writes, which other options then know."""
+    if value is None:
+        return None
+    from fusedlstm import distributed
+
+    try:
+        communicator = distributed.get(value)
+    except (ImportError, RuntimeError) as error:
+        raise click.BadParameter(str(error).removeprefix("distribute: ")) from error
+    ctx.meta[_RANK] = communicator.rank
+    return communicator
+
+
+_RANK = "fusedlstm.rank"
+
+
+def distribute_option() -> Decorator:
+    """Return the option for the ranks that share a training."""
+    return click.option(
+        "--distribute",
+        type=click.Choice(["mpi", "nccl"]),
+        callback=_ranks,
+        is_eager=True,
+        help="Share the training with the other processes that mpiexec or srun has started.",
+    )
+
+
 def _needs(module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise click.BadParameter(f'needs {module}: pip install "fusedlstm[{extra}]"')
@@ -56,7 +84,7 @@ def _check_file(ctx: click.Context, path: Path) -> None:
 
 def _output_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
     """Check that a file can be written where the option says, and that a model's has an ending for models."""
-    if value is None:
+    if value is None or ctx.meta.get(_RANK):
         return None
     if param.name == "save":
         try:
@@ -79,7 +107,7 @@ def pictures_option(name: str, pictures: Callable[[], Iterable[str]]) -> Decorat
 
     def folder(ctx: click.Context, _param: click.Parameter, value: Path | None) -> Path | None:
         """Make the folder and check that the pictures can be written into it."""
-        if value is None:
+        if value is None or ctx.meta.get(_RANK):
             return None
         _needs("matplotlib", "report")
         try:

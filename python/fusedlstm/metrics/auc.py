@@ -44,6 +44,8 @@ class AUC(DecisionMetric):
         Whether predictions are logits instead of probabilities.
     """
 
+    sums = ("_counts",)
+
     def __init__(
         self,
         num_thresholds: int = 200,

@@ -34,9 +34,13 @@ class Metric(Configured):
     takes_mask : bool
         Whether masked steps of a model's output count nothing. As in Keras, means of one number for each step
         leave them out, and other metrics count all steps.
+    sums : tuple of str
+        Names of the attributes that batches are added to: numbers and arrays whose sums over the ranks of a
+        shared training are those of the whole. A class with a `reset_state` of its own names its own.
     """
 
     takes_mask: ClassVar[bool] = True
+    sums: ClassVar[tuple[str, ...]] = ("_total", "_weight")
 
     def __init__(self, name: str | None = None) -> None:
         self.name = checked_name(type(self).__name__ if name is None else name)

@@ -30,6 +30,8 @@ class DecisionMetric(StateMetric):
 
     _counts: npt.NDArray[np.float64]
 
+    sums = ("_counts",)
+
     def __init__(self, levels: npt.NDArray[np.float64], even: bool, name: str | None) -> None:
         self._levels, self._even = levels, even
         super().__init__(auto_name(type(self)) if name is None else name)

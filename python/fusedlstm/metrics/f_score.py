@@ -34,6 +34,8 @@ class FBetaScore(StateMetric):
     # Decisions that are right, wrong and missing, and labels: (4, C).
     _counts: npt.NDArray[np.float64]
 
+    sums = ("_counts",)
+
     def __init__(
         self,
         average: str | None = None,

@@ -52,6 +52,8 @@ class R2Score(StateMetric):
     _sums: npt.NDArray[np.float64]  # of weights, labels, their squares and squared errors, (4, C)
     _numbers: int
 
+    sums = ("_sums", "_numbers")
+
     def __init__(
         self,
         class_aggregation: str | None = "uniform_average",

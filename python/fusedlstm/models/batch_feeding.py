@@ -9,6 +9,7 @@ import numpy as np
 
 from fusedlstm.models.draws import Draws
 from fusedlstm.models.feeding import Feed, warn_of_end
+from fusedlstm.models.rows import Piece, Rows
 from fusedlstm.models.told import Told
 from fusedlstm.utils.datasets import PyDataset
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fusedlstm.base.seeds import SeedGenerator
-    from fusedlstm.models.feeding import Step, ToBatches
+    from fusedlstm.models.feeding import Step
+    from fusedlstm.models.rows import ToBatches
     from fusedlstm.models.samples import Samples
 
 
@@ -100,7 +102,12 @@ class BatchFeed(Feed):
             raise ValueError(f"{self._name}: expected at least one batch in each pass, got none")
         while parts:
             self._done += 1
-            yield chain.from_iterable(self._batches(part, len(part)) for part in parts), sum(map(len, parts))
+            batches: Any
+            if self.shared:
+                batches = Rows([Piece(part, 0, len(part)) for part in parts], self._batches)
+            else:
+                batches = chain.from_iterable(self._batches(part, len(part)) for part in parts)
+            yield batches, sum(map(len, parts))
             parts = list(islice(numbered, self._grouped))
 
     def _raw(self, skipped: int) -> Iterator[Any]:

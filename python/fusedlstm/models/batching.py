@@ -10,17 +10,20 @@ import numpy as np
 from fusedlstm.base import devices, versions
 from fusedlstm.base.gradients import Gradients
 from fusedlstm.layers.activated import ActivatedLayer
-from fusedlstm.models.compiled import Compiled
+from fusedlstm.models.measured import Shares
 from fusedlstm.models.one_thread import by_one_thread
 from fusedlstm.models.prechecks import Batches, check_stateful
+from fusedlstm.models.rows import Piece, Rows
+from fusedlstm.models.shared import Shared
 from fusedlstm.models.weighting import ClassWeight, check_class_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fusedlstm.activations import Activation
     from fusedlstm.base.types import Mask
     from fusedlstm.base.variable import Variable
+    from fusedlstm.models.samples import Samples
 
 Logs = dict[str, float]
 
@@ -30,7 +33,7 @@ Batch: TypeAlias = tuple[list[Any], list[Any], list[Any]]
 Steps: TypeAlias = tuple[tuple[int, ...], "Mask | None"]
 
 
-class BatchTrainer(Compiled):
+class BatchTrainer(Shared):
     """What a model inherits to train and test single batches."""
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -98,7 +101,7 @@ class BatchTrainer(Compiled):
     @versions.of_one_version
     def _run_batch(
         self,
-        parts: Iterable[Batch],
+        parts: Any,
         samples: int,
         training: bool,
         variables: Sequence[Variable] | None = None,
@@ -106,44 +109,58 @@ class BatchTrainer(Compiled):
         """Take a batch into loss and metrics, and with ``training`` make an update.
 
         The batch comes in parts of so many ``samples`` together, whose loss and gradient are those of all at
-        once, up to rounding.
+        once, up to rounding; as `Rows`, where ranks share it.
         """
         optimizer = self._compiled()
         if variables is None:
             variables = self.trainable_weights
         regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
-        gradients = Gradients()
+        gradients: Gradients | None = Gradients() if training else None
         penalty = 0.0
-        values: list[float] = []
-        seen: list[Steps] = []
         for variable, regularizer in regularized:
             penalty += regularizer(variable.value)
-        for batch in parts:
-            total = None if len(batch[0][0]) == samples else samples
-            shares, activity, steps = self._run_part(batch, total, gradients if training else None)
-            values = [a + b for a, b in zip(values, shares, strict=True)] if values else shares
-            penalty += activity
-            seen += steps
-        real, every = _count_steps(seen) if seen else (0, 0)
+        if self.group is None:
+            found = self.add_parts(parts, samples, gradients, penalty)
+            values, penalty, real, every = found
+        else:
+            found, gradients = self.group.run(self, parts, samples, variables if training else None)
+            values, activities, real, every = found
+            penalty += activities
         if real != every:  # The mean is one of real steps, whose number was not known before the last part.
             if len(self.heads) > 1:
                 raise ValueError(
-                    "gradient_accumulation_steps: expected 1 for a model with masks and several outputs: how "
-                    "many steps are real, which weighs one against the other, is known after the last part"
+                    "gradient_accumulation_steps, distribute: expected 1 and None for a model with masks and "
+                    "several outputs: how many steps are real, which weighs one against the other, is known "
+                    "after the last part"
                 )
             values = [value * every / max(1, real) for value in values]
-            gradients.scale(every / max(1, real))
+            if gradients is not None:
+                gradients.scale(every / max(1, real))
         total_loss = penalty
         for head, value in zip(self.heads, values, strict=True):
             total_loss += value if head.weight is None else value * head.weight
             if head.mean is not None:
                 head.mean.update_state(value, samples)
         self._loss_mean.update_state(total_loss, samples)
-        if training:
+        if gradients is not None:
             for variable, regularizer in regularized:
                 if variable in gradients:
                     gradients.add(variable, regularizer.gradient(variable.value))
             optimizer.apply(list(map(gradients.get, variables)), variables)
+
+    def add_parts(
+        self, parts: Iterable[Batch], samples: int, gradients: Gradients | None, penalty: float = 0.0
+    ) -> Shares:
+        """Return what parts of a batch of so many samples add to its loss; add to ``gradients`` too."""
+        values: list[float] = []
+        seen: list[Steps] = []
+        for batch in parts:
+            total = None if len(batch[0][0]) == samples else samples
+            shares, activity, steps = self._run_part(batch, total, gradients)
+            values = [a + b for a, b in zip(values, shares, strict=True)] if values else shares
+            penalty += activity
+            seen += steps
+        return Shares(values, penalty, *(_count_steps(seen) if seen else (0, 0)))
 
     def _run_part(
         self, batch: Batch, samples: int | None, gradients: Gradients | None
@@ -191,6 +208,9 @@ class BatchTrainer(Compiled):
             self.backprop(run, dy, gradients, need_dx=False, samples=samples)
         return values, penalty, steps
 
+    def _batches(self, samples: Samples, size: int, order: Any = None, first: int = 0) -> Iterator[Any]:
+        return samples.batches(size, self._input_types, order, self.place, first)
+
     def _links(self) -> list[Activation | None]:
         """Return the outputs' activations that losses compute too: together is exact, and cheaper."""
         plan = self.plan
@@ -222,7 +242,9 @@ class BatchTrainer(Compiled):
         if training:
             self._compiled().build(variables)
         self._reset()
-        batches = samples.batches(size, self._input_types, device=self.place)
+        batches: Any = samples.batches(size, self._input_types, device=self.place)
+        if self.group is not None:
+            batches = Rows([Piece(samples, 0, size)], self._batches)
         self._run_batch(batches, size, training, variables)
         return self._results(self._logs(), return_dict)
 

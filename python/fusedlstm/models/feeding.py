@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from fusedlstm.base.arrays import is_array
+from fusedlstm.models.rows import Piece, Rows
 from fusedlstm.utils.datasets import PyDataset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fusedlstm.base.seeds import SeedGenerator
+    from fusedlstm.models.rows import ToBatches
     from fusedlstm.models.samples import Samples
 
-    ToBatches = Callable[..., Iterator[Any]]
-
-# The batches of a step, and how many samples they are together.
-Step: TypeAlias = tuple[Iterable[Any], int]
+# The batches of a step, or their rows where ranks share them, and how many samples they are together.
+Step: TypeAlias = tuple[Any, int]
 
 
 def yields_batches(x: object) -> bool:
@@ -59,6 +57,8 @@ class Feed(ABC):
     params : dict
         What callbacks are told: ``steps`` of an epoch, ``samples`` of a pass and ``batch_size`` of a step, or
         None where they are not known.
+    shared : bool
+        Whether steps are `Rows`, for ranks to share.
     """
 
     samples: Samples
@@ -73,6 +73,7 @@ class Feed(ABC):
         self._pass: Iterator[Step] | None = None
         self._seed: int | None = None
         self._done = 0
+        self.shared = False
 
     @abstractmethod
     def _steps(self, done: int) -> Iterator[Step]:
@@ -188,6 +189,14 @@ class ArrayFeed(Feed):
         if self._seed is not None:
             order = np.random.default_rng(self._seed).permutation(len(self.samples))
         count, step = len(self.samples), self.size * self._grouped
+        if self.shared:
+            for start in range(done * step, count, step):
+                self._done += 1
+                stop = min(start + step, count)
+                starts = range(start, stop, self.size)
+                pieces = [Piece(self.samples, one, min(one + self.size, stop), order) for one in starts]
+                yield Rows(pieces, self._batches), stop - start
+            return
         batches = self._batches(self.samples, self.size, order, done * step)
         for start in range(done * step, count, step):
             self._done += 1

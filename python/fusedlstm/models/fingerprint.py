@@ -64,8 +64,10 @@ def _plain(value: Any) -> Any:
     return type(value).__name__
 
 
-def differences(saved: Any, present: Any, place: str = "") -> list[str]:
-    """Name the places in which two descriptions differ, with both values."""
+def differences(
+    saved: Any, present: Any, place: str = "", between: tuple[str, str] = ("now", "in the backup")
+) -> list[str]:
+    """Name the places in which two descriptions differ, with both values, and where the latter are."""
     if isinstance(saved, dict) and isinstance(present, dict):
         keys = list(dict.fromkeys([*present, *saved]))
         pairs = [(f"{place}.{key}".lstrip("."), saved.get(key), present.get(key)) for key in keys]
@@ -74,6 +76,10 @@ def differences(saved: Any, present: Any, place: str = "") -> list[str]:
             (f"{place}[{number}]", *both) for number, both in enumerate(zip(saved, present, strict=True))
         ]
     else:
-        return [] if saved == present else [f"{place} (now {present!r:.60}, in the backup {saved!r:.60})"]
-    found = [text for name, one, other in pairs for text in differences(one, other, name)]
+        return (
+            []
+            if saved == present
+            else [f"{place} ({between[0]} {present!r:.60}, {between[1]} {saved!r:.60})"]
+        )
+    found = [text for name, one, other in pairs for text in differences(one, other, name, between)]
     return found if len(found) <= _MOST_NAMED or place else [*found[:_MOST_NAMED], "others"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusedlstm.base import checks
 from fusedlstm.base.scales import warn_of_scale
+from fusedlstm.models.agreeing import check_shared
 from fusedlstm.models.batch_feeding import BatchFeed, parts_of
 from fusedlstm.models.batching import BatchTrainer
 from fusedlstm.models.feeding import ArrayFeed, Feed, yields_batches
@@ -14,7 +15,7 @@ from fusedlstm.models.prechecks import Batches, check_stateful, may_reset
 from fusedlstm.models.samples import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.callbacks import CallbackList
@@ -107,11 +108,15 @@ class Intake(BatchTrainer):
         check_stateful(self.layers, [Batches(name, len(samples), len(samples))])
         return samples
 
-    def _batches(self, samples: Samples, size: int, order: Any = None, first: int = 0) -> Iterator[Any]:
-        return samples.batches(size, self._input_types, order, self.place, first)
-
-    def _check_passes(self, watchers: CallbackList, *passes: tuple[str, Feed]) -> None:
-        """Check passes that come one after the other, as far as their sizes are known."""
+    def _check_passes(
+        self, watchers: CallbackList, *passes: tuple[str, Feed], training: bool = False, measured: bool = True
+    ) -> None:
+        """Check passes that come one after the other, as far as their sizes are known; share them out."""
+        if self.group is not None:
+            for _, feed in passes:
+                feed.shared = True
+            check_shared(self.group, self, passes[:1] if training else (), measured=measured)
+            self.group.begin()
         sizes = [Batches(name, len(feed.samples), feed.size) for name, feed in passes]
         check_stateful(self.layers, sizes, resets=may_reset(watchers.callbacks))
 

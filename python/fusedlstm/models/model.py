@@ -327,6 +327,11 @@ class Model(Trainer):
         found = [self.shuffle_seeds, *super().seed_generators]
         return list({id(seeds): seeds for seeds in found}.values())
 
+    @property
+    def layer_seeds(self) -> list[SeedGenerator]:
+        """The random streams of the layers."""
+        return self.seed_generators[1:]
+
     def set_weights(self, weights: Sequence[npt.ArrayLike]) -> None:
         """Replace all weights, for other threads at once: calls that run go on with the old ones.
 

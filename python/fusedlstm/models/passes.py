@@ -176,6 +176,7 @@ class Passes(Layer):
                     if dx is None or slopes[source] is not None:
                         dx = _sum(slopes[source], dx, layer)
                     slopes[source] = dx
+                gradients.passed(number)
                 continue
             passed = [need_dx if origin < 0 else bool(wanted >> origin & 1) for origin in step.origins]
             asked = True in passed[: len(step.sources)]
@@ -194,6 +195,7 @@ class Passes(Layer):
                 for place, one, goes_on in zip(step.states, found, passed[len(step.sources) :], strict=True):
                     if goes_on:
                         _add(slopes, place, one)
+            gradients.passed(number)
         for layer in idle:
             for variable in layer.trainable_weights:
                 if variable not in gradients:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fusedlstm.models.feeding import Feed
 
     Arrays = Mapping[str, NDArray[Any]]
+    Found = tuple[Arrays, dict[str, Any]]  # arrays of a backup, and the rest of it
 
 _VERSION = 2
 _TEXT, _FORMAT = "training", "backup"
@@ -66,7 +67,7 @@ class Training:
         self.epoch, self.step = epoch, 0
         self.logs: dict[str, float] = {}
         self.validates = self.complete = self.resumed = self.ended = False
-        self._found: tuple[Arrays, dict[str, Any]] | None = None
+        self._found: Found | None = None
         for callback in self._callbacks:
             callback.resumed = False
 
@@ -139,13 +140,38 @@ class Training:
                 f"initial_epoch: expected at most {value['epoch']}, where the backup {path} goes on, "
                 f"got {self.epoch}"
             )
+        self._take((arrays, value))
+
+    def _take(self, found: Found) -> None:
+        _, value = found
         self._feed.set_state(value["x"])
         if self._held_out is not None:
             self._held_out.set_state(value["validation_data"])
         self.epoch, self.step, self.logs = value["epoch"], value["step"], value["logs"]
-        self._found, self.resumed = (arrays, value), True
+        self._found, self.resumed = found, True
         for callback in self._callbacks:
             callback.resumed = True
+
+    @property
+    def found(self) -> Found | None:
+        """What it goes on from, before `put_back`."""
+        return self._found
+
+    def follow(self, found: Found | None) -> None:
+        """Go on from what rank 0 has found; None for nothing.
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be wound forward.
+        """
+        if found is None:
+            return
+        arrays, value = found
+        # Callbacks run on the rank that has them; each has its history.
+        own = {kind for kind, _ in self._named()}
+        states = [state for state in value["callbacks"] if state[0] in own]
+        self._take((arrays, {**value, "callbacks": states}))
 
     def put_back(self) -> None:
         """Put weights, optimizer, random streams, sums and callbacks where they were, if there is a backup.

@@ -67,9 +67,9 @@ class Samples:
             stop = start + batch_size
             part = self
             if order is not None:
-                part = self._part(order[start:stop])
+                part = self.part(order[start:stop])
             elif batch_size < total:
-                part = self._part(slice(start, stop))
+                part = self.part(slice(start, stop))
             x = [
                 take(one.astype(dtype, order="C", copy=False))
                 for one, dtype in zip(part.x, dtypes, strict=True)
@@ -91,9 +91,10 @@ class Samples:
                 "validation_split: expected a share that leaves samples on both sides, "
                 f"got {share} of {len(self)}"
             )
-        return self._part(slice(None, first)), self._part(slice(first, None))
+        return self.part(slice(None, first)), self.part(slice(first, None))
 
-    def _part(self, rows: Any) -> Samples:
+    def part(self, rows: Any) -> Samples:
+        """Return some of the samples, by a slice or by their numbers."""
         return Samples(*([_taken(one, rows) for one in some] for some in (self.x, self.y, self.weights)))
 
 

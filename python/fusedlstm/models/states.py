@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusedlstm.layers import Layer
-    from fusedlstm.models.model import Model
+    from fusedlstm.models.compiled import Compiled as Model
 
 # Arguments that describe a layer inside, which is compared itself.
 _INNER = ("layer", "backward_layer")

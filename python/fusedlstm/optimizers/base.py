@@ -347,6 +347,11 @@ class Optimizer(Copied, Configured):
         """The slots, variable by variable; empty before the first update."""
         return [slot for slots in self._slots for slot in slots.values()]
 
+    @property
+    def everything(self) -> list[Variable]:
+        """The slots, and the number of updates: all that updates change beside the weights."""
+        return [*self.variables, self._count]
+
     def _by_path(self) -> dict[str, Variable]:
         slots = self.variables
         return dict(zip(unique_paths(slots), slots, strict=True))
