@@ -63,7 +63,8 @@ class Bucket:
         self._cuts = cuts(int(self._ends[-1]), communicator.size)
         self._own = int(np.diff(self._cuts)[communicator.rank])
         self._roots = [tree.roots(rank) for rank in range(communicator.size)]
-        self._pending: dict[Node, Array] = {}
+        # One array of a sum, or a list with the gradients of a shard, which are not this object's.
+        self._pending: dict[Node, Any] = {}
         self._sums: dict[Node, Array | None] = {}
         self._free: list[Array] = []
         self._kept: dict[str, Array] = {}
@@ -78,7 +79,7 @@ class Bucket:
         self._total = None
 
     def put(self, node: Node, gradients: Sequence[Array] | None) -> None:
-        """Take the gradients of a shard in, which are not changed; None for a shard without samples."""
+        """Take the gradients of a shard in, which nobody changes; None for a shard without samples."""
         value: Any = gradients
         roots = self._roots[self._comm.rank]
         while node not in roots:
@@ -86,7 +87,7 @@ class Bucket:
             length = end - start
             if start // length % 2 == 0:  # The other half of the sum is yet to come.
                 if value is not None:
-                    self._pending[node] = self._flat(value)
+                    self._pending[node] = value
                 return
             left = self._pending.pop((start - length, start), None)
             value = value if left is None else left if value is None else self._added(left, value)
@@ -177,14 +178,17 @@ class Bucket:
             view[...] = gradient
         return flat
 
-    def _added(self, left: Array, right: Any) -> Array:
-        """Add to the left one, in its place."""
-        if not isinstance(right, list | tuple):
+    def _added(self, left: Any, right: Any) -> Array:
+        """Return the sum of two, in the place of one that is this object's, or in a buffer."""
+        one, other = (isinstance(value, list | tuple) for value in (left, right))
+        if not (one or other):
             self._free.append(right)
             return _add(left, right)
-        for view, gradient in zip(self._views(left), right, strict=True):
-            _add(view, gradient)
-        return left
+        sums: Array = self._take() if one and other else right if one else left
+        lefts, rights = left if one else self._views(left), right if other else self._views(right)
+        for view, *both in zip(self._views(sums), lefts, rights, strict=True):
+            np.add(*both, out=view)
+        return sums
 
     def _take(self) -> Array:
         if self._free:
