@@ -43,9 +43,17 @@ def large() -> Any:
     return model
 
 
+def larger() -> Any:
+    """Return one LSTM with 1,024 units for sequences (50, 1024)."""
+    model = fusedlstm.Sequential([layers.Input((50, 1024)), layers.LSTM(1024), layers.Dense(10, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
 MODELS: dict[str, tuple[Callable[[], Any], tuple[int, int]]] = {
     "MNIST, 2 x LSTM(128)": (mnist, (28, 28)),
     "(64,50,512,512)": (large, (50, 512)),
+    "(64,50,1024,1024)": (larger, (50, 1024)),
 }
 
 
@@ -85,9 +93,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each way")
     limit = parser.parse_args().seconds
     comm = distributed.get("mpi")
-    found: dict[str, Any] = {"ranks": comm.size, "rows": ROWS, "threads": ops.get_num_threads(), "steps": {}}
+    found: dict[str, Any] = {"ranks": comm.size, "rows": ROWS, "threads": ops.get_num_threads()}
+    found |= {"steps": {}, "sizes": {}}
     for name, (model, shape) in MODELS.items():
         steps = {way: step_of(model, shape, comm.size, dict(options or {})) for way, options in WAYS.items()}
+        own = model()
+        own.distribute("mpi")
+        exchange = own.group._exchange_of(own, own.trainable_weights)
+        found["sizes"][name] = sum(v.size for v in exchange.variables), exchange.messages
         times: dict[str, list[float]] = {way: [] for way in steps}
         for step in steps.values():
             step()

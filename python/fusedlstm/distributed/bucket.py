@@ -72,6 +72,12 @@ class Bucket:
         self._received: dict[Node, Array] = {}
         self._total: Array | None = None
 
+    @property
+    def buffer_bytes(self) -> int:
+        """The size of all buffers that are kept from step to step."""
+        kept = [*self._free, *self._kept.values(), *([] if self._total is None else [self._total])]
+        return sum(one.nbytes for one in kept)
+
     def begin(self) -> None:
         """Forget the step before."""
         if self._total is not None:
@@ -186,8 +192,8 @@ class Bucket:
             return _add(left, right)
         sums: Array = self._take() if one and other else right if one else left
         lefts, rights = left if one else self._views(left), right if other else self._views(right)
-        for view, *both in zip(self._views(sums), lefts, rights, strict=True):
-            np.add(*both, out=view)
+        for view, first, second in zip(self._views(sums), lefts, rights, strict=True):
+            np.add(first, second, out=view)
         return sums
 
     def _take(self) -> Array:

@@ -84,6 +84,16 @@ class Exchange:
         self._put = self._started = 0  # buckets that have the last shard, and that are under way
 
     @property
+    def buffer_bytes(self) -> int:
+        """The size of all buffers that are kept from step to step."""
+        return sum(bucket.buffer_bytes for bucket in self._buckets)
+
+    @property
+    def messages(self) -> int:
+        """How many messages the gradients of a step are, to each rank and in each direction."""
+        return len(self._buckets)
+
+    @property
     def variables(self) -> list[Variable]:
         """The weights, in the order of the buckets."""
         return [variable for bucket in self._buckets for variable in bucket.variables]

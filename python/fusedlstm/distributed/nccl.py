@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from fusedlstm.base import arrays
+from fusedlstm.base import arrays, devices
 from fusedlstm.base.copying import refuse
 from fusedlstm.distributed.communicator import Communicator, Finished, Pending
 
@@ -26,6 +26,8 @@ class NCCLCommunicator(Communicator):
     ----------
     host : Communicator
         Of the same processes.
+    library : module, optional
+        What has the functions of ``cupy.cuda.nccl``; that one by default.
 
     Raises
     ------
@@ -35,26 +37,13 @@ class NCCLCommunicator(Communicator):
         If a machine has fewer GPUs than processes.
     """
 
-    def __init__(self, host: Communicator) -> None:
-        try:
-            import cupy
-            from cupy.cuda import nccl
-        except ImportError as error:
-            raise ImportError(
-                'distribute: NCCL needs CuPy, pip install "fusedlstm[cuda12]" or "fusedlstm[cuda13]", got '
-                f"{error}"
-            ) from error
-        self._host, self._cupy, self._nccl = host, cupy, nccl
+    def __init__(self, host: Communicator, library: Any = None) -> None:
+        self._host = host
+        self._nccl = _of_cupy(host) if library is None else library
         self.rank, self.size = host.rank, host.size
         self.local_rank, self.local_size = host.local_rank, host.local_size
-        found = cupy.cuda.runtime.getDeviceCount() if nccl.available else 0
-        if found < self.local_size:
-            reason = f"{found} GPUs" if nccl.available else "a CuPy without NCCL"
-            raise RuntimeError(
-                f"distribute: expected a GPU for each of {self.local_size} processes, got {reason}"
-            )
-        cupy.cuda.Device(self.local_rank).use()
-        self._comm = nccl.NcclCommunicator(self.size, host.bcast(_id_of(nccl, host)), self.rank)
+        own = self._nccl.get_unique_id() if self.rank == 0 else None
+        self._comm = self._nccl.NcclCommunicator(self.size, host.bcast(own), self.rank)
 
     @property
     def name(self) -> str:
@@ -75,16 +64,11 @@ class NCCLCommunicator(Communicator):
         """Begin to send parts and to receive them; see `Communicator.exchange`."""
         if not arrays.on_device(send):
             return self._host.exchange(send, send_counts, receive, receive_counts)
-        stream = self._stream()
         sent, received = np.cumsum([0, *send_counts]), np.cumsum([0, *receive_counts])
         self._nccl.groupStart()
         for other in range(self.size):
-            if send_counts[other]:
-                part = send[sent[other] : sent[other + 1]]
-                self._comm.send(part.data.ptr, part.size, self._type(part), other, stream)
-            if receive_counts[other]:
-                part = receive[received[other] : received[other + 1]]
-                self._comm.recv(part.data.ptr, part.size, self._type(part), other, stream)
+            self._send(send[sent[other] : sent[other + 1]], other)
+            self._receive(receive[received[other] : received[other + 1]], other)
         self._nccl.groupEnd()
         return Finished()
 
@@ -92,15 +76,11 @@ class NCCLCommunicator(Communicator):
         """Begin to collect parts on all ranks; see `Communicator.gather`."""
         if not arrays.on_device(part):
             return self._host.gather(part, whole, counts)
-        stream = self._stream()
         ends = np.cumsum([0, *counts])
         self._nccl.groupStart()
         for other in range(self.size):
-            if part.size:
-                self._comm.send(part.data.ptr, part.size, self._type(part), other, stream)
-            if counts[other]:
-                place = whole[ends[other] : ends[other + 1]]
-                self._comm.recv(place.data.ptr, place.size, self._type(place), other, stream)
+            self._send(part, other)
+            self._receive(whole[ends[other] : ends[other + 1]], other)
         self._nccl.groupEnd()
         return Finished()
 
@@ -108,10 +88,8 @@ class NCCLCommunicator(Communicator):
         """Begin to sum an array over all ranks; see `Communicator.sum`."""
         if not arrays.on_device(array):
             return self._host.sum(array)
-        pointer = array.data.ptr
-        self._comm.allReduce(
-            pointer, pointer, array.size, self._type(array), self._nccl.NCCL_SUM, self._stream()
-        )
+        pointer, size, kind, stream = self._described(array)
+        self._comm.allReduce(pointer, pointer, size, kind, self._nccl.NCCL_SUM, stream)
         return Finished()
 
     def abort(self, message: str) -> NoReturn:
@@ -119,17 +97,43 @@ class NCCLCommunicator(Communicator):
         self._comm.abort()
         self._host.abort(message)
 
-    def _stream(self) -> int:
-        pointer: int = self._cupy.cuda.get_current_stream().ptr
-        return pointer
+    def _send(self, part: Any, other: int) -> None:
+        if part.size:
+            pointer, size, kind, stream = self._described(part)
+            self._comm.send(pointer, size, kind, other, stream)
 
-    def _type(self, array: Any) -> int:
-        number: int = getattr(self._nccl, _TYPES[array.dtype.name])
-        return number
+    def _receive(self, part: Any, other: int) -> None:
+        if part.size:
+            pointer, size, kind, stream = self._described(part)
+            self._comm.recv(pointer, size, kind, other, stream)
+
+    def _described(self, array: Any) -> tuple[int, int, int, int]:
+        """Return where an array lies, its size, NCCL's number of its type, and the stream."""
+        place: Any = devices.place_of(array)
+        kind = getattr(self._nccl, _TYPES[array.dtype.name])
+        return place.address(array), array.size, kind, place.stream()
 
 
 refuse(NCCLCommunicator, "it belongs to the processes that made it; distribute a copy of a model anew")
 
 
-def _id_of(nccl: Any, host: Communicator) -> Any:
-    return nccl.get_unique_id() if host.rank == 0 else None
+def _of_cupy(host: Communicator) -> Any:
+    """Return CuPy's NCCL, and use the GPU of this process from now on."""
+    try:
+        import cupy
+        from cupy.cuda import nccl
+    except ImportError as error:
+        raise ImportError(
+            'distribute: NCCL needs CuPy, pip install "fusedlstm[cuda12]" or "fusedlstm[cuda13]", got '
+            f"{error}"
+        ) from error
+    if not nccl.available:
+        raise ImportError(
+            "distribute: NCCL needs a CuPy with it, got one without; pip install nvidia-nccl-cu12"
+        )
+    found = cupy.cuda.runtime.getDeviceCount()
+    if found < host.local_size:
+        count = host.local_size
+        raise RuntimeError(f"distribute: expected a GPU for each of {count} processes, got {found} GPUs")
+    cupy.cuda.Device(host.local_rank).use()
+    return nccl

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import ops
+from fusedlstm.base import devices
 from fusedlstm.base.seeds import get_random_states
 from fusedlstm.layers.stateful import stateful_layers
 from fusedlstm.models.fingerprint import differences, fingerprint
@@ -85,11 +86,16 @@ def check_shared(
     Raises
     ------
     ValueError
-        If layers are stateful, metrics do not say what they add up, a loss divides by the weights of all
-        samples, or batches of the training have fewer samples than there are ranks.
+        If layers are stateful, messages of 16 bits are to go between GPUs, metrics do not say what they add
+        up, a loss divides by the weights of all samples, or batches of the training have fewer samples than
+        there are ranks.
     """
     for layer in stateful_layers(model.layers):
         raise ValueError(f"distribute: expected no stateful layers, got {layer.name}, whose states rows keep")
+    if group.transport != "float32" and model.place is not devices.CPU:
+        raise ValueError(
+            f"transport: expected float32 for a model on {model.place.name}, got {group.transport}"
+        )
     if measured:
         check_sums(metric for head in model.heads for metric in (*head.metrics, *head.weighted))
     for head in model.heads if measured and group.tree.shards > 1 else ():
