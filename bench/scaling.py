@@ -104,7 +104,7 @@ def rates(found: dict[str, Any], model: str) -> dict[str, float]:
 
 def median(found: dict[str, Any], ranks: int, model: str, way: str) -> float:
     """Return the median over all rounds of a step's seconds."""
-    return statistics.median(one[str(ranks)]["steps"][model][way] for one in found["rounds"])
+    return float(statistics.median(one[str(ranks)]["steps"][model][way] for one in found["rounds"]))
 
 
 def last_good(compute: float, numbers: int, messages: int, network: Network, mode: str) -> int:
