@@ -1,4 +1,10 @@
 // Weights, tape, and the sequence kernels on NumPy arrays.
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <functional>
+#include <vector>
+
 #include "cell_options.h"
 #include "gil.h"
 #include "module.h"
@@ -95,7 +101,7 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
 
 template <class T>
 py::tuple backward(TapeObject& object, const Held& dy, const Held& dh, const Held& dc, bool need_dx,
-                   bool need_dweights, bool keep) {
+                   bool need_dweights, bool keep, const std::vector<Index>& groups) {
   object.check_unused();  // Another thread may have used it while arguments were copied.
   Tape<T>& tape = std::get<Tape<T>>(object.tape);
   const Sizes& n = object.arrays.sizes;
@@ -106,9 +112,15 @@ py::tuple backward(TapeObject& object, const Held& dy, const Held& dh, const Hel
   const Held dx = need_dx ? Held::made_here(new_array<T>({n.batch, n.steps, n.inputs})) : Held();
   ArgumentGradients<T> gradients{.dh0 = mutable_data<T>(dh0), .dc0 = mutable_data<T>(dc0)};
   if (need_dx) gradients.dx = sequence_of<T>(dx, object.arrays.go_backwards);
-  // A gradient of weights, where it is wanted and `has` says that there are such weights.
-  const auto make = [&](bool has, std::initializer_list<py::ssize_t> shape, T*& data) -> py::object {
+  if (!groups.empty()) {
+    gradients.group_count = static_cast<Index>(groups.size()) - 1;
+    gradients.group_ends = groups.data();
+  }
+  // A gradient of weights, where it is wanted and `has` says that there are such weights; with groups, one
+  // for each.
+  const auto make = [&](bool has, std::vector<py::ssize_t> shape, T*& data) -> py::object {
     if (!need_dweights || !has) return py::none();
+    if (!groups.empty()) shape.insert(shape.begin(), gradients.group_count);
     py::array array = new_array<T>(shape);
     data = mutable_data<T>(array);
     return array;
@@ -150,12 +162,32 @@ py::tuple backward(TapeObject& object, const Held& dy, const Held& dh, const Hel
                         dlayer_norm, kept);
 }
 
+// Groups of rows: where each begins, from 0 on, and the end.
+void check_groups(const TapeObject& tape, const std::vector<Index>& groups, Index batch) {
+  if (groups.empty()) return;
+  const bool ends = groups.size() > 1 && groups.front() == 0 && groups.back() == batch;
+  if (!ends || std::adjacent_find(groups.begin(), groups.end(), std::greater_equal<>()) != groups.end()) {
+    throw std::invalid_argument("groups: expected rows that increase from 0 to B=" + std::to_string(batch));
+  }
+  std::visit(
+      [](const auto& one) {
+        const auto& memory = *one.memory;
+        if (memory.checkpoints != nullptr || memory.panels->projects() || memory.layer_norm ||
+            one.has_peepholes()) {
+          throw std::invalid_argument(
+              "groups: expected a tape without checkpoints, projection, layer normalization and peepholes");
+        }
+      },
+      tape.tape);
+}
+
 py::tuple lstm_backward(TapeObject& tape, const py::object& dy, const py::object& dh, const py::object& dc,
-                        bool need_dx, bool need_dweights, bool keep) {
+                        bool need_dx, bool need_dweights, bool keep, const std::vector<Index>& groups) {
   check_kernels();
   tape.check_unused();
   if (keep) tape.check_differentiable();
   const Sizes& n = tape.arrays.sizes;
+  check_groups(tape, groups, n.batch);
   const Number number = tape.number();
   const Dim B{"B", n.batch};
   const Dim R{tape.arrays.outputs_letter, n.outputs};
@@ -164,7 +196,7 @@ py::tuple lstm_backward(TapeObject& tape, const py::object& dy, const py::object
   const Held dc_view = optional_contiguous("dc", dc, number, {B, {"H", n.units}});
   return naming_sizes(n, R.letter, [&] {
     return with_number(number, [&](auto zero) {
-      return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep);
+      return backward<decltype(zero)>(tape, dy_view, dh_view, dc_view, need_dx, need_dweights, keep, groups);
     });
   });
 }
@@ -296,7 +328,9 @@ void bind_lstm(py::module_& module) {
       .def_property_readonly("nbytes", [](const TapeObject& tape) { return tape.arrays.bytes; })
       .def_property_readonly("used", &TapeObject::used);
   module.def("lstm_forward", &lstm_forward);
-  module.def("lstm_backward", &lstm_backward);
+  module.def("lstm_backward", &lstm_backward, py::arg("tape"), py::arg("dy"), py::arg("dh"), py::arg("dc"),
+             py::arg("need_dx"), py::arg("need_dweights"), py::arg("keep"),
+             py::arg("groups") = std::vector<Index>{});
   module.def("lstm_states", &lstm_states);
   module.def("lstm_step", &lstm_step);
 }

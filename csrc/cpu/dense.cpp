@@ -55,6 +55,7 @@ KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* 
   const Index columns = table.columns();
   WeightGradientProblem<T> problem{};
   problem.batch = rows;
+  problem.rows = {0, rows};
   problem.timeline = Timeline::whole(1, nullptr);
   problem.columns = outputs;
   problem.units = 0;

@@ -57,6 +57,7 @@ struct Features {
 template <class T>
 struct WeightGradientProblem {
   Index batch;
+  Range rows;  // those that are summed, with the bits that they have as a batch of their own
   Timeline timeline;
   Index columns;  // of the gradients, 4 units for a tape
   Index units;

@@ -94,6 +94,7 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
 
   WeightGradientProblem<T> of_projection{};
   of_projection.batch = n.batch;
+  of_projection.rows = {0, n.batch};
   of_projection.timeline = problem.timeline;
   of_projection.columns = n.outputs;
   of_projection.right = problem.dprojected;
@@ -152,7 +153,15 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
         if (norm.complete()) norm.add(share, team.count());
         return;
       }
-      add(gradients, tiles, bias_panels);
+      WeightGradientProblem<T> group = gradients;
+      for (Index i = 0; i < problem.group_count; ++i) {
+        group.rows = {problem.group_ends[i], problem.group_ends[i + 1]};
+        add(group, tiles, bias_panels);
+        group.left[0].gradient += n.inputs * group.columns;
+        group.left[1].gradient += n.outputs * group.columns;
+        if (group.bias != nullptr) group.bias += group.columns;
+      }
+      if (problem.group_count == 0) add(gradients, tiles, bias_panels);
       if (problem.dpeepholes != nullptr) {
         kernels.peephole_gradients(problem, share_of(panels.gate_panels(), share, team.count()));
       }

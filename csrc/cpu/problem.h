@@ -259,6 +259,10 @@ struct ArgumentGradients {
   T* dpeepholes = nullptr;         // (3,H)
   T* dprojection = nullptr;        // (H,R)
   LayerNormGradients<T> dlayer_norm = {};
+  // Rows in groups whose gradients of kernels and bias are sums of their own, one behind the other: the first
+  // row of each, and the end of the last. No groups for one sum of all rows.
+  Index group_count = 0;
+  const Index* group_ends = nullptr;
 };
 
 // The first part, and states, are those of forward. dc0 is the gradient of the last cell state before, and

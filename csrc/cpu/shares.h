@@ -124,6 +124,7 @@ WeightGradientProblem<T> kernel_gradients(const BackwardProblem<T>& p) {
   const bool dropping = p.recurrent_mask != nullptr;
   WeightGradientProblem<T> gradients{};
   gradients.batch = p.sizes.batch;
+  gradients.rows = {0, p.sizes.batch};
   gradients.timeline = p.timeline;
   gradients.columns = kGates * p.sizes.units;
   gradients.units = p.sizes.units;

@@ -109,6 +109,7 @@ def lstm_backward(
     need_dx: bool,
     need_dweights: bool,
     keep: bool,
+    groups: list[int] = ...,
 ) -> tuple[
     Array | None,
     Array | None,

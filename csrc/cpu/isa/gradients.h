@@ -24,7 +24,9 @@ class RightPanels {
     return p_.units > 0 ? divide_up(p_.units, V::width) : divide_up(p_.columns, columns);
   }
   // Whether rows lie as a packed panel has them.
-  bool packed() const { return p_.units > 0 && p_.timeline.lengths == nullptr; }
+  bool packed() const {
+    return p_.units > 0 && p_.timeline.lengths == nullptr && p_.rows.size() == p_.batch;
+  }
   const T* at(Index panel, Index s, Index b) const {
     return p_.right + panel * panel_ + (s * p_.batch + b) * row_;
   }
@@ -233,10 +235,10 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     blocks = 0;
   };
 
-  const GradientBlocks size(p.batch, block_depth);
+  const GradientBlocks size(p.rows.size(), block_depth);
   for (Index s = (divide_up(p.timeline.steps, size.steps) - 1) * size.steps; s >= 0; s -= size.steps) {
-    for (Index b = 0; b < p.batch; b += size.rows) {
-      pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.batch)});
+    for (Index b = p.rows.begin; b < p.rows.end; b += size.rows) {
+      pack_left({s, smaller(s + size.steps, p.timeline.steps)}, {b, smaller(b + size.rows, p.rows.end)});
       if (++blocks < group) continue;
       add_blocks();
       if (worker.stopped(0)) return;

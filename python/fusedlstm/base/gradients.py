@@ -14,18 +14,26 @@ class Gradients(dict["Variable", "Array"]):
 
     Attributes
     ----------
+    ends : tuple of int
+        With several groups of rows, whose gradients are sums of their own, the first row of each and the end
+        of the last.
     states : dict
         By LSTM layer, the gradients ``(dh0, dc0)`` of the initial states of its last backward pass.
     """
 
-    __slots__ = ("states",)
+    __slots__ = ("ends", "states")
 
     def __init__(self) -> None:
+        self.ends: tuple[int, ...] = ()
         self.states: dict[Any, tuple[Array, Array]] = {}
 
     def add(self, variable: Variable, gradient: Array) -> None:
         """Add a gradient of a variable's shape; the first one is kept as it is, and none is written to."""
         self[variable] = self[variable] + gradient if variable in self else gradient
+
+    def add_groups(self, variable: Variable, gradient: Array) -> None:
+        """Add the gradients of all groups of rows, one behind the other; of a single one its gradient."""
+        self.add(variable, gradient)
 
     def passed(self, step: int) -> None:
         """Learn that the backward pass through a model has gone through the step of this number."""

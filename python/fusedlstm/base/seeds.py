@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm.base import checks
 from fusedlstm.base.filling import room
+from fusedlstm.base.shards import Seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _MASK = (1 << 64) - 1
 _seeds = np.random.default_rng()
@@ -106,8 +110,16 @@ class SeedGenerator:
         """Return the state, drawn by now: a copy goes on with the same series."""
         return {"_state": self.state}
 
-    def next(self) -> int:
-        """Return the next seed of the series."""
+    # Where the series of shards are, with the rows of these, while there are several.
+    _shards: tuple[tuple[int, ...], list[tuple[int, int]]] | None = None
+
+    def next(self) -> Any:
+        """Return the next seed of the series, an int; of several shards' series `Seeds`."""
+        if self._shards is not None:
+            ends, states = self._shards
+            seeds = tuple(_mixed(seed, drawn + 1) for seed, drawn in states)
+            self._shards = ends, [(seed, drawn + 1) for seed, drawn in states]
+            return Seeds(ends, seeds)
         seed, drawn = self.state
         self.state = (seed, drawn + 1)
         return _mixed(seed, drawn + 1)
@@ -116,6 +128,14 @@ class SeedGenerator:
         """Return the state of one of many series that the next seed stands for; it is not drawn by that."""
         seed, drawn = self.state
         return _mixed(_mixed(seed, drawn + 1), number + 1), 0
+
+    def split(self, ends: tuple[int, ...], numbers: Sequence[int]) -> None:
+        """Draw from the branches of these numbers from now on, for rows with these ends."""
+        self._shards = ends, [self.branch(number) for number in numbers]
+
+    def join(self) -> None:
+        """Draw from the one series again."""
+        self._shards = None
 
 
 def _mixed(seed: int, count: int) -> int:

@@ -43,6 +43,37 @@ class ShardGradients(Gradients):
             self._exchange.passed(self, step)
 
 
+class GroupGradients(Gradients):
+    """The gradients of several shards, whose rows make one backward pass.
+
+    Attributes
+    ----------
+    of : dict of int to Gradients
+        Those of each shard.
+    """
+
+    __slots__ = ("_exchange", "of")
+
+    def __init__(self, exchange: Exchange, numbers: Sequence[int], ends: tuple[int, ...]) -> None:
+        super().__init__()
+        self._exchange, self.ends = exchange, ends
+        self.of = {number: Gradients() for number in numbers}
+
+    def add(self, variable: Variable, gradient: Array) -> None:
+        """Refuse a sum over all rows."""
+        raise TypeError(f"{variable.path}: expected gradients of {len(self.of)} groups, got {gradient.shape}")
+
+    def add_groups(self, variable: Variable, gradient: Array) -> None:
+        """Add the gradients of all shards; see `Gradients.add_groups`."""
+        for own, part in zip(self.of.values(), gradient, strict=True):
+            own.add(variable, part)
+        self[variable] = gradient
+
+    def passed(self, step: int) -> None:
+        """Send what is complete now; see `Gradients.passed`."""
+        self._exchange.passed_by_all(self, step)
+
+
 class Exchange:
     """All gradients of a model, in buckets in the order in which a backward pass comes to their end.
 
@@ -116,6 +147,23 @@ class Exchange:
             if not all(variable in gradients for variable in self._buckets[self._put].variables):
                 break
             self._take(self._put, gradients)
+        for bucket in self._buckets[: self._started]:
+            bucket.test()
+
+    def together(self, numbers: Sequence[int], ends: tuple[int, ...]) -> GroupGradients:
+        """Return what one backward pass adds to for these shards, the only ones of this rank with samples."""
+        return GroupGradients(self, numbers, ends)
+
+    def passed_by_all(self, gradients: GroupGradients, step: int | None = None) -> None:
+        """Take in and send the buckets that the backward pass of all shards has completed, all at its end."""
+        while self._put < len(self._buckets) and (step is None or self._last[self._put] >= step):
+            bucket = self._buckets[self._put]
+            if step is not None and not all(variable in gradients for variable in bucket.variables):
+                break
+            for number in self._tree.owned(self._comm.rank):
+                bucket.put((number, number + 1), _of(bucket, gradients.of.get(number)))
+            bucket.start(self._samples)
+            self._put = self._started = self._put + 1
         for bucket in self._buckets[: self._started]:
             bucket.test()
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fusedlstm import ops
 from fusedlstm.base import checks
 from fusedlstm.base.seeds import SeedGenerator
 from fusedlstm.base.symbolic import KerasTensor, Node
 from fusedlstm.layers.activated import ActivatedLayer
 from fusedlstm.layers.base import Layer
+from fusedlstm.layers.dropping import drop
 from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
@@ -149,13 +149,13 @@ class Dropout(Layer):
         if not training or self.rate == 0:
             return x, None
         seed = self._seeds.next()
-        return ops.dropout(x, self.rate, seed, share_steps=self.share_steps), seed
+        return drop(x, self.rate, seed, share_steps=self.share_steps), seed
 
     def backprop(self, saved: Any, dy: Array, gradients: Gradients, need_dx: bool = True) -> Array | None:  # noqa: ARG002
         """Drop the same places of the gradient; see `Layer.backprop`."""
         if not need_dx or saved is None:
             return dy if need_dx else None
-        return ops.dropout(dy, self.rate, saved, share_steps=self.share_steps)
+        return drop(dy, self.rate, saved, share_steps=self.share_steps)
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:

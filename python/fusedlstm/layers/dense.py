@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from fusedlstm import initializers, ops
 from fusedlstm.base import checks
@@ -88,6 +91,8 @@ class Dense(ActivatedLayer):
         """Compute gradients from the gradient of ``x kernel + bias``."""
         x, version = saved
         kernel = unchanged(self.kernel, version)
+        if gradients.ends:
+            return self._backprop_groups(x, kernel, dz, gradients, need_dx)
         dx, dkernel, dbias = ops.dense_backward(
             as_rows(x), kernel, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
         )
@@ -95,3 +100,23 @@ class Dense(ActivatedLayer):
         if self.bias is not None and dbias is not None:
             gradients.add(self.bias, dbias)
         return None if dx is None else dx.reshape(x.shape)
+
+    def _backprop_groups(
+        self, x: Array, kernel: Array, dz: Array, gradients: Gradients, need_dx: bool
+    ) -> Array | None:
+        """Compute gradients of groups of rows, each as that of a batch of its own."""
+        found = [
+            ops.dense_backward(
+                as_rows(x[start:end]),
+                kernel,
+                as_rows(dz[start:end]),
+                need_dx=need_dx,
+                use_bias=self.use_bias,
+            )
+            for start, end in pairwise(gradients.ends)
+        ]
+        gradients.add_groups(self.kernel, np.stack([dkernel for _, dkernel, _ in found]))
+        if self.bias is not None:
+            gradients.add_groups(self.bias, np.stack([dbias for _, _, dbias in found if dbias is not None]))
+        parts = [dx for dx, _, _ in found if dx is not None]
+        return np.concatenate(parts).reshape(x.shape) if parts else None

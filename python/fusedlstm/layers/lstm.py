@@ -8,6 +8,7 @@ import numpy as np
 
 from fusedlstm import ops
 from fusedlstm.base import checks, devices
+from fusedlstm.layers.dropping import drop
 from fusedlstm.layers.lstm_base import LSTMBase
 from fusedlstm.layers.shapes import feature_count
 from fusedlstm.layers.tracing import traced
@@ -126,11 +127,11 @@ class LSTM(LSTMBase):
         seed = None
         if training and self.dropout:
             seed = self._seeds.next()
-            x = ops.dropout(x, self.dropout, seed, share_steps=True)
+            x = drop(x, self.dropout, seed, share_steps=True)
         recurrent_mask = None
         if training and self.recurrent_dropout:
             ones: Array = np.ones_like(x, order="C", shape=(len(x), self.outputs))
-            recurrent_mask = ops.dropout(ones, self.recurrent_dropout, self._seeds.next(), out=ones)
+            recurrent_mask = drop(ones, self.recurrent_dropout, self._seeds.next())
         zoneout_seed = self._seeds.next() if training and (self.zoneout_h or self.zoneout_c) else None
         h0, c0 = initial_state or (None, None)
         result = ops.lstm_forward(
@@ -201,13 +202,21 @@ class LSTM(LSTMBase):
             dh = dy if dh is None else dh + dy
             dy = None
         trained = bool(self.trainable_weights)
-        found = ops.lstm_backward(tape, dy, dh, dc, need_dx=need_dx, need_dweights=trained)
+        found = ops.lstm_backward(
+            tape,
+            dy,
+            dh,
+            dc,
+            need_dx=need_dx,
+            need_dweights=trained,
+            groups=gradients.ends if trained else (),
+        )
         if trained:
             self._add_gradients(found, gradients)
         gradients.states[self] = (found.dh0, found.dc0)
         if found.dx is None or seed is None:
             return found.dx
-        return ops.dropout(found.dx, self.dropout, seed, share_steps=True)
+        return drop(found.dx, self.dropout, seed, share_steps=True)
 
     @property
     def states(self) -> tuple[Array, Array] | None:

@@ -273,7 +273,7 @@ class LSTMBase(Recurrent):
         """Add each weight's gradient to others, and keep those of the states."""
         for name, variable in self._variables.items():
             source = found.dlayer_norm if name in _NORM_WEIGHTS else found
-            gradients.add(variable, getattr(source, f"d{name}"))
+            gradients.add_groups(variable, getattr(source, f"d{name}"))
 
     @property
     def seed_generators(self) -> list[SeedGenerator]:

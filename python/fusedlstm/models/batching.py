@@ -18,7 +18,7 @@ from fusedlstm.models.shared import Shared
 from fusedlstm.models.weighting import ClassWeight, check_class_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fusedlstm.activations import Activation
     from fusedlstm.base.types import Mask
@@ -166,16 +166,80 @@ class BatchTrainer(Shared):
         self, batch: Batch, samples: int | None, gradients: Gradients | None
     ) -> tuple[list[float], float, list[Steps]]:
         """Return the part's shares of losses and activity penalties, and its steps; add to ``gradients``."""
-        inputs, labels, weights = batch
+        inputs = batch[0]
         links = self._links()
         plan = self.plan
         logits = [plan.heads[number] for number, link in enumerate(links) if link is not None]
         run = self.run(inputs, gradients is not None, logits)  # type: ignore[arg-type]
+        values, slopes, steps = self._terms(run.outputs, run.masks, links, batch, samples, run.activities)
+        penalty = 0.0
+        for place, outputs in run.activities.items():
+            regularizer = plan.steps[place].layer.activity_regularizer
+            assert regularizer is not None
+            for output in outputs:
+                penalty += regularizer(output) / (samples or max(1, len(output)))
+        if gradients is not None:
+            dy = slopes[0] if len(slopes) == 1 else slopes
+            self.backprop(run, dy, gradients, need_dx=False, samples=samples)
+        return values, penalty, steps
+
+    def add_together(
+        self,
+        batch: Batch,
+        samples: int,
+        groups: Sequence[range],
+        gradients: Gradients | None,
+        take: Callable[[int, Shares], None],
+    ) -> None:
+        """Run groups of a batch's rows at once, with the bits of one after the other.
+
+        Parameters
+        ----------
+        batch : tuple
+            Their rows, one group behind the other.
+        samples : int
+            Those of the whole batch that others have parts of, too.
+        groups : sequence of range
+            The rows of each.
+        gradients : Gradients, optional
+            Gets the gradients of groups, of the rows in its ``ends``.
+        take : callable
+            Called for each group, by its place, with what it adds to the loss; metrics have it then.
+        """
+        links = self._links()
+        logits = [self.plan.heads[number] for number, link in enumerate(links) if link is not None]
+        run = self.run(batch[0], gradients is not None, logits)  # type: ignore[arg-type]
+        found: list[list[Any]] = []
+        for place, rows in enumerate(groups):
+            own = slice(rows.start, rows.stop)
+            outputs, masks, labels, weights = (
+                [None if one is None else one[own] for one in some]
+                for some in (run.outputs, run.masks, *batch[1:])
+            )
+            values, slopes, steps = self._terms(outputs, masks, links, ([], labels, weights), samples, {})
+            take(place, Shares(values, 0.0, *(_count_steps(steps) if steps else (0, 0))))
+            found.append(slopes)
+        if gradients is not None:
+            whole = [None if one[0] is None else np.concatenate(one) for one in zip(*found, strict=True)]
+            dy = whole[0] if len(whole) == 1 else whole
+            self.backprop(run, dy, gradients, need_dx=False, samples=samples)
+
+    def _terms(
+        self,
+        outputs: Sequence[Any],
+        masks: Sequence[Any],
+        links: Sequence[Activation | None],
+        batch: Batch,
+        samples: int | None,
+        activities: Any,
+    ) -> tuple[list[float], list[Any], list[Steps]]:
+        """Return losses, their gradients and the steps that they count; metrics take the batch in."""
+        _, labels, weights = batch
         values: list[float] = []
         slopes: list[Any] = []
         steps: list[Steps] = []
         for head, output, mask, link, y, weight in zip(
-            self.heads, run.outputs, run.masks, links, labels, weights, strict=True
+            self.heads, outputs, masks, links, labels, weights, strict=True
         ):
             value, slope = 0.0, None
             if head.loss is not None:
@@ -184,7 +248,7 @@ class BatchTrainer(Shared):
                 if head.weight is not None:
                     slope = slope * slope.dtype.type(head.weight)
                 if samples is not None and head.loss.reduction != "sum":
-                    if run.activities and mask is not None:
+                    if activities and mask is not None:
                         raise ValueError(
                             "gradient_accumulation_steps: expected 1 for a model with masks and activity "
                             "regularizers: how many steps are real, which weighs one against the other, is "
@@ -197,16 +261,7 @@ class BatchTrainer(Shared):
             slopes.append(slope)
             if (head.metrics or head.weighted) and y is not None:
                 head.measure(y, output if link is None else link(output), mask, weight)
-        penalty = 0.0
-        for place, outputs in run.activities.items():
-            regularizer = plan.steps[place].layer.activity_regularizer
-            assert regularizer is not None
-            for output in outputs:
-                penalty += regularizer(output) / (samples or max(1, len(output)))
-        if gradients is not None:
-            dy = slopes[0] if len(slopes) == 1 else slopes
-            self.backprop(run, dy, gradients, need_dx=False, samples=samples)
-        return values, penalty, steps
+        return values, slopes, steps
 
     def _batches(self, samples: Samples, size: int, order: Any = None, first: int = 0) -> Iterator[Any]:
         return samples.batches(size, self._input_types, order, self.place, first)

@@ -198,7 +198,7 @@ class Passes(Layer):
             gradients.passed(number)
         for layer in idle:
             for variable in layer.trainable_weights:
-                if variable not in gradients:
+                if variable not in gradients and not gradients.ends:
                     gradients.add(variable, np.zeros_like(variable.value))
         if not need_dx:
             return None

@@ -35,6 +35,15 @@ class Rows:
     def __init__(self, pieces: Sequence[Piece], to_batches: ToBatches) -> None:
         self._pieces, self._to_batches = pieces, to_batches
 
+    def whole(self, rows: range) -> bool:
+        """Tell whether these lie in one batch."""
+        before = 0
+        for _, start, stop, _ in self._pieces:
+            if before <= rows.start and rows.stop <= before + stop - start:
+                return True
+            before += stop - start
+        return False
+
     def take(self, rows: range) -> Iterator[Any]:
         """Yield batches with these of the step's samples; others are not read."""
         before = 0

@@ -5,16 +5,18 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from fusedlstm.base import checks
+from fusedlstm.base import checks, devices
 from fusedlstm.distributed import share_cores
 from fusedlstm.distributed.exchange import Exchange
 from fusedlstm.distributed.tree import Tree
+from fusedlstm.models.groups import computes_groups
 from fusedlstm.models.measured import Measured, Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fusedlstm.base.gradients import Gradients
+    from fusedlstm.base.seeds import SeedGenerator
     from fusedlstm.base.variable import Variable
     from fusedlstm.distributed import Communicator
     from fusedlstm.models.rows import Rows
@@ -62,6 +64,7 @@ class Group:
         self.tree = Tree(self.shards if self.mode == "exact" else self.size, self.size)
         self._exchange: Exchange | None = None
         self._key: Any = None
+        self._joining: tuple[Any, bool] | None = None
         self._measured = Measured(self.tree, communicator)
         self._cores = share_cores(communicator)
 
@@ -87,16 +90,22 @@ class Group:
         if exchange is not None:
             exchange.begin(samples)
         self._measured.begin(model.heads)
+        own = [(shard, self.tree.rows((shard, shard + 1), samples)) for shard in self.tree.owned(self.rank)]
+        filled = [(shard, part) for shard, part in own if part]
+        every = range(filled[0][1].start, filled[-1][1].stop) if filled else range(0)
+        if len(filled) > 1 and rows.whole(every) and self._joins(model):
+            self._run_together(model, rows, samples, filled, exchange, streams)
+            self._measured.send()
+            return self._measured.total(samples), None if exchange is None else exchange.total()
         try:
-            for shard in self.tree.owned(self.rank):
-                own = self.tree.rows((shard, shard + 1), samples)
+            for shard, part in own:
                 for stream, state in zip(streams, states, strict=True):
                     stream.state = state
                     stream.state = stream.branch(shard)
-                gradients = None if exchange is None or not own else exchange.shard(shard)
-                if own:
-                    batches = rows.take(own) if gradients is None else _watched(rows.take(own), gradients)
-                    self._measured.take(shard, model.add_parts(batches, samples, gradients), len(own))
+                gradients = None if exchange is None or not part else exchange.shard(shard)
+                if part:
+                    batches = rows.take(part) if gradients is None else _watched(rows.take(part), gradients)
+                    self._measured.take(shard, model.add_parts(batches, samples, gradients), len(part))
                 if exchange is not None:
                     exchange.done(shard, gradients)
         finally:
@@ -105,6 +114,45 @@ class Group:
         self._measured.send()
         total = None if exchange is None else exchange.total()
         return self._measured.total(samples), total
+
+    def _run_together(
+        self,
+        model: Any,
+        rows: Rows,
+        samples: int,
+        filled: list[tuple[int, range]],
+        exchange: Exchange | None,
+        streams: Sequence[SeedGenerator],
+    ) -> None:
+        """Compute all shards of this rank at once, with the bits of one after the other."""
+        first, numbers = filled[0][1].start, [shard for shard, _ in filled]
+        groups = [range(part.start - first, part.stop - first) for _, part in filled]
+        ends = (0, *(group.stop for group in groups))
+        gradients = None if exchange is None else exchange.together(numbers, ends)
+        (batch,) = rows.take(range(first, filled[-1][1].stop))
+
+        def take(place: int, shares: Shares) -> None:
+            self._measured.take(numbers[place], shares, len(groups[place]))
+
+        for stream in streams:
+            stream.split(ends, numbers)
+        try:
+            model.add_together(batch, samples, groups, gradients, take)
+        finally:
+            for stream in streams:
+                stream.join()
+                seed, drawn = stream.state
+                stream.state = seed, drawn + 1
+        if exchange is not None:
+            assert gradients is not None
+            exchange.passed_by_all(gradients)
+
+    def _joins(self, model: Any) -> bool:
+        """Tell whether all layers of a model compute shards together as they do one by one."""
+        if self._joining is None or self._joining[0] is not model.plan:
+            joins = model.place is devices.CPU and all(map(computes_groups, model.plan.layers))
+            self._joining = model.plan, joins
+        return self._joining[1]
 
     def _exchange_of(self, model: Any, variables: Sequence[Variable]) -> Exchange:
         key = ([id(variable) for variable in variables], model.place, id(model.plan))

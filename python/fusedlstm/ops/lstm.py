@@ -256,6 +256,7 @@ def lstm_backward(
     need_dx: bool = True,
     need_dweights: bool = True,
     keep: bool = False,
+    groups: Sequence[int] = (),
 ) -> LSTMGradients:
     """Backpropagate through the sequence that left `tape`.
 
@@ -276,6 +277,10 @@ def lstm_backward(
         work; without them a frozen layer hands on gradients in half the time.
     keep : bool
         Also return a `GradientTape` for `lstm_second_backward`, and leave `tape` as it is, for more passes.
+    groups : sequence of int
+        Rows in groups, by the first row of each and the end of the last, as ``(0, 16, B)``: gradients of
+        kernels and bias have a first axis of groups then, and each the bits of a batch of its own. For tapes
+        without checkpoints, projection, peepholes and layer normalization, on the CPU.
 
     Returns
     -------
@@ -295,7 +300,8 @@ def lstm_backward(
     """
     if {type(need_dx), type(need_dweights), type(keep)} != _FLAGS:
         checks.flags(need_dx=need_dx, need_dweights=need_dweights, keep=keep)
-    gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep)
+    more = (list(groups),) if groups else ()
+    gradients = kernels_for_tape(tape).lstm_backward(tape, dy, dh, dc, need_dx, need_dweights, keep, *more)
     norm, kept = gradients[-2:]
     return LSTMGradients(*gradients[:-2], None if norm is None else LayerNormGradients(*norm), kept)
 
