@@ -100,6 +100,21 @@ class Bucket:
             node = (start - length, end)
         self._sums[node] = None if value is None else self._flat(value)
 
+    def put_all(self, gradients: Sequence[Array]) -> bool:
+        """Take the gradients of all shards of this rank in, arrays (k, ...) that are changed by it.
+
+        It is for ranks whose shards make one part of the tree; others get False, and nothing is done.
+        """
+        roots = self._roots[self._comm.rank]
+        count = len(gradients[0])
+        if len(roots) > 1 or roots[0][1] - roots[0][0] != count or not gradients[0].flags.c_contiguous:
+            return False
+        flat = self._take()
+        for gradient, (start, end) in zip(gradients, pairwise(self._ends.tolist()), strict=True):
+            _add_up(gradient.reshape(count, -1), flat[start:end])
+        self._sums[roots[0]] = flat
+        return True
+
     def start(self, samples: int) -> None:
         """Begin to send, when all shards of this rank are in; of a batch of so many samples."""
         comm = self._comm
@@ -227,6 +242,24 @@ class Bucket:
         out: Any = self._buffer(name, math.prod(values.shape), self._dtype)
         widened(values, out)
         return out  # type: ignore[no-any-return]
+
+
+def _add_up(parts: Array, out: Array) -> None:
+    """Sum rows, a power of two, in the order of the tree, some columns at a time that stay in cache."""
+    count, size = parts.shape
+    if count == 1:
+        out[...] = parts[0]
+        return
+    for start in range(0, size, _COLUMNS):
+        left = parts[:, start : start + _COLUMNS]
+        while len(left) > 2:
+            np.add(left[0::2], left[1::2], out=left[0::2])
+            left = left[0::2]
+        np.add(left[0], left[1], out=out[start : start + _COLUMNS])
+
+
+# Numbers of each shard that are summed at a time.
+_COLUMNS = 1 << 13
 
 
 def _add(left: Array, right: Array) -> Array:

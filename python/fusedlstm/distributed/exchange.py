@@ -44,30 +44,36 @@ class ShardGradients(Gradients):
 
 
 class GroupGradients(Gradients):
-    """The gradients of several shards, whose rows make one backward pass.
+    """The gradients of several shards, whose rows make one backward pass: arrays with a first axis of shards.
 
     Attributes
     ----------
-    of : dict of int to Gradients
-        Those of each shard.
+    numbers : list of int
+        Those of the shards.
     """
 
-    __slots__ = ("_exchange", "of")
+    __slots__ = ("_exchange", "numbers")
 
     def __init__(self, exchange: Exchange, numbers: Sequence[int], ends: tuple[int, ...]) -> None:
         super().__init__()
-        self._exchange, self.ends = exchange, ends
-        self.of = {number: Gradients() for number in numbers}
+        self._exchange, self.ends, self.numbers = exchange, ends, list(numbers)
 
     def add(self, variable: Variable, gradient: Array) -> None:
         """Refuse a sum over all rows."""
-        raise TypeError(f"{variable.path}: expected gradients of {len(self.of)} groups, got {gradient.shape}")
+        expected = f"gradients of {len(self.numbers)} groups"
+        raise TypeError(f"{variable.path}: expected {expected}, got {gradient.shape}")
 
     def add_groups(self, variable: Variable, gradient: Array) -> None:
         """Add the gradients of all shards; see `Gradients.add_groups`."""
-        for own, part in zip(self.of.values(), gradient, strict=True):
-            own.add(variable, part)
-        self[variable] = gradient
+        super().add(variable, gradient)
+
+    def of(self, number: int) -> Gradients | None:
+        """Return those of one shard; None for one without samples."""
+        if number not in self.numbers:
+            return None
+        place, found = self.numbers.index(number), Gradients()
+        found.update({variable: gradient[place] for variable, gradient in self.items()})
+        return found
 
     def passed(self, step: int) -> None:
         """Send what is complete now; see `Gradients.passed`."""
@@ -160,8 +166,11 @@ class Exchange:
             bucket = self._buckets[self._put]
             if step is not None and not all(variable in gradients for variable in bucket.variables):
                 break
-            for number in self._tree.owned(self._comm.rank):
-                bucket.put((number, number + 1), _of(bucket, gradients.of.get(number)))
+            own = self._tree.owned(self._comm.rank)
+            known = len(gradients.numbers) == len(own) and all(v in gradients for v in bucket.variables)
+            if not known or not bucket.put_all([gradients[variable] for variable in bucket.variables]):
+                for number in own:
+                    bucket.put((number, number + 1), _of(bucket, gradients.of(number)))
             bucket.start(self._samples)
             self._put = self._started = self._put + 1
         for bucket in self._buckets[: self._started]:
