@@ -127,6 +127,28 @@ def test_bytes_are_those_of_the_formula(ranks: int, short: bool) -> None:
         assert found == count * (2 if short else 4)
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 4, 8])
+def test_buffers_are_those_of_the_formula(ranks: int) -> None:
+    """Sums on their way up the tree, and what comes from the other ranks."""
+    numbers = 1 << 12
+    variable = Variable(np.zeros(numbers, np.float32))
+
+    def run(comm: Thread) -> int:
+        tree = Tree(8, ranks)
+        exchange = Exchange([[variable]], tree, comm, CPU)
+        for _ in range(3):
+            exchange.begin(8)
+            for shard in tree.owned(comm.rank):
+                found = exchange.shard(shard)
+                found.add(variable, variable.value)
+                exchange.done(shard, found)
+            exchange.total()
+        return exchange.buffer_bytes
+
+    levels = max(1, int(np.log2(8 // ranks)))
+    assert together(ranks, run) == [4 * numbers * (levels + (ranks > 1))] * ranks
+
+
 def test_short_messages_round_once_and_sum_in_float32() -> None:
     gradients = shard_gradients(4, 4)
 

@@ -148,6 +148,9 @@ def weighing() -> Any:
 CASES: dict[str, Case] = {
     "classes": Case(classifier, plain()),
     "random": Case(dropping, plain()),
+    "options": Case(lambda: classifier(layers.LSTM(H, coupled=True, cell_clip=0.5, use_bias=False)), plain()),
+    "two directions": Case(lambda: classifier(layers.Bidirectional(layers.LSTM(H, dropout=0.3))), plain()),
+    "peepholes": Case(lambda: classifier(layers.LSTM(H, use_peepholes=True, layer_norm=True)), plain()),
     "weights": Case(
         lambda: classifier(optimizer=optimizers.Adam(clipnorm=0.1)), plain(sample_weight=WEIGHTS)
     ),

@@ -24,9 +24,7 @@ class RightPanels {
     return p_.units > 0 ? divide_up(p_.units, V::width) : divide_up(p_.columns, columns);
   }
   // Whether rows lie as a packed panel has them.
-  bool packed() const {
-    return p_.units > 0 && p_.timeline.lengths == nullptr && p_.rows.size() == p_.batch;
-  }
+  bool packed() const { return p_.units > 0 && p_.timeline.lengths == nullptr && p_.rows.size() == p_.batch; }
   const T* at(Index panel, Index s, Index b) const {
     return p_.right + panel * panel_ + (s * p_.batch + b) * row_;
   }

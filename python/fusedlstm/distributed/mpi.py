@@ -53,7 +53,8 @@ def load() -> Any:
 
 
 def _library(module: Any) -> str:
-    return str(module.Get_library_version()).strip("\0\n ").split(",")[0].splitlines()[0]
+    first = str(module.Get_library_version()).strip("\0\n ").split(",")[0].splitlines()[0]
+    return " ".join(first.split())
 
 
 class _Requests(Pending):
