@@ -42,7 +42,7 @@ def rank(folder: Path) -> None:
     model = fusedlstm.Sequential(stack)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     backup = callbacks.BackupAndRestore(folder / "backups", save_freq=1, keep=2)
-    history = model.fit(x, y, 24, epochs=12, verbose=0, callbacks=backup, distribute="mpi").history
+    history = model.fit(x, y, 24, epochs=6, verbose=0, callbacks=backup, distribute="mpi").history
     if distributed.rank() == 0:
         left: dict[str, Any] = dict(history)
         np.savez(folder / "out.npz", *model.get_weights(), **left)
@@ -112,6 +112,7 @@ def main() -> None:
                 print(text)
         if (folder / "out.npz").exists():
             trainings += 1
+            print(f"{kills} kills, {trainings} trainings, {hangs} hangs", file=sys.stderr, flush=True)
             differing += content(folder / "out.npz") != expected
             left += len(list(folder.glob("backups/*")))
             shutil.rmtree(folder)

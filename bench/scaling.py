@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from fusedlstm import plots
-from fusedlstm.plots.drawing import COLOURS, clean, label_line, spread_labels
+from fusedlstm.plots.drawing import COLOURS, clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -198,17 +198,18 @@ def drawn(found: dict[str, Any]) -> Figure:
                     compute / seconds(compute, numbers, messages, ranks, network, mode) for ranks in RANKS
                 ]
                 colour = COLOURS[colours[name]]
-                axes.plot(RANKS, shares, line, color=colour)
-                if mode == "exact" and model == next(iter(sizes)):
-                    label_line(axes, RANKS[3], shares[3], name, colour)
+                label = f"{name}, {mode}"
+                axes.plot(RANKS, shares, line, color=colour, label=label)
         axes.axhline(GOOD, color="0.8", linewidth=0.8)
         axes.set_xscale("log", base=2)
+        axes.set_xticks(RANKS[::3], [str(ranks) for ranks in RANKS[::3]])
         axes.set_ylim(0, 1.05)
         axes.set_title(f"{model}: {numbers / 1e6:.1f} million numbers, {compute * 1e3:.0f} ms", fontsize=9)
         axes.set_xlabel("machines")
         axes.set_ylabel("share of the perfect rate")
         clean(axes)
-    spread_labels(figure)
+        if model == next(iter(sizes)):
+            axes.legend(loc="lower left", fontsize=7.5, frameon=False)
     return figure
 
 

@@ -64,7 +64,7 @@ def fails(rank: str) -> None:
         def broken(*_: Any, **__: Any) -> None:
             raise ArithmeticError("what went wrong")
 
-        model.add_parts = broken
+        model.add_parts = model.add_together = broken
     model.fit(X, CLASSES, 9, epochs=3, verbose=0)
 
 
@@ -91,6 +91,16 @@ def preempted(folder: str, out: str) -> None:
         raise
     if comm.rank == 0:
         np.savez(out, *model.get_weights())
+
+
+def exits() -> None:
+    """Let a rank that is not the first leave while the others wait for it."""
+    comm = distributed.get("mpi")
+    model = made("classes")
+    model.distribute(comm)
+    if comm.rank == 1:
+        model.add_together = lambda *_: sys.exit(3)
+    model.fit(X, CLASSES, 9, epochs=3, verbose=0)
 
 
 def seeds() -> None:

@@ -107,6 +107,12 @@ def test_an_error_ends_all_with_rank_and_reason() -> None:
     assert "ends all: ArithmeticError: what went wrong" in told
 
 
+def test_a_rank_that_exits_alone_ends_all() -> None:
+    done = launch(2, "exits")
+    assert done.returncode != 0
+    assert "ends all: SystemExit: 3" in done.stderr + done.stdout
+
+
 def test_an_error_before_the_first_step_is_one_of_each_rank() -> None:
     done = launch(2, "seeds")
     assert done.returncode != 0

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _STOPS = ("stop_training", "stop_evaluating", "stop_predicting")
 
 
+class Leaving(SystemExit):
+    """The end of all ranks' processes, which rank 0 has decided and told."""
+
+
 class Leader:
     """Lets rank 0's callbacks steer all ranks.
 
@@ -67,19 +71,23 @@ class Leader:
         """Return a context whose changes of the model on rank 0 are made on all ranks.
 
         They are the learning rate, weights and states of the optimizer, what is frozen, what ends, and the
-        end of the process.
+        end of the process. The model is not shared meanwhile: callbacks may predict on rank 0 alone.
         """
         group = self._group
         if group is None:
             yield
             return
         before = [variable.version for variable in self._variables()] if group.rank == 0 else []
+        self._model.group = None
         try:
             yield
         except SystemExit as error:
             if group.rank == 0:
                 group.communicator.bcast({"leaves": error.code})
+                raise Leaving(error.code) from error
             raise
+        finally:
+            self._model.group = group
         news = group.communicator.bcast(self._news(before) if group.rank == 0 else None)
         if group.rank:
             self._follow(news)
@@ -106,7 +114,7 @@ class Leader:
         if "leaves" in news:
             if self._termination is not None:
                 self._termination.came = False
-            raise SystemExit(news["leaves"])
+            raise Leaving(news["leaves"])
         model, optimizer = self._model, self._model.optimizer
         for name, value in zip(_STOPS, news["stops"], strict=True):
             setattr(model, name, value)
@@ -145,14 +153,14 @@ def _acts_after_batches(callback: Callback) -> bool:
 def all_or_none(group: Group | None) -> Iterator[None]:
     """Return a context that ends the processes of all ranks if it raises on one, with its reason.
 
-    They would wait for it in their next exchange. `SystemExit` passes: all ranks leave by it together.
+    They would wait for it in their next exchange. `Leaving` passes: all ranks leave by it together.
     """
     if group is None or group.size == 1:
         yield
         return
     try:
         yield
-    except SystemExit:
+    except Leaving:
         raise
     except BaseException as error:
         text = "".join(traceback.format_exception(error)).rstrip()
