@@ -88,7 +88,7 @@ def main() -> None:
     while kills < options.kills:
         ranks = dice.choice((1, 2))
         process = start(folder, ranks)
-        end = time.monotonic() + dice.uniform(0, 1.2 * length)
+        end = time.monotonic() + dice.uniform(0, 0.9 * length)
         while process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         found = [path for path in folder.glob("pid*") if path.read_text()]
@@ -112,9 +112,12 @@ def main() -> None:
                 print(text)
         if (folder / "out.npz").exists():
             trainings += 1
-            print(f"{kills} kills, {trainings} trainings, {hangs} hangs", file=sys.stderr, flush=True)
             differing += content(folder / "out.npz") != expected
             left += len(list(folder.glob("backups/*")))
+            told = (
+                f"{kills} kills, {trainings} trainings: {differing} differ, {left} files left, {hangs} hangs"
+            )
+            print(f"{told}, {slowest:.1f} s", file=sys.stderr, flush=True)
             shutil.rmtree(folder)
             folder = Path(tempfile.mkdtemp())
     shutil.rmtree(folder)
