@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
 import time
 import warnings
 from pathlib import Path
@@ -20,7 +19,7 @@ from fusedlstm import utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
 from fusedlstm.datasets import SubsetWarning
-from fusedlstm.examples.job import Job, ProblemError
+from fusedlstm.examples.job import Job, ProblemError, ResultWarning
 from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
@@ -59,19 +58,7 @@ class _Examples(click.Group):
         return list(EXAMPLES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in EXAMPLES:
-            return None
-        if cmd_name == "mnist":
-            from fusedlstm.commands.mnist import mnist
-
-            return mnist
-        try:
-            module = importlib.import_module(f"fusedlstm.examples.{cmd_name}")
-        except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] == "fusedlstm":
-                raise
-            raise click.ClickException(_missing(error.name)) from error
-        return _command(cmd_name, module)
+        return command_of(cmd_name) if cmd_name in EXAMPLES else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Examples"):
@@ -96,8 +83,14 @@ def _missing(module: str | None) -> str:
     return f'this example needs {module}: pip install "fusedlstm[examples]"'
 
 
-def _command(name: str, module: ModuleType) -> click.Command:
+def command_of(name: str) -> click.Command:
     """Return the command of an example, with the options of all and those of its own."""
+    try:
+        module = importlib.import_module(f"fusedlstm.examples.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "fusedlstm":
+            raise
+        raise click.ClickException(_missing(error.name)) from error
     own: tuple[Option, ...] = getattr(module, "OPTIONS", ())
 
     def run(**options: Any) -> None:
@@ -112,18 +105,25 @@ def _command(name: str, module: ModuleType) -> click.Command:
 
 
 def _own_option(option: Option) -> click.Option:
-    kind: Any = None
-    fractional = isinstance(option.default, float)
+    kind = option.type or type(option.default)
+    limited: Any = None
     if option.choices:
-        kind = click.Choice(option.choices)
-    elif option.least is not None:
-        kind = click.FloatRange(option.least) if fractional else click.IntRange(math.ceil(option.least))
+        limited = click.Choice(option.choices)
+    elif any(limit is not None for limit in (option.least, option.above, option.below)):
+        limits: dict[str, Any] = {
+            "min": option.least if option.above is None else option.above,
+            "max": option.below,
+            "min_open": option.above is not None,
+            "max_open": True,
+        }
+        limited = (click.FloatRange if kind is float else click.IntRange)(**limits)
     return click.Option(
         [f"--{option.name}"],
         default=option.default,
-        type=kind,
-        is_flag=isinstance(option.default, bool),
-        callback=cli_options.finite if fractional else None,
+        show_default=option.shown or True,
+        type=limited if limited is not None or kind is bool else kind,
+        is_flag=kind is bool,
+        callback=cli_options.finite if kind is float else None,
         help=option.help,
     )
 
@@ -174,7 +174,8 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
 
 
 def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
-    state = _state_folder(name, options)
+    kept = {key for key, one in own.items() if one.keeps_state}
+    state = _state_folder(name, {key: value for key, value in options.items() if key not in kept})
     shared = ("data", "quick", "seed", "device", "report", "save", "check_data", "quiet")
     job = Job(
         name,
@@ -188,16 +189,19 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     utils.set_random_seed(job.seed)
     with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():
         results = module.run(job)
-    if state is not None:
-        _forget(state)
     results["seconds"] = time.perf_counter() - start
     outputs = cli_options.Outputs()
     outputs.written += job.written
+    for error in job.failed:
+        outputs.fail(error)
     if options["json"]:
         outputs.attempt(lambda: _write_numbers(name, options, results))
     if not job.quiet:
-        _print(results, outputs.written)
+        summary = getattr(module, "summary", lambda all_of_them: all_of_them)
+        _print(summary(results), outputs.written)
     outputs.finish()
+    if state is not None:
+        _forget(state)  # What could not be written is not lost: the same command goes on to its end.
     if not job.agree:
         raise SystemExit(DIFFER)
 
@@ -240,7 +244,7 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
             raise
         raise click.ClickException(_missing(error.name)) from error
     except KeyboardInterrupt:
-        if state is not None and any(state.glob("*/*.safetensors")):
+        if state is not None and any(path.is_file() for path in state.rglob("*")):
             click.echo(f"\nThe same command goes on from what is in {state}.", err=True)
         raise
 
@@ -249,7 +253,8 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
 def _warnings_in_words() -> Iterator[None]:
     """Print warnings without the line of code that they come from."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", SubsetWarning)
+        for kind in (SubsetWarning, ResultWarning):
+            warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         yield
 
