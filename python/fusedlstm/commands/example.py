@@ -45,6 +45,9 @@ EXAMPLES = {
         "From spelling to pronunciation, by CTC and by an encoder-decoder.", "a file like CMUdict"
     ),
     "text": _Listed("A language model: what comes next, and how probable a text is.", "a text file in UTF-8"),
+    "search": _Listed(
+        "Hyper-parameters of any of the above, by Optuna.", "what the one that --of names takes"
+    ),
 }
 
 
@@ -224,9 +227,10 @@ def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
 
 def _forget(state: Path) -> None:
     """Remove the backups of a run that is complete, and the folders that are empty then."""
-    for backup in state.glob("*/*.safetensors"):
+    for backup in state.rglob("backup-*.safetensors"):
         backup.unlink(missing_ok=True)
-    for folder in (*state.glob("*/"), state):
+    folders = sorted(path for path in state.rglob("*") if path.is_dir())
+    for folder in (*reversed(folders), state):  # Those within others come later in the order of names.
         with contextlib.suppress(OSError):
             folder.rmdir()
 

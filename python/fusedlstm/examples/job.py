@@ -9,14 +9,16 @@ lists or dicts of them. It may have ``OPTIONS``, the options that it has beside 
 from __future__ import annotations
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fusedlstm
 from fusedlstm import callbacks
+from fusedlstm.io.locks import FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusedlstm.callbacks.base import Callback
@@ -120,6 +122,16 @@ class Job:
             return []
         # A complete training's backup stays, so that a second run does not repeat the first of two trainings.
         return [callbacks.BackupAndRestore(self.state / model, delete_checkpoint=False)]
+
+    @contextmanager
+    def alone_in(self, folder: Path) -> Iterator[None]:
+        """Keep other runs out of a folder, which is made if it is missing; OSError if one is there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder, "--state")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def picture(self, name: str, figure: Any) -> None:
         """Write a figure of `fusedlstm.plots` into the report's folder; nothing without one."""

@@ -20,16 +20,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import fusedlstm
-from fusedlstm import callbacks, datasets, layers, optimizers
+from fusedlstm import callbacks, datasets, layers, optimizers, utils
 from fusedlstm.examples import mnist_pictures as pictures
 from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from fusedlstm.callbacks import Callback
     from fusedlstm.datasets.mnist import MNIST
+    from fusedlstm.examples.tuning import Chosen
 
     Split = tuple[NDArray[np.float32], NDArray[np.uint8]]  # pixels (N, 28, 28) from 0 to 1, labels (N,)
 
@@ -43,7 +46,7 @@ OPTIONS = (
         "Passes over the training digits.",
         least=1,
         type=int,
-        shown="3; 20 on the bundled subset; 8 if quick",
+        shown="3; 20 on the bundled subset; 5 if quick",
     ),
     Option("batch-size", 64, "Digits in one training step.", least=1),
     Option(
@@ -93,6 +96,8 @@ def load(job: Job) -> Data:
             (found.train, found.test), (4000, 1000) if job.quick else (None, None), strict=True
         )
     )
+    some = slice(4000)  # are enough to see a difference
+    job.compare(*((x[some], y[some].astype(np.int64)) for x, y in (train, test)))
     return Data(train, test, found, found.source == "subset" or job.quick)
 
 
@@ -108,13 +113,23 @@ def build(units: int, depth: int, dropout: float) -> fusedlstm.Sequential:
     return model
 
 
+def compiled(options: Mapping[str, Any], updates: int) -> fusedlstm.Sequential:
+    """Return the model with the optimizer that the options say, for so many updates."""
+    rate: Any = options["learning_rate"]
+    if options["decay"]:
+        rate = optimizers.schedules.CosineDecay(rate, updates)
+    model = build(options["units"], options["layers"], options["dropout"])
+    model.compile(optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
 def training(options: Mapping[str, Any], data: Data, quick: bool) -> dict[str, Any]:
     """Return epochs and learning rate, and whether that falls, as the options say or the data need them.
 
     A pass over few digits takes a fraction of the time, and a rate that falls to zero along half a cosine
     lets the results settle.
     """
-    few_epochs = 8 if quick else 20
+    few_epochs = 5 if quick else 20
     return {
         "epochs": options["epochs"] or (few_epochs if data.few else 3),
         "learning_rate": options["learning_rate"] or (2e-3 if data.few else 1e-3),
@@ -142,15 +157,9 @@ class Clock(callbacks.Callback):
 def run(job: Job) -> dict[str, Any]:
     """Train the model on all training digits, and report how well it does on the test digits."""
     data = load(job)
-    some = slice(4000)  # are enough to see a difference
-    job.compare(*((x[some], y[some].astype(np.int64)) for x, y in (data.train, data.test)))
     options = {**job.options, **training(job.options, data, job.quick)}
     epochs, batch = options["epochs"], options["batch_size"]
-    rate: Any = options["learning_rate"]
-    if options["decay"]:
-        rate = optimizers.schedules.CosineDecay(rate, epochs * -(-len(data.train[1]) // batch))
-    model = build(options["units"], options["layers"], options["dropout"])
-    model.compile(optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = compiled(options, epochs * -(-len(data.train[1]) // batch))
     name = (
         f"LSTM({options['units']}) x {options['layers']}, dropout {options['dropout']:g}; "
         f"Adam {options['learning_rate']:g}{' falling to 0' * options['decay']}, batch {batch}"
@@ -225,3 +234,46 @@ def summary(results: Mapping[str, Any]) -> dict[str, str]:
     if results["data"]["subset"]:
         shown["full MNIST"] = FULL
     return shown
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose: a tenth of the training digits validates attempts on some of the others."""
+    data = load(job)
+    options = {**job.options, **training(job.options, data, job.quick)}
+    x, y = data.train
+    last = 9 * len(y) // 10
+    some, attempted_epochs = (1500, 2) if job.quick else (min(last, 10_000), 10 if data.few else 4)
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        utils.set_random_seed(job.seed)
+        batch = chosen["batch_size"]
+        model = compiled({**options, **chosen}, attempted_epochs * -(-some // batch))
+        history = model.fit(
+            x[:some],
+            y[:some],
+            batch_size=batch,
+            epochs=attempted_epochs,
+            verbose=0,
+            callbacks=watching,
+            validation_data=(x[last:], y[last:]),
+            device=job.device,
+        ).history
+        return history["val_loss"][-1]
+
+    def verify(job: Job, chosen: Chosen) -> tuple[fusedlstm.Sequential, dict[str, float]]:
+        utils.set_random_seed(job.seed)
+        epochs, batch = options["epochs"], chosen["batch_size"]
+        model = compiled({**options, **chosen}, epochs * -(-len(y) // batch))
+        model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=job.backup(), device=job.device)
+        loss, accuracy = model.evaluate(*data.test, batch_size=BATCH, verbose=0)
+        return model, {"share of test digits misread": 1 - accuracy, "test loss": loss}
+
+    ranges = (
+        Range("units", options["units"], 32, 128 if job.quick else 256, log=True),
+        Range("layers", options["layers"], 1, 3),
+        Range("dropout", options["dropout"], 0.0, 0.5),
+        Range("learning_rate", options["learning_rate"], 3e-4, 1e-2, log=True),
+        Range("batch_size", options["batch_size"], 16, 256, log=True),
+    )
+    digits = f"{some:,} of {len(y):,} training digits ({data.origin})"
+    return Tuning(ranges, digits, "val_loss", attempted_epochs, attempt, verify)
