@@ -116,6 +116,21 @@ def test_an_interrupted_study_goes_on_as_it_would_have(tmp_path: Path) -> None:
     assert study_of("interrupted", (0, 3, 3, 12)) == study_of("whole", ())
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_an_interrupt_while_a_trial_begins(tmp_path: Path, place: int) -> None:
+    """Hyper-parameters are written one by one: whatever is there, the next trial is the same."""
+    whole = made(tmp_path / "whole").read_text().splitlines(keepends=True)
+    begins = [number for number, line in enumerate(whole) if line.startswith('{"op_code":4')]
+    for trial, begin in ((0, begins[0]), (2, begins[2])):
+        folder = tmp_path / f"cut-{trial}"
+        folder.mkdir(exist_ok=True)
+        (folder / "study.journal").write_text("".join(whole[: begin + 1 + place]))
+        with studies.opened(job(folder), "forecast", tuning()) as (study, _):
+            found = attempt(study, 1.0).params
+        with studies.opened(job(tmp_path / "whole"), "forecast", tuning()) as (study, _):
+            assert found == study.trials[trial].params
+
+
 def test_several_workers_try_different_things(tmp_path: Path) -> None:
     with studies.opened(job(tmp_path), "forecast", tuning()) as (study, _):
         for value in range(12):

@@ -6,6 +6,7 @@ The file is one of Optuna, which its own tools read too, such as ``optuna-dashbo
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fusedlstm.examples.tuning import Range, Tuning
 
 _RECORD = b'{"op_code":'  # what each line of a journal begins with
+_CHOSEN = "hyper-parameters"  # attribute of trials that were not left to the sampler
 
 # Optuna says of each trial what it was; the example has words of its own.
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -66,15 +68,25 @@ def opened(job: Job, of: str, tuning: Tuning) -> Iterator[tuple[optuna.Study, Pa
             journal = folder / "study.journal"
             _mend(journal)
             study = _loaded(journal, of, tuning)
-            retry_interrupted(study)
+            retry_interrupted(study, len(tuning.ranges))
             yield study, journal
 
 
-def retry_interrupted(study: optuna.Study) -> None:
-    """Mark the trials that were under way as failed, and let their hyper-parameters come next."""
+def enqueue(study: optuna.Study, chosen: dict[str, Any]) -> None:
+    """Let these hyper-parameters be those of a trial to come."""
+    study.enqueue_trial(chosen, user_attrs={_CHOSEN: chosen})
+
+
+def retry_interrupted(study: optuna.Study, count: int) -> None:
+    """Mark the trials that were under way as failed, and let their hyper-parameters come next.
+
+    They are written one by one: where there are less than ``count``, the sampler draws all of them again.
+    """
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        chosen = trial.user_attrs.get(_CHOSEN, trial.params)
+        if len(chosen) == count:
+            enqueue(study, chosen)
 
 
 def sampler(seed: int, place: int, workers: int) -> optuna.samplers.BaseSampler:
@@ -83,8 +95,10 @@ def sampler(seed: int, place: int, workers: int) -> optuna.samplers.BaseSampler:
     Each place in the order of trials has its own seed: a study that was interrupted goes on as it would have.
     """
     own = int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-    # Trials under way count as bad ones, so that two workers do not try the same at once.
-    return optuna.samplers.TPESampler(n_startup_trials=8, seed=own, constant_liar=workers > 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # in older versions
+        # Trials under way count as bad ones, so that two workers do not try the same at once.
+        return optuna.samplers.TPESampler(n_startup_trials=8, seed=own, constant_liar=workers > 1)
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
@@ -157,7 +171,7 @@ def _loaded(journal: Path, of: str, tuning: Tuning) -> optuna.Study:
                 f"{journal}: expected a study with {name} {value!r}, got one with {found[name]!r}"
             )
     if not trials:
-        study.enqueue_trial(tuning.defaults)
+        enqueue(study, tuning.defaults)
     distributions = space(tuning.ranges)
     for trial in trials:
         if any(distributions.get(name) != one for name, one in trial.distributions.items()):
