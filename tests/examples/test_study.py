@@ -34,7 +34,7 @@ def job(folder: Path | None) -> Job:
 
 def attempt(study: Any, value: float | None, seed: int = 0, workers: int = 1) -> Any:
     """Make a trial with some value; None leaves it under way."""
-    study.sampler = studies.sampler(seed, len(studies.finished(study)), workers)
+    study.sampler = studies.Sampler(seed, workers)
     trial = study.ask(studies.space(RANGES))
     trial.report(1.0, step=0)
     if value is not None:
@@ -129,6 +129,18 @@ def test_an_interrupt_while_a_trial_begins(tmp_path: Path, place: int) -> None:
             found = attempt(study, 1.0).params
         with studies.opened(job(tmp_path / "whole"), "forecast", tuning()) as (study, _):
             assert found == study.trials[trial].params
+
+
+def test_several_workers_never_repeat_each_other(tmp_path: Path) -> None:
+    """Not after an interrupt either, whichever of them makes which trial again."""
+    with studies.opened(job(tmp_path), "forecast", tuning()) as (study, _):
+        _, one, two = (attempt(study, None, workers=2) for _ in range(3))
+        study.tell(one, 1.0)
+        study.tell(two, 2.0)
+    with studies.opened(job(tmp_path), "forecast", tuning()) as (study, _):
+        for value in range(5):
+            attempt(study, float(value), workers=2)
+        assert len({str(trial.params) for trial in studies.finished(study)}) == 7
 
 
 def test_several_workers_try_different_things(tmp_path: Path) -> None:

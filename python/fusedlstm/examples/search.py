@@ -86,10 +86,11 @@ def begin_trials(worker: Worker, journal: Path, workers: int) -> Callable[[int],
     # What is ahead after the first epochs need not be so after the last.
     warm = max(1, tuning.epochs // 3)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warm)
-    study = optuna.load_study(study_name=worker.job.name, storage=studies.storage(journal), pruner=pruner)
+    sampler = studies.Sampler(worker.job.seed, workers)
+    kept = studies.storage(journal)
+    study = optuna.load_study(study_name=worker.job.name, storage=kept, sampler=sampler, pruner=pruner)
 
-    def make(place: int) -> int:
-        study.sampler = studies.sampler(worker.job.seed, place, workers)
+    def make(_: int) -> int:
         trial = study.ask(studies.space(tuning.ranges))
         try:
             value = tuning.attempt(trial.params, [callbacks.OptunaPruning(trial, tuning.watched)])
@@ -144,7 +145,8 @@ def run(job: Job) -> dict[str, Any]:
         if best.params != tuning.defaults:
             compared[f"trial {best.number}"] = best.params
         job.say(f"\nThe best is trial {best.number}. Trained anew and tested:")
-        tasks = [Task(*one, job.seed + more) for more in range(seeds) for one in compared.items()]
+        several = [(job.seed + more) % 2**32 for more in range(seeds)]
+        tasks = [Task(*one, seed) for seed in several for one in compared.items()]
         tests: Tests = {name: {} for name in compared}
         with closing(outcomes(partial(begin_tests, worker), tasks, min(workers, len(tasks)))) as tested:
             for task, measures, model in tested:

@@ -89,16 +89,45 @@ def retry_interrupted(study: optuna.Study, count: int) -> None:
             enqueue(study, chosen)
 
 
-def sampler(seed: int, place: int, workers: int) -> optuna.samplers.BaseSampler:
-    """Return what draws the hyper-parameters of one trial.
+class Sampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
+    """Draws hyper-parameters by TPE, with a seed for a trial's place among those that did not fail.
 
-    Each place in the order of trials has its own seed: a study that was interrupted goes on as it would have.
+    So a study that was interrupted goes on as it would have, where one process makes the trials.
+
+    Parameters
+    ----------
+    seed : int
+    workers : int
+        Processes that make trials. With several, those under way count as bad ones, so that two workers do
+        not try the same at once.
     """
-    own = int(np.random.SeedSequence((seed, place)).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # in older versions
-        # Trials under way count as bad ones, so that two workers do not try the same at once.
-        return optuna.samplers.TPESampler(n_startup_trials=8, seed=own, constant_liar=workers > 1)
+
+    def __init__(self, seed: int, workers: int) -> None:
+        self._seed, self._workers = seed, workers
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        """Begin with the seed of a trial."""
+        before = [one for one in study.get_trials(deepcopy=False) if one.number < trial.number]
+        place = sum(one.state is not TrialState.FAIL for one in before)
+        own = int(np.random.SeedSequence((self._seed, place)).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # in older versions
+            self._tpe = optuna.samplers.TPESampler(
+                n_startup_trials=8, seed=own, multivariate=True, constant_liar=self._workers > 1
+            )
+        self._tpe.before_trial(study, trial)
+
+    def infer_relative_search_space(self, *trial: Any) -> Any:
+        """Return what is drawn together; as of all samplers of Optuna."""
+        return self._tpe.infer_relative_search_space(*trial)
+
+    def sample_relative(self, *trial: Any) -> Any:
+        """Draw hyper-parameters together; as of all samplers of Optuna."""
+        return self._tpe.sample_relative(*trial)
+
+    def sample_independent(self, *trial: Any) -> Any:
+        """Draw one by itself; as of all samplers of Optuna."""
+        return self._tpe.sample_independent(*trial)
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

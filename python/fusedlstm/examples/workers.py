@@ -8,7 +8,7 @@ import signal
 import threading
 import traceback
 from contextlib import contextmanager
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusedlstm.examples.job import ProblemError
@@ -55,8 +55,9 @@ def outcomes(
         with _no_interrupts():
             for _ in range(count):
                 ours, theirs = context.Pipe()
-                processes[ours] = context.Process(target=_work, args=(theirs, begin), daemon=True)
-                processes[ours].start()
+                process = context.Process(target=_work, args=(theirs, begin), daemon=True)
+                process.start()
+                processes[ours] = process
                 theirs.close()
         while processes:
             for ready in connection.wait(list(processes)):
@@ -99,8 +100,10 @@ def _end(pipe: Any, process: BaseProcess) -> None:
 def _no_interrupts() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach: it is this process that ends them.
 
-    Signals that are blocked stay so in what is started meanwhile, and reach this process afterwards.
+    Signals that are blocked stay so in what is started meanwhile, and reach this process afterwards. Python's
+    tracker of resources, which the first process would start, would let them through again.
     """
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
