@@ -16,7 +16,7 @@ import numpy as np
 
 import fusedlstm
 from fusedlstm import distributed, layers, ops, utils
-from fusedlstm.commands.mnist import build_model
+from fusedlstm.examples.mnist import compiled
 from fusedlstm.models.rows import Piece, Rows
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ WAYS: dict[str, dict[str, Any] | None] = {
 
 def mnist() -> Any:
     """Return the model of `fusedlstm mnist`."""
-    return build_model(128, 2, 0.2, 1e-3)
+    return compiled({"units": 128, "layers": 2, "dropout": 0.2, "learning_rate": 1e-3, "decay": False}, 1)
 
 
 def large() -> Any:

@@ -15,14 +15,20 @@ import pytest
 from click.testing import CliRunner, Result
 
 import fusedlstm
-from fusedlstm import ops
-from fusedlstm.commands import mnist as mnist_command
+from fusedlstm import ops, optimizers
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
+from fusedlstm.examples import mnist as mnist_example
 from tests import interrupting
 
 SMALL = ("--units", "8", "--layers", "1", "--epochs", "2", "--batch-size", "16", "--learning-rate", "0.02")
+
+
+@pytest.fixture(autouse=True)
+def _states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep states of trainings out of the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def write_digits(folder: Path) -> Path:
@@ -94,17 +100,27 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "device": "cpu",
         "threads": 2,
         "instruction_set": ops.get_instruction_set(),
+        "example": "mnist",
+        "quick": False,
+        "state": None,
+        "check_data": False,
         "save": str(out / "model.safetensors"),
         "report": str(out / "report"),
         "json": str(out / "run.json"),
         "quiet": False,
-        "distribute": None,
-        "ranks": 1,
         "version": fusedlstm.__version__,
-        "data": {"source": "folder", "folder": str(data), "subset": False, "train": 320, "test": 80},
+        "data": {
+            "source": "folder",
+            "folder": str(data),
+            "origin": f"folder {data}",
+            "subset": False,
+            "train": 320,
+            "test": 80,
+        },
     }
     assert {name: content[name] for name in wanted} == wanted
-    assert set(content) == {*wanted, "test_accuracy", "test_loss", "epoch_seconds", "kernel", "history"}
+    numbers = {"test_accuracy", "test_loss", "epoch_seconds", "kernel", "history", "seconds"}
+    assert set(content) == {*wanted, *numbers}
     assert set(content["history"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert all(len(values) == 2 for values in content["history"].values())
     assert len(content["epoch_seconds"]) == 2
@@ -183,7 +199,7 @@ def test_every_instruction_set_and_layers(data: Path, tmp_path: Path) -> None:
 
 
 def test_model_is_the_documented_one() -> None:
-    model = mnist_command.build_model(128, 2, 0.2, 1e-3)
+    model = mnist_example.build(128, 2, 0.2)
     names = [type(layer).__name__ for layer in model.layers]
     assert names == ["LSTM", "Dropout", "LSTM", "Dropout", "Dense", "Dropout", "Dense"]
     # Keras's formula: 4 ((inputs + units) units + units) for an LSTM, (inputs + 1) units for Dense.
@@ -236,12 +252,27 @@ def test_the_subset_is_trained_for_longer(
     assert training("--epochs", "2", "--learning-rate", "0.01") == (2, 0.01, False)
 
 
-def test_the_rate_of_the_subset_ends_at_zero() -> None:
-    options = {"learning_rate": 0.002, "decay": True, "epochs": 20, "batch_size": 64}
-    rate: Any = mnist_command._rate(options, 4000)
-    assert float(rate(0)) == pytest.approx(0.002)
-    assert float(rate(20 * 63)) == pytest.approx(0, abs=1e-9)
-    assert mnist_command._rate({**options, "decay": False}, 4000) == 0.002
+def test_the_rate_of_the_subset_ends_at_zero(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the last of its updates, whatever the size of a batch."""
+    rates: list[Any] = []
+    adam = optimizers.Adam
+
+    def note(rate: Any) -> Any:
+        rates.append(rate)
+        return adam(rate)
+
+    monkeypatch.setenv("FUSEDLSTM_DATA", str(tmp_path / "nothing"))
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    monkeypatch.setattr(optimizers, "Adam", note)
+    small = ("--units", "4", "--layers", "1", "--epochs", "2", "--batch-size", "30", "--quiet")
+    assert run("mnist", "--data", data, *small).exit_code == 0
+    monkeypatch.setattr(mnist, "SUBSET_FOLDER", data)
+    assert run("mnist", *small).exit_code == 0
+    assert rates[0] == 0.001
+    assert float(rates[1](0)) == pytest.approx(0.002)
+    assert float(rates[1](2 * 11)) == pytest.approx(0, abs=1e-9)
 
 
 def test_infinite_loss_gives_valid_json(data: Path, tmp_path: Path) -> None:
@@ -270,7 +301,7 @@ def test_bad_data(tmp_path: Path) -> None:
 
 
 def test_failed_write_at_the_end(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(fusedlstm.Sequential, "save", fail)
@@ -282,7 +313,7 @@ def test_failed_write_at_the_end(data: Path, tmp_path: Path, monkeypatch: pytest
 def test_a_failed_write_leaves_the_other_files(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_args: object) -> None:
+    def fail(*_args: object, **_options: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(fusedlstm.Sequential, "save", fail)
@@ -364,5 +395,5 @@ def test_interrupt_of_a_real_process(data: Path, tmp_path: Path) -> None:
         job.send_signal(signal.SIGINT)
         _, errors = job.communicate(timeout=60)
     assert job.returncode == 130
-    assert errors.strip() == "Interrupted."
-    assert not list(tmp_path.iterdir())
+    assert errors.endswith("Interrupted.\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]  # what the same command goes on from

@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 
 import fusedlstm
 from fusedlstm import _core, cuda, ops
-from fusedlstm.commands import mnist as mnist_command
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets.mnist import FILES
+from fusedlstm.examples import mnist as mnist_example
+from fusedlstm.examples.job import Job, ProblemError
 
 
 def run(*arguments: str | Path) -> Result:
@@ -37,7 +38,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object) -> None:
         raise AssertionError("work was begun")
 
-    monkeypatch.setattr(mnist_command, "_run", fail)
+    monkeypatch.setattr(mnist_example, "run", fail)
 
 
 @pytest.mark.usefixtures("no_work")
@@ -89,7 +90,6 @@ def test_bad_values(option: str, value: str) -> None:
         ("--report", "file", "is a file"),
         ("--report", "file/below", "cannot make the folder .*below: Not a directory"),
         ("--data", "none", "does not exist"),
-        ("--data", "file", "is a file"),
     ],
 )
 def test_bad_targets(tmp_path: Path, option: str, target: str, message: str) -> None:
@@ -170,7 +170,7 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_args: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(mnist_command, "_run", fail)
+    monkeypatch.setattr(mnist_example, "run", fail)
     result = run("mnist")
     assert result.exit_code == 1
     assert "not enough memory" in result.stderr
@@ -247,7 +247,7 @@ def test_interrupt_inside_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mnist_command, "_run", interrupt)
+    monkeypatch.setattr(mnist_example, "run", interrupt)
     result = run("mnist")
     assert result.exit_code == 130
     assert result.stderr.strip() == "Interrupted."
@@ -266,7 +266,12 @@ def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_the_cpu_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "is_available", lambda: False)
     chosen: list[str] = []
-    monkeypatch.setattr(mnist_command, "_run", lambda options: chosen.append(options["device"]))
-    assert run("mnist", "--device", "auto").exit_code == 0
-    assert run("mnist").exit_code == 0
+
+    def choose(job: Job) -> None:
+        chosen.append(job.device)
+        raise ProblemError("enough is known")
+
+    monkeypatch.setattr(mnist_example, "run", choose)
+    run("mnist", "--device", "auto")
+    run("mnist")
     assert chosen == ["cpu", "cpu"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
 import fusedlstm
-from fusedlstm import callbacks, exchange, io, layers
-from fusedlstm.commands import report
+from fusedlstm import callbacks, exchange, io, layers, plots
 from fusedlstm.io.endings import MODELS, ONNX, PICTURES, WEIGHTS, check_ending
 
 if TYPE_CHECKING:
@@ -32,12 +30,7 @@ PLACES: dict[str, tuple[Callable[[Any], Any], tuple[str, ...]]] = {
     "to_onnx": (lambda path: exchange.to_onnx(model(), path), ONNX),
     "ModelCheckpoint": (callbacks.ModelCheckpoint, MODELS),
     "ModelCheckpoint of weights": (lambda p: callbacks.ModelCheckpoint(p, save_weights_only=True), WEIGHTS),
-    "learning_curves": (lambda path: report.learning_curves(path, {}), PICTURES),
-    "confusion_matrix": (lambda path: report.confusion_matrix(path, np.arange(3), np.eye(3)), PICTURES),
-    "misclassified": (
-        lambda path: report.misclassified(path, np.zeros((3, 2, 2)), np.arange(3), np.eye(3)),
-        PICTURES,
-    ),
+    "plots.save": (lambda path: plots.save(plots.figure("finding", "note"), path), PICTURES),
 }
 
 

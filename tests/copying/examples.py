@@ -158,6 +158,19 @@ def stream(storage: str | None = None) -> Any:
     return result
 
 
+class Trial:
+    """What Optuna's trials have; those hold names and times that differ from one to the next."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, float] = {}
+
+    def report(self, value: float, step: int) -> None:
+        self.told[step] = value
+
+    def should_prune(self) -> bool:
+        return False
+
+
 def watched(callback: callbacks.Callback) -> callbacks.Callback:
     """Return a callback after a training."""
     model().fit(X, Y, epochs=2, batch_size=B, verbose=0, validation_data=(X, Y), callbacks=[callback])
@@ -403,6 +416,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "callbacks.LambdaCallback": [lambda: watched(callbacks.LambdaCallback(on_epoch_end=see))],
     "callbacks.LearningRateScheduler": [lambda: callbacks.LearningRateScheduler(halve)],
     "callbacks.ModelCheckpoint": [lambda: callbacks.ModelCheckpoint("{epoch}.keras", mode="max")],
+    "callbacks.OptunaPruning": [lambda: watched(callbacks.OptunaPruning(Trial(), "loss", 2))],
     "callbacks.BackupAndRestore": [lambda: callbacks.BackupAndRestore("backup", 3)],
     "callbacks.ReduceLROnPlateau": [lambda: callbacks.ReduceLROnPlateau("loss", patience=0)],
     "callbacks.TensorBoard": [lambda: callbacks.TensorBoard("logs", update_freq=3)],

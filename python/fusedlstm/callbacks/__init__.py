@@ -8,6 +8,7 @@ from fusedlstm.callbacks.checkpoint import ModelCheckpoint
 from fusedlstm.callbacks.list import CallbackList
 from fusedlstm.callbacks.monitors import EarlyStopping, ReduceLROnPlateau
 from fusedlstm.callbacks.progress import ProgressBar
+from fusedlstm.callbacks.pruning import OptunaPruning
 from fusedlstm.callbacks.tensorboard import TensorBoard
 from fusedlstm.callbacks.training import (
     CSVLogger,
@@ -26,6 +27,7 @@ __all__ = [
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "OptunaPruning",
     "ProgressBar",
     "ReduceLROnPlateau",
     "TensorBoard",

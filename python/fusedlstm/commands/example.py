@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import importlib.util
 import json
-import math
 import time
 import warnings
 from pathlib import Path
@@ -20,13 +19,14 @@ from fusedlstm import utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
 from fusedlstm.datasets import SubsetWarning
-from fusedlstm.examples.job import Job, ProblemError
+from fusedlstm.examples.job import Job, ProblemError, ResultWarning
 from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
+    from fusedlstm.distributed import Communicator
     from fusedlstm.examples.job import Option
 
 
@@ -46,6 +46,9 @@ EXAMPLES = {
         "From spelling to pronunciation, by CTC and by an encoder-decoder.", "a file like CMUdict"
     ),
     "text": _Listed("A language model: what comes next, and how probable a text is.", "a text file in UTF-8"),
+    "search": _Listed(
+        "Hyper-parameters of any of the above, by Optuna.", "what the one that --of names takes"
+    ),
 }
 
 
@@ -59,19 +62,7 @@ class _Examples(click.Group):
         return list(EXAMPLES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in EXAMPLES:
-            return None
-        if cmd_name == "mnist":
-            from fusedlstm.commands.mnist import mnist
-
-            return mnist
-        try:
-            module = importlib.import_module(f"fusedlstm.examples.{cmd_name}")
-        except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] == "fusedlstm":
-                raise
-            raise click.ClickException(_missing(error.name)) from error
-        return _command(cmd_name, module)
+        return command_of(cmd_name) if cmd_name in EXAMPLES else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Examples"):
@@ -96,8 +87,14 @@ def _missing(module: str | None) -> str:
     return f'this example needs {module}: pip install "fusedlstm[examples]"'
 
 
-def _command(name: str, module: ModuleType) -> click.Command:
+def command_of(name: str) -> click.Command:
     """Return the command of an example, with the options of all and those of its own."""
+    try:
+        module = importlib.import_module(f"fusedlstm.examples.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "fusedlstm":
+            raise
+        raise click.ClickException(_missing(error.name)) from error
     own: tuple[Option, ...] = getattr(module, "OPTIONS", ())
 
     def run(**options: Any) -> None:
@@ -106,24 +103,33 @@ def _command(name: str, module: ModuleType) -> click.Command:
     run.__doc__ = module.__doc__
     command = click.command(name, context_settings={"show_default": True})(run)
     command.params += [_own_option(one) for one in own]
+    if getattr(module, "DISTRIBUTES", False):
+        cli_options.distribute_option()(command)
     for decorate in _common(getattr(module, "PICTURES", ())):
         decorate(command)
     return command
 
 
 def _own_option(option: Option) -> click.Option:
-    kind: Any = None
-    fractional = isinstance(option.default, float)
+    kind = option.type or type(option.default)
+    limited: Any = None
     if option.choices:
-        kind = click.Choice(option.choices)
-    elif option.least is not None:
-        kind = click.FloatRange(option.least) if fractional else click.IntRange(math.ceil(option.least))
+        limited = click.Choice(option.choices)
+    elif any(limit is not None for limit in (option.least, option.above, option.below)):
+        limits: dict[str, Any] = {
+            "min": option.least if option.above is None else option.above,
+            "max": option.below,
+            "min_open": option.above is not None,
+            "max_open": True,
+        }
+        limited = (click.FloatRange if kind is float else click.IntRange)(**limits)
     return click.Option(
         [f"--{option.name}"],
         default=option.default,
-        type=kind,
-        is_flag=isinstance(option.default, bool),
-        callback=cli_options.finite if fractional else None,
+        show_default=option.shown or True,
+        type=limited if limited is not None or kind is bool else kind,
+        is_flag=kind is bool,
+        callback=cli_options.finite if kind is float else None,
         help=option.help,
     )
 
@@ -174,12 +180,19 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
 
 
 def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
-    state = _state_folder(name, options)
+    kept = {key for key, one in own.items() if one.keeps_state}
+    state = _state_folder(name, {key: value for key, value in options.items() if key not in kept})
     shared = ("data", "quick", "seed", "device", "report", "save", "check_data", "quiet")
+    ranks: Communicator | None = options.pop("distribute", None)
+    if ranks is not None:
+        options.update(distribute=ranks.name, ranks=ranks.size)
+        if ranks.rank:
+            options.update(quiet=True, check_data=False)
     job = Job(
         name,
         **{key: options[key] for key in shared},
         state=state,
+        ranks=ranks,
         options={key: options[key] for key in own},
     )
     start = time.perf_counter()
@@ -188,16 +201,19 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     utils.set_random_seed(job.seed)
     with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():
         results = module.run(job)
-    if state is not None:
-        _forget(state)
     results["seconds"] = time.perf_counter() - start
     outputs = cli_options.Outputs()
     outputs.written += job.written
+    for error in job.failed:
+        outputs.fail(error)
     if options["json"]:
         outputs.attempt(lambda: _write_numbers(name, options, results))
     if not job.quiet:
-        _print(results, outputs.written)
+        summary = getattr(module, "summary", lambda all_of_them: all_of_them)
+        _print(summary(results), outputs.written)
     outputs.finish()
+    if state is not None and not job.rank:
+        _forget(state)  # What could not be written is not lost: the same command goes on to its end.
     if not job.agree:
         raise SystemExit(DIFFER)
 
@@ -212,17 +228,18 @@ def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
         import pooch
 
         folder = Path(pooch.os_cache("fusedlstm")) / "examples"
-    changes_nothing = ("state", "report", "save", "json", "quiet", "threads", "check_data")
-    told = {key: str(value) for key, value in options.items() if key not in changes_nothing}
+    changes_nothing = {"state", "report", "save", "json", "quiet", "threads", "check_data", "distribute"}
+    told = {key: str(value) for key, value in options.items() if key not in changes_nothing | {"ranks"}}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{name}-{key}"
 
 
 def _forget(state: Path) -> None:
     """Remove the backups of a run that is complete, and the folders that are empty then."""
-    for backup in state.glob("*/*.safetensors"):
+    for backup in state.rglob("backup-*.safetensors"):
         backup.unlink(missing_ok=True)
-    for folder in (*state.glob("*/"), state):
+    folders = sorted(path for path in state.rglob("*") if path.is_dir())
+    for folder in (*reversed(folders), state):  # Those within others come later in the order of names.
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -240,7 +257,7 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
             raise
         raise click.ClickException(_missing(error.name)) from error
     except KeyboardInterrupt:
-        if state is not None and any(state.glob("*/*.safetensors")):
+        if state is not None and any(path.is_file() for path in state.rglob("*")):
             click.echo(f"\nThe same command goes on from what is in {state}.", err=True)
         raise
 
@@ -249,7 +266,8 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
 def _warnings_in_words() -> Iterator[None]:
     """Print warnings without the line of code that they come from."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", SubsetWarning)
+        for kind in (SubsetWarning, ResultWarning):
+            warnings.simplefilter("always", kind)
         warnings.showwarning = _show_warning
         yield
 

@@ -175,8 +175,12 @@ class Outputs:
         try:
             self.written += write()
         except OSError as error:
-            click.secho(f"WARNING: not written: {error}", fg="yellow", bold=True, err=True)
-            self._first = self._first or error
+            self.fail(error)
+
+    def fail(self, error: OSError) -> None:
+        """Tell why a file was not written, and keep the error for the end."""
+        click.secho(f"WARNING: not written: {error}", fg="yellow", bold=True, err=True)
+        self._first = self._first or error
 
     def finish(self) -> None:
         """Raise a click error with the first cause, if anything failed."""

@@ -27,11 +27,14 @@ import numpy as np
 from fusedlstm import Input, Sequential, callbacks, layers, optimizers, plots, utils
 from fusedlstm.examples import captures, flows
 from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from fusedlstm.callbacks import Callback, History
     from fusedlstm.examples.flows import Flows
+    from fusedlstm.examples.tuning import Chosen
 
     Array = NDArray[Any]
 
@@ -94,28 +97,43 @@ def gaussian_loss(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
     return (0.5 * z * z + np.log(deviation)).mean(axis=-1), gradient / y_true.shape[-1]
 
 
-def train(job: Job, normal: Scaled, validation: Scaled) -> Sequential:
-    """Return a model that has learned normal flows, as good at later ones as it gets."""
-    epochs = 3 if job.quick else job.options["epochs"]
+def train(
+    job: Job, normal: Scaled, validation: Scaled, chosen: Chosen, epochs: int, watching: list[Callback]
+) -> tuple[Sequential, History]:
+    """Return a model that has learned normal flows, and the history of its losses."""
     model = Sequential(
         [
             Input((None, normal.x.shape[1])),
-            layers.Dropout(0.2),  # whole inputs now and then, so that no single one is relied on
-            layers.LSTM(job.options["units"], return_sequences=True),
+            layers.Dropout(
+                chosen["dropout"]
+            ),  # whole inputs now and then, so that no single one is relied on
+            layers.LSTM(chosen["units"], return_sequences=True),
             layers.Dense(2 * normal.numbers.shape[1]),
         ]
     )
-    model.compile(optimizers.Adam(3e-3), loss=gaussian_loss)
-    stop = callbacks.EarlyStopping(patience=5, restore_best_weights=True)
-    model.fit(
+    model.compile(optimizers.Adam(chosen["learning_rate"]), loss=gaussian_loss)
+    history = model.fit(
         *windows(normal),
+        batch_size=chosen["batch_size"],
         validation_data=windows(validation),
         epochs=epochs,
         verbose=job.verbose,
-        callbacks=[*job.backup(), stop],
+        callbacks=watching,
         device=job.device,
     )
-    return model
+    return model, history
+
+
+def as_good_as_it_gets(job: Job, normal: Scaled, validation: Scaled, chosen: Chosen) -> Sequential:
+    """Return a model that has learned normal flows until it got no better at later ones."""
+    stop = callbacks.EarlyStopping(patience=5, restore_best_weights=True)
+    epochs = 3 if job.quick else job.options["epochs"]
+    return train(job, normal, validation, chosen, epochs, [*job.backup(), stop])[0]
+
+
+def defaults(job: Job) -> dict[str, Any]:
+    """Return the hyper-parameters without a search."""
+    return {"units": job.options["units"], "dropout": 0.2, "learning_rate": 3e-3, "batch_size": 32}
 
 
 def windows(flows_in_order: Scaled) -> tuple[Array, Array]:
@@ -216,10 +234,21 @@ def curves(truth: Array, scores: dict[str, Array]) -> dict[str, dict[str, Any]]:
     }
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Learn the first half of the flows, set the threshold on the next fifth, and test on the rest."""
-    if not 0 < job.options["false_alarms"] < 1 or min(job.options[name] for name in ("epochs", "units")) < 1:
-        raise ProblemError("expected --false-alarms between 0 and 1, and --epochs and --units of at least 1")
+class Parts(NamedTuple):
+    """Flows as a model takes them, their scales, and which of them are for what, each (N,)."""
+
+    traffic: Flows
+    data: Scaled
+    mean: Array
+    deviation: Array
+    attack: Array
+    training: Array
+    validation: Array
+    test: Array
+
+
+def parts_of(job: Job) -> Parts:
+    """Return the flows that the options say: half of them to learn, a fifth to validate, the rest to test."""
     traffic = load(job)
     count = len(traffic.numbers)
     attack = np.zeros(count, bool) if traffic.labels is None else traffic.labels != ""
@@ -237,7 +266,16 @@ def run(job: Job) -> dict[str, Any]:
     apart = [rows[: len(rows) // STEPS * STEPS].reshape(-1, STEPS, rows.shape[1]) for rows in normal]
     if len(apart[1]):
         job.compare(*apart, features=traffic.number_names)
-    model = train(job, data.of(training), data.of(validation))
+    return Parts(traffic, data, mean, deviation, attack, training, validation, test)
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Learn the first half of the flows, set the threshold on the next fifth, and test on the rest."""
+    if not 0 < job.options["false_alarms"] < 1 or min(job.options[name] for name in ("epochs", "units")) < 1:
+        raise ProblemError("expected --false-alarms between 0 and 1, and --epochs and --units of at least 1")
+    traffic, data, mean, deviation, attack, training, validation, test = parts_of(job)
+    count = len(traffic.numbers)
+    model = as_good_as_it_gets(job, data.of(training), data.of(validation), defaults(job))
 
     outputs = model.predict(data.x[None], verbose=0)[0]
     said_mean, said_deviation = said(outputs)
@@ -313,6 +351,44 @@ def load(job: Job) -> Flows:
         labels=traffic.labels[some],
         where=traffic.where[some],
     )
+
+
+# For the example `search`.
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose: attempts are as good as they say what later flows will be."""
+    epochs = 2 if job.quick else 8
+    traffic, data, _, _, attack, training, validation, test = parts_of(job)
+    learned, later = data.of(training), data.of(validation)
+    normal = np.flatnonzero(test & ~attack)
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        utils.set_random_seed(job.seed)
+        _, history = train(job, learned, later, chosen, epochs, watching)
+        return min(history.history["val_loss"])  # A training keeps its best epoch.
+
+    def verify(job: Job, chosen: Chosen) -> tuple[Sequential, dict[str, float]]:
+        utils.set_random_seed(job.seed)
+        model = as_good_as_it_gets(job, learned, later, chosen)
+        outputs = model.predict(data.x[None], verbose=0)[0]
+        measures = {
+            "loss of normal test flows": float(gaussian_loss(data.numbers, outputs)[0][normal].mean())
+        }
+        if attack[test].any() and len(normal):
+            score = surprises(data.numbers, *said(outputs)).mean(axis=1)
+            found = curves(attack[test], {"LSTM": score[test]})["LSTM"]
+            measures |= {name: found[name] for name in ("average_precision", "roc_auc")}
+        return model, measures
+
+    ranges = (
+        Range("units", defaults(job)["units"], 16, 256, log=True),
+        Range("dropout", 0.2, 0.0, 0.5),
+        Range("learning_rate", 3e-3, 3e-4, 3e-2, log=True),
+        Range("batch_size", 32, 8, 128, log=True),
+    )
+    name = f"{traffic.name}, {len(training):,} normal flows"
+    return Tuning(ranges, name, "val_loss", epochs, attempt, verify)
 
 
 # Pictures.

@@ -26,9 +26,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from fusedlstm import Input, Sequential, layers, optimizers, plots, utils
 from fusedlstm.examples.job import Job, Option, ProblemError
 from fusedlstm.examples.series import Series, bundled, later, read_csv
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from fusedlstm.callbacks import Callback, History
+    from fusedlstm.examples.tuning import Chosen
 
     Array = NDArray[Any]
 
@@ -75,8 +79,13 @@ class Windows:
         rows = sliding_window_view(past, 2 * season + horizon)
         errors = [np.abs(rows[:, 2 * season :] - self._anchor(rows, growth)).mean() for growth in (0.0, 1.0)]
         self.growth = float(np.argmin(errors))
-        self.x = self.inputs(rows[:, : 2 * season])
-        self.y = ((rows[:, 2 * season :] - self._anchor(rows, self.growth)) / self.unit).astype(np.float32)
+        self.x, self.y = self.pairs(past)
+
+    def pairs(self, values: Array) -> tuple[Array, Array]:
+        """Return inputs (B, season, 2), and what to say (B, horizon), for all windows of some values (N,)."""
+        rows = sliding_window_view(values, 2 * self.season + self.horizon)
+        says = (rows[:, 2 * self.season :] - self._anchor(rows, self.growth)) / self.unit
+        return self.inputs(rows[:, : 2 * self.season]), says.astype(np.float32)
 
     def inputs(self, seasons: Array) -> Array:
         """Return the model's input (B, season, 2) for the last two seasons (B, 2 * season)."""
@@ -95,22 +104,53 @@ class Windows:
         return np.asarray(rows[:, self.season : self.season + self.horizon] + growth * (last - before))
 
 
-def by_lstm(job: Job, past: Array, season: int, horizon: int, name: str) -> tuple[Array, Sequential]:
-    """Train an LSTM on the past alone; return its quantiles (horizon, levels) of what follows, and itself."""
-    windows = Windows(past, season, horizon)
-    epochs = 5 if job.quick else job.options["epochs"]
+def train(
+    job: Job, windows: Windows, chosen: Chosen, watching: list[Callback], **options: Any
+) -> tuple[Sequential, History]:
+    """Train a model on some windows; return it, and the history of its losses."""
     utils.set_random_seed(job.seed)
     model = Sequential(
         [
-            Input((season, 2)),
-            layers.LSTM(job.options["units"]),
-            layers.Dropout(0.2),
-            layers.Dense(horizon * len(LEVELS)),
+            Input((windows.season, 2)),
+            layers.LSTM(chosen["units"]),
+            layers.Dropout(chosen["dropout"]),
+            layers.Dense(windows.horizon * len(LEVELS)),
         ]
     )
-    rate = optimizers.schedules.CosineDecay(5e-3, epochs * -(-len(windows.x) // 32))
+    updates = chosen["epochs"] * -(-len(windows.x) // chosen["batch_size"])
+    rate = optimizers.schedules.CosineDecay(chosen["learning_rate"], updates)
     model.compile(optimizers.Adam(rate), loss=quantile_loss)
-    model.fit(windows.x, windows.y, epochs=epochs, verbose=0, callbacks=job.backup(name), device=job.device)
+    history = model.fit(
+        windows.x,
+        windows.y,
+        batch_size=chosen["batch_size"],
+        epochs=chosen["epochs"],
+        verbose=0,
+        callbacks=watching,
+        device=job.device,
+        **options,
+    )
+    return model, history
+
+
+def defaults(job: Job) -> dict[str, Any]:
+    """Return the hyper-parameters without a search."""
+    epochs = 5 if job.quick else job.options["epochs"]
+    return {
+        "units": job.options["units"],
+        "dropout": 0.2,
+        "learning_rate": 5e-3,
+        "batch_size": 32,
+        "epochs": epochs,
+    }
+
+
+def by_lstm(
+    job: Job, past: Array, season: int, horizon: int, name: str, chosen: Chosen | None = None
+) -> tuple[Array, Sequential]:
+    """Train an LSTM on the past alone; return its quantiles (horizon, levels) of what follows, and itself."""
+    windows = Windows(past, season, horizon)
+    model, _ = train(job, windows, chosen or defaults(job), job.backup(name))
     now = past[None, -2 * season :]
     return windows.values(now, model.predict(windows.inputs(now), verbose=0))[0], model
 
@@ -155,11 +195,15 @@ def backtest(job: Job, series: Series, horizon: int, origins: list[int]) -> dict
     for origin in origins:
         job.say(f"  {series.name}: forecast from {str(series.times[origin])[:10]}")
         past = series.values[:origin]
-        backup = f"{series.name.replace(' ', '-')}-{origin}"
-        forecasts["LSTM"].append(by_lstm(job, past, series.season, horizon, backup)[0])
+        forecasts["LSTM"].append(by_lstm(job, past, series.season, horizon, backup_of(series, origin))[0])
         forecasts["ETS"].append(by_ets(past, series.season, horizon))
         forecasts["seasonal naive"].append(by_season(past, series.season, horizon))
     return {name: np.stack(made) for name, made in forecasts.items()}
+
+
+def backup_of(series: Series, origin: int) -> str:
+    """Return the name of the training from an origin."""
+    return f"{series.name.replace(' ', '-')}-{origin}"
 
 
 def seasons(series: Series, origin: int, horizon: int) -> tuple[Array, Array]:
@@ -187,6 +231,13 @@ def scores(series: Series, origins: list[int], quantiles: Array) -> dict[str, fl
     }
 
 
+def load(job: Job) -> list[Series]:
+    """Return the series that the options say."""
+    if job.data is not None:
+        return [read_csv(job.data, job.options["time"], job.options["value"], job.options["season"])]
+    return bundled()[-1:] if job.quick else bundled()
+
+
 def plan(job: Job, series: Series) -> tuple[int, list[int]]:
     """Return the horizon and the origins: a horizon ends with the series, the others begin halfway before."""
     season, count = series.season, len(series.values)
@@ -211,10 +262,7 @@ def run(job: Job) -> dict[str, Any]:
     """Backtest the LSTM and its peers on each series, then forecast what follows the last one."""
     if min(job.options[name] for name in ("origins", "epochs", "units")) < 1:
         raise ProblemError("--origins, --epochs and --units: expected at least 1 each")
-    options = (job.options["time"], job.options["value"], job.options["season"])
-    every = bundled() if job.data is None else [read_csv(job.data, *options)]
-    if job.quick and job.data is None:
-        every = every[-1:]
+    every = load(job)
     results: dict[str, Any] = {}
     for series in every:
         horizon, origins = plan(job, series)
@@ -246,6 +294,44 @@ def run(job: Job) -> dict[str, Any]:
         draw_scores(job, results["scores"], note)
         draw_next(job, series, times, ahead, job.note("LSTM trained on all of it", series.name))
     return results
+
+
+# For the example `search`.
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose for the first series: the last fifth before the first origin validates attempts."""
+    series = load(job)[0]
+    horizon, origins = plan(job, series)
+    job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
+    known = series.values[: origins[0]]
+    cut = min(4 * len(known) // 5, len(known) - horizon)
+    windows = Windows(known[:cut], series.season, horizon)
+    later_ones = windows.pairs(known[cut - 2 * series.season :])
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        _, history = train(job, windows, chosen, watching, validation_data=later_ones)
+        return history.history["val_loss"][-1]
+
+    def verify(job: Job, chosen: Chosen) -> tuple[Sequential, dict[str, float]]:
+        made = [
+            by_lstm(job, series.values[:o], series.season, horizon, backup_of(series, o), chosen)[0]
+            for o in origins
+        ]
+        _, model = by_lstm(job, series.values, series.season, horizon, "whole", chosen)
+        found = scores(series, origins, np.stack(made))
+        return model, {name: found[name] for name in ("quantile_loss", "MASE", "coverage_80", "coverage_95")}
+
+    usual = defaults(job)
+    ranges = (
+        Range("units", usual["units"], 8, 128, log=True),
+        Range("dropout", usual["dropout"], 0.0, 0.5),
+        Range("learning_rate", usual["learning_rate"], 5e-4, 3e-2, log=True),
+        Range("batch_size", usual["batch_size"], 8, 128, log=True),
+        Range("epochs", usual["epochs"], 2 if job.quick else 5, 2 * usual["epochs"], log=True),
+    )
+    data = f"{series.name}, {len(windows.x):,} windows"
+    return Tuning(ranges, data, "val_loss", usual["epochs"], attempt, verify)
 
 
 # Pictures.

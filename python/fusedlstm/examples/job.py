@@ -1,34 +1,52 @@
 """What the command line hands to an example, and takes from it.
 
 An example is a module with a function ``run(job)``, which returns its results by name: numbers and texts, and
-lists or dicts of them. It may have ``OPTIONS``, the options that it has beside those of all examples, and
-``PICTURES``, the names of the files that it draws into the folder of ``--report``.
+lists or dicts of them. It may have ``OPTIONS``, the options that it has beside those of all examples,
+``PICTURES``, the names of the files that it draws into the folder of ``--report``, and a function
+``summary(results)``, which returns what to print of the results by name; by default all numbers and texts.
+With ``DISTRIBUTES = True`` it has the option ``--distribute``.
 """
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import fusedlstm
 from fusedlstm import callbacks
+from fusedlstm.io.locks import FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fusedlstm.callbacks.base import Callback
+    from fusedlstm.distributed import Communicator
     from fusedlstm.models import Model
 
 
 class Option(NamedTuple):
-    """An option of one example: ``--name``, of the default's type and at least so much, or a choice."""
+    """An option of one example: ``--name``, of the default's type and within limits, or a choice.
+
+    One that depends on the data has None as its default, and says of which type it is and what it will be.
+    """
 
     name: str
     default: Any
     help: str
     choices: tuple[str, ...] = ()
     least: float | None = None
+    above: float | None = None  # in place of least: more than so much
+    below: float | None = None
+    type: type[Any] | None = None
+    shown: str = ""
+    keeps_state: bool = False  # whether a run goes on from the state that one with another value left
+
+
+class ResultWarning(UserWarning):
+    """What a user should know of the results that follow."""
 
 
 class ProblemError(ValueError):
@@ -55,10 +73,15 @@ class Job:
     check_data : bool
         Whether to say how training and test data differ, before the training.
     quiet : bool
+    ranks : Communicator or None
+        The processes that share the training, where the example has ``DISTRIBUTES = True`` and the user wants
+        that. Only rank 0 prints and writes.
     options : mapping
         Values of the example's ``OPTIONS``, by their names without dashes in front, with ``_`` for ``-``.
     written : list of Path
         Files that are complete.
+    failed : list of OSError
+        Why other files could not be written; the run goes on without them.
     agree : bool
         False when training and test data were compared and differ.
     """
@@ -73,8 +96,10 @@ class Job:
     state: Path | None = None
     check_data: bool = False
     quiet: bool = False
+    ranks: Communicator | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
+    failed: list[OSError] = field(default_factory=list)
     agree: bool = True
 
     def say(self, text: str) -> None:
@@ -82,10 +107,33 @@ class Job:
         if not self.quiet:
             print(text, flush=True)
 
+    def warn(self, text: str) -> None:
+        """Tell, even where the user wants quiet, what is wrong with the results."""
+        warnings.warn(text, ResultWarning, stacklevel=2)
+
     @property
     def verbose(self) -> str | int:
         """How much `fit` prints."""
         return 0 if self.quiet else "auto"
+
+    @property
+    def rank(self) -> int:
+        """The place of this process among `ranks`."""
+        return 0 if self.ranks is None else self.ranks.rank
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Let rank 0 do first what all of them do, as it may leave what the others take: a download."""
+        if self.ranks is None:
+            yield
+        elif self.ranks.rank:
+            self.ranks.bcast()
+            yield
+        else:
+            try:
+                yield
+            finally:
+                self.ranks.bcast()
 
     def backup(self, model: str = "model") -> list[Callback]:
         """Return the callbacks that let the training of a model go on where a run was interrupted.
@@ -100,12 +148,23 @@ class Job:
         # A complete training's backup stays, so that a second run does not repeat the first of two trainings.
         return [callbacks.BackupAndRestore(self.state / model, delete_checkpoint=False)]
 
+    @contextmanager
+    def alone_in(self, folder: Path) -> Iterator[None]:
+        """Keep other runs out of a folder, which is made if it is missing; OSError if one is there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder, "--state")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def picture(self, name: str, figure: Any) -> None:
         """Write a figure of `fusedlstm.plots` into the report's folder; nothing without one."""
         from fusedlstm import plots
 
         if self.report is not None:
-            self.written.append(plots.save(figure, self.report / name))
+            path = self.report / name
+            self._write(path, lambda: plots.save(figure, path))
 
     def save_model(self, model: Model, *, include_optimizer: bool = True) -> None:
         """Save the trained model if the user wants it.
@@ -117,8 +176,17 @@ class Job:
             False where the loss is a function, which a file cannot hold; the model is for predictions then.
         """
         if self.save is not None:
-            model.save(self.save, include_optimizer=include_optimizer)
-            self.written.append(self.save)
+            path = self.save
+            self._write(path, lambda: model.save(path, include_optimizer=include_optimizer))
+
+    def _write(self, path: Path, write: Callable[[], object]) -> None:
+        """Write a file; one that fails keeps neither the others nor the numbers from being written."""
+        try:
+            write()
+        except OSError as error:
+            self.failed.append(error)
+        else:
+            self.written.append(path)
 
     def compare(self, train: Any, test: Any, **options: Any) -> None:
         """Say how training and test data differ, if the user wants to know; see `fusedlstm.compare_data`."""

@@ -22,18 +22,21 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fusedlstm import Input, Model, Sequential, activations, callbacks, layers, ops, optimizers, utils
 from fusedlstm.examples.job import Job, Option
 from fusedlstm.examples.pronunciations import LONGEST, Alphabet, count_ngrams, errors, read, split
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fusedlstm.callbacks import Callback
     from fusedlstm.examples.pronunciations import Phonemes
+    from fusedlstm.examples.tuning import Chosen
 
 PICTURES = ("alignments.png", "word_lengths.png")
 OPTIONS = (
@@ -127,11 +130,15 @@ def encoder_decoder(names: Alphabet, units: int, dropout: float) -> tuple[Model,
     return model, Model(letters, [h, c]), Model([before, *starts], [head(y), *ends])
 
 
+def compiled(model: Model, loss: str, rate: float, updates: int) -> Model:
+    """Return a model with its optimizer, whose learning rate falls to nothing in so many updates."""
+    model.compile(optimizers.Adam(optimizers.schedules.CosineDecay(rate, updates), clipnorm=1.0), loss)
+    return model
+
+
 def train(job: Job, name: str, model: Model, loss: str, parts: list[Batches], epochs: int) -> dict[str, Any]:
-    """Train a model, with a learning rate that falls to nothing; return its losses and the time it takes."""
-    first = 6e-3 if job.quick else 2e-3  # Smaller models bear larger steps.
-    rate = optimizers.schedules.CosineDecay(first, epochs * len(parts[0]))
-    model.compile(optimizers.Adam(rate, clipnorm=1.0), loss)
+    """Train a model; return its losses and the time it takes."""
+    compiled(model, loss, defaults(job)["learning_rate"], epochs * len(parts[0]))
     job.say(f"\n{name}: {model.count_params():,} weights, {epochs} epochs of {len(parts[0])} batches")
     done: list[int] = []  # epochs of this run; the history has those of an interrupted one too
     count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: done.append(epoch))
@@ -205,22 +212,51 @@ def by_steps(
 # The job.
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Train both models and test them on words that they have not seen."""
-    epochs, units, width = (job.options[name] for name in ("epochs", "units", "beam_width"))
-    dictionary, held_out, dropout = read(job.data), HELD_OUT, 0.2
-    if job.quick:
-        epochs, units, held_out, dropout = min(epochs, 5), min(units, 64), (1_000, 200), 0.1
-    test, validation, training = split(dictionary, held_out, job.seed)
+class Words(NamedTuple):
+    """A dictionary, and which of its words are for what."""
+
+    dictionary: dict[str, list[Phonemes]]
+    names: Alphabet
+    source: str
+    test: list[str]
+    validation: list[str]
+    training: list[str]
+
+    def pairs(self, words: list[str]) -> list[tuple[str, Phonemes]]:
+        """Return words with each of their pronunciations."""
+        return [(word, said) for word in words for said in self.dictionary[word]]
+
+
+def load(job: Job) -> Words:
+    """Return the words that the options say."""
+    dictionary = read(job.data)
+    test, validation, training = split(dictionary, (1_000, 200) if job.quick else HELD_OUT, job.seed)
     if job.quick:
         training = training[:10_000]
-    source = "CMUdict" if job.data is None else job.data.name
+    source, names = "CMUdict" if job.data is None else job.data.name, Alphabet(dictionary)
     job.say(
         f"{source}: {len(training):,} words to learn, {len(validation):,} to validate, {len(test):,} to test"
     )
-    names = Alphabet(dictionary)
     job.compare(*(names.padded(part[:4000]) for part in (training, test)))  # enough to see a difference
-    pairs = [[(word, said) for word in part for said in dictionary[word]] for part in (training, validation)]
+    return Words(dictionary, names, source, test, validation, training)
+
+
+def defaults(job: Job) -> dict[str, Any]:
+    """Return the hyper-parameters without a search; smaller models bear larger steps."""
+    units = job.options["units"]
+    if job.quick:
+        return {"units": min(units, 64), "dropout": 0.1, "learning_rate": 6e-3}
+    return {"units": units, "dropout": 0.2, "learning_rate": 2e-3}
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train both models and test them on words that they have not seen."""
+    epochs, width = (job.options[name] for name in ("epochs", "beam_width"))
+    epochs = min(epochs, 5) if job.quick else epochs
+    units, dropout = (defaults(job)[name] for name in ("units", "dropout"))
+    words = load(job)
+    dictionary, names, source, test, validation, training = words
+    pairs = [words.pairs(part) for part in (training, validation)]
     results: dict[str, Any] = {"training_words": len(training), "test_words": len(test)}
 
     # Each model is the same, numbers and names, as it would be without the other.
@@ -259,8 +295,8 @@ def run(job: Job) -> dict[str, Any]:
         "encoder-decoder_with_beam": say(test, by_steps, encoder, decoder, names, width=width),
     }
     for name, said in spoken.items():
-        words, phonemes = errors(said, dictionary)
-        results |= {f"{name}_words_wrong": words, f"{name}_phonemes_wrong": phonemes}
+        words_wrong, phonemes_wrong = errors(said, dictionary)
+        results |= {f"{name}_words_wrong": words_wrong, f"{name}_phonemes_wrong": phonemes_wrong}
     if job.data is None and not job.quick:
         results["published_words_wrong"] = "0.258 (CTC; Rao et al. 2015, 12,000 other words)"
     wrong = {word: " ".join(said) for word, said in greedy.items() if said not in dictionary[word]}
@@ -284,3 +320,54 @@ def run(job: Job) -> dict[str, Any]:
         drawn["encoder-decoder"] = spoken["encoder-decoder_with_beam"]
         job.picture(PICTURES[1], pictures.draw_lengths(drawn, dictionary, note))
     return results
+
+
+# For the example `search`.
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose for the CTC model: attempts learn fewer words, for fewer epochs."""
+    words = load(job)
+    names, few, attempted_epochs = words.names, *((1_500, 2) if job.quick else (12_000, 4))
+
+    def batches(part: list[str]) -> Batches:
+        return Batches([pair for pair in words.pairs(part) if fits(*pair)], names, False, job.seed)
+
+    some, all_of_them, held_out = (
+        batches(words.training[:few]),
+        batches(words.training),
+        batches(words.validation),
+    )
+
+    def model_for(chosen: Chosen, updates: int) -> Model:
+        model = ctc_model(names, chosen["units"], chosen["dropout"])
+        return compiled(model, "ctc", chosen["learning_rate"], updates)
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        utils.set_random_seed(job.seed)
+        model = model_for(chosen, attempted_epochs * len(some))
+        history = model.fit(
+            some,
+            epochs=attempted_epochs,
+            validation_data=held_out,
+            verbose=0,
+            callbacks=watching,
+            device=job.device,
+        ).history
+        return history["val_loss"][-1]
+
+    def verify(job: Job, chosen: Chosen) -> tuple[Model, dict[str, float]]:
+        utils.set_random_seed(job.seed)
+        epochs = 3 if job.quick else job.options["epochs"]
+        model = model_for(chosen, epochs * len(all_of_them))
+        model.fit(all_of_them, epochs=epochs, verbose=0, callbacks=job.backup(), device=job.device)
+        wrong = errors(say(words.test, by_guesses, model, names), words.dictionary)
+        return model, {"share of words wrong": wrong[0], "share of phonemes wrong": wrong[1]}
+
+    ranges = (
+        Range("units", defaults(job)["units"], 32, 80 if job.quick else 384, log=True),
+        Range("dropout", defaults(job)["dropout"], 0.0, 0.5),
+        Range("learning_rate", defaults(job)["learning_rate"], 5e-4, 2e-2, log=True),
+    )
+    data = f"{few:,} of {len(words.training):,} words of {words.source}"
+    return Tuning(ranges, data, "val_loss", attempted_epochs, attempt, verify)

@@ -26,11 +26,15 @@ import numpy as np
 import fusedlstm
 from fusedlstm import callbacks, datasets, layers, losses, metrics, ops, optimizers, plots, utils
 from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from fusedlstm.callbacks import Callback, History
+    from fusedlstm.examples.tuning import Chosen
 
     Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # images (N, 28, 28) and labels (N,)
     Strips = tuple[NDArray[np.float32], NDArray[np.int64]]  # steps (B, T, 64) and classes (B, L)
@@ -126,15 +130,20 @@ def load(job: Job) -> tuple[Digits, Digits, Digits, str]:
     if count == 0 or len(data.test[0]) == 0:
         raise ProblemError(f"{data.folder}: expected at least 2 training digits and a test digit")
     name = f"{'SUBSET of MNIST' if data.source == 'subset' else 'MNIST'}, {count:,} digits to learn from"
-    return (images[:count], labels[:count]), (images[count:], labels[count:]), data.test, name
+    learned, held_out = (images[:count], labels[:count]), (images[count:], labels[count:])
+    first = slice(4000)  # are enough to see a difference
+    job.compare(*((x[first], y[first].astype(np.int64)) for x, y in (learned, data.test)))
+    return learned, held_out, data.test, name
 
 
-def build(units: int, rate: float, updates: int) -> fusedlstm.Sequential:
+def build(
+    units: int, rate: float, updates: int, dropout: float = 0.2, depth: int = 2
+) -> fusedlstm.Sequential:
     """Return the compiled model: strips (B, T, 64) to logits (B, T, 11)."""
     model = fusedlstm.Sequential([layers.Input((None, 2 * HEIGHT)), layers.Masking(PADDING)])
-    for _ in range(2):
+    for _ in range(depth):
         model.add(layers.Bidirectional(layers.LSTM(units, return_sequences=True)))
-        model.add(layers.Dropout(0.2))
+        model.add(layers.Dropout(dropout))
     model.add(layers.Dense(11))
     warm = max(1, updates // 20)
     schedule = optimizers.schedules.CosineDecay(
@@ -147,8 +156,6 @@ def build(units: int, rate: float, updates: int) -> fusedlstm.Sequential:
 def run(job: Job) -> dict[str, Any]:
     """Train on strips, read those of the test digits, and return what there is to report."""
     learned, held_out, tested, data = load(job)
-    first = slice(4000)  # are enough to see a difference
-    job.compare(*((digits[0][first], digits[1][first].astype(np.int64)) for digits in (learned, tested)))
     part, most = (8, 3) if job.quick else (1, 8)
     units, epochs = job.options["units"] // (2 if job.quick else 1), job.options["epochs"]
     training = Epochs(learned, job.options["strips"] // part, most, job.seed)
@@ -217,6 +224,50 @@ def scores(classes: NDArray[np.int64], decoded: ops.CTCDecoded) -> tuple[dict[st
         for one in np.unique(lengths)
     }
     return rates(lengths > 0), by_length
+
+
+# For the example `search`. -------------------------------------------------------------------------------
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose: attempts read strips of 3 digits, of those that a training learns from."""
+    learned, held_out, tested, data = load(job)
+    part, most, attempted_epochs = (8, 3, 3) if job.quick else (1, 8, 6)
+    validation = draw_strips(held_out, 300 // part, 3, np.random.default_rng(1))
+    test = draw_strips(tested, 2000 // part, most, np.random.default_rng(2))
+
+    def train(
+        chosen: Chosen, strips: Epochs, epochs: int, watching: list[Callback], **options: Any
+    ) -> tuple[fusedlstm.Sequential, History]:
+        utils.set_random_seed(strips.seed)
+        updates = epochs * len(strips)
+        model = build(chosen["units"], chosen["learning_rate"], updates, chosen["dropout"], chosen["layers"])
+        watching = [callbacks.LambdaCallback(on_epoch_begin=strips.turn_to), *watching]
+        history = model.fit(
+            strips, epochs=epochs, verbose=0, callbacks=watching, device=job.device, **options
+        )
+        return model, history
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        strips = Epochs(learned, 256 if job.quick else 1024, 3, job.seed)
+        _, history = train(chosen, strips, attempted_epochs, watching, validation_data=validation)
+        return history.history["val_loss"][-1]
+
+    def verify(job: Job, chosen: Chosen) -> tuple[fusedlstm.Sequential, dict[str, float]]:
+        strips = Epochs(learned, job.options["strips"] // part, most, job.seed)
+        model, _ = train(chosen, strips, job.options["epochs"], job.backup())
+        wrong = model.evaluate(*test, verbose=0)[1]
+        return model, {"label error rate": wrong}
+
+    ranges = (
+        Range(
+            "units", job.options["units"] // (2 if job.quick else 1), 32, 96 if job.quick else 192, log=True
+        ),
+        Range("layers", 2, 1, 3),
+        Range("dropout", 0.2, 0.0, 0.5),
+        Range("learning_rate", job.options["learning_rate"], 1e-3, 2e-2, log=True),
+    )
+    return Tuning(ranges, f"strips of 3 digits; {data}", "val_loss", attempted_epochs, attempt, verify)
 
 
 # The picture. --------------------------------------------------------------------------------------------

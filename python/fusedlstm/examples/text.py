@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fusedlstm import losses, optimizers
+from fusedlstm import losses, optimizers, utils
 from fusedlstm.examples import said_before, text_pictures
 from fusedlstm.examples.job import Option, ProblemError
 from fusedlstm.examples.kneser_ney import KneserNey
@@ -29,6 +29,7 @@ from fusedlstm.examples.text_model import (
     next_tokens,
     scores,
 )
+from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from fusedlstm import Model
+    from fusedlstm.callbacks import Callback, History
     from fusedlstm.examples.job import Job
+    from fusedlstm.examples.tuning import Chosen
+
+    Ids = NDArray[np.int64]
 
     Reals = NDArray[np.floating]
 
@@ -69,44 +74,93 @@ SIZES = {"word": Size(None, 6000, 256, 5, 16, 48), "bpe": Size(None, 2000, 256, 
 QUICK = Size(600_000, 1000, 96, 3, 8, 32)
 
 
-def run(job: Job) -> dict[str, Any]:
-    """Train a model, judge it beside 5-grams, and let it continue and judge texts."""
-    # The data. Tokens are learned from the passages of the training alone.
-    kind, prompt = job.options["tokens"], job.options["prompt"]
+class Corpus(NamedTuple):
+    """A text as tokens: those to learn from in one row, the others passage by passage."""
+
+    source: str
+    size: Size
+    test_bytes: int
+    tokenizer: Tokenizer
+    tokens: Ids
+    validation: list[Ids]
+    test: list[Ids]
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return self.tokenizer.get_vocab_size()
+
+    def streams(self, tokens: Ids, steps: int | None = None) -> tuple[Ids, Ids]:
+        """Return inputs and their next tokens, as `text_data.streams` does."""
+        return streams(tokens, self.size.streams, steps or self.size.steps)
+
+
+def load(job: Job) -> Corpus:
+    """Return the text that the options say. Tokens are learned from the passages of the training alone."""
+    kind = job.options["tokens"]
     size = QUICK if job.quick else SIZES[kind]
     source = str(job.data or "King James Bible")
     texts = passages(read(job.data)[: size.letters])
     tokenizer = learn_tokens(kind, size.vocabulary, texts[0])
     train, validation, test = ([encode(tokenizer, text) for text in part] for part in texts)
-    tokens, vocabulary = np.concatenate(train), tokenizer.get_vocab_size()
+    tokens = np.concatenate(train)
     if len(np.concatenate(validation)) <= size.streams * size.steps or min(map(len, test)) < 2:
         raise ProblemError(f"{source}: expected a text of 20,000 tokens or more, got some {len(tokens)}")
+    test_bytes = sum(len(text.encode()) for text in texts[2])
+    return Corpus(source, size, test_bytes, tokenizer, tokens, validation, test)
+
+
+def compare(job: Job, text: Corpus) -> None:
+    """Say how the tokens to learn from differ from those of the test, if the user wants to know."""
+    job.compare(*(text.streams(part)[0] for part in (text.tokens, np.concatenate(text.test))))
+
+
+def defaults(size: Size) -> dict[str, Any]:
+    """Return the hyper-parameters without a search."""
+    return {"units": size.units, "dropout": 0.2, "learning_rate": 0.003, "steps": size.steps}
+
+
+def train(
+    job: Job, text: Corpus, tokens: Ids, chosen: Chosen, epochs: int, watching: list[Callback]
+) -> tuple[Model, History]:
+    """Return a model that has learned from some tokens, and the history of its losses.
+
+    A batch goes on where the one before it ended, with the states that it left.
+    """
+    x, y = text.streams(tokens, chosen["steps"])
+    model = lstm(text.vocabulary, chosen["units"], chosen["dropout"])
+    updates = epochs * len(x) // text.size.streams
+    rate = optimizers.schedules.CosineDecay(chosen["learning_rate"], updates)
+    loss = losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizers.Adam(rate, global_clipnorm=1.0), loss)
+    history = model.fit(
+        x,
+        y,
+        batch_size=text.size.streams,
+        epochs=epochs,
+        shuffle=False,
+        validation_data=text.streams(np.concatenate(text.validation)),
+        callbacks=[StartAnew(), *watching],
+        verbose=job.verbose,
+        device=job.device,
+    )
+    return model, history
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train a model, judge it beside 5-grams, and let it continue and judge texts."""
+    kind, prompt = job.options["tokens"], job.options["prompt"]
+    text = load(job)
+    source, size, size_in_bytes, tokenizer, tokens, validation, test = text
+    vocabulary = text.vocabulary
     given = check_options(job, tokenizer)
     job.say(f"{source}: {len(tokens)} tokens to learn from, {vocabulary} different ones")
-
-    job.compare(*(streams(part, size.streams, size.steps)[0] for part in (tokens, np.concatenate(test))))
-
-    # The model. A batch goes on where the one before it ended, with the states that it left.
-    x, y = streams(tokens, size.streams, size.steps)
+    compare(job, text)
     if job.options["model"]:
         model: Model = loaded(Path(job.options["model"]), vocabulary)
         model.to(job.device)
     else:
-        model = lstm(vocabulary, size.units)
-        rate = optimizers.schedules.CosineDecay(0.003, size.epochs * len(x) // size.streams)
-        loss = losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(optimizers.Adam(rate, global_clipnorm=1.0), loss)
-        model.fit(
-            x,
-            y,
-            batch_size=size.streams,
-            epochs=size.epochs,
-            shuffle=False,
-            validation_data=streams(np.concatenate(validation), size.streams, size.steps),
-            callbacks=[StartAnew(), *job.backup()],
-            verbose=job.verbose,
-            device=job.device,
-        )
+        model, _ = train(job, text, tokens, defaults(size), size.epochs, job.backup())
         job.save_model(model)
 
     # How good is it? The mixture of both has the share that is best for the passages of the validation.
@@ -115,7 +169,6 @@ def run(job: Job) -> dict[str, Any]:
     theirs = [[one.log_probabilities(passage)[1:] for passage in test] for one in ngrams]
     known_theirs = [ngrams[-1].log_probabilities(passage)[1:] for passage in validation]
     share = min(np.linspace(0.05, 0.95, 19), key=lambda share: perplexity(mixed(share, known, known_theirs)))
-    size_in_bytes = sum(len(text.encode()) for text in texts[2])
     results: dict[str, Any] = {
         "perplexity": perplexity(ours),
         "perplexity of 5-grams": perplexity(theirs[-1]),
@@ -146,17 +199,18 @@ def run(job: Job) -> dict[str, Any]:
     results["next"] = ", ".join(f"{word} {p:.1%}" for word, p in next_tokens(model, tokenizer, prompt))
     rng = np.random.default_rng(job.seed)
     for number in range(1, 4):
-        text = continuation(model, tokenizer, prompt, job.options["temperature"], rng)
-        results[f"continuation {number}"] = text
+        results[f"continuation {number}"] = continuation(
+            model, tokenizer, prompt, job.options["temperature"], rng
+        )
     if given is not None:
         (found,) = scores(model, [given])
         table = [(decode(tokenizer, token), float(p)) for token, p in zip(given[1:], found, strict=True)]
         job.say("\n".join(f"{p:8.2f}  {token}" for token, p in table))
         results |= {"scored tokens": table, "perplexity of the scored text": perplexity([found])}
     if job.options["peers"]:
-        from fusedlstm.examples.text_peers import compare
+        from fusedlstm.examples import text_peers
 
-        results |= compare(vocabulary, size.units, x, y, size.streams)
+        results |= text_peers.compare(vocabulary, size.units, *text.streams(tokens), size.streams)
     return results
 
 
@@ -191,3 +245,34 @@ def bits(found: Sequence[Reals]) -> float:
 def mixed(share: float, one: Sequence[Reals], other: Sequence[Reals]) -> list[Reals]:
     """Return the logarithms of the weighted mean of two models' probabilities."""
     return [np.logaddexp(np.log(share) + a, np.log(1 - share) + b) for a, b in zip(one, other, strict=True)]
+
+
+# For the example `search`.
+
+
+def tuning(job: Job) -> Tuning:
+    """Let `search` choose: attempts learn from the text's beginning alone."""
+    text = load(job)
+    compare(job, text)
+    whole = text.tokens[:40_000] if job.quick else text.tokens
+    some, epochs = whole[: 12_000 if job.quick else 80_000], 2 if job.quick else 3
+
+    def attempt(chosen: Chosen, watching: list[Callback]) -> float:
+        utils.set_random_seed(job.seed)
+        _, history = train(job, text, some, chosen, epochs, watching)
+        return history.history["val_loss"][-1]
+
+    def verify(job: Job, chosen: Chosen) -> tuple[Model, dict[str, float]]:
+        utils.set_random_seed(job.seed)
+        model, _ = train(job, text, whole, chosen, text.size.epochs, job.backup())
+        found = scores(model, text.test)
+        return model, {"perplexity": perplexity(found), "bits a byte": bits(found) / text.test_bytes}
+
+    ranges = (
+        Range("units", text.size.units, 48, 128 if job.quick else 512, log=True),
+        Range("dropout", 0.2, 0.0, 0.5),
+        Range("learning_rate", 0.003, 5e-4, 2e-2, log=True),
+        Range("steps", text.size.steps, 16, 96, log=True),
+    )
+    data = f"{len(some):,} of {len(whole):,} tokens, {text.source}"
+    return Tuning(ranges, data, "val_loss", epochs, attempt, verify)

@@ -1,97 +1,38 @@
-"""Pictures of a trained classifier, as PNG files: learning curves, confusion matrix, misclassified images.
-
-All functions take plain arrays and write one file each; matplotlib (the extra ``report``) draws them without
-a display and without touching pyplot's global state.
-"""
+"""The pictures of the example `mnist`: learning curves, confusion matrix, misclassified digits."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusedlstm import plots
-from fusedlstm.io.endings import PICTURES, check_ending
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-# The names of the pictures that `write_report` writes.
-REPORT = ("learning_curves.png", "confusion_matrix.png", "misclassified.png")
 
 _RIGHT, _WRONG = plots.COLOURS["blue"], plots.COLOURS["vermilion"]
 _GRID_COLUMNS, _GRID_ROWS = 10, 5
 
 
-def write_report(
-    folder: str | os.PathLike[str],
-    history: Mapping[str, Sequence[float]],
-    images: NDArray[Any],
-    labels: NDArray[np.integer[Any]],
-    probabilities: NDArray[np.floating[Any]],
-    note: str = "",
-) -> list[Path]:
-    """Write the three pictures into a folder and return their paths.
-
-    Parameters
-    ----------
-    folder
-        Where to; made when it does not exist. Pictures of the same names are overwritten.
-    history
-        As `learning_curves` takes it.
-    images
-        (N, height, width), any number type: what was classified.
-    labels
-        (N,) true classes, from 0 to C - 1.
-    probabilities
-        (N, C) the model's output for the images; the largest entry of a row is its prediction.
-    note
-        Model, seed and data set, which each picture shows.
-
-    Raises
-    ------
-    ImportError
-        When matplotlib is not installed.
-    ValueError
-        When the arrays' shapes do not fit together.
-    """
-    if labels.ndim != 1 or len(images) != len(labels):
-        raise ValueError(f"labels: expected shape ({len(images)},), one for each image, got {labels.shape}")
-    if probabilities.ndim != 2 or len(probabilities) != len(labels):
-        raise ValueError(f"probabilities: expected shape ({len(labels)}, classes), got {probabilities.shape}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    return [
-        learning_curves(folder / REPORT[0], history, note),
-        confusion_matrix(folder / REPORT[1], labels, probabilities, note),
-        misclassified(folder / REPORT[2], images, labels, probabilities, note),
-    ]
-
-
-def learning_curves(
-    path: str | os.PathLike[str], history: Mapping[str, Sequence[float]], note: str = ""
-) -> Path:
+def learning_curves(history: Mapping[str, Sequence[float]], note: str = "") -> Figure:
     """Draw loss and accuracy against the epoch.
 
     Parameters
     ----------
-    path
-        The PNG file to write; ValueError if its name does not end in ``.png``.
     history
         ``History.history``: lists with one number for each epoch, under ``loss`` and ``accuracy`` for
         training and ``val_loss`` and ``val_accuracy`` for validation. A curve that is absent is not drawn.
     note
         Model, seed and data set.
     """
-    check_ending(path, PICTURES)
     shown = ("loss", "accuracy", "val_loss", "val_accuracy")
     curves = {name: history.get(name, ()) for name in shown}
     more = "numbers: last epoch; training values are means over an epoch, validation is measured at its end"
-    return plots.save(plots.training_curves(curves, _ending(curves), f"{note}\n{more}".lstrip()), path)
+    return plots.training_curves(curves, _ending(curves), f"{note}\n{more}".lstrip())
 
 
 def _ending(curves: Mapping[str, Sequence[float]]) -> str:
@@ -114,11 +55,10 @@ def confusion_counts(
 
 
 def confusion_matrix(
-    path: str | os.PathLike[str],
     labels: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
     note: str = "",
-) -> Path:
+) -> Figure:
     """Draw how often each class was taken for each other, with the share of each class that was right.
 
     Correct answers are printed in blue on the diagonal; mistakes are shaded by their number, because on
@@ -126,8 +66,6 @@ def confusion_matrix(
 
     Parameters
     ----------
-    path
-        The PNG file to write; ValueError if its name does not end in ``.png``.
     labels
         (N,) true classes, from 0 to C - 1.
     probabilities
@@ -135,7 +73,6 @@ def confusion_matrix(
     note
         Model, seed and data set.
     """
-    check_ending(path, PICTURES)
     classes = probabilities.shape[1]
     counts = confusion_counts(labels, probabilities.argmax(axis=1), classes)
     right, total = np.diag(counts), counts.sum(axis=1)
@@ -173,7 +110,7 @@ def confusion_matrix(
     axes.tick_params(which="both", length=0)
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
-    return plots.save(figure, path)
+    return figure
 
 
 def _most_common(counts: NDArray[np.int64]) -> str:
@@ -196,18 +133,15 @@ def _square(column: int, row: int) -> Any:
 
 
 def misclassified(
-    path: str | os.PathLike[str],
     images: NDArray[Any],
     labels: NDArray[np.integer[Any]],
     probabilities: NDArray[np.floating[Any]],
     note: str = "",
-) -> Path:
+) -> Figure:
     """Draw the images that were classified wrongly, at most 50, the most confident mistakes first.
 
     Parameters
     ----------
-    path
-        The PNG file to write; ValueError if its name does not end in ``.png``.
     images
         (N, height, width), any number type; each is drawn from black (lowest) on white to its own range.
     labels
@@ -217,7 +151,6 @@ def misclassified(
     note
         Model, seed and data set.
     """
-    check_ending(path, PICTURES)
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     confidence = probabilities[wrong, predicted[wrong]]
@@ -244,4 +177,4 @@ def misclassified(
         axes.text(
             0.5, -0.06, f"truth {labels[index]}", transform=axes.transAxes, ha="center", va="top", fontsize=9
         )
-    return plots.save(figure, path)
+    return figure

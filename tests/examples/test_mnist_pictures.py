@@ -1,4 +1,4 @@
-"""The pictures: that they are drawn, what they say, and their borderline cases."""
+"""The pictures of the example ``mnist``: that they are drawn, what they say, and their borderline cases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fusedlstm import plots
-from fusedlstm.commands import report
+from fusedlstm.examples import mnist_pictures as pictures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,49 +47,40 @@ def digits(count: int = 60, wrong: int = 7) -> tuple[np.ndarray, np.ndarray, np.
     return images, labels, probabilities
 
 
-class Recorder:
-    """Keeps the figures that would have been saved, so that a test can read what is written on them."""
+def texts(figure: Any) -> list[str]:
+    """Return what is written on a figure."""
+    from matplotlib.text import Text
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.figures: list[Any] = []
-        save = plots.save
-
-        def keep(figure: Any, path: Path) -> Path:
-            self.figures.append(figure)
-            return save(figure, path)
-
-        monkeypatch.setattr(plots, "save", keep)
-
-    def texts(self) -> list[str]:
-        from matplotlib.text import Text
-
-        return [text.get_text() for text in self.figures[-1].findobj(Text) if text.get_text()]
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-@pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    return Recorder(monkeypatch)
+def drawn(tmp_path: Path, figure: Any, least_width: int, least_height: int) -> Any:
+    """Save a figure, check the file, and return the figure."""
+    check_png(plots.save(figure, tmp_path / "a.png"), least_width, least_height)
+    return figure
 
 
-def test_whole_report(tmp_path: Path) -> None:
+def all_of_them(note: str = "") -> list[Any]:
     images, labels, probabilities = digits()
-    before = "matplotlib.pyplot" in sys.modules  # Keras imports it, where tests of this process use Keras
-    paths = report.write_report(tmp_path / "new" / "folder", HISTORY, images, labels, probabilities)
-    assert [path.name for path in paths] == [
-        "learning_curves.png",
-        "confusion_matrix.png",
-        "misclassified.png",
+    return [
+        pictures.learning_curves(HISTORY, note),
+        pictures.confusion_matrix(labels, probabilities, note),
+        pictures.misclassified(images, labels, probabilities, note),
     ]
-    for path in paths:
-        check_png(path, 800, 300)
-    assert sorted(paths) == sorted((tmp_path / "new" / "folder").iterdir())
+
+
+def test_no_global_state(tmp_path: Path) -> None:
+    before = "matplotlib.pyplot" in sys.modules  # Keras imports it, where tests of this process use Keras
+    for figure in all_of_them():
+        drawn(tmp_path, figure, 800, 300)
     assert before or "matplotlib.pyplot" not in sys.modules  # no global state, no display
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
-    first = report.write_report(tmp_path / "a", HISTORY, *digits())
-    second = report.write_report(tmp_path / "b", HISTORY, *digits())
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    first, second = (
+        [plots.save(figure, tmp_path / "a.png").read_bytes() for figure in all_of_them()] for _ in range(2)
+    )
+    assert first == second
 
 
 @pytest.mark.parametrize(
@@ -104,53 +95,49 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     ],
     ids=["two epochs", "one epoch", "many epochs", "loss only", "nan", "empty"],
 )
-def test_learning_curves(tmp_path: Path, recorder: Recorder, history: dict[str, list[float]]) -> None:
-    check_png(report.learning_curves(tmp_path / "a.png", history), 1400, 600)
-    loss, accuracy = recorder.figures[0].axes
+def test_learning_curves(tmp_path: Path, history: dict[str, list[float]]) -> None:
+    loss, accuracy = drawn(tmp_path, pictures.learning_curves(history), 1400, 600).axes
     assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "loss")
     assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("epoch", "accuracy (%)")
-    drawn = {
+    lines = {
         "loss": [line.get_ydata() for line in loss.lines],
         "accuracy": [line.get_ydata() for line in accuracy.lines],
     }
     for name, factor in (("loss", 1), ("accuracy", 100)):
         expected = [history[key] for key in (name, f"val_{name}") if key in history]
-        assert len(drawn[name]) == len(expected)
-        for line, values in zip(drawn[name], expected, strict=True):
+        assert len(lines[name]) == len(expected)
+        for line, values in zip(lines[name], expected, strict=True):
             np.testing.assert_array_equal(line, factor * np.asarray(values))
 
 
-def test_learning_curves_name_the_last_values(tmp_path: Path, recorder: Recorder) -> None:
-    report.learning_curves(tmp_path / "a.png", HISTORY)
-    wanted = {"training 0.4000", "validation 0.3000", "training 90.00 %", "validation 92.00 %"}
-    assert wanted <= set(recorder.texts())
-    assert "Validation accuracy is 92.00 % after 2 epochs" in recorder.texts()
+def test_learning_curves_name_the_last_values() -> None:
+    written = texts(pictures.learning_curves(HISTORY))
+    assert {"training 0.4000", "validation 0.3000", "training 90.00 %", "validation 92.00 %"} <= set(written)
+    assert "Validation accuracy is 92.00 % after 2 epochs" in written
 
 
-def test_every_picture_names_model_seed_and_data(tmp_path: Path, recorder: Recorder) -> None:
+def test_every_picture_names_model_seed_and_data() -> None:
     note = "LSTM(8), seed 0; 320 digits (bundled SUBSET of MNIST)"
-    report.write_report(tmp_path, HISTORY, *digits(), note)
-    assert len(recorder.figures) == 3
-    for figure in recorder.figures:
+    for figure in all_of_them(note):
         assert figure.get_supxlabel().replace("\n", " ").startswith(note)
 
 
 def test_confusion_counts() -> None:
-    counts = report.confusion_counts(np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3)
+    counts = pictures.confusion_counts(np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3)
     np.testing.assert_array_equal(counts, [[1, 1, 0], [0, 0, 0], [1, 0, 2]])
 
 
-def test_confusion_matrix(tmp_path: Path, recorder: Recorder) -> None:
+def test_confusion_matrix(tmp_path: Path) -> None:
     _, labels, probabilities = digits(60, 7)
-    check_png(report.confusion_matrix(tmp_path / "a.png", labels, probabilities), 800, 800)
-    texts = recorder.texts()
+    figure = drawn(tmp_path, pictures.confusion_matrix(labels, probabilities), 800, 800)
+    written = texts(figure)
     title = "53 of 60 right (88.33 %); the most common mistake: 0 taken for 1, once"
-    assert title in [text.replace("\n", " ") for text in texts]
+    assert title in [text.replace("\n", " ") for text in written]
     # The first 7 items, one of each class 0 to 6, were taken for the next class.
-    axes = recorder.figures[0].axes[0]
+    axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts].count("1") == 7
-    assert texts.count("83.3 %") == 7
-    assert texts.count("100.0 %") == 3
+    assert written.count("83.3 %") == 7
+    assert written.count("100.0 %") == 3
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "truth")
 
 
@@ -158,23 +145,22 @@ def test_confusion_matrix(tmp_path: Path, recorder: Recorder) -> None:
 def test_confusion_matrix_of_other_sizes(tmp_path: Path, classes: int) -> None:
     labels = np.arange(40) % classes
     outputs = np.eye(classes)[(labels + (np.arange(40) % 3 == 0)) % classes]
-    check_png(report.confusion_matrix(tmp_path / "a.png", labels, outputs), 300, 300)
+    drawn(tmp_path, pictures.confusion_matrix(labels, outputs), 300, 300)
 
 
-def test_confusion_matrix_with_a_class_that_is_absent(tmp_path: Path, recorder: Recorder) -> None:
-    check_png(report.confusion_matrix(tmp_path / "a.png", np.array([0, 1]), np.eye(3)[:2]), 300, 300)
-    assert "none" in recorder.texts()
+def test_confusion_matrix_with_a_class_that_is_absent(tmp_path: Path) -> None:
+    figure = drawn(tmp_path, pictures.confusion_matrix(np.array([0, 1]), np.eye(3)[:2]), 300, 300)
+    assert "none" in texts(figure)
 
 
 @pytest.mark.parametrize("wrong", [0, 1, 11, 60])
-def test_misclassified(tmp_path: Path, recorder: Recorder, wrong: int) -> None:
+def test_misclassified(tmp_path: Path, wrong: int) -> None:
     images, labels, probabilities = digits(60, wrong)
-    check_png(report.misclassified(tmp_path / "a.png", images, labels, probabilities), 800, 300)
-    figure = recorder.figures[0]
-    drawn = [axes for axes in figure.axes if axes.images]
-    assert len(drawn) == min(wrong, 50)
+    figure = drawn(tmp_path, pictures.misclassified(images, labels, probabilities), 800, 300)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert len(shown) == min(wrong, 50)
     # The most confident mistakes come first, which is the order in which `digits` makes them.
-    for index, axes in enumerate(drawn):
+    for index, axes in enumerate(shown):
         np.testing.assert_array_equal(axes.images[0].get_array(), images[index])
         share = round(99 - index / 10)
         assert axes.get_title() == f"said {(labels[index] + 1) % 10} ({share} %)"
@@ -182,19 +168,10 @@ def test_misclassified(tmp_path: Path, recorder: Recorder, wrong: int) -> None:
     title = figure.get_suptitle().replace("\n", " ")
     assert title.startswith(f"{wrong} of 60 misclassified")
     assert title.endswith("the 50 most confident mistakes") == (wrong > 50)
-    assert ("no mistake to show" in recorder.texts()) == (wrong == 0)
+    assert ("no mistake to show" in texts(figure)) == (wrong == 0)
 
 
-def test_wrong_shapes(tmp_path: Path) -> None:
-    images, labels, probabilities = digits()
-    with pytest.raises(ValueError, match=r"labels: expected shape \(60,\), one for each image, got \(59,\)"):
-        report.write_report(tmp_path, HISTORY, images, labels[1:], probabilities)
-    with pytest.raises(ValueError, match=r"probabilities: expected shape \(60, classes\), got \(59, 10\)"):
-        report.write_report(tmp_path, HISTORY, images, labels, probabilities[1:])
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "fusedlstm\[report\]"'):
-        report.learning_curves(tmp_path / "a.png", HISTORY)
+        pictures.learning_curves(HISTORY)
