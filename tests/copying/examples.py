@@ -288,6 +288,7 @@ EXAMPLES: dict[str, list[Callable[[], Any]]] = {
     "layers.RepeatVector": built(lambda: layers.RepeatVector(2), B, F),
     "layers.Reshape": built(lambda: layers.Reshape((F, T))),
     "layers.Gradients": [layers.Gradients, summed],
+    "config.DTypePolicy": [lambda: fusedlstm.config.DTypePolicy("mixed_bfloat16")],
     "Variable": [
         lambda: fusedlstm.Variable(array(3, 2), "a", "b/a", regularizer=regularizers.L2(), trainable=False),
         lambda: fusedlstm.Variable(array(2, 3).T, constraint=constraints.NonNeg()),

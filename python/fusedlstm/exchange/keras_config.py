@@ -94,7 +94,7 @@ def _described(layer: Layer, writer: Writer) -> dict[str, Any] | None:
         config = {
             "name": layer.name,
             "trainable": layer.trainable,
-            "dtype": layer.dtype,
+            "dtype": layer.dtype_policy.name,
             "layers": [writer.layer(one) for one in (first, *layer.layers)],
             "build_input_shape": shape,
         }

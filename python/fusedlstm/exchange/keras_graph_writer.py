@@ -40,7 +40,7 @@ def describe_graph(model: Model, writer: Writer) -> dict[str, Any]:
         item.update(name=layer.name, inbound_nodes=[])
     for call in graph.calls:
         layer, item = graph.layers[call.layer], items[call.layer]
-        kind = layer.dtype
+        kind = layer.dtype_policy.compute_dtype
         if isinstance(layer, InputLayer):
             kind = layer.kind or (model.dtype if ids[call.targets[0]] is None else "int32")
             item["config"] = {**item["config"], "dtype": kind}

@@ -61,8 +61,9 @@ class Layer(Called, Placed, Configured):
     name : str, optional
         Unique in a model, without ``/``, NUL and surrogates, which files cannot hold; by default the class's
         name with a number (``lstm``, ``lstm_1``).
-    dtype : {"float32", "float64"}, optional
-        Number type of weights and outputs; `fusedlstm.config.floatx` by default.
+    dtype : {"float32", "float64", "mixed_bfloat16"} or DTypePolicy, optional
+        Number type of weights and outputs, and what LSTMs multiply (`fusedlstm.config.DTypePolicy`);
+        `fusedlstm.config.dtype_policy` by default.
     trainable : bool
         Whether training changes the weights; it may be assigned later.
     activity_regularizer : str or Regularizer, optional
@@ -140,7 +141,8 @@ class Layer(Called, Placed, Configured):
         self.name = auto_name(type(self)) if name is None else checked_name(name)
         if "/" in self.name:
             raise ValueError(f"name: expected a non-empty string without '/', got {name!r:.80}")
-        self.dtype = config.floatx() if dtype is None else config.check_float_type(dtype, "dtype")
+        self.dtype_policy = config.policy_of(dtype, "dtype")
+        self.dtype = self.dtype_policy.variable_dtype
         self._trainable = checks.flag(trainable, "trainable")
         self.activity_regularizer = regularizers.get(activity_regularizer, "activity_regularizer")
         whole = batch_shape if batch_input_shape is None else batch_input_shape
@@ -389,7 +391,7 @@ class Layer(Called, Placed, Configured):
 
     def get_config(self) -> dict[str, Any]:
         """Return JSON-able arguments that make an equal layer, without its weights."""
-        config = {**super().get_config(), "trainable": self.trainable}
+        config = {**super().get_config(), "dtype": self.dtype_policy.name, "trainable": self.trainable}
         if self.activity_regularizer is None:
             config.pop("activity_regularizer", None)
         for argument in self.weight_arguments.values():

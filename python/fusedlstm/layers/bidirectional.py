@@ -66,12 +66,13 @@ class Bidirectional(Recurrent):
         if merge_mode not in _MODES:
             expected = ", ".join(repr(mode) for mode in _MODES)
             raise ValueError(f"merge_mode: expected one of {expected}, got {merge_mode!r}")
-        super().__init__(**{"dtype": layer.dtype, **kwargs})
+        super().__init__(**{"dtype": layer.dtype_policy, **kwargs})
         self.merge_mode = merge_mode
         self.forward_layer = LSTM.from_config(_renamed(layer, "forward", layer.go_backwards))
         other = layer if backward_layer is None else backward_layer
         self.backward_layer = LSTM.from_config(_renamed(other, "backward", not layer.go_backwards))
-        for name in ("units", "projection_units", "return_sequences", "return_state", "stateful", "dtype"):
+        shared = ("units", "projection_units", "return_sequences", "return_state", "stateful", "dtype_policy")
+        for name in shared:
             one, two = getattr(self.forward_layer, name), getattr(self.backward_layer, name)
             if one != two:
                 raise ValueError(f"backward_layer: expected {name}={one!r} like the layer, got {two!r}")

@@ -231,8 +231,11 @@ class LSTMBase(Recurrent):
         return {name: variable for name, variable in self._variables.items() if name in _MATRICES}
 
     def pack(self, storage: str | None = None) -> ops.LSTMWeights:
-        """Return newly packed weights; `storage` as for `ops.LSTMWeights`."""
-        return ops.LSTMWeights(**{name: v.value for name, v in self._matrices().items()}, storage=storage)
+        """Return newly packed weights; `storage`, as for `ops.LSTMWeights`, goes before the policy."""
+        matrices = {name: variable.value for name, variable in self._matrices().items()}
+        if storage is None and self.dtype_policy.compute_dtype != self.dtype:
+            return ops.LSTMWeights(**matrices, compute=self.dtype_policy.compute_dtype)
+        return ops.LSTMWeights(**matrices, storage=storage)
 
     @property
     def pack_version(self) -> int:

@@ -50,9 +50,10 @@ class TimeDistributed(ActivatedLayer):
         self.layer = layer
         self.ids = layer.ids
         activation = layer.activation if isinstance(layer, ActivatedLayer) else activations.linear
-        super().__init__(activation, **{"dtype": layer.dtype, **kwargs})
-        if self.dtype != layer.dtype:
-            raise ValueError(f"dtype: expected {layer.dtype} like the layer's, got {self.dtype}")
+        super().__init__(activation, **{"dtype": layer.dtype_policy, **kwargs})
+        if self.dtype_policy != layer.dtype_policy:
+            expected, got = layer.dtype_policy.name, self.dtype_policy.name
+            raise ValueError(f"dtype: expected {expected} like the layer's, got {got}")
 
     @property
     def _layers(self) -> Sequence[Layer]:
