@@ -125,7 +125,8 @@ void set_instruction_set(std::string_view name) {
 std::vector<ProductSet> product_sets(const KernelSet& set) {
   std::vector<ProductSet> sets;
   const std::vector<std::string_view> disabled = disabled_sets();
-  const auto add = [&](const char* name, const char* extended, const ProductKernels& kernels) {
+  [[maybe_unused]] const auto add = [&](const char* name, const char* extended,
+                                        const ProductKernels& kernels) {
     if (std::string_view(extended) != set.name) return;
     if (std::find(disabled.begin(), disabled.end(), name) == disabled.end()) sets.push_back({name, kernels});
   };
