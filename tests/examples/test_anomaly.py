@@ -16,7 +16,7 @@ import dpkt
 import sklearn.datasets
 
 from fusedlstm import load_model
-from fusedlstm.examples import anomaly, captures, flows
+from fusedlstm.examples import anomaly, anomaly_pictures, captures, flows
 from fusedlstm.examples.job import ProblemError
 from tests.examples.common import PNG, results, run, words
 from tests.tools.make_kddcup99_subset import subset
@@ -35,7 +35,7 @@ def test_a_quick_run_finds_attacks_and_draws(tmp_path: Path) -> None:
         assert (report / name).read_bytes().startswith(PNG)
     content = results(numbers)
     areas = content["curves"]
-    assert set(areas) == set(anomaly.COLOURS)
+    assert set(areas) == set(anomaly_pictures.COLOURS)
     # A guess has 0.5, and the attacks' share of the flows as average precision, 0.13.
     assert areas["LSTM"]["roc_auc"] > 0.9
     assert areas["LSTM"]["average_precision"] > 0.6

@@ -297,6 +297,82 @@ def interrupt_in(name: str, epoch: int | None, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "interrupt_in", epoch)
 
 
+def test_what_could_not_be_written_needs_no_training_again(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other files and the numbers are there, and the same command goes on to the missing one."""
+    name = install(TRAINING)
+    targets = ("--save", tmp_path / "a.keras", "--report", tmp_path / "report", "--json", tmp_path / "a.json")
+    options = ("--state", tmp_path / "state", *targets)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fusedlstm.Sequential, "save", fail)
+        result = run(name, *options)
+    assert result.exit_code == 1
+    assert "WARNING: not written: [Errno 28] No space left on device" in words(result.stderr)
+    assert "the results could not be written" in words(result.stderr)
+    assert "loss 0.25" in words(result.stdout)
+    assert (tmp_path / "report" / "loss.png").exists()
+    before = results(tmp_path / "a.json")
+    assert before["epochs"] == 5
+    result = run(name, *options)
+    assert result.exit_code == 0
+    assert results(tmp_path / "a.json")["epochs"] == 0
+    assert results(tmp_path / "a.json")["weights"] == before["weights"]
+    assert fusedlstm.load_model(tmp_path / "a.keras").built
+    assert not list((tmp_path / "state").iterdir())
+
+
+LIMITS = '''
+"""Have options."""
+from fusedlstm.examples.job import Option
+
+OPTIONS = (
+    Option("rate", None, "Step size.", above=0, type=float, shown="as the data need"),
+    Option("count", None, "How many.", least=1, below=9, type=int, shown="3; 1 if quick"),
+    Option("share", 0.5, "How much.", least=0, below=1),
+    Option("parts", 2, "More of them.", keeps_state=True),
+)
+
+
+def run(job):
+    return {"given": list(job.options.values()), "state": job.state.name, "kind": "many"}
+
+
+def summary(results):
+    return {"kinds": f"{results['kind']} of them"}
+'''
+
+
+def test_options_with_limits_and_what_is_printed(install: Install, tmp_path: Path) -> None:
+    name = install(LIMITS)
+    told = words(run(name, "--help").stdout)
+    assert "--rate FLOAT RANGE Step size. [default: (as the data need); x>0]" in told
+    assert "[default: (3; 1 if quick); 1<=x<9]" in told
+    assert "[default: 0.5; 0<=x<1]" in told
+
+    def given(*options: object) -> tuple[list[Any], str]:
+        result = run(name, "--json", tmp_path / "a.json", "--state", tmp_path, *options)
+        assert result.exit_code == 0, result.output
+        assert words(result.stdout).startswith("kinds many of them written")
+        content = results(tmp_path / "a.json")
+        return content["given"], content["state"]
+
+    default, state = given()
+    assert default == [None, None, 0.5, 2]
+    assert given("--parts", 7) == ([None, None, 0.5, 7], state)
+    some, other = given("--rate", 0.1, "--count", 8, "--share", 0)
+    assert some == [0.1, 8, 0, 2]
+    assert other != state
+    for option, value in (("--rate", 0), ("--rate", "inf"), ("--count", 9), ("--count", 0), ("--share", 1)):
+        result = run(name, option, value)
+        assert result.exit_code == 2
+        assert f"Invalid value for '{option}'" in result.stderr
+
+
 @pytest.mark.parametrize("own_folder", [False, True])
 def test_an_interrupted_training_goes_on(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_folder: bool

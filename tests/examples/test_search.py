@@ -329,15 +329,23 @@ def measured(ours: list[float], theirs: list[float]) -> Tests:
 @pytest.mark.parametrize(
     ("ours", "theirs", "said"),
     [
-        ([1, 2], [3, 4], "trial 7 is better than the defaults, in all 2 seeds: test loss 1.5 against 3.5"),
-        ([3, 5], [1, 2], "the defaults are better than trial 7, in all 2 seeds: test loss 4 against 1.5"),
-        ([1], [2], "trial 7 is better than the defaults, with one seed: test loss 1 against 2"),
+        (
+            [1, 2],
+            [3, 4],
+            "trial 7 is better than the defaults with each of 2 seeds: test loss 1.5 against 3.5",
+        ),
+        (
+            [3, 5],
+            [1, 2],
+            "the defaults are better than trial 7 with each of 2 seeds: test loss 1.5 against 4",
+        ),
+        ([1], [2], "trial 7 is better than the defaults with one seed: test loss 1 against 2"),
         (
             [1, 3],
             [2, 4],
-            "no clear difference between trial 7 and the defaults: test loss 2 against 3, and seeds differ",
+            "no clear difference between trial 7 and the defaults: test loss 2 and 3, and seeds differ",
         ),
-        ([2], [2], "no clear difference between trial 7 and the defaults: test loss 2 against 2"),
+        ([2], [2], "no clear difference between trial 7 and the defaults: test loss 2 and 2"),
     ],
 )
 def test_verdicts(ours: list[float], theirs: list[float], said: str) -> None:

@@ -253,7 +253,7 @@ def tuning(job: Job) -> Tuning:
     options = {**job.options, **training(job.options, data, job.quick)}
     x, y = data.train
     last = 9 * len(y) // 10
-    some, attempted_epochs = (1500, 2) if job.quick else (min(last, 10_000), 10 if data.few else 4)
+    some, attempted_epochs = (1500, 2) if job.quick else (min(last, 30_000), 10 if data.few else 3)
 
     def attempt(chosen: Chosen, watching: list[Callback]) -> float:
         utils.set_random_seed(job.seed)

@@ -193,10 +193,12 @@ def verdict(tests: Tests) -> str:
     (usual, measured), (best, found) = tests.items()
     measure = next(iter(next(iter(found.values()))))
     ours, theirs = ([one[measure] for one in rows.values()] for rows in (found, measured))
-    seeds = f"in all {len(ours)} seeds" if len(ours) > 1 else "with one seed"
-    ends = f"{measure.replace('_', ' ')} {np.mean(ours):.4g} against {np.mean(theirs):.4g}"
+    ends = [f"{np.mean(values):.4g}" for values in (ours, theirs)]
+    name = measure.replace("_", " ")
+    seeds = f"with each of {len(ours)} seeds" if len(ours) > 1 else "with one seed"
     if max(ours) < min(theirs):
-        return f"{best} is better than the {usual}, {seeds}: {ends}"
+        return f"{best} is better than the {usual} {seeds}: {name} {ends[0]} against {ends[1]}"
     if min(ours) > max(theirs):
-        return f"the {usual} are better than {best}, {seeds}: {ends}"
-    return f"no clear difference between {best} and the {usual}: {ends}, and seeds differ by more"
+        return f"the {usual} are better than {best} {seeds}: {name} {ends[1]} against {ends[0]}"
+    found_so = f"{name} {ends[0]} and {ends[1]}, and seeds differ"
+    return f"no clear difference between {best} and the {usual}: {found_so}"

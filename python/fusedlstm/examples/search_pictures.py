@@ -55,22 +55,23 @@ def history(
     so_far = np.minimum.accumulate([last(trial) for trial in ended])
     left.step([trial.number for trial in ended], so_far, where="post", color=BLUE, linewidth=1)
     plots.label_line(left, trials[-1].number, so_far[-1], "best so far", BLUE)
-    left.set(xlabel="number of the trial (ring: given up)", ylabel=f"{watched} at the end")
+    left.set(xlabel="number of the trial (ring: given up)", ylabel=watched)
     for trial in (*trials, usual, best):
         colour, width = (BLUE, 2.0) if trial is best else ("black", 1.5) if trial is usual else (GREY, 0.7)
         epochs, values = np.array([*trial.intermediate_values.items()]).reshape(-1, 2).T
         right.plot(epochs + 1, values, color=colour, linewidth=width)
         if given_up(trial):
             right.plot(epochs[-1:] + 1, values[-1:], "x", color=GREY, markersize=4)
-    for name, trial, colour in (("defaults", usual, "black"), ("best", best, BLUE)):
-        if np.isfinite(last(trial)):
-            plots.label_line(right, len(trial.intermediate_values), last(trial), name, colour)
     right.set(xlabel="epoch (cross: given up)", ylabel=watched)
     for axes in (left, right):
         limits(axes, trials, usual)
         axes.locator_params("x", integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-    high = left.get_ylim()[1]
+    low, high = left.get_ylim()
+    for name, trial, colour in (("defaults", usual, "black"), ("best", best, BLUE)):
+        end = [*trial.intermediate_values.values()][-1]
+        if np.isfinite(end):
+            plots.label_line(right, len(trial.intermediate_values), np.clip(end, low, high), name, colour)
     if above := sum(not last(trial) <= high for trial in trials):
         text = f"{above} higher, or diverged"
         left.text(1, 1.01, text, transform=left.transAxes, ha="right", fontsize=8, color="0.4")
