@@ -17,7 +17,7 @@ import sklearn.datasets
 
 from fusedlstm import load_model
 from fusedlstm.examples import anomaly, anomaly_pictures, captures, flows
-from fusedlstm.examples.job import ProblemError
+from fusedlstm.examples.job import Job, ProblemError
 from tests.examples.common import PNG, results, run, words
 from tests.tools.make_kddcup99_subset import subset
 
@@ -408,3 +408,27 @@ def test_packed_files(tmp_path: Path) -> None:
     path = tmp_path / "flows.csv.gz"
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
     assert len(flows.read_csv(path).numbers) == 500
+
+
+def test_a_digit_of_another_script_is_no_port() -> None:
+    assert [flows.port_kind(field) for field in ("80", "8080", "\u00b2", "\u0661", "")] == [
+        "80",
+        *["high"] * 4,
+    ]
+
+
+def test_a_compressed_file_that_is_damaged(tmp_path: Path) -> None:
+    whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 5000))
+    whole[20:60] = bytes(40)
+    (tmp_path / "flows.csv.gz").write_bytes(bytes(whole))
+    for name in ("anomaly", "forecast"):
+        result = run(name, "--quick", "--data", tmp_path / "flows.csv.gz")
+        assert result.exit_code == 1
+        assert "flows.csv.gz: damaged" in result.output, result.output
+
+
+def test_events_of_flows_with_few_numbers_are_drawn(tmp_path: Path) -> None:
+    surprise = {"feature": "flow duration", "was": 1.0, "expected": 2.0, "share": 1.0}
+    event = {"label": "scan", "kind": "tcp", "flows": 1, "surprises": [surprise]}
+    anomaly_pictures.draw_events(Job("anomaly", report=tmp_path), [event], "a model")
+    assert (tmp_path / "events.png").read_bytes().startswith(PNG)

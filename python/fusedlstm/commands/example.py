@@ -19,7 +19,7 @@ from fusedlstm import utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
 from fusedlstm.datasets import SubsetWarning
-from fusedlstm.examples.job import Job, ProblemError, ResultWarning
+from fusedlstm.examples.job import Job, ProblemError, ResultWarning, defaults_of
 from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
@@ -126,12 +126,26 @@ def _own_option(option: Option) -> click.Option:
     return click.Option(
         [f"--{option.name}"],
         default=option.default,
-        show_default=option.shown or True,
+        show_default=option.shown or (True if option.quick is None else _shown(option)),
         type=limited if limited is not None or kind is bool else kind,
         is_flag=kind is bool,
         callback=cli_options.finite if kind is float else None,
         help=option.help,
     )
+
+
+def _shown(option: Option) -> str:
+    return f"{option.default}; {option.quick} if quick"
+
+
+def _chosen(own: dict[str, Option], options: dict[str, Any]) -> dict[str, Any]:
+    """Return an example's own options: what the user gave, or else the defaults, which --quick may change."""
+    ctx = click.get_current_context()
+    defaults = defaults_of(own.values(), options["quick"])
+    by_default = click.core.ParameterSource.DEFAULT
+    return {
+        key: defaults[key] if ctx.get_parameter_source(key) is by_default else options[key] for key in own
+    }
 
 
 def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
@@ -180,8 +194,8 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
 
 
 def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
+    options.update(_chosen(own, options))
     kept = {key for key, one in own.items() if one.keeps_state}
-    state = _state_folder(name, {key: value for key, value in options.items() if key not in kept})
     shared = ("data", "quick", "seed", "device", "report", "save", "check_data", "quiet")
     ranks: Communicator | None = options.pop("distribute", None)
     if ranks is not None:
@@ -191,10 +205,11 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     job = Job(
         name,
         **{key: options[key] for key in shared},
-        state=state,
         ranks=ranks,
         options={key: options[key] for key in own},
     )
+    told = {key: value for key, value in options.items() if key not in kept}
+    job.state = state = _state_folder(name, {**told, "data": job.data_digest})
     start = time.perf_counter()
     # Names of layers are written into files, and count on from those of runs before in the same process.
     utils.clear_session()

@@ -160,7 +160,8 @@ def _find(folder: Path, file: IDXFile) -> Path | None:
 
 def _read(folder: Path, source: str, *, check_content: bool = False, max_bytes: int | None = None) -> MNIST:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder with MNIST's IDX files, found no such folder")
+        got = "got a file" if folder.exists() else "found no such folder"
+        raise FileNotFoundError(f"{folder}: expected a folder with MNIST's IDX files, {got}")
     paths = [_find(folder, file) for file in FILES]
     missing = [file for file, path in zip(FILES, paths, strict=True) if path is None]
     if missing:

@@ -43,7 +43,12 @@ PICTURES = ("curves.png", "timeline.png", "events.png")
 OPTIONS = (
     Option("full", False, "All of KDD Cup 99, 494,021 flows; needs a network the first time."),
     Option("false-alarms", 0.05, "Share of normal validation flows above the threshold, which it sets."),
-    Option("epochs", 20, "Passes over the training flows at most; it stops when validation gets no better."),
+    Option(
+        "epochs",
+        20,
+        "Passes over the training flows at most; it stops when validation gets no better.",
+        quick=3,
+    ),
     Option("units", 64, "Units of the LSTM."),
 )
 STEPS = 50  # flows of a training window
@@ -127,7 +132,7 @@ def train(
 def as_good_as_it_gets(job: Job, normal: Scaled, validation: Scaled, chosen: Chosen) -> Sequential:
     """Return a model that has learned normal flows until it got no better at later ones."""
     stop = callbacks.EarlyStopping(patience=5, restore_best_weights=True)
-    epochs = 3 if job.quick else job.options["epochs"]
+    epochs = job.options["epochs"]
     return train(job, normal, validation, chosen, epochs, [*job.backup(), stop])[0]
 
 

@@ -96,13 +96,18 @@ def draw_events(job: Job, found: list[dict[str, Any]], note: str) -> None:
     colours = [plots.COLOURS[name] for name in ("sky", "orange", "green", "purple")]
     for row, (_, event) in enumerate(shown):
         left = 0.0
-        for one, colour in zip(event["surprises"], colours, strict=True):
+        for one, colour in zip(event["surprises"], colours, strict=False):
             share = 100 * one["share"]
-            axes.barh(row, share, left=left, color=colour, alpha=0.6, height=0.85, edgecolor="white")
+            bar = axes.barh(row, share, left=left, color=colour, alpha=0.6, height=0.85, edgecolor="white")
             text = f"{one['feature']}\n{one['was']:.3g}, not {one['expected']:.2g}"
-            axes.text(left + 0.3, row, text, fontsize=7.5, va="center")
+            axes.text(left + 0.3, row, text, fontsize=6.5, va="center", clip_on=True).set_clip_path(
+                bar.patches[0]
+            )
             left += share
-    names = [f"{label}: {event['kind']}, {event['flows']} flows" for label, event in shown]
+    names = [
+        f"{label}: {event['kind']}, {event['flows']} flow{'s' * (event['flows'] > 1)}"
+        for label, event in shown
+    ]
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     axes.set_xlabel("share of the surprise of the event's peak, %; below a name what was seen and expected")

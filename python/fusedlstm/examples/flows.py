@@ -202,4 +202,4 @@ def _is_number(field: str) -> bool:
 
 def port_kind(field: str) -> str:
     """Return a server's port; those above 1023 are one kind."""
-    return field if field.isdigit() and int(field) < 1024 else "high"
+    return field if field.isascii() and field.isdigit() and int(field) < 1024 else "high"

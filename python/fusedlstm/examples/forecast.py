@@ -43,10 +43,11 @@ OPTIONS = (
     Option("value", "", "The CSV's column of numbers; by default the first of numbers."),
     Option("season", 0, "Steps of a season in the CSV; 0 tells by the times."),
     Option("horizon", 0, "Steps to forecast, at most a season, which 0 means."),
-    Option("origins", 12, "Moments of the past from which to forecast."),
-    Option("epochs", 20, "Passes over the windows of each training."),
+    Option("origins", 12, "Moments of the past from which to forecast.", quick=3),
+    Option("epochs", 20, "Passes over the windows of each training.", quick=5),
     Option("units", 32, "Units of the LSTM."),
 )
+LARGEST = 1e30  # of a series, whose differences and squares float32 has to hold
 LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975], np.float32)  # the median, and the ends of 80 % and 95 %
 
 
@@ -135,7 +136,7 @@ def train(
 
 def defaults(job: Job) -> dict[str, Any]:
     """Return the hyper-parameters without a search."""
-    epochs = 5 if job.quick else job.options["epochs"]
+    epochs = job.options["epochs"]
     return {
         "units": job.options["units"],
         "dropout": 0.2,
@@ -241,7 +242,7 @@ def load(job: Job) -> list[Series]:
 def plan(job: Job, series: Series) -> tuple[int, list[int]]:
     """Return the horizon and the origins: a horizon ends with the series, the others begin halfway before."""
     season, count = series.season, len(series.values)
-    horizon, wanted = job.options["horizon"] or season, 3 if job.quick else job.options["origins"]
+    horizon, wanted = job.options["horizon"] or season, job.options["origins"]
     if not season >= 2 or not 1 <= horizon <= season:
         raise ProblemError(
             f"--season and --horizon: expected a season of 2 steps or more and a horizon of 1 to a season, "
@@ -255,7 +256,20 @@ def plan(job: Job, series: Series) -> tuple[int, list[int]]:
             f"expected at least {earliest + horizon}"
         )
     step = max(1, horizon // 2)
-    return horizon, [o for o in range(last - step * (wanted - 1), last + 1, step) if o >= earliest]
+    origins = [o for o in range(last - step * (wanted - 1), last + 1, step) if o >= earliest]
+    if not series.known[origins[0] : origins[-1] + horizon].any():
+        raise ProblemError(
+            f"{series.name}: expected values to forecast from {series.times[origins[0]]} on, got none"
+        )
+    if not np.abs(series.values).max() < LARGEST:
+        raise ProblemError(f"{series.name}: expected numbers below {LARGEST:g} in size")
+    past = series.values[: origins[0]]
+    if not np.abs(past[season:] - past[:-season]).max() > 0:
+        raise ProblemError(
+            f"{series.name}: nothing to forecast: until {series.times[origins[0]]} each value is that of the "
+            f"season of {season} steps before"
+        )
+    return horizon, origins
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -273,7 +287,7 @@ def run(job: Job) -> dict[str, Any]:
             inside = " and ".join(f"{100 * row[f'coverage_{share}']:.0f} %" for share in (80, 95))
             results[f"{series.name}: {name}"] = f"MASE {row['MASE']:.3f}, coverage {inside}"
         results.setdefault("scores", {})[series.name] = table
-        results.setdefault("origins", {})[series.name] = [str(series.times[o])[:19] for o in origins]
+        results.setdefault("forecast_from", {})[series.name] = [str(series.times[o])[:19] for o in origins]
         if series is every[0]:
             shown = series, origins, quantiles
     series, origins, quantiles = shown
@@ -291,7 +305,7 @@ def run(job: Job) -> dict[str, Any]:
             job, series, origins, quantiles, results["scores"], job.note(what, series.name)
         )
         note = job.note(
-            what, ", ".join(f"{s.name}, {len(results['origins'][s.name])} origins" for s in every)
+            what, ", ".join(f"{s.name}, {len(results['forecast_from'][s.name])} origins" for s in every)
         )
         pictures.draw_scores(job, results["scores"], note)
         pictures.draw_next(job, series, times, ahead, job.note("LSTM trained on all of it", series.name))

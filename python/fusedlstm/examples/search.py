@@ -26,7 +26,7 @@ from fusedlstm import callbacks, ops
 from fusedlstm.datasets import SubsetWarning
 from fusedlstm.examples import search_pictures as pictures
 from fusedlstm.examples import study as studies
-from fusedlstm.examples.job import Job, Option
+from fusedlstm.examples.job import Job, Option, defaults_of
 from fusedlstm.examples.workers import outcomes
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ PICTURES = ("history.png", "importance.png", "test.png")
 SEARCHED = ("forecast", "anomaly", "mnist", "strips", "sound", "text")
 OPTIONS = (
     Option("of", "forecast", "The example whose hyper-parameters are searched.", SEARCHED),
-    Option("trials", None, "Trials of the study, those of earlier runs included.", least=1, type=int,
-           shown="30; 6 if quick", keeps_state=True),
+    Option("trials", 30, "Trials of the study, those of earlier runs included.", least=1, quick=6,
+           keeps_state=True),
     Option("workers", 1, "Processes that share trials and threads.", least=1, keeps_state=True),
-    Option("seeds", None, "Trainings of the best and of the defaults for the test.", least=1, type=int,
-           shown="3; 1 if quick", keeps_state=True),
+    Option("seeds", 3, "Trainings of the best and of the defaults for the test.", least=1, quick=1,
+           keeps_state=True),
 )  # fmt: skip
 
 
@@ -119,9 +119,8 @@ def run(job: Job) -> dict[str, Any]:
     """Search, train the best hyper-parameters and the defaults anew, and test both."""
     of, workers = job.options["of"], job.options["workers"]
     count, seeds = job.options["trials"], job.options["seeds"]
-    count, seeds = count or (6 if job.quick else 30), seeds or (1 if job.quick else 3)
     options = importlib.import_module(f"fusedlstm.examples.{of}").OPTIONS
-    defaults = {one.name.replace("-", "_"): one.default for one in options}
+    defaults = defaults_of(options, job.quick)
     searched = replace(job, name=of, options=defaults, report=None, save=None)
     tuning = tuning_of(searched)
     job.agree = searched.agree

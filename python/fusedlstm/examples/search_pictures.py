@@ -54,7 +54,7 @@ def history(
     ended = [trial for trial in trials if not given_up(trial)]
     so_far = np.minimum.accumulate([last(trial) for trial in ended])
     left.step([trial.number for trial in ended], so_far, where="post", color=BLUE, linewidth=1)
-    plots.label_line(left, trials[-1].number, so_far[-1], "best so far", BLUE)
+    plots.label_line(left, ended[-1].number, so_far[-1], "best so far", BLUE)
     left.set(xlabel="number of the trial (ring: given up)", ylabel=watched)
     for trial in (*trials, usual, best):
         colour, width = (BLUE, 2.0) if trial is best else ("black", 1.5) if trial is usual else (GREY, 0.7)

@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 
 PICTURES = ("alignments.png", "word_lengths.png")
 OPTIONS = (
-    Option("epochs", 10, "Passes over the training words, for each of the models.", least=1),
+    Option("epochs", 10, "Passes over the training words, for each of the models.", least=1, quick=5),
     Option(
         "units",
         256,
         "Units of each direction of the LSTMs that read; the decoder has twice as many.",
         least=1,
+        quick=64,
     ),
     Option("beam-width", 10, "Beginnings of a pronunciation that beam searches keep.", least=1),
 )
@@ -245,14 +246,13 @@ def defaults(job: Job) -> dict[str, Any]:
     """Return the hyper-parameters without a search; smaller models bear larger steps."""
     units = job.options["units"]
     if job.quick:
-        return {"units": min(units, 64), "dropout": 0.1, "learning_rate": 6e-3}
+        return {"units": units, "dropout": 0.1, "learning_rate": 6e-3}
     return {"units": units, "dropout": 0.2, "learning_rate": 2e-3}
 
 
 def run(job: Job) -> dict[str, Any]:
     """Train both models and test them on words that they have not seen."""
     epochs, width = (job.options[name] for name in ("epochs", "beam_width"))
-    epochs = min(epochs, 5) if job.quick else epochs
     units, dropout = (defaults(job)[name] for name in ("units", "dropout"))
     words = load(job)
     dictionary, names, source, test, validation, training = words
@@ -358,7 +358,7 @@ def tuning(job: Job) -> Tuning:
 
     def verify(job: Job, chosen: Chosen) -> tuple[Model, dict[str, float]]:
         utils.set_random_seed(job.seed)
-        epochs = 3 if job.quick else job.options["epochs"]
+        epochs = min(job.options["epochs"], 3) if job.quick else job.options["epochs"]
         model = model_for(chosen, epochs * len(all_of_them))
         model.fit(all_of_them, epochs=epochs, verbose=0, callbacks=job.backup(), device=job.device)
         wrong = errors(say(words.test, by_guesses, model, names), words.dictionary)

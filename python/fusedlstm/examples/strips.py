@@ -47,8 +47,8 @@ BLANK = 0  # CTC's class for "no label here"; digit d is class d + 1
 PICTURES = ("strips.png",)
 OPTIONS = (
     Option("epochs", 8, "Passes of the training.", least=1),
-    Option("strips", 8000, "Strips of an epoch.", least=8 * BATCH),
-    Option("units", 128, "Units of each direction of an LSTM.", least=2),
+    Option("strips", 8000, "Strips of an epoch.", least=BATCH, quick=1000),
+    Option("units", 128, "Units of each direction of an LSTM.", least=2, quick=64),
     Option("learning-rate", 5e-3, "Adam's largest step size.", least=0.0),
 )
 
@@ -157,8 +157,8 @@ def run(job: Job) -> dict[str, Any]:
     """Train on strips, read those of the test digits, and return what there is to report."""
     learned, held_out, tested, data = load(job)
     part, most = (8, 3) if job.quick else (1, 8)
-    units, epochs = job.options["units"] // (2 if job.quick else 1), job.options["epochs"]
-    training = Epochs(learned, job.options["strips"] // part, most, job.seed)
+    units, epochs = job.options["units"], job.options["epochs"]
+    training = Epochs(learned, job.options["strips"], most, job.seed)
     # These are the same strips for all seeds, so that their results can be compared.
     validation = draw_strips(held_out, 500 // part, most, np.random.default_rng(1))
     test = draw_strips(tested, 2000 // part, most, np.random.default_rng(2))
@@ -254,15 +254,13 @@ def tuning(job: Job) -> Tuning:
         return history.history["val_loss"][-1]
 
     def verify(job: Job, chosen: Chosen) -> tuple[fusedlstm.Sequential, dict[str, float]]:
-        strips = Epochs(learned, job.options["strips"] // part, most, job.seed)
+        strips = Epochs(learned, job.options["strips"], most, job.seed)
         model, _ = train(chosen, strips, job.options["epochs"], job.backup())
         wrong = model.evaluate(*test, verbose=0)[1]
         return model, {"label error rate": wrong}
 
     ranges = (
-        Range(
-            "units", job.options["units"] // (2 if job.quick else 1), 32, 96 if job.quick else 192, log=True
-        ),
+        Range("units", job.options["units"], 32, 96 if job.quick else 192, log=True),
         Range("layers", 2, 1, 3),
         Range("dropout", 0.2, 0.0, 0.5),
         Range("learning_rate", job.options["learning_rate"], 1e-3, 2e-2, log=True),

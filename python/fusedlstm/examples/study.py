@@ -67,7 +67,7 @@ def opened(job: Job, of: str, tuning: Tuning) -> Iterator[tuple[optuna.Study, Pa
         with job.alone_in(folder):
             journal = folder / "study.journal"
             _mend(journal)
-            study = _loaded(journal, of, tuning)
+            study = _loaded(journal, of, tuning, job.data_digest)
             retry_interrupted(study, len(tuning.ranges))
             yield study, journal
 
@@ -173,13 +173,14 @@ def _mend(journal: Path) -> None:
             file.truncate(sum(len(line) + 1 for line in lines))
 
 
-def _loaded(journal: Path, of: str, tuning: Tuning) -> optuna.Study:
+def _loaded(journal: Path, of: str, tuning: Tuning, digest: str | None) -> optuna.Study:
     """Return the study of a journal that is sound, or a new one, in which the defaults come first."""
     ranges = "; ".join(
         f"{one.name} {one.low:g} to {one.high:g}{' by factors' * one.log}, usually {one.default:g}"
         for one in tuning.ranges
     )
     about = {"data": tuning.data, "measure": tuning.watched, "hyper-parameters": ranges}
+    about["content of the data"] = str(digest)
     try:
         kept = storage(journal)
         names = optuna.get_all_study_names(kept)

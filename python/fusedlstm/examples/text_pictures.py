@@ -49,9 +49,10 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
         last = [row for row in sure if np.exp(row["lstm"]) > 1.05] or sure
         near, far = (f"{row['from']} to {row['to']} tokens before" for row in (sure[0], last[-1]))
         times = [f"{np.exp(row['lstm']):.1f} times" for row in (sure[0], last[-1])]
+        farther = f"one said {far} {times[1]}; a 5-gram sees neither"
         title = (
             f"A pronoun said {near} makes the one that agrees with it {times[0]} as probable to the LSTM, "
-            f"one said {far} {times[1]}; a 5-gram sees neither"
+            f"{farther if far != near else 'and a 5-gram does not see it'}"
         )
     elif effects:
         title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
