@@ -195,8 +195,9 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
     V sums[Tile<T>::vectors];
     for (V& sum : sums) sum = V(0);
     for (Index k = 0; k < block.depth; ++k) {
-      const T* values = right.at(panel, block.pairs[k].s, block.pairs[k].b);
-      for (int j = 0; j < Tile<T>::vectors; ++j) sums[j] = sums[j] + V::load(values + j * V::width);
+      for (int j = 0; j < Tile<T>::vectors; ++j) {
+        sums[j] = sums[j] + right.load(panel, block.pairs[k].s, block.pairs[k].b, j);
+      }
     }
     alignas(64) T column_sums[columns];
     for (int j = 0; j < Tile<T>::vectors; ++j) sums[j].store(column_sums + j * V::width);
