@@ -128,7 +128,7 @@ struct UpdateKernels<T, RuleList<Rules...>> : UpdateKernel<T, Rules>... {
   }
 };
 
-// What the plan of a sequence has to know of its products.
+// Costs of products, by which a sequence is planned.
 struct ProductCosts {
   Index element;    // bytes of a weight
   Index tile_rows;  // of the register tile

@@ -167,8 +167,8 @@ void backward(const typename Pass::Problem& p, const TransposedPanels<T, W>& wei
   const Index H = p.sizes.units;
   const Index R = p.sizes.outputs;
   const Index G = divide_up(H, V::width) * columns;  // as on tape, where units fill whole vectors
-  // Where the chunk's gate gradients and dx lie; and sums that wait between blocks of K, or else rounded
-  // rows, of the chunk and of a step.
+  // The scratch holds pointers to the chunk's gate gradients and dx; then sums that wait between blocks of K,
+  // or else rounded rows, of the chunk and of a step.
   const Index most_rows = share.chunk * share.row_block;
   const T** gate_rows = reinterpret_cast<const T**>(scratch);
   T** dx_rows = reinterpret_cast<T**>(scratch + 2 * most_rows);
@@ -186,7 +186,7 @@ void backward(const typename Pass::Problem& p, const TransposedPanels<T, W>& wei
                          FUSEDLSTM_INLINE {
                            if constexpr (rounds) round_rows(count, K, left, to);
                          };
-  // Of rows that have been rounded, where they are to be.
+  // Multiplies rows that `round` has rounded, or, where nothing is rounded, the rows themselves.
   const auto multiply_rows = [partial, &multiplier](Index count, Index K, const auto& left,
                                                     [[maybe_unused]] const Rows& rounded, const W* panels,
                                                     PanelOrder order, const auto& start, const auto& place,

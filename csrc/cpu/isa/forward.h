@@ -170,8 +170,8 @@ void forward(const typename Pass::Problem& p, const GatePanels<T, W>& weights, c
   const Index I = p.sizes.inputs;
   const Index H = p.sizes.units;
   const Index R = p.sizes.outputs;
-  // Where the chunk's inputs lie; and sums that wait between blocks of K, or else rounded rows of inputs and
-  // states.
+  // The scratch holds pointers to the chunk's inputs; then sums that wait between blocks of K, or else
+  // rounded rows of inputs and states.
   const Index most_rows = share.chunk * share.row_block;
   const T** inputs = reinterpret_cast<const T**>(scratch);
   T* partial = scratch + divide_up(2 * most_rows, 16) * 16;

@@ -286,7 +286,7 @@ template <class T, class Row, class W, class Begin, class Place, class Finish>
   }
 }
 
-// What a kernel holds while it multiplies, where vectors do that.
+// A multiplier without a state: vectors need none, tile registers have a shape.
 struct NoUnit {};
 
 // A left operand and its panels.

@@ -1,4 +1,4 @@
-// What the left operand of a product is rounded to, by the type of its weights.
+// The rounding of a product's left operand, by the type of the weights.
 #pragma once
 
 #include "integer.h"
