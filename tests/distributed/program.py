@@ -103,6 +103,13 @@ def exits() -> None:
     model.fit(X, CLASSES, 9, epochs=3, verbose=0)
 
 
+def fails_outside() -> None:
+    """Let one rank raise an error of the program's own, before the others wait for it."""
+    if distributed.get("mpi").rank == 1:
+        raise ArithmeticError("what went wrong")
+    made("classes").fit(X, CLASSES, 9, epochs=3, verbose=0, distribute="mpi")
+
+
 def seeds() -> None:
     """Let ranks draw different weights."""
     comm = distributed.get("mpi")

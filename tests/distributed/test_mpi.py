@@ -107,6 +107,42 @@ def test_an_error_ends_all_with_rank_and_reason() -> None:
     assert "ends all: ArithmeticError: what went wrong" in told
 
 
+def test_an_error_of_the_program_ends_all() -> None:
+    done = launch(3, "fails_outside")
+    assert done.returncode != 0
+    told = done.stderr + done.stdout
+    assert "fusedlstm: rank 1 of 3 on " in told
+    assert "ends all: ArithmeticError: what went wrong" in told
+    assert "in fails_outside" in told
+
+
+def test_an_option_that_one_rank_refuses_ends_all(tmp_path: Path) -> None:
+    """Rank 0 alone looks where the model will be written."""
+    write_digits(tmp_path)
+    (tmp_path / "file").touch()
+    options = [
+        "--data",
+        tmp_path,
+        "--epochs",
+        "1",
+        "--distribute",
+        "mpi",
+        "--save",
+        tmp_path / "file/a.keras",
+    ]
+    done = subprocess.run(
+        launching.command(2, ["-m", "fusedlstm", "mnist", *options]),
+        capture_output=True,
+        text=True,
+        env=launching.environment(),
+        timeout=launching.SECONDS,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "rank 0 of 2" in done.stderr
+    assert "--save" in done.stderr
+
+
 def test_a_rank_that_exits_alone_ends_all() -> None:
     done = launch(2, "exits")
     assert done.returncode != 0

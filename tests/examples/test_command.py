@@ -490,3 +490,5 @@ def test_other_data_have_a_state_of_their_own(tmp_path: Path) -> None:
     one, two = (Job("example", data=tmp_path / folder).data_digest for folder in ("a", "b"))
     assert one != two
     assert Job("example").data_digest is None
+    (tmp_path / "a" / ".hidden").touch()  # as where another process tries whether it may write there
+    assert Job("example", data=tmp_path / "a").data_digest == one

@@ -76,6 +76,10 @@ class _LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("\nInterrupted.", err=True)
             ctx.exit(_INTERRUPTED)
+        except click.ClickException as error:
+            if "fusedlstm.distributed" in sys.modules:
+                fusedlstm.distributed.end_all(error.format_message())  # The other ranks may see no error.
+            raise
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

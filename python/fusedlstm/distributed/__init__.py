@@ -6,12 +6,15 @@ on: communicators, of which `get` makes those of the names, and where this proce
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from fusedlstm.distributed.communicator import Alone, Communicator, Pending
 from fusedlstm.distributed.threads import share_cores
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from fusedlstm.distributed.mpi import MPICommunicator
     from fusedlstm.distributed.nccl import NCCLCommunicator
 
@@ -21,6 +24,7 @@ __all__ = [
     "MPICommunicator",
     "NCCLCommunicator",
     "Pending",
+    "end_all",
     "get",
     "rank",
     "share_cores",
@@ -37,7 +41,7 @@ def get(communicator: Any) -> Communicator:
     ----------
     communicator : {"mpi", "nccl"}, Communicator or mpi4py.MPI.Comm
         A name means all processes that mpiexec or srun has started together; the first use of it is one that
-        all of them have to make.
+        all of them have to make. From then on an exception that nobody catches in one of them ends all.
 
     Raises
     ------
@@ -70,10 +74,36 @@ def _make(name: str) -> Communicator:
     from fusedlstm.distributed.mpi import MPICommunicator
 
     if name == "mpi":
-        return MPICommunicator()
+        communicator = MPICommunicator()
+        if communicator.size > 1:
+            _end_all_by_errors(communicator)
+        return communicator
     from fusedlstm.distributed.nccl import NCCLCommunicator
 
     return NCCLCommunicator(get("mpi"))
+
+
+def _end_all_by_errors(communicator: Communicator) -> None:
+    """Let an exception that nobody catches end all processes, which would wait for this one for ever."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        before(kind, error, trace)
+        communicator.abort(f"{kind.__name__}: {error}")
+
+    sys.excepthook = hook
+
+
+def end_all(reason: str) -> None:
+    """End the processes of `get`'s names with an error, if there are several: this one leaves.
+
+    Parameters
+    ----------
+    reason : str
+        Is written to stderr, behind the rank.
+    """
+    if size() > 1:
+        _made["mpi"].abort(reason)
 
 
 def rank() -> int:

@@ -130,7 +130,7 @@ class Job:
     def data_digest(self) -> str | None:
         """What tells the user's data from others: a file's bytes, or the sizes and times of a folder's files.
 
-        None without data of the user's.
+        None without data of the user's. Hidden files are no data: one of them may be what `--save` tries.
         """
         if self.data is None:
             return None
@@ -141,7 +141,7 @@ class Job:
                     whole.update(chunk)
             return whole.hexdigest()
         whole = hashlib.sha256(str(self.data.resolve()).encode())
-        for path in sorted(self.data.iterdir()):
+        for path in sorted(path for path in self.data.iterdir() if not path.name.startswith(".")):
             status = path.stat()
             whole.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
         return whole.hexdigest()
