@@ -12,7 +12,7 @@ thread_local Interruptible* innermost = nullptr;
 }  // namespace
 
 Interruptible::Interruptible(bool (*goes_on)(void*), void* context)
-    : goes_on_(goes_on), context_(context), outer_(innermost), next_(Clock::now() + interval) {
+    : next_(Clock::now() + interval), goes_on_(goes_on), context_(context), outer_(innermost) {
   innermost = this;
 }
 

@@ -42,12 +42,14 @@ class Interruptible {
   // A clock takes some 20 nanoseconds to read, these operations at least 20 microseconds.
   static constexpr Index operations_before_clock = 4'000'000;
 
+  // Read by all threads of a job, and so apart from the cache lines that the thread which made it does not
+  // write to.
+  alignas(128) std::atomic<bool> stopped_{false};
+  alignas(128) Index operations_ = 0;
+  std::chrono::steady_clock::time_point next_;
   bool (*goes_on_)(void*);
   void* context_;
   Interruptible* outer_;
-  std::atomic<bool> stopped_{false};
-  Index operations_ = 0;
-  std::chrono::steady_clock::time_point next_;
 };
 
 // Thrown by the caller of a job, outside of it, where no result can stand for one that was left unfinished.
