@@ -64,17 +64,24 @@ KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* 
   problem.left_count = 1;
   problem.bias = dbias;
   const Index tiles = (inputs + table.tile_rows - 1) / table.tile_rows;
-  const Index bias_panels = (outputs + columns - 1) / columns;
-  const Index grain = dense_grain / std::max<Index>(2 * rows * outputs * table.tile_rows, 1) + 1;
-  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(tiles / grain, 1, num_threads()))});
-  const Index each = ((tiles / team.count() + 1) * table.tile_rows * table.group + columns) * table.block;
+  const Index panels = (outputs + columns - 1) / columns;
+  // Every thread packs all of the operand whose tiles or panels are not shared out.
+  const bool by_panels = outputs > inputs;
+  const Index parts = by_panels ? panels : tiles;
+  const Index operations = 2 * rows * (by_panels ? inputs * columns : outputs * table.tile_rows);
+  const Index grain = dense_grain / std::max<Index>(operations, 1) + 1;
+  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(parts / grain, 1, num_threads()))});
+  const Index most_tiles = by_panels ? tiles : tiles / team.count() + 1;
+  const Index each = (most_tiles * table.tile_rows * table.group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
   team.run([&](Worker& worker) {
     worker.phase(team.count(), [&](int share) {
       Worker alone = Worker::alone(worker);
-      table.weight_gradients(problem, share_of(tiles, share, team.count()),
-                             share_of(bias_panels, share, team.count()), scratch.data() + worker.id() * each,
-                             alone);
+      const Range own = share_of(panels, share, team.count());
+      const GradientShare part = by_panels
+                                     ? GradientShare{{0, tiles}, own, own}
+                                     : GradientShare{share_of(tiles, share, team.count()), {0, panels}, own};
+      table.weight_gradients(problem, part, scratch.data() + worker.id() * each, alone);
     });
   });
   return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};

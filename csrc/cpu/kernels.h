@@ -128,6 +128,14 @@ struct UpdateKernels<T, RuleList<Rules...>> : UpdateKernel<T, Rules>... {
   }
 };
 
+// A thread's part of weight gradients: of all tiles of features those that it has, in each of its panels of
+// columns, and the panels whose bias it sums, which are among these.
+struct GradientShare {
+  Range tiles;
+  Range panels;
+  Range bias_panels;
+};
+
 // Costs of products, by which a sequence is planned.
 struct ProductCosts {
   Index element;    // bytes of a weight
@@ -136,6 +144,9 @@ struct ProductCosts {
   // many rows hide that behind arithmetic.
   Index large_weights = Index{2} << 20;
   Index rows_for_large_weights = 24;
+  // Recurrent weights of more bytes leave no room for the rest in a core's own cache.
+  Index medium_weights = Index{3} << 18;
+  Index rows_for_medium_weights = 12;
 };
 
 // The kernels that multiply bfloat16, of a set itself or of one that extends it by instructions for that.
@@ -156,8 +167,8 @@ struct ProductKernels {
   void (*backward)(const BackwardProblem<float>&, const TransposedPanels<float, BFloat16Operand>&,
                    const SequenceShare&, float* scratch, Worker&);
   // Of tiles with `gradient_rows` features. Scratch half of (tiles gradient_rows group + 4 width) block.
-  void (*weight_gradients)(const WeightGradientProblem<float>&, Range tiles, Range bias_panels,
-                           float* scratch, Worker&);
+  void (*weight_gradients)(const WeightGradientProblem<float>&, const GradientShare&, float* scratch,
+                           Worker&);
   Index gradient_rows;
   ProductCosts costs;
 };
@@ -201,8 +212,7 @@ struct Kernels {
   ProductKernels products = {};                  // float only
   void (*backward)(const BackwardProblem<T>&, const TransposedPanels<T>&, const SequenceShare&, T* scratch,
                    Worker&);
-  void (*weight_gradients)(const WeightGradientProblem<T>&, Range tiles, Range bias_panels, T* scratch,
-                           Worker&);
+  void (*weight_gradients)(const WeightGradientProblem<T>&, const GradientShare&, T* scratch, Worker&);
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
   void (*dense)(const DenseProblem<T>&, Range rows, T* scratch, Worker&);

@@ -139,12 +139,13 @@ KernelRun run_backward(const LstmPanels<T>& panels, BackwardProblem<T> problem) 
     const auto add_gradients = [&](int share) {
       Worker alone = Worker::alone(worker);
       const auto add = [&](const WeightGradientProblem<T>& p, Index count, Index bias_count) {
-        const Range own = share_of(count, share, team.count());
-        const Range own_bias = share_of(bias_count, share, team.count());
+        const GradientShare own{share_of(count, share, team.count()),
+                                {0, panels_of(p.columns, columns)},
+                                share_of(bias_count, share, team.count())};
         if constexpr (sizeof(T) == sizeof(float)) {
-          if (operands) return products.weight_gradients(p, own, own_bias, scratch.of(worker), alone);
+          if (operands) return products.weight_gradients(p, own, scratch.of(worker), alone);
         }
-        kernels.weight_gradients(p, own, own_bias, scratch.of(worker), alone);
+        kernels.weight_gradients(p, own, scratch.of(worker), alone);
       };
       if (panels.projects()) add(of_projection, projection_tiles, 0);
       if (normal) {

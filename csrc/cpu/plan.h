@@ -33,13 +33,19 @@ struct SequencePlan {
   bool joined = false;  // forward: the input's and the recurrent part of a step are one product
 };
 
-inline bool has_large_weights(const Sizes& n, const ProductCosts& costs) {
-  return kGates * n.units * n.outputs * costs.element > costs.large_weights;
+inline Index recurrent_bytes(const Sizes& n, const ProductCosts& costs) {
+  return kGates * n.units * n.outputs * costs.element;
 }
 
-// Rows that a thread wants: a tile, or enough to hide the reading of large weights behind arithmetic.
+inline bool has_large_weights(const Sizes& n, const ProductCosts& costs) {
+  return recurrent_bytes(n, costs) > costs.large_weights;
+}
+
+// Rows that a thread wants: a tile, or enough to hide the reading of weights behind arithmetic.
 inline Index wanted_rows(const Sizes& n, const ProductCosts& costs) {
-  return has_large_weights(n, costs) ? costs.rows_for_large_weights : costs.tile_rows;
+  if (has_large_weights(n, costs)) return costs.rows_for_large_weights;
+  const bool medium = recurrent_bytes(n, costs) > costs.medium_weights;
+  return medium ? std::max(costs.tile_rows, costs.rows_for_medium_weights) : costs.tile_rows;
 }
 
 // A thread with fewer rows takes a share of the units instead, so that all threads together read the weights

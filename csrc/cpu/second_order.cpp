@@ -192,7 +192,8 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
     worker.phase(count, [&](int share) {
       Worker alone = Worker::alone(worker);
       const Range of_gates = share_of(panels.gate_panels(), share, count);
-      kernels.weight_gradients(gradients, share_of(tiles, share, count), of_gates, scratch.of(worker), alone);
+      const GradientShare own{share_of(tiles, share, count), {0, panels.gate_panels()}, of_gates};
+      kernels.weight_gradients(gradients, own, scratch.of(worker), alone);
       if (problem.dpeepholes != nullptr) {
         kernels.peephole_gradients(problem, of_gates);
         kernels.peephole_gradients(other_peepholes, of_gates);
@@ -202,8 +203,8 @@ KernelRun run_second_backward(const LstmPanels<T>& panels, const DirectionPanels
     worker.phase(count, [&](int share) {
       Worker alone = Worker::alone(worker);
       const Range of_gates = share_of(panels.gate_panels(), share, count);
-      kernels.weight_gradients(others, share_of(other_tiles, share, count), of_gates, scratch.of(worker),
-                               alone);
+      const GradientShare own{share_of(other_tiles, share, count), {0, panels.gate_panels()}, of_gates};
+      kernels.weight_gradients(others, own, scratch.of(worker), alone);
     });
   });
   for (Index i = 0; recurrent_moves && i < states; ++i) problem.dh0[i] += through_first.data()[i];

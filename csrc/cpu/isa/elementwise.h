@@ -89,7 +89,15 @@ void dense(const DenseProblem<T>& p, Range rows, T* scratch, Worker& worker) {
       multiply(
           count, p.inputs, whole_rows(p.inputs, [&](Index r) { return p.x + (begin + r) * p.x_stride; }),
           p.panels, PanelOrder{{panel, smaller(panel + group, panels)}}, scratch,
-          [](Index, Index) { return zeros<T>(); },
+          [&](Index first, Index own) FUSEDLSTM_INLINE {
+            // The outputs' lines lie far apart, and the product leaves time for them to come.
+            const Index width = smaller(columns, p.outputs - own * columns);
+            const T* out = p.y + (begin + first) * p.outputs + own * columns;
+            for (Index r = 0; r < smaller(Index{Tile<T>::rows}, count - first); ++r, out += p.outputs) {
+              for (Index j = 0; j < width; j += 64 / Index{sizeof(T)}) __builtin_prefetch(out + j, 1);
+            }
+            return zeros<T>();
+          },
           [&](Index, Index, Index i) { return finished + i * columns; }, finish);
       if (worker.stopped(of_panel * group)) return;
     }

@@ -7,6 +7,16 @@
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
+// (step, row) pairs, of which a block sums as many.
+template <class T>
+struct GradientBlock {
+  struct Pair {
+    Index s, b;
+  };
+  Pair pairs[Tile<T>::block];
+  Index depth;
+};
+
 // The right operand's panels: where they and their rows lie, and which columns of the gradients they belong
 // to.
 template <class T>
@@ -20,9 +30,6 @@ class RightPanels {
         row_(p.units > 0 ? columns : p.columns),
         panel_(p.units > 0 ? GateTape(p.timeline.steps, p.batch, V::width).panel_size() : columns) {}
 
-  Index count() const {
-    return p_.units > 0 ? divide_up(p_.units, V::width) : divide_up(p_.columns, columns);
-  }
   // Whether rows lie as a packed panel has them.
   bool packed() const { return p_.units > 0 && p_.timeline.lengths == nullptr && p_.rows.size() == p_.batch; }
   const T* at(Index panel, Index s, Index b) const {
@@ -35,6 +42,15 @@ class RightPanels {
     if (p_.units > 0) return V::load(source);
     const Index lanes = p_.columns - panel * columns - j * V::width;
     return lanes > 0 ? V::load(source, lanes) : V(0);
+  }
+
+  // Lets one of so many parts of a block's rows come to the cache, of a panel that is going to be packed.
+  void prefetch(Index panel, const GradientBlock<T>& block, Index part, Index parts) const {
+    if (packed()) return;
+    for (Index k = block.depth * part / parts; k < block.depth * (part + 1) / parts; ++k) {
+      const T* row = at(panel, block.pairs[k].s, block.pairs[k].b);
+      for (Index j = 0; j < columns; j += 64 / Index{sizeof(T)}) __builtin_prefetch(row + j, 0, 2);
+    }
   }
 
   // Calls body(j, first column, lanes) for the vectors of a panel that are not beyond the gradients' columns.
@@ -75,16 +91,6 @@ template <class T>
 // the cache, comes from memory once for all of them.
 template <class T>
 inline constexpr Index gradient_group = Tile<T>::block < 384 ? 4 : 2;
-
-// (step, row) pairs, of which a block sums as many.
-template <class T>
-struct GradientBlock {
-  struct Pair {
-    Index s, b;
-  };
-  Pair pairs[Tile<T>::block];
-  Index depth;
-};
 
 // How blocks are packed and multiplied as they are. The left operand's rows lie far apart (often by a power
 // of two, which would crowd them into a few sets of the cache), so that they are packed in tiles (tiles,
@@ -138,7 +144,7 @@ struct FullGradients {
 // starts at zero and is added to the total, which keeps rounding errors of long sums small and their order
 // fixed. `Products` packs and multiplies them.
 template <class T, class Products = FullGradients<T>>
-void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias_panels, T* scratch,
+void weight_gradients(const WeightGradientProblem<T>& p, const GradientShare& share, T* scratch,
                       Worker& worker) {
   using V = Vec<T>;
   constexpr Index R = Products::rows;
@@ -147,6 +153,7 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   constexpr Index group = gradient_group<T>;
   const FlushDenormals flush;
   const RightPanels<T> right(p);
+  const Range tiles = share.tiles;
   const Index block_size = tiles.size() * Products::left_size;  // of the packed left operand
   T* packed_right = scratch;
   T* left = packed_right + Products::right_size;
@@ -205,28 +212,33 @@ void weight_gradients(const WeightGradientProblem<T>& p, Range tiles, Range bias
   };
 
   const auto add_blocks = [&] {
-    for (Index panel = 0; panel < right.count(); ++panel) {
+    for (Index panel = share.panels.begin; panel < share.panels.end; ++panel) {
       for (Index which = 0; which < blocks; ++which) {
         const bool sets = first && which == 0;
         const GradientBlock<T>& block = group_blocks[which];
         const auto* values = Products::right_panel(right, panel, block, packed_right);
-        if (p.bias != nullptr && panel >= bias_panels.begin && panel < bias_panels.end) {
+        if (p.bias != nullptr && panel >= share.bias_panels.begin && panel < share.bias_panels.end) {
           add_bias(panel, block, sets);
         }
-        for_each_left_tile(
-            [&](const Features<T>& f, int, Index m, Index count, Index index) FUSEDLSTM_INLINE {
-              // The gradients' lines lie far apart, and the product leaves time for them to come.
-              for (Index r = 0; r < count; ++r) {
-                const T* row = f.gradient + (m + r) * p.columns;
-                right.for_each_vector(panel, [&](Index, Index column, auto)
-                                                 FUSEDLSTM_INLINE { __builtin_prefetch(row + column, 1); });
-              }
-              products.multiply(left + which * block_size + index * Products::left_size, values, block.depth,
-                                count, finished);
-              for (Index r = 0; r < count; ++r) {
-                add_row(right, panel, finished + r * columns, f.gradient + (m + r) * p.columns, sets);
-              }
-            });
+        for_each_left_tile([&](const Features<T>& f, int, Index m, Index count,
+                               Index index) FUSEDLSTM_INLINE {
+          // Lines of the gradients lie far apart, as do the next block's, and the product leaves time for
+          // them to come.
+          for (Index r = 0; r < count; ++r) {
+            const T* row = f.gradient + (m + r) * p.columns;
+            right.for_each_vector(panel, [&](Index, Index column, auto)
+                                             FUSEDLSTM_INLINE { __builtin_prefetch(row + column, 1); });
+          }
+          const bool panel_ends = which + 1 == blocks;
+          if (!panel_ends || panel + 1 < share.panels.end) {
+            right.prefetch(panel + panel_ends, group_blocks[panel_ends ? 0 : which + 1], index, tiles.size());
+          }
+          products.multiply(left + which * block_size + index * Products::left_size, values, block.depth,
+                            count, finished);
+          for (Index r = 0; r < count; ++r) {
+            add_row(right, panel, finished + r * columns, f.gradient + (m + r) * p.columns, sets);
+          }
+        });
       }
       if (worker.stopped(2 * blocks * block_depth * tiles.size() * R * columns)) return;
     }
