@@ -42,6 +42,15 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_work")
+def test_processes_that_would_all_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    result = run("mnist")
+    assert result.exit_code == 2
+    assert "--distribute" in result.output
+    assert "2 processes were started" in re.sub(r"\s+", " ", result.output)
+
+
+@pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("option", "value"),
     [

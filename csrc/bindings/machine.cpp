@@ -46,16 +46,18 @@ std::atomic<bool> threads_were_set{false};
 std::string why_num_threads() { return threads_were_set ? "set_num_threads" : default_threads().why; }
 
 double measure_peak(const std::string& dtype, int threads, double seconds) {
-  const bool known =
-      (FUSEDLSTM_HAS_FLOAT && dtype == "float32") || (FUSEDLSTM_HAS_DOUBLE && dtype == "float64");
-  if (!known) raise_value("dtype", FUSEDLSTM_NUMBER_NAMES, "'" + dtype + "'");
+  const bool known = (FUSEDLSTM_HAS_FLOAT && (dtype == "float32" || dtype == "bfloat16")) ||
+                     (FUSEDLSTM_HAS_DOUBLE && dtype == "float64");
+  if (!known) raise_value("dtype", FUSEDLSTM_NUMBER_NAMES " or bfloat16", "'" + dtype + "'");
   if (threads < 1 || threads > max_threads) {
     raise_value("threads", "a number from 1 to " + std::to_string(max_threads), std::to_string(threads));
   }
   if (!(seconds > 0.0 && seconds <= 60.0))
     raise_value("seconds", "more than 0, at most 60", std::to_string(seconds));
   const KernelSet& set = kernels();
-  const auto run = dtype == "float64" ? set.f64.multiply_adds : set.f32.multiply_adds;
+  const auto run = dtype == "float64"   ? set.f64.multiply_adds
+                   : dtype == "float32" ? set.f32.multiply_adds
+                                        : products(set).kernels.multiply_adds;
   LongCall unlocked;
   using Clock = std::chrono::steady_clock;
   constexpr Index rounds = 20'000;

@@ -4,10 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <numeric>
 #include <vector>
 
+#include "buffer.h"
 #include "dispatch.h"
-#include "interrupt.h"
 #include "kernel_run.h"
 #include "parallel.h"
 
@@ -93,12 +94,17 @@ inline KernelRun run_updates(const char* operation, bool is_double, const std::v
 // The sum of squares, in an order that depends on the size alone.
 template <class T>
 double squared_norm(Index size, const T* values) {
-  constexpr Index block = 1'000'000;
-  double total = 0.0;
-  for (Index first = 0; first < size && !Interruptible::leave(block); first += block) {
-    total += kernels().of<T>().squared_norm({first, std::min(first + block, size)}, values);
-  }
-  return total;
+  constexpr Index block = 2 * elementwise_grain;
+  const auto run = kernels().of<T>().squared_norm;
+  if (size <= block) return run({0, size}, values);
+  const Index blocks = (size + block - 1) / block;
+  const Buffer<double> sums(blocks);
+  parallel(blocks, 1, [&](Range range) {
+    for (Index i = range.begin; i < range.end; ++i) {
+      sums.data()[i] = run({i * block, std::min((i + 1) * block, size)}, values);
+    }
+  });
+  return std::accumulate(sums.data(), sums.data() + blocks, 0.0);
 }
 
 }  // namespace fusedlstm

@@ -169,6 +169,8 @@ struct ProductKernels {
   // Of tiles with `gradient_rows` features. Scratch half of (tiles gradient_rows group + 4 width) block.
   void (*weight_gradients)(const WeightGradientProblem<float>&, const GradientShare&, float* scratch,
                            Worker&);
+  // As that of float32.
+  double (*multiply_adds)(Index rounds);
   Index gradient_rows;
   ProductCosts costs;
 };

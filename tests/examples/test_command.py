@@ -171,6 +171,7 @@ def test_results(install: Install, tmp_path: Path) -> None:
         "quick": False,
         "seed": 3,
         "device": "cpu",
+        "precision": "float32",
         "threads": ops.get_num_threads(),
         "instruction_set": ops.get_instruction_set(),
         "state": None,
@@ -474,6 +475,25 @@ def test_check_data(install: Install, shift: int, code: int, said: str) -> None:
     result = run(name)
     assert result.exit_code == 0
     assert said not in words(result.stdout)
+
+
+def test_precision(install: Install, tmp_path: Path) -> None:
+    """Layers are made with the policy, which ends with the command, and the note and the numbers name it."""
+    before = fusedlstm.mixed_precision.global_policy()
+    name = install(
+        "from fusedlstm import mixed_precision\n\n\n"
+        "def run(job):\n"
+        "    policy = mixed_precision.global_policy().name\n"
+        "    return {'policy': policy, 'note': job.note('a model', 'some data')}\n"
+    )
+    path = tmp_path / "a.json"
+    result = run(name, "--precision", "mixed_bfloat16", "--json", path)
+    assert result.exit_code == 0, result.output
+    assert results(path)["policy"] == results(path)["precision"] == "mixed_bfloat16"
+    assert results(path)["note"] == "a model; mixed_bfloat16; some data; seed 0"
+    assert fusedlstm.mixed_precision.global_policy() == before
+    assert run(name, "--json", path).exit_code == 0
+    assert results(path)["policy"] == "float32"
 
 
 def test_other_data_have_a_state_of_their_own(tmp_path: Path) -> None:

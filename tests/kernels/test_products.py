@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusedlstm import ops, testing
+from fusedlstm import _core, ops, testing
 
 from .problems import (
     LARGE_SHAPES,
@@ -228,3 +228,11 @@ def test_strict() -> None:
         check=True,
     )
     assert done.stdout.startswith("compute: expected instructions that multiply bfloat16"), done.stdout
+
+
+@pytest.mark.usefixtures("product_set")
+def test_peak() -> None:
+    """A core's rate is measured in each way to multiply, and is one that a core may have."""
+    assert 0.01 < _core.measure_peak("bfloat16", 1, 0.01) < 100_000
+    with pytest.raises(ValueError, match=r"dtype: expected .*bfloat16, got 'int8'"):
+        _core.measure_peak("int8", 1, 0.01)

@@ -74,6 +74,30 @@ template <int R, int P>
   }
 }
 
+// As multiply_adds, of operands.
+inline double operand_multiply_adds(Index rounds) {
+  using V = Vec<float>;
+  constexpr int R = Tile<float>::rows;
+  constexpr int unroll = 16;
+  V acc[R][Tile<float>::vectors];
+  for (auto& row : acc) {
+    for (V& sum : row) sum = V(0);
+  }
+  const std::uint16_t zeros[2] = {};
+  Pairs a = Pairs::repeat(zeros);
+  Pairs b = a;
+  for (Index i = 0; i < rounds; ++i) {
+    asm volatile("" : "+m"(a), "+m"(b));  // Hidden from the optimizer.
+    for (int u = 0; u < unroll; ++u) {
+      for (int r = 0; r < R; ++r) {
+        for (int j = 0; j < Tile<float>::vectors; ++j) acc[r][j] = multiply_add(a, b, acc[r][j]);
+      }
+    }
+  }
+  asm volatile("" : : "m"(acc));
+  return 4.0 * static_cast<double>(rounds) * unroll * R * Tile<float>::columns;
+}
+
 using OperandUnit = NoUnit;
 
 inline constexpr Index operand_tile_rows = Tile<float>::rows;

@@ -16,6 +16,7 @@ constexpr ProductKernels product_kernels() {
           .forward = forward<float, BFloat16Operand>,
           .backward = backward<float, CellGradientPass<float>, BFloat16Operand>,
           .weight_gradients = weight_gradients<float, OperandGradients>,
+          .multiply_adds = operand_multiply_adds,
           .gradient_rows = OperandGradients::rows,
           .costs = operand_costs};
 }

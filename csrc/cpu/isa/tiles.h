@@ -131,6 +131,30 @@ class OperandUnit {
   asm volatile("" ::: "memory");
 }
 
+// As multiply_adds, of operands.
+[[gnu::noinline]] inline double operand_multiply_adds(Index rounds) {
+  constexpr int unroll = 4;
+  OperandUnit unit;
+  unit.shape(operand_tile_rows);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (Index i = 0; i < rounds; ++i) {
+    for (int u = 0; u < unroll; ++u) {
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  return 4.0 * unroll * 2 * 16 * 16 * 32 * static_cast<double>(rounds);
+}
+
 // As multiply, for rows and panels of operands.
 template <class Begin, class Place, class Finish>
 [[gnu::always_inline]] inline void multiply_rounded(OperandUnit& unit, Index rows, Index K,

@@ -112,7 +112,10 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "NumPy", np.__version__
     yield "processor", cpu_model()
     yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
+    yield "bfloat16 products", f"{', '.join(ops.product_sets())}; chosen: {ops.get_product_set()}"
     yield "numbers", _core.number_types
+    peaks = ", ".join(f"{dtype} {_core.measure_peak(dtype, 1, 0.05):.0f}" for dtype in _peaks_of())
+    yield "multiply-add peak", f"{peaks} GFLOP/s a thread, measured now"
     yield "threads", f"{ops.get_num_threads()} ({ops.why_num_threads()})"
     yield "CUDA", cuda_devices()
     for extra, packages in _EXTRAS.items():
@@ -120,6 +123,13 @@ def _facts() -> Iterator[tuple[str, str]]:
         found = ", ".join(f"{package} {version or 'missing'}" for package, version in versions.items())
         hint = "" if all(versions.values()) else f' (pip install "fusedlstm[{extra}]")'
         yield f"extra {extra}", found + hint
+
+
+def _peaks_of() -> list[str]:
+    from fusedlstm import _core
+
+    found = [name for name in ("float64", "float32") if name in _core.number_types]
+    return [*found, "bfloat16"] if "float32" in found else found
 
 
 def cuda_devices() -> str:

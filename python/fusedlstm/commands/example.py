@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import fusedlstm
-from fusedlstm import utils
+from fusedlstm import mixed_precision, utils
 from fusedlstm.commands import options as cli_options
 from fusedlstm.commands.numbers import plain
 from fusedlstm.datasets import SubsetWarning
@@ -172,6 +172,12 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
             help="Where to compute; auto is cuda where there is an NVIDIA GPU that can.",
         ),
         click.option(
+            "--precision",
+            type=click.Choice(["float32", "mixed_bfloat16"]),
+            default="float32",
+            help="Numbers that LSTMs multiply, on a CPU; all others are float32.",
+        ),
+        click.option(
             "--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads."
         ),
         cli_options.instruction_set_option("Kernels to use"),
@@ -196,7 +202,9 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
 def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[str, Any]) -> None:
     options.update(_chosen(own, options))
     kept = {key for key, one in own.items() if one.keeps_state}
-    shared = ("data", "quick", "seed", "device", "report", "save", "check_data", "quiet")
+    shared = ("data", "quick", "seed", "device", "precision", "report", "save", "check_data", "quiet")
+    if options["device"] == "cuda" and options["precision"] != "float32":
+        raise click.UsageError(f"--precision {options['precision']}: expected --device cpu, got cuda")
     ranks: Communicator | None = options.pop("distribute", None)
     if ranks is not None:
         options.update(distribute=ranks.name, ranks=ranks.size)
@@ -214,7 +222,8 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     # Names of layers are written into files, and count on from those of runs before in the same process.
     utils.clear_session()
     utils.set_random_seed(job.seed)
-    with cli_options.kernels_as(options), _told_in_a_sentence(state), _warnings_in_words():
+    kernels = cli_options.kernels_as(options)
+    with _policy(job.precision), kernels, _told_in_a_sentence(state), _warnings_in_words():
         results = module.run(job)
     results["seconds"] = time.perf_counter() - start
     outputs = cli_options.Outputs()
@@ -257,6 +266,22 @@ def _forget(state: Path) -> None:
     for folder in (*reversed(folders), state):  # Those within others come later in the order of names.
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Make layers with the policy of a name."""
+    before = mixed_precision.global_policy()
+    if name == before.name:
+        yield
+        return
+    mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        mixed_precision.set_global_policy(None)
+        if mixed_precision.global_policy() != before:
+            mixed_precision.set_global_policy(before)
 
 
 @contextlib.contextmanager

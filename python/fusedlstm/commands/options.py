@@ -45,6 +45,14 @@ def finite(_ctx: click.Context, _param: click.Parameter, value: float | None) ->
 def _ranks(ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
     """Return the communicator of a name. Rank 0 alone writes, which other options then know."""
     if value is None:
+        from fusedlstm.distributed import mpi
+
+        variable, started = mpi.launched()
+        if started > 1:
+            raise click.BadParameter(
+                f"{variable} says that {started} processes were started, which would all do the same: add "
+                "--distribute mpi"
+            )
         return None
     from fusedlstm import distributed
 

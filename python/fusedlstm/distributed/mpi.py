@@ -41,15 +41,22 @@ def load() -> Any:
         ) from error
     except RuntimeError as error:  # mpi4py's wheels look for a library when they are imported
         raise ImportError(f"distribute: mpi4py finds no MPI library ({error}); {_INSTALL}") from error
-    count = MPI.COMM_WORLD.Get_size()
+    variable, started = launched()
+    if started > 1 and MPI.COMM_WORLD.Get_size() == 1:
+        raise RuntimeError(
+            f"distribute: expected {started} processes, as {variable} says, got 1 from "
+            f"{_library(MPI)}: mpiexec and the library that mpi4py loads are of different MPIs"
+        )
+    return MPI
+
+
+def launched() -> tuple[str, int]:
+    """Return how many processes a launcher has started with this one, and the variable that says so."""
     for variable in _LAUNCHED:
         started = os.environ.get(variable, "")
-        if count == 1 and started.isdigit() and int(started) > 1:
-            raise RuntimeError(
-                f"distribute: expected {started} processes, as {variable} says, got 1 from "
-                f"{_library(MPI)}: mpiexec and the library that mpi4py loads are of different MPIs"
-            )
-    return MPI
+        if started.isdigit() and int(started) > 1:
+            return variable, int(started)
+    return "", 1
 
 
 def _library(module: Any) -> str:

@@ -78,6 +78,8 @@ class Job:
     seed : int
     device : str
         ``cpu`` or ``cuda``, for `fit` and `predict`.
+    precision : str
+        The name of the `config.DTypePolicy` that layers are made with.
     report, save, state : Path or None
         Folder for pictures; file for the trained model; folder for what an interrupted training goes on from.
     check_data : bool
@@ -101,6 +103,7 @@ class Job:
     quick: bool = False
     seed: int = 0
     device: str = "cpu"
+    precision: str = "float32"
     report: Path | None = None
     save: Path | None = None
     state: Path | None = None
@@ -228,4 +231,5 @@ class Job:
 
     def note(self, model: str, data: str) -> str:
         """Return the line under each picture: which model, data and seed it shows."""
-        return f"{model}; {data}{' (quick)' if self.quick else ''}; seed {self.seed}"
+        precision = "" if self.precision == "float32" else f"; {self.precision}"
+        return f"{model}{precision}; {data}{' (quick)' if self.quick else ''}; seed {self.seed}"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import optuna
 
-from fusedlstm import callbacks, ops
+from fusedlstm import callbacks, mixed_precision, ops
 from fusedlstm.datasets import SubsetWarning
 from fusedlstm.examples import search_pictures as pictures
 from fusedlstm.examples import study as studies
@@ -61,6 +61,7 @@ class Worker(NamedTuple):
         """Read the data in this process."""
         ops.set_num_threads(self.threads)
         ops.set_instruction_set(self.instruction_set)
+        mixed_precision.set_global_policy(self.job.precision)
         warnings.simplefilter("ignore", SubsetWarning)  # which the first process has told
         np.seterr(over="ignore", invalid="ignore")  # A training that diverges is given up.
         return tuning_of(self.job)

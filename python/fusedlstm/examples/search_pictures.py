@@ -131,8 +131,10 @@ def test(tests: Mapping[str, Mapping[int, Mapping[str, float]]], verdict: str, n
             axes.plot([np.mean(values)] * 2, [place - 0.25, place + 0.25], color=colour, linewidth=2)
             axes.text(np.mean(values), place - 0.3, f"{np.mean(values):.4g}", color=colour, ha="center")
         axes.set_yticks(range(len(tests)), list(tests) if measure == measures[0] else [""] * len(tests))
-        first = " (less is better)" if measure == measures[0] else ""
-        axes.set(xlabel=words(measure) + first, ylim=(len(tests) - 0.5, -0.7))
+        unit = " (less is better)" if measure == measures[0] else ""
+        if measure.startswith("coverage_"):
+            unit = " %: share inside of it"
+        axes.set(xlabel=words(measure) + unit, ylim=(len(tests) - 0.5, -0.7))
         axes.margins(x=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -29,9 +29,15 @@ def draw_alignments(
     guesses: dict[str, Array], said: dict[str, Phonemes], phonemes: list[str], note: str
 ) -> Figure:
     """Draw the guesses at words' letters: probabilities (T, C), C of the blank and ``phonemes``."""
-    title = "Which letter says which phoneme, as CTC found out without being told"
+    blank = phonemes.index("")
+    silent = [_silent(word, chances, blank) for word, chances in guesses.items()]
+    of_all = f"{sum(silent)} of these words' {sum(map(len, guesses))} letters"
+    title = f"CTC finds out which letter says what: {of_all} say nothing"
     figure = plots.figure(title, note, (11, 6.5))
-    for axes, (word, chances) in zip(figure.subplots(2, 3).flat, guesses.items(), strict=False):
+    panels = figure.subplots(2, 3).ravel()
+    for axes in panels[len(guesses) :]:
+        axes.set_axis_off()
+    for axes, (word, chances) in zip(panels, guesses.items(), strict=False):
         rows = [*dict.fromkeys(said[word]), ""]
         frames = len(chances) // len(word)
         shown = chances[:, [phonemes.index(row) for row in rows]].T
@@ -44,6 +50,11 @@ def draw_alignments(
     if guesses:
         figure.colorbar(image, ax=figure.axes, label="probability of a guess", shrink=0.7)
     return figure
+
+
+def _silent(word: str, chances: Array, blank: int) -> int:
+    """Return how many of a word's letters have the blank as the best guess all along."""
+    return int((chances.argmax(1).reshape(len(word), -1) == blank).all(1).sum())
 
 
 def draw_lengths(said: dict[str, dict[str, Phonemes]], dictionary: Dictionary, note: str) -> Figure:

@@ -210,7 +210,9 @@ def run(job: Job) -> dict[str, Any]:
     if job.options["peers"]:
         from fusedlstm.examples import text_peers
 
-        results |= text_peers.compare(vocabulary, size.units, *text.streams(tokens), size.streams)
+        results |= text_peers.compare(
+            vocabulary, size.units, *text.streams(tokens), size.streams, job.precision
+        )
     return results
 
 

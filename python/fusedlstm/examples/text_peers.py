@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm import losses, ops, optimizers
+from fusedlstm import losses, mixed_precision, ops, optimizers
 from fusedlstm.examples.text_model import lstm
 from fusedlstm.exchange import to_torch
 from fusedlstm.layers import LSTM
@@ -36,10 +36,13 @@ _RATE, _NORM, _DROPOUT = 0.003, 1.0, 0.2
 # PyTorch adds it to another number than Keras does; so small, it changes neither.
 _EPSILON = 1e-20
 # float32 sums in another order move a loss by 1e-6 of it, and five of Adam's updates enlarge that.
-_EQUAL = 1e-3
+# Operands that are rounded to bfloat16, in PyTorch also those of the dense layer, move it by more.
+_EQUAL = {"float32": 1e-3, "mixed_bfloat16": 1e-2}
 
 
-def compare(vocabulary: int, units: int, x: Ids, y: Ids, streams: int) -> dict[str, Any]:
+def compare(
+    vocabulary: int, units: int, x: Ids, y: Ids, streams: int, precision: str = "float32"
+) -> dict[str, Any]:
     """Return tokens a second of both, and how many times PyTorch's ours are.
 
     Parameters
@@ -48,6 +51,8 @@ def compare(vocabulary: int, units: int, x: Ids, y: Ids, streams: int) -> dict[s
         The model's sizes.
     x, y : ndarray of int, shape (windows, steps)
         The text in batches of ``streams`` windows, of which the first ones are used.
+    precision : {"float32", "mixed_bfloat16"}
+        The policy of our layers; with the second one PyTorch trains with autocast.
 
     Raises
     ------
@@ -63,12 +68,12 @@ def compare(vocabulary: int, units: int, x: Ids, y: Ids, streams: int) -> dict[s
         batches: dict[str, Any] = {
             name: part[: count * streams].reshape(shape) for name, part in (("x", x), ("y", y))
         }
-        np.savez(task, sizes=[vocabulary, units], **batches)
+        np.savez(task, sizes=[vocabulary, units], precision=precision, **batches)
         contenders = {name: _start(name, task) for name in ("ours", "torch")}
         try:
             checked = {name: np.array(_answer(one)) for name, one in contenders.items()}
             apart = np.abs(checked["ours"] / checked["torch"] - 1).max()
-            if not apart < _EQUAL:
+            if not apart < _EQUAL[precision]:
                 raise ValueError(f"losses of equal updates differ: {checked}")
             seconds: dict[str, list[float]] = {name: [] for name in contenders}
             for _ in range(_TURNS):
@@ -123,6 +128,8 @@ def _torch(vocabulary: int, units: int, dropout: float, weights: list[Any]) -> U
     import torch
     from torch import nn
 
+    shortened = mixed_precision.global_policy().compute_dtype == "bfloat16"
+
     torch.set_num_threads(ops.get_num_threads())
     made = lstm(vocabulary, units)
     made.set_weights(weights)
@@ -145,7 +152,7 @@ def _torch(vocabulary: int, units: int, dropout: float, weights: list[Any]) -> U
     drop = nn.Dropout(dropout)
     states: list[Any] = [None, None]
 
-    def update(x: Ids, y: Ids) -> float:
+    def forward(x: Ids, y: Ids) -> Any:
         hidden = drop(embedding(torch.from_numpy(x)))
         outputs = []
         for number, module in enumerate(lstms):
@@ -154,12 +161,16 @@ def _torch(vocabulary: int, units: int, dropout: float, weights: list[Any]) -> U
             hidden = drop(hidden)
             outputs.append(hidden)
         logits = dense(outputs[0] + outputs[1])
-        loss = nn.functional.cross_entropy(logits.reshape(-1, vocabulary), torch.from_numpy(y).reshape(-1))
+        return nn.functional.cross_entropy(logits.reshape(-1, vocabulary), torch.from_numpy(y).reshape(-1))
+
+    def update(x: Ids, y: Ids) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=shortened):
+            loss = forward(x, y)
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, _NORM)
         adam.step()
-        return float(loss)
+        return float(loss.detach())
 
     return update
 
@@ -171,6 +182,7 @@ def _work(name: str, task: str) -> None:
     """Be a contender: print the losses of the first updates, then a turn's seconds for each line read."""
     with np.load(task) as data:
         (vocabulary, units), x, y = data["sizes"].tolist(), data["x"], data["y"]
+        mixed_precision.set_global_policy(str(data["precision"]))
     rng = np.random.default_rng(0)
     model = lstm(vocabulary, units)
     weights = [rng.normal(scale=0.05, size=value.shape).astype("float32") for value in model.get_weights()]
