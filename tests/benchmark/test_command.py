@@ -63,7 +63,7 @@ def test_json(benchmarked: tuple[Path, Result]) -> None:
             *("peak_gflops", "cache_read_gbytes", "memory_read_gbytes", "memory_copy_gbytes")
         }
     assert content["machine"]["instruction_set"] == ops.get_instruction_set()
-    assert content["versions"].keys() == {OURS, *VARIANTS}
+    assert content["versions"].keys() == {OURS, *(n for n, v in VARIANTS.items() if "float32" in v.dtypes)}
     assert content["refused"] == {}
     assert [result["name"] for result in content["workloads"]] == list(CHOSEN)
     for result in content["workloads"]:
@@ -126,7 +126,36 @@ def test_remarks() -> None:
     assert of(fusedlstm_checkpoints=entry(1.25, 400_000)) == [
         "tape: 50 MB whole, 0.4 MB with checkpoint_every=100, 125.0 times less, for 1.25 times the time"
     ]
+    assert of(fusedlstm_float32=entry(2.5) | {"difference": 4e-6}) == [
+        "results differ from the reference's by 0.0012 at most, by 4e-06 with products of float32, which "
+        "take 2.50 times as long"
+    ]
     assert of(torch=entry(3.0)) == []
+
+
+def test_bfloat16(tmp_path: Path) -> None:
+    """Products of bfloat16 are verified and timed, those of float32 beside them."""
+    chosen = ("forward-3x4x20x33", "training-5x3x9x20", "step-2x8x16", "mnist-4")
+    workloads = [word for name in chosen for word in ("--workload", name)]
+    options = ("--dtype", "bfloat16", "--peers", "none", "--threads", "1", "--quick", "--seconds", "0.01")
+    result = run(*workloads, *options, "--json", tmp_path / "bench.json")
+    assert result.exit_code == 0, result.output
+    content = content_of(tmp_path / "bench.json")
+    assert content["versions"].keys() == {OURS, "fusedlstm-float32"}
+    assert f"bfloat16 by {ops.get_product_set()}" in content["versions"][OURS]
+    assert "bfloat16" not in content["versions"]["fusedlstm-float32"]
+    for entry in content["workloads"]:
+        if entry["kind"] == "step":  # from a state that is one of bfloat16
+            continue
+        short, full = (entry["contenders"][name]["difference"] for name in (OURS, "fusedlstm-float32"))
+        assert short > full > 0, entry["name"]  # They are not products of the same numbers.
+
+
+@pytest.mark.parametrize("option", [("--kernel", "lstm_forward"), ("--pauses",)], ids=" ".join)
+def test_bfloat16_of_other_benchmarks(option: tuple[str, ...]) -> None:
+    result = run("--dtype", "bfloat16", *option)
+    assert result.exit_code == 2
+    assert f"{option[0]} cannot go with --dtype bfloat16" in result.output
 
 
 def is_picture(path: Path) -> bool:

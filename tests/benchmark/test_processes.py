@@ -18,7 +18,7 @@ from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.statistics import spread
 from fusedlstm.benchmark.tables import seconds_text
 from fusedlstm.benchmark.verify import compare, expectations
-from fusedlstm.benchmark.workloads import Workload, make_arrays
+from fusedlstm.benchmark.workloads import Workload, make_host_arrays
 
 from .common import SMALL
 
@@ -143,7 +143,7 @@ def test_a_stopped_worker_does_not_survive_its_parent() -> None:
 
 
 @pytest.mark.parametrize("name", [*PEERS, *FACES])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_contenders_agree(name: str, dtype: str, tmp_path: Path) -> None:
     """Layouts and gate orders are converted correctly for each peer that is installed, and for our faces."""
     info = PEERS.get(name)
@@ -159,7 +159,7 @@ def test_contenders_agree(name: str, dtype: str, tmp_path: Path) -> None:
         for workload in map(Workload.parse, SMALL):
             if not contender.offers(workload, dtype):
                 continue
-            arrays = make_arrays(workload, dtype)
+            arrays = make_host_arrays(workload, dtype)
             np.savez(tmp_path / "arrays.npz", **arrays)  # type: ignore[arg-type]
             worker.request("prepare", workload=workload.name, arrays=str(tmp_path / "arrays.npz"))
             worker.request("check", results=str(tmp_path / "results.npz"))

@@ -102,7 +102,7 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     "--dtype",
     type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
     default="float32",
-    help="Number type; those of 16 bits on a GPU.",
+    help="Number type; float16 on a GPU. On a CPU bfloat16 is what products take, sums are float32.",
 )
 @cli_options.instruction_set_option("This library's kernels")
 @cli_options.file_option("--json", "Write all numbers here.")
@@ -169,9 +169,13 @@ def _given(options: dict[str, Any]) -> set[str]:
 
 
 def _check_combination(options: dict[str, Any]) -> None:
-    if options["dtype"] in ("float16", "bfloat16"):
-        raise click.UsageError(f"--dtype {options['dtype']} needs --device cuda")
     given = _given(options)
+    if options["dtype"] == "float16":
+        raise click.UsageError("--dtype float16 needs --device cuda")
+    if options["dtype"] == "bfloat16":
+        for name in ("kernel", "pauses"):
+            if name in given:
+                raise click.UsageError(f"--{name} cannot go with --dtype bfloat16")
     if options["pauses"]:
         for name in ("seconds", "plot", "kernel"):
             if name in given:

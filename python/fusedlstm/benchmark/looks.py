@@ -15,6 +15,7 @@ LOOKS = {
     OURS: (COLOURS["vermilion"], "o"),
     "fusedlstm-padded": ("#F2B38A", "h"),
     "fusedlstm-bfloat16": ("#F2B38A", "p"),
+    "fusedlstm-float32": ("#8C3D00", "*"),
     "fusedlstm-int8": ("#8C3D00", "X"),
     "fusedlstm-checkpoints": ("#F2B38A", "d"),
     "torch": (COLOURS["blue"], "s"),

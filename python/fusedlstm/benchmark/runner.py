@@ -9,10 +9,11 @@ import numpy as np
 
 from fusedlstm.benchmark.narrow import allow_rounded_weights
 from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS
+from fusedlstm.benchmark.prediction_devices import NUMBER_BYTES
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess
 from fusedlstm.benchmark.statistics import spread
 from fusedlstm.benchmark.verify import DisagreementError, compare, expectations, largest_difference
-from fusedlstm.benchmark.workloads import make_arrays
+from fusedlstm.benchmark.workloads import make_host_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,7 @@ def run_workload(
         If this library fails. A peer that fails is left out, and its entry says why.
     """
     progress(f"{workload.name}: float64 reference")
-    arrays = make_arrays(workload, dtype)
+    arrays = make_host_arrays(workload, dtype)
     np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
     expected = expectations(workload, arrays, dtype)
     failed: dict[str, str] = {}
@@ -127,7 +128,7 @@ def run_workload(
         "real_share": workload.real_steps / (workload.B * workload.T),
         "operations": workload.operations,
         "operations_formula": workload.operations_text,
-        "bytes": workload.bytes_moved(np.dtype(dtype).itemsize),
+        "bytes": workload.bytes_moved(NUMBER_BYTES[dtype]),
         "rounds": len(rounds),
         "peak_gflops": spread([entry["peak"] for entry in rounds])._asdict(),
         "contenders": {

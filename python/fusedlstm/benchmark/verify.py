@@ -52,7 +52,10 @@ def expectations(workload: Workload, arrays: dict[str, Array], dtype: str) -> di
         Numbers of 16 bits are expected to be stored in these and summed in more, in forward and training.
     """
     if dtype in _SHORT:
-        arrays = {name: np.asarray(array, np.float64) for name, array in arrays.items()}
+        arrays = {
+            name: array if array.dtype.kind == "i" else np.asarray(array, np.float64)
+            for name, array in arrays.items()
+        }
     if workload.kind == "mnist":
         return _mnist(workload, arrays, dtype)
     if workload.kind in ("training", "lengths", "checkpoint"):
@@ -135,8 +138,14 @@ def _mnist(workload: Workload, arrays: dict[str, Array], dtype: str) -> dict[str
     B, T, H = workload.B, workload.T, workload.H
     reference = train_reference(arrays, _MNIST_CHECKED_STEPS)
     largest = max(float(np.abs(gradient).max()) for gradient in reference.gradients)
-    # Two LSTMs feed each gradient, so that twice as many steps follow one another.
-    rounding = testing.tolerance(dtype, 8 * H + B * T, steps=2 * T) * largest
+    # Two LSTMs feed each gradient, so that twice as many steps follow one another; and back as many again.
+    if dtype in _SHORT:
+        of_gradients, of_logits = (testing.storage_tolerance(dtype, passes * T) for passes in (4, 2))
+        dtype = "float32"  # of weights
+    else:
+        of_gradients = testing.tolerance(dtype, 8 * H + B * T, steps=2 * T)
+        of_logits = testing.tolerance(dtype, 2 * H + 1, steps=2 * T)
+    rounding = of_gradients * largest
     unclear = ADAM_EPSILON / np.sqrt(1 - 0.999) + rounding
     unit = float(np.finfo(dtype).eps)
     result, drift = {}, 0.0
@@ -149,7 +158,7 @@ def _mnist(workload: Workload, arrays: dict[str, Array], dtype: str) -> dict[str
     steps = np.arange(_MNIST_CHECKED_STEPS)
     losses = np.array(reference.losses)
     # The loss is linear in errors of the log-probabilities, which are of the logits' size, a few units.
-    plain = 4 * testing.tolerance(dtype, 2 * H + 1, steps=2 * T)
+    plain = 4 * of_logits
     result["losses"] = Expected(losses, plain * np.maximum(losses, 1.0) + 2 * steps * drift)
     return result
 

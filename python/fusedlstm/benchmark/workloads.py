@@ -240,6 +240,22 @@ def number_type(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def make_host_arrays(workload: Workload, dtype: str) -> dict[str, Array]:
+    """Make the arrays of contenders on a CPU: those of bfloat16 are float32, with numbers that it has."""
+    if dtype != "bfloat16":
+        return make_arrays(workload, dtype)
+    return {
+        name: _rounded(array) if array.dtype == np.float32 else array
+        for name, array in make_arrays(workload, "float32").items()
+    }
+
+
+def _rounded(array: Array) -> Array:
+    """Round to 8 significant bits, ties to even."""
+    mantissa, exponent = np.frexp(array)
+    return np.ldexp(np.round(mantissa * 256) / 256, exponent)
+
+
 def make_arrays(workload: Workload, dtype: str, seed: int = 0) -> dict[str, Array]:
     """Make the arrays of a workload, the same for every contender.
 

@@ -73,7 +73,7 @@ def storage_tolerance(dtype: npt.DTypeLike, steps: int) -> float:
     Parameters
     ----------
     dtype : dtype_like
-        float16, or bfloat16 as the package ml_dtypes has it.
+        float16 or bfloat16, by name or as the package ml_dtypes has it.
     steps : int
         Number of stored states that feed into one another, at least 0.
 
@@ -89,12 +89,13 @@ def storage_tolerance(dtype: npt.DTypeLike, steps: int) -> float:
     ValueError
         If `steps` is negative.
     """
-    number = np.dtype(dtype)
-    if number.name not in _SHORT:
-        raise TypeError(f"dtype: expected float16 or bfloat16, got {number.name}")
+    # NumPy knows the name bfloat16 where ml_dtypes was imported.
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in _SHORT:
+        raise TypeError(f"dtype: expected float16 or bfloat16, got {name}")
     if steps < 0:
         raise ValueError(f"steps: expected a non-negative integer, got {steps}")
-    return _SHORT[number.name] * _LAMBDA * math.sqrt(steps + 4)
+    return _SHORT[name] * _LAMBDA * math.sqrt(steps + 4)
 
 
 def assert_close(

@@ -75,6 +75,8 @@ class Variant:
         Number types it offers.
     storage : str, optional
         How weights are kept, as `fusedlstm.ops.LSTMWeights` takes it.
+    in_float32 : bool
+        Multiplies float32 where the others multiply bfloat16.
     padded : bool
         Runs over padding as if it were real steps.
     checkpoint_every : int
@@ -85,6 +87,7 @@ class Variant:
     single_row: bool = False
     dtypes: tuple[str, ...] = ("float32", "float64")
     storage: str | None = None
+    in_float32: bool = False
     padded: bool = False
     checkpoint_every: int = 0
 
@@ -100,6 +103,9 @@ VARIANTS: dict[str, Variant] = {
     "fusedlstm-padded": Variant(("lengths",), padded=True),
     "fusedlstm-bfloat16": replace(_NARROW, storage="bfloat16"),
     "fusedlstm-int8": replace(_NARROW, storage="int8"),
+    "fusedlstm-float32": Variant(
+        ("forward", "training", "step", "mnist"), dtypes=("bfloat16",), in_float32=True
+    ),
     "fusedlstm-checkpoints": Variant(("checkpoint",), checkpoint_every=100),
 }
 
@@ -121,6 +127,7 @@ PEERS: dict[str, PeerInfo] = {
         ("torch",),
         ("forward", "training", "step", "mnist", "lengths"),
         "pip install torch",
+        dtypes=("float32", "float64", "bfloat16"),
         environment=_NO_GPU,
     ),
     "torch-cell": PeerInfo(

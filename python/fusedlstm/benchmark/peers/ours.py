@@ -25,17 +25,19 @@ class Ours:
         ops.set_num_threads(threads)
         self.dtype = dtype
         self.variant = variant
+        self.compute = "bfloat16" if dtype == "bfloat16" and not variant.in_float32 else None
 
     def version(self) -> str:
         """Return version and instruction set."""
-        return f"fusedlstm {fusedlstm.__version__} ({ops.get_instruction_set()})"
+        used = f"; bfloat16 by {ops.get_product_set()}" if self.compute else ""
+        return f"fusedlstm {fusedlstm.__version__} ({ops.get_instruction_set()}{used})"
 
     def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
         """Make the job; see `Contender`."""
         if workload.kind == "mnist":
             return self._mnist(arrays)
         parts = (arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
-        weights = ops.LSTMWeights(*parts, storage=self.variant.storage)
+        weights = ops.LSTMWeights(*parts, storage=self.variant.storage, compute=self.compute)
         x = arrays["x"]
         if workload.kind == "step":
             return _step(x, arrays["h0"], arrays["c0"], weights)
@@ -66,7 +68,10 @@ class Ours:
         return Job(train, check, tape_bytes=lambda: forward().nbytes)
 
     def _mnist(self, arrays: dict[str, Array]) -> Job:
-        fusedlstm.config.set_floatx(self.dtype)
+        if self.dtype == "bfloat16":
+            fusedlstm.mixed_precision.set_global_policy("mixed_bfloat16" if self.compute else "float32")
+        else:
+            fusedlstm.config.set_floatx(self.dtype)
         x, labels = arrays["x"], arrays["labels"]
 
         def check() -> dict[str, Array]:

@@ -19,7 +19,10 @@ class Torch:
 
     def __init__(self, threads: int, dtype: str, *, cell: bool, padded: bool) -> None:
         torch.set_num_threads(threads)
-        torch.set_default_dtype(getattr(torch, dtype))
+        # As PyTorch has it: a model of bfloat16 for inference, and one of float32 in training, whose products
+        # are of bfloat16.
+        self.short = dtype == "bfloat16"
+        torch.set_default_dtype(torch.float32 if self.short else getattr(torch, dtype))
         self.cell, self.padded = cell, padded
 
     def version(self) -> str:
@@ -29,17 +32,21 @@ class Torch:
     def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:
         """Make the job; see `Contender`."""
         if workload.kind == "mnist":
-            return _mnist(arrays)
+            return _mnist(arrays, short=self.short)
         if workload.kind == "step" and self.cell:
             return _cell_step(workload, arrays)
         lstm = torch.nn.LSTM(workload.I, workload.H)
         _set_lstm(lstm, arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"])
         if workload.kind in ("training", "lengths"):
-            return _training(lstm, arrays, None if self.padded else arrays.get("lengths"))
+            lengths = None if self.padded else arrays.get("lengths")
+            return _training(lstm, arrays, lengths, short=self.short)
         x = _steps_first(arrays["x"][:, None] if workload.kind == "step" else arrays["x"])
         states = None
         if workload.kind == "step":
             states = (torch.from_numpy(arrays["h0"])[None], torch.from_numpy(arrays["c0"])[None])
+        if self.short:
+            lstm, x = lstm.bfloat16(), x.bfloat16()
+            states = states and (states[0].bfloat16(), states[1].bfloat16())
         lstm.eval()
 
         def run() -> Any:
@@ -48,9 +55,10 @@ class Torch:
 
         def check() -> dict[str, Array]:
             y, (h, c) = run()
-            result = {"h": h[0].numpy(), "c": c[0].numpy()}
+            numbers = torch.float32 if self.short else y.dtype
+            result = {"h": h[0].to(numbers).numpy(), "c": c[0].to(numbers).numpy()}
             if workload.kind == "forward":
-                result["y"] = _rows_first(y)
+                result["y"] = _rows_first(y.to(numbers))
             return result
 
         return Job(run, check)
@@ -88,7 +96,7 @@ def _cell_step(workload: Workload, arrays: dict[str, Array]) -> Job:
     return Job(run, check)
 
 
-def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array], lengths: Array | None) -> Job:
+def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array], lengths: Array | None, *, short: bool) -> Job:
     x = _steps_first(arrays["x"]).requires_grad_()
     dy = _steps_first(arrays["dy"])
     wanted = [x, *list(lstm.parameters())[:3]]
@@ -100,7 +108,9 @@ def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array], lengths: Array | No
         return pad_packed_sequence(lstm(packed)[0])[0]
 
     def run() -> Any:
-        return torch.autograd.grad(outputs(), wanted, dy)
+        with torch.autocast("cpu", torch.bfloat16, enabled=short):
+            y = outputs()
+        return torch.autograd.grad(y, wanted, dy.to(y.dtype))
 
     def check() -> dict[str, Array]:
         dx, dkernel, drecurrent, dbias = run()
@@ -114,7 +124,7 @@ def _training(lstm: torch.nn.LSTM, arrays: dict[str, Array], lengths: Array | No
     return Job(run, check)
 
 
-def _mnist(arrays: dict[str, Array]) -> Job:
+def _mnist(arrays: dict[str, Array], *, short: bool) -> Job:
     x, labels = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["labels"])
 
     def build(dropout: float) -> tuple[Any, Any]:
@@ -147,8 +157,9 @@ def _mnist(arrays: dict[str, Array]) -> Job:
 
     def step(model: Any, optimizer: Any) -> tuple[float, float]:
         optimizer.zero_grad()
-        logits = logits_of(model)
-        loss = torch.nn.functional.cross_entropy(logits, labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=short):
+            logits = logits_of(model)
+            loss = torch.nn.functional.cross_entropy(logits, labels)
         loss.backward()
         optimizer.step()
         accuracy = (logits.argmax(1) == labels).float().mean()
