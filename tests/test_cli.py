@@ -98,6 +98,7 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "dropout": 0.2,
         "seed": 3,
         "device": "cpu",
+        "precision": "float32",
         "threads": 2,
         "instruction_set": ops.get_instruction_set(),
         "example": "mnist",
