@@ -42,8 +42,8 @@ class Interruptible {
   // A clock takes some 20 nanoseconds to read, these operations at least 20 microseconds.
   static constexpr Index operations_before_clock = 4'000'000;
 
-  // Read by all threads of a job, and so apart from the cache lines that the thread which made it does not
-  // write to.
+  // Read by all threads of a job, and so apart, by the reach of the prefetcher of neighbouring cache lines,
+  // from what the thread that made it writes.
   alignas(128) std::atomic<bool> stopped_{false};
   alignas(128) Index operations_ = 0;
   std::chrono::steady_clock::time_point next_;
