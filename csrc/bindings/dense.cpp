@@ -10,14 +10,24 @@
 namespace fusedlstm::bindings {
 namespace {
 
+Compute compute_named(const py::object& name, Number number) {
+  if (name.is_none()) return Compute::full;
+  check_compute(name, number);
+  check_products();
+  return Compute::bfloat16;
+}
+
 // The operands of both directions, checked.
 struct DenseCall {
   Number number;
+  Compute compute;
   Held x;
   Held kernel;
 
-  DenseCall(const py::object& x_object, const py::object& kernel_object)
-      : number(number_type("x", x_object)), x(readable("x", x_object, number, {{"M"}, {"K"}})) {
+  DenseCall(const py::object& x_object, const py::object& kernel_object, const py::object& compute_object)
+      : number(number_type("x", x_object)),
+        compute(compute_named(compute_object, number)),
+        x(readable("x", x_object, number, {{"M"}, {"K"}})) {
     kernel = readable("kernel", kernel_object, number, {{"K", K().length}, {"N"}});
     check_matrix_sizes("x", M(), K(), N());
   }
@@ -39,24 +49,25 @@ struct DenseCall {
   }
 };
 
-py::array dense_forward(const py::object& x, const py::object& kernel, const py::object& bias) {
+py::array dense_forward(const py::object& x, const py::object& kernel, const py::object& bias,
+                        const py::object& compute) {
   check_kernels();
-  const DenseCall call(x, kernel);
+  const DenseCall call(x, kernel, compute);
   const Held b = optional_contiguous("bias", bias, call.number, {call.N()});
   return call.run([&]<class T>(const DenseOperands<T>& operands) {
     py::array y = new_array<T>({operands.rows, operands.outputs});
     T* out = mutable_data<T>(y);
     LongCall unlocked;
-    note_run(run_dense(operands, data_of<T>(b), out));
+    note_run(run_dense(operands, data_of<T>(b), out, call.compute));
     unlocked.finish();
     return y;
   });
 }
 
 py::tuple dense_backward(const py::object& x, const py::object& kernel, const py::object& dy, bool need_dx,
-                         bool use_bias) {
+                         bool use_bias, const py::object& compute) {
   check_kernels();
-  const DenseCall call(x, kernel);
+  const DenseCall call(x, kernel, compute);
   const Held gradient = contiguous("dy", dy, call.number, {call.M(), call.N()});
   return call.run([&]<class T>(const DenseOperands<T>& operands) {
     const auto [rows, inputs, outputs, x_data, x_stride, kernel_data, kernel_stride] = operands;
@@ -66,7 +77,7 @@ py::tuple dense_backward(const py::object& x, const py::object& kernel, const py
     T* dkernel_out = mutable_data<T>(dkernel);
     LongCall unlocked;
     note_run(run_dense_gradients(operands, data_of<T>(gradient), mutable_data<T>(dx), dkernel_out,
-                                 mutable_data<T>(dbias)));
+                                 mutable_data<T>(dbias), call.compute));
     unlocked.finish();
     return py::make_tuple(dx.object(), dkernel, dbias.object());
   });

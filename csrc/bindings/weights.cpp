@@ -16,19 +16,10 @@ void check_sizes(Index inputs, Index units, Index outputs) {
   if (inputs > largest) raise_value("kernel", "at most 2^28 inputs", std::to_string(inputs));
 }
 
-// How weights are kept that are multiplied as `compute` says, or, if that is None, widened.
-Storage storage_for(const py::object& compute, Number number) {
-  const std::string expected = "None or 'bfloat16'";
-  if (!py::isinstance<py::str>(compute)) raise_type("compute", expected, type_name(compute));
-  const auto text = py::cast<std::string>(compute);
-  if (text != "bfloat16") raise_value("compute", expected, "'" + text + "'");
-  if (number == Number::f64) raise_value("compute", "None for float64 weights", "'" + text + "'");
-  return Storage::operands;
-}
-
 Storage storage_named(const py::object& name, const py::object& compute, Number number) {
   if (!compute.is_none()) {
-    if (name.is_none()) return storage_for(compute, number);
+    check_compute(compute, number);
+    if (name.is_none()) return Storage::operands;
     raise_value("storage", "None with compute, which says how weights are kept", "both");
   }
   if (name.is_none()) return Storage::full;

@@ -11,47 +11,99 @@ namespace {
 // Operations below which one thread is faster.
 constexpr Index dense_grain = 400'000;
 
-// Kernel element (k,n) lies at kernel[k * row_stride + n * column_stride].
 template <class T>
-KernelRun multiply(Index rows, Index inputs, Index outputs, const T* x, Index x_stride, const T* kernel,
-                   Index row_stride, Index column_stride, const T* bias, T* y) {
+KernelRun describe(const char* operation, const KernelSet& set, int threads, Compute compute) {
+  KernelRun run{operation, set.name, sizeof(T) == sizeof(double), threads, false};
+  if (compute == Compute::bfloat16) {
+    run.storage = Storage::operands;
+    run.products = products(set).name;
+  }
+  return run;
+}
+
+// Calls work(rows, panels, scratch, worker) on shares of the outputs, with so many numbers of scratch: of
+// panels, where the kernel is larger than x, which each thread then reads all of, else of rows.
+template <class T, class Work>
+int share_outputs(const DenseOperands<T>& p, Index panels, Index tile_rows, Index scratch_size,
+                  const Work& work) {
+  const bool by_panels = p.outputs > p.rows;
+  const Index parts = by_panels ? panels : p.rows;
+  const Index of_part = 2 * p.inputs * (by_panels ? p.rows * (p.outputs / panels) : p.outputs);
+  const Index grain = dense_grain / std::max<Index>(of_part, 1) + (by_panels ? 1 : tile_rows);
+  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(parts / grain, 1, num_threads()))});
+  const Buffer<T> scratch(scratch_size * team.count());
+  team.run([&](Worker& worker) {
+    worker.phase(team.count(), [&](int share) {
+      Worker alone = Worker::alone(worker);
+      const Range own = share_of(parts, share, team.count());
+      work(by_panels ? Range{0, p.rows} : own, by_panels ? own : Range{0, panels},
+           scratch.data() + worker.id() * scratch_size, alone);
+    });
+  });
+  return team.count();
+}
+
+// Columns of the kernel lie `column_stride` apart.
+template <class T>
+KernelRun multiply(const DenseOperands<T>& p, Index column_stride, const T* bias, T* y, Compute compute) {
+  const auto [rows, inputs, outputs, x, x_stride, kernel, row_stride] = p;
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
   const Index columns = table.columns();
   const Index panels = (outputs + columns - 1) / columns;
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (compute == Compute::bfloat16) {
+      const ProductKernels& kernels_of_products = products(set).kernels;
+      const OperandPieces pieces(inputs);
+      const Buffer<BFloat16Operand> packed(panels * columns * pieces.filled(inputs));
+      for (Index k = 0; k < inputs; k += pieces.depth) {
+        const Index depth = std::min(pieces.depth, inputs - k);
+        parallel(panels, elementwise_grain / (columns * depth) + 1, [&](Range range) {
+          kernels_of_products.pack(kernel + k * row_stride, row_stride, column_stride, depth, outputs, range,
+                                   packed.data() + panels * columns * k);
+        });
+      }
+      const DenseProblem<T, BFloat16Operand> problem{rows,     inputs,        outputs, x,
+                                                     x_stride, packed.data(), bias,    y};
+      const int threads =
+          share_outputs(p, panels, kernels_of_products.costs.tile_rows, pieces.scratch(rows),
+                        [&](Range own_rows, Range own_panels, T* scratch, Worker& worker) {
+                          kernels_of_products.dense(problem, own_rows, own_panels, scratch, worker);
+                        });
+      return describe<T>("dense_forward", set, threads, compute);
+    }
+  }
   const Buffer<T> packed(panels * columns * inputs);
   parallel_panels(panels, inputs, columns, [&](Index panel, Range range) {
     table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, panel, range, packed.data());
   });
   const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
-  const Index grain = dense_grain / std::max<Index>(2 * inputs * outputs, 1) + table.tile_rows;
-  const Buffer<T> partial(rows * columns);
-  TeamLease team({.threads = static_cast<int>(std::clamp<Index>(rows / grain, 1, num_threads()))});
-  team.run([&](Worker& worker) {
-    worker.phase(team.count(), [&](int share) {
-      Worker alone = Worker::alone(worker);
-      const Range range = share_of(rows, share, team.count());
-      table.dense(problem, range, partial.data() + range.begin * columns, alone);
-    });
-  });
-  return {"dense_forward", set.name, sizeof(T) == sizeof(double), team.count(), false};
+  const int threads = share_outputs(p, panels, table.tile_rows, std::min(rows, dense_rows) * columns,
+                                    [&](Range own_rows, Range own_panels, T* scratch, Worker& worker) {
+                                      table.dense(problem, own_rows, own_panels, scratch, worker);
+                                    });
+  return describe<T>("dense_forward", set, threads, compute);
 }
 
 }  // namespace
 
 template <class T>
-KernelRun run_dense(const DenseOperands<T>& p, const T* bias, T* y) {
-  return multiply(p.rows, p.inputs, p.outputs, p.x, p.x_stride, p.kernel, p.kernel_stride, Index{1}, bias, y);
+KernelRun run_dense(const DenseOperands<T>& p, const T* bias, T* y, Compute compute) {
+  return multiply(p, Index{1}, bias, y, compute);
 }
 
 template <class T>
-KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* dkernel, T* dbias) {
+KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* dkernel, T* dbias,
+                              Compute compute) {
   const auto [rows, inputs, outputs, x, x_stride, kernel, kernel_stride] = p;
   if (dx != nullptr) {
-    multiply<T>(rows, outputs, inputs, dy, outputs, kernel, Index{1}, kernel_stride, nullptr, dx);
+    multiply<T>({rows, outputs, inputs, dy, outputs, kernel, Index{1}}, kernel_stride, nullptr, dx, compute);
   }
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
+  const bool operands = compute == Compute::bfloat16;
+  const ProductKernels& kernels_of_products = products(set).kernels;
+  const Index tile_rows = operands ? kernels_of_products.gradient_rows : table.tile_rows;
   const Index columns = table.columns();
   WeightGradientProblem<T> problem{};
   problem.batch = rows;
@@ -63,16 +115,16 @@ KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* 
   problem.left[0] = {{{x, x_stride, 0}, Slots::steps}, inputs, 0, nullptr, dkernel};
   problem.left_count = 1;
   problem.bias = dbias;
-  const Index tiles = (inputs + table.tile_rows - 1) / table.tile_rows;
+  const Index tiles = (inputs + tile_rows - 1) / tile_rows;
   const Index panels = (outputs + columns - 1) / columns;
   // Every thread packs all of the operand whose tiles or panels are not shared out.
   const bool by_panels = outputs > inputs;
   const Index parts = by_panels ? panels : tiles;
-  const Index operations = 2 * rows * (by_panels ? inputs * columns : outputs * table.tile_rows);
+  const Index operations = 2 * rows * (by_panels ? inputs * columns : outputs * tile_rows);
   const Index grain = dense_grain / std::max<Index>(operations, 1) + 1;
   TeamLease team({.threads = static_cast<int>(std::clamp<Index>(parts / grain, 1, num_threads()))});
   const Index most_tiles = by_panels ? tiles : tiles / team.count() + 1;
-  const Index each = (most_tiles * table.tile_rows * table.group + columns) * table.block;
+  const Index each = (most_tiles * tile_rows * table.group + columns) * table.block;
   const Buffer<T> scratch(each * team.count());
   team.run([&](Worker& worker) {
     worker.phase(team.count(), [&](int share) {
@@ -81,15 +133,19 @@ KernelRun run_dense_gradients(const DenseOperands<T>& p, const T* dy, T* dx, T* 
       const GradientShare part = by_panels
                                      ? GradientShare{{0, tiles}, own, own}
                                      : GradientShare{share_of(tiles, share, team.count()), {0, panels}, own};
-      table.weight_gradients(problem, part, scratch.data() + worker.id() * each, alone);
+      T* own_scratch = scratch.data() + worker.id() * each;
+      if constexpr (sizeof(T) == sizeof(float)) {
+        if (operands) return kernels_of_products.weight_gradients(problem, part, own_scratch, alone);
+      }
+      table.weight_gradients(problem, part, own_scratch, alone);
     });
   });
-  return {"dense_backward", set.name, sizeof(T) == sizeof(double), team.count(), false};
+  return describe<T>("dense_backward", set, team.count(), compute);
 }
 
-#define FUSEDLSTM_INSTANTIATE(T)                                       \
-  template KernelRun run_dense(const DenseOperands<T>&, const T*, T*); \
-  template KernelRun run_dense_gradients(const DenseOperands<T>&, const T*, T*, T*, T*);
+#define FUSEDLSTM_INSTANTIATE(T)                                                \
+  template KernelRun run_dense(const DenseOperands<T>&, const T*, T*, Compute); \
+  template KernelRun run_dense_gradients(const DenseOperands<T>&, const T*, T*, T*, T*, Compute);
 FUSEDLSTM_INSTANTIATE(float)
 FUSEDLSTM_INSTANTIATE(double)
 #undef FUSEDLSTM_INSTANTIATE

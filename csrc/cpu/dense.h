@@ -18,13 +18,17 @@ struct DenseOperands {
   Index kernel_stride;
 };
 
+// What is multiplied: the operands as they are, or rounded to bfloat16, of float32.
+enum class Compute { full, bfloat16 };
+
 // y (rows, outputs) = x kernel + bias (outputs), which may be null.
 template <class T>
-KernelRun run_dense(const DenseOperands<T>& operands, const T* bias, T* y);
+KernelRun run_dense(const DenseOperands<T>& operands, const T* bias, T* y, Compute compute = Compute::full);
 
 // From dy (rows, outputs): dx (rows, inputs) and dbias (outputs), where not null, and dkernel (inputs,
 // outputs).
 template <class T>
-KernelRun run_dense_gradients(const DenseOperands<T>& operands, const T* dy, T* dx, T* dkernel, T* dbias);
+KernelRun run_dense_gradients(const DenseOperands<T>& operands, const T* dy, T* dx, T* dkernel, T* dbias,
+                              Compute compute = Compute::full);
 
 }  // namespace fusedlstm

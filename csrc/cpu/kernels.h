@@ -81,16 +81,40 @@ struct GradientBlocks {
   }
 };
 
-template <class T>
+// Panels of W are those of the kernel as a plain matrix, or, of operands, of OperandPieces of its rows, one
+// matrix after the other.
+template <class T, class W = T>
 struct DenseProblem {
   Index rows;
   Index inputs;
   Index outputs;
   const T* x;  // rows `x_stride` apart
   Index x_stride;
-  const T* panels;  // (panels, inputs, 4 width)
+  const W* panels;  // (panels, inputs, 4 width)
   const T* bias;    // (outputs) or null
   T* y;             // (rows, outputs)
+};
+
+// Rows of x that a dense product takes at a time.
+inline constexpr Index dense_rows = 1024;
+
+// Pieces of x that are rounded at a time: so many features, each piece's products a sum of their own, and so
+// many rows of them, that a piece, 512 KiB, stays in a core's cache while all panels pass.
+struct OperandPieces {
+  static constexpr Index most_depth = 1024;
+  Index depth;
+  Index rows;
+
+  FUSEDLSTM_INLINE constexpr explicit OperandPieces(Index inputs)
+      : depth(inputs < most_depth ? inputs : most_depth),
+        rows(256 * most_depth / panel_rows<BFloat16Operand>(depth > 0 ? depth : 1) / 32 * 32) {}
+  // Rows of pieces that are filled up, and the scratch of a thread for one, in float32.
+  FUSEDLSTM_INLINE constexpr Index filled(Index inputs) const {
+    return inputs / most_depth * most_depth + panel_rows<BFloat16Operand>(inputs % most_depth);
+  }
+  FUSEDLSTM_INLINE constexpr Index scratch(Index most_rows) const {
+    return (most_rows < rows ? most_rows : rows) * panel_rows<BFloat16Operand>(depth) / 2 + 16;
+  }
 };
 
 // Layer normalization of rows, or its gradients: of x always, of gamma and beta as parts of `block` rows
@@ -169,6 +193,12 @@ struct ProductKernels {
   // Of tiles with `gradient_rows` features. Scratch half of (tiles gradient_rows group + 4 width) block.
   void (*weight_gradients)(const WeightGradientProblem<float>&, const GradientShare&, float* scratch,
                            Worker&);
+  // Rows [first, first + K) of a matrix with any strides and N columns as a piece's panels, those of a range.
+  void (*pack)(const float* source, Index row_stride, Index column_stride, Index K, Index N, Range range,
+               BFloat16Operand* panels);
+  // Scratch is OperandPieces'.
+  void (*dense)(const DenseProblem<float, BFloat16Operand>&, Range rows, Range panels, float* scratch,
+                Worker&);
   // As that of float32.
   double (*multiply_adds)(Index rounds);
   Index gradient_rows;
@@ -204,7 +234,7 @@ struct Kernels {
   // Scratch of a thread, in elements: forward chunk row_block (4 width + 2) + 16, and for int8 weights
   // row_block ((max(units, outputs) + chunk inputs) / 2 + 18 (chunk + 1)) + 32 more; backward chunk row_block
   // (4 width + 4) + 16, with layer normalization gate panels norm_scratch width more; weight gradients (tiles
-  // tile_rows group + 4 width) block; dense rows 4 width.
+  // tile_rows group + 4 width) block; dense min(rows, dense_rows) 4 width.
   template <class W>
   using Forward = void (*)(const ForwardProblem<T>&, const GatePanels<T, W>&, const SequenceShare&,
                            T* scratch, Worker&);
@@ -217,7 +247,7 @@ struct Kernels {
   void (*weight_gradients)(const WeightGradientProblem<T>&, const GradientShare&, T* scratch, Worker&);
   // dpeepholes of the gate panels in `range`, from the tape's gate gradients.
   void (*peephole_gradients)(const BackwardProblem<T>&, Range panels);
-  void (*dense)(const DenseProblem<T>&, Range rows, T* scratch, Worker&);
+  void (*dense)(const DenseProblem<T>&, Range rows, Range panels, T* scratch, Worker&);
 
   // Second derivatives. Scratch as forward; as backward; and chunk row_block (4 width + 6) + 16.
   void (*tangents)(const TangentProblem<T>&, const GatePanels<T>&, const SequenceShare&, T* scratch, Worker&);

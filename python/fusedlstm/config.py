@@ -18,9 +18,9 @@ class DTypePolicy:
     Parameters
     ----------
     name : {"float32", "float64", "mixed_bfloat16"}
-        With ``"mixed_bfloat16"`` weights, states, gradients and results are float32, and LSTMs multiply as
-        ``ops.LSTMWeights(..., compute="bfloat16")`` does. Layers without such kernels compute in float32;
-        Keras's would return bfloat16.
+        With ``"mixed_bfloat16"`` weights, states, gradients and results are float32, and LSTMs and `Dense`
+        multiply as ``ops.LSTMWeights(..., compute="bfloat16")`` does. Layers without such kernels compute in
+        float32; Keras's would return bfloat16.
 
     Raises
     ------

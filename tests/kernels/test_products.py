@@ -190,7 +190,7 @@ def test_errors() -> None:
     wrong: list[tuple[Problem, dict[str, Any], type[Exception], str]] = [
         (p, {"compute": "int4"}, ValueError, r"^compute: expected None or 'bfloat16', got 'int4'"),
         (p, {"compute": 8}, TypeError, r"^compute: expected None or 'bfloat16', got int"),
-        (double, {"compute": "bfloat16"}, ValueError, r"^compute: expected None for float64 weights"),
+        (double, {"compute": "bfloat16"}, ValueError, r"^compute: expected None for float64, got 'bfloat16'"),
         (p, {"compute": "bfloat16", "storage": "int8"}, ValueError, r"^storage: expected None with compute"),
     ]
     for problem, options, error, text in wrong:

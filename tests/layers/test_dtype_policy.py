@@ -53,6 +53,20 @@ def test_an_lstm_multiplies_what_the_policy_says() -> None:
     assert {variable.dtype for variable in mixed.weights} == {np.dtype(np.float32)}
 
 
+def test_a_dense_layer_multiplies_what_the_policy_says() -> None:
+    plain, mixed = layers.Dense(7), layers.Dense(7, dtype="mixed_bfloat16")
+    for layer in (plain, mixed):
+        layer.build(X.shape)
+    mixed.set_weights(plain.get_weights())
+    kernel, bias = plain.get_weights()
+    y = mixed(X)
+    assert "bfloat16 products" in ops.last_kernel()
+    expected = ops.dense_forward(X.reshape(-1, 5), kernel, bias, compute="bfloat16")
+    np.testing.assert_array_equal(y.reshape(-1, 7), expected)
+    assert not np.array_equal(y, plain(X))
+    assert "bfloat16" not in ops.last_kernel()
+
+
 @pytest.mark.usefixtures("mixed")
 def test_a_model_trains_and_keeps_its_policy(tmp_path: Path) -> None:
     made = model()

@@ -1,4 +1,4 @@
-// Kernels that touch each element once: the cell alone, dense layers' product, dropout, optimizers.
+// Kernels that touch each element once: the cell alone, dropout, optimizers.
 #pragma once
 
 #include "../../math/cell.h"
@@ -56,51 +56,6 @@ void cell_backward_rows(Index units, Range rows, const T* gates, const T* c_prev
       d.z.o.store(out + 3 * units + j, lanes);
       d.c_prev.store(dc_prev + at, lanes);
     });
-  }
-}
-
-template <class T>
-void dense(const DenseProblem<T>& p, Range rows, T* scratch, Worker& worker) {
-  using V = Vec<T>;
-  constexpr Index columns = Tile<T>::columns;
-  const FlushDenormals flush;
-  alignas(64) T finished[Tile<T>::rows * columns];
-  // So many rows and panels between two questions whether to go on: enough for a panel that comes from
-  // memory.
-  constexpr Index block = 1024;
-  constexpr Index operations = 200'000'000;
-  const Index panels = divide_up(p.outputs, columns);
-  for (Index begin = rows.begin; begin < rows.end; begin += block) {
-    const Index count = smaller(block, rows.end - begin);
-    const Index of_panel = panel_operations<T>(count, p.inputs);
-    const Index group = operations / (of_panel + 1) + 1;
-    const auto finish = [&](Index first, Index panel, Index tile_rows, const T* sums) {
-      const Index width = smaller(columns, p.outputs - panel * columns);
-      const T* bias = p.bias != nullptr ? p.bias + panel * columns : nullptr;
-      for (Index r = 0; r < tile_rows; ++r, sums += columns) {
-        T* out = p.y + (begin + first + r) * p.outputs + panel * columns;
-        for_each_vector_in<T>({0, width}, [&](Index j, auto lanes) FUSEDLSTM_INLINE {
-          const V sum = V::load(sums + j);
-          (bias != nullptr ? sum + V::load(bias + j, lanes) : sum).store(out + j, lanes);
-        });
-      }
-    };
-    for (Index panel = 0; panel < panels; panel += group) {
-      multiply(
-          count, p.inputs, whole_rows(p.inputs, [&](Index r) { return p.x + (begin + r) * p.x_stride; }),
-          p.panels, PanelOrder{{panel, smaller(panel + group, panels)}}, scratch,
-          [&](Index first, Index own) FUSEDLSTM_INLINE {
-            // The outputs' lines lie far apart, and the product leaves time for them to come.
-            const Index width = smaller(columns, p.outputs - own * columns);
-            const T* out = p.y + (begin + first) * p.outputs + own * columns;
-            for (Index r = 0; r < smaller(Index{Tile<T>::rows}, count - first); ++r, out += p.outputs) {
-              for (Index j = 0; j < width; j += 64 / Index{sizeof(T)}) __builtin_prefetch(out + j, 1);
-            }
-            return zeros<T>();
-          },
-          [&](Index, Index, Index i) { return finished + i * columns; }, finish);
-      if (worker.stopped(of_panel * group)) return;
-    }
   }
 }
 

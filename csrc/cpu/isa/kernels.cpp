@@ -4,6 +4,7 @@
 
 #include "backward.h"
 #include "ctc.h"
+#include "dense.h"
 #include "elementwise.h"
 #include "forward.h"
 #include "gradients.h"

@@ -23,6 +23,61 @@ inline void round_to_operands(const float* panels, Index K, Range range, BFloat1
   }
 }
 
+// Rows [0, K) of a matrix (K, N) with any strides as panels (panels, pairs, 4, width, 2), of a range; what is
+// beyond is zero. Of a transposed matrix, whose columns are what lies side by side, 16 by 32 numbers at a
+// time.
+inline void pack_operands(const float* source, Index row_stride, Index column_stride, Index K, Index N,
+                          Range range, BFloat16Operand* panels) {
+  using V = Vec<float>;
+  constexpr Index columns = Tile<float>::columns;
+  const Index all = panel_rows<BFloat16Operand>(K);
+  for (Index panel = range.begin; panel < range.end; ++panel) {
+    auto* out = reinterpret_cast<std::uint16_t*>(panels + panel * all * columns);
+    const Index first = panel * columns;
+    const Index count = smaller(columns, N - first);
+    const float* in = source + first * column_stride;
+    if (column_stride == 1) {
+      for (Index k = 0; k < all; k += 2) {
+        for (Index j = 0; j < columns; j += V::width, out += 2 * V::width) {
+          const auto load = [&](Index row) FUSEDLSTM_INLINE {
+            return row < K && j < count ? V::load(in + row * row_stride + j, count - j) : V(0);
+          };
+          store_pairs(load(k), load(k + 1), out);
+        }
+      }
+      continue;
+    }
+#ifdef __AVX512BF16__
+    if (row_stride == 1) {
+      for (Index k = 0; k < all; k += 32) {
+        for (Index j = 0; j < columns; j += V::width) {
+          const auto load = [&](Index column, Index row) FUSEDLSTM_INLINE {
+            return column < count && row < K ? V::load(in + column * column_stride + row, K - row) : V(0);
+          };
+          __m512i words[16];
+          for (Index i = 0; i < 16; ++i) {
+            words[i] = __builtin_bit_cast(__m512i,
+                                          _mm512_cvtne2ps_pbh(load(j + i, k + V::width).v, load(j + i, k).v));
+          }
+          transpose_words(words);
+          for (Index i = 0; i < 16; ++i) {
+            _mm512_storeu_si512(out + (k / 2 + i) * 2 * columns + 2 * j, words[i]);
+          }
+        }
+      }
+      continue;
+    }
+#endif
+    for (Index k = 0; k < all; ++k) {
+      for (Index j = 0; j < columns; ++j) {
+        const bool there = k < K && j < count;
+        out[place_in_panel<BFloat16Operand>(k, j / V::width, j % V::width, V::width)] =
+            there ? rounded(in[k * row_stride + j * column_stride]).bits : std::uint16_t{0};
+      }
+    }
+  }
+}
+
 #ifdef __AVX512BF16__
 // 16 rows of transposed gates, for 32 of their columns: rows of pairs (8, 4 width, 2) from rows of pairs (16,
 // 4 width, 2), of which `given` are there.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backward.h"
+#include "dense.h"
 #include "forward.h"
 #include "norm_cell.h"
 #include "operand_gradients.h"
@@ -16,6 +17,8 @@ constexpr ProductKernels product_kernels() {
           .forward = forward<float, BFloat16Operand>,
           .backward = backward<float, CellGradientPass<float>, BFloat16Operand>,
           .weight_gradients = weight_gradients<float, OperandGradients>,
+          .pack = pack_operands,
+          .dense = dense_of_operands,
           .multiply_adds = operand_multiply_adds,
           .gradient_rows = OperandGradients::rows,
           .costs = operand_costs};

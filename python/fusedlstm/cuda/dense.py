@@ -12,15 +12,17 @@ from fusedlstm.cuda import checks
 from fusedlstm.cuda.checks import Call
 from fusedlstm.cuda.normalization import normalized_rows, through_rows
 from fusedlstm.cuda.sums import column_sums
+from fusedlstm.cuda.weights import refuse
 
 
 def _note(call: Call, operation: str) -> None:
     _core.note_kernel(f"{call.device.name} {call.number} {operation}")
 
 
-def dense_forward(x: Any, kernel: Any, bias: Any) -> Any:
+def dense_forward(x: Any, kernel: Any, bias: Any, compute: str | None) -> Any:
     """Run `fusedlstm.ops.dense_forward` on the device."""
     call = Call.of("x", x)
+    refuse("compute", compute, call.device)
     x = call.readable("x", x, ("M", None), ("K", None))
     kernel = call.readable("kernel", kernel, ("K", x.shape[1]), ("N", None))
     _core.check_matrix_sizes("x", "MKN", x.shape[0], kernel.shape[0], kernel.shape[1])
@@ -32,9 +34,12 @@ def dense_forward(x: Any, kernel: Any, bias: Any) -> Any:
     return y
 
 
-def dense_backward(x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool) -> tuple[Any, Any, Any]:
+def dense_backward(
+    x: Any, kernel: Any, dy: Any, need_dx: bool, use_bias: bool, compute: str | None
+) -> tuple[Any, Any, Any]:
     """Run `fusedlstm.ops.dense_backward` on the device."""
     call = Call.of("x", x)
+    refuse("compute", compute, call.device)
     x = call.readable("x", x, ("M", None), ("K", None))
     kernel = call.readable("kernel", kernel, ("K", x.shape[1]), ("N", None))
     _core.check_matrix_sizes("x", "MKN", x.shape[0], kernel.shape[0], kernel.shape[1])

@@ -73,6 +73,12 @@ class Dense(ActivatedLayer):
             self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
         super().build(input_shape)
 
+    @property
+    def _compute(self) -> str | None:
+        """What products are computed in, where that is not the layer's dtype."""
+        kind = self.dtype_policy.compute_dtype
+        return kind if kind != self.dtype else None
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, ..., units); see `Layer.compute_output_shape`."""
         feature_count(self, input_shape, None, self.kernel.shape[0] if self.built else None)
@@ -82,7 +88,7 @@ class Dense(ActivatedLayer):
         """Compute ``x kernel + bias``."""
         kernel, version = self.kernel.seen() if training else (self.kernel.value, None)
         bias = None if self.bias is None else self.bias.value
-        y = ops.dense_forward(as_rows(x), kernel, bias)
+        y = ops.dense_forward(as_rows(x), kernel, bias, compute=self._compute)
         return y.reshape(*x.shape[:-1], self.units), (x, version) if training else None
 
     def backprop_logits(
@@ -94,7 +100,12 @@ class Dense(ActivatedLayer):
         if gradients.ends:
             return self._backprop_groups(x, kernel, dz, gradients, need_dx)
         dx, dkernel, dbias = ops.dense_backward(
-            as_rows(x), kernel, as_rows(dz), need_dx=need_dx, use_bias=self.use_bias
+            as_rows(x),
+            kernel,
+            as_rows(dz),
+            need_dx=need_dx,
+            use_bias=self.use_bias,
+            compute=self._compute,
         )
         gradients.add(self.kernel, dkernel)
         if self.bias is not None and dbias is not None:
@@ -112,6 +123,7 @@ class Dense(ActivatedLayer):
                 as_rows(dz[start:end]),
                 need_dx=need_dx,
                 use_bias=self.use_bias,
+                compute=self._compute,
             )
             for start, end in pairwise(gradients.ends)
         ]

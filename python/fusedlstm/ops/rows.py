@@ -65,7 +65,7 @@ def cell_backward(
     return kernels_for(gates).cell_backward(gates, c_prev, c, dh, dc)
 
 
-def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
+def dense_forward(x: Array, kernel: Array, bias: Array | None = None, *, compute: str | None = None) -> Array:
     """Compute ``x @ kernel + bias``.
 
     Parameters
@@ -73,6 +73,9 @@ def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     x : array (M, K)
     kernel : array (K, N)
     bias : array (N,), optional
+    compute : {None, "bfloat16"}
+        With ``"bfloat16"``, on a CPU and for float32 arrays, the operands of products are rounded to
+        bfloat16, and their sums are float32.
 
     Returns
     -------
@@ -81,13 +84,21 @@ def dense_forward(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     Raises
     ------
     TypeError, ValueError
-        A dtype or shape does not fit.
+        A dtype, a shape or `compute` does not fit.
+    NotImplementedError
+        `compute` is given for arrays on a device.
     """
-    return kernels_for(x).dense_forward(x, kernel, bias)
+    return kernels_for(x).dense_forward(x, kernel, bias, compute)
 
 
 def dense_backward(
-    x: Array, kernel: Array, dy: Array, *, need_dx: bool = True, use_bias: bool = True
+    x: Array,
+    kernel: Array,
+    dy: Array,
+    *,
+    need_dx: bool = True,
+    use_bias: bool = True,
+    compute: str | None = None,
 ) -> tuple[Array | None, Array, Array | None]:
     """Backpropagate through `dense_forward`.
 
@@ -98,6 +109,8 @@ def dense_backward(
     dy : array (M, N)
     need_dx, use_bias : bool
         Compute ``dx`` and ``dbias``.
+    compute : {None, "bfloat16"}
+        As in `dense_forward`; ``dbias`` sums ``dy`` as it is.
 
     Returns
     -------
@@ -108,10 +121,12 @@ def dense_backward(
     Raises
     ------
     TypeError, ValueError
-        A dtype or shape does not fit.
+        A dtype, a shape or `compute` does not fit.
+    NotImplementedError
+        `compute` is given for arrays on a device.
     """
     return kernels_for(x).dense_backward(
-        x, kernel, dy, checks.flag(need_dx, "need_dx"), checks.flag(use_bias, "use_bias")
+        x, kernel, dy, checks.flag(need_dx, "need_dx"), checks.flag(use_bias, "use_bias"), compute
     )
 
 
