@@ -183,12 +183,4 @@ Held direct_like(const char* name, const py::handle& object, Number number, cons
   return Held(array, pin);
 }
 
-void check_compute(const py::handle& compute, Number number) {
-  const std::string expected = "None or 'bfloat16'";
-  if (!py::isinstance<py::str>(compute)) raise_type("compute", expected, type_name(compute));
-  const auto text = py::cast<std::string>(compute);
-  if (text != "bfloat16") raise_value("compute", expected, "'" + text + "'");
-  if (number == Number::f64) raise_value("compute", "None for float64", "'" + text + "'");
-}
-
 }  // namespace fusedlstm::bindings

@@ -76,9 +76,6 @@ Held contiguous(const char* name, const py::handle& object, Number number, std::
 Held optional_contiguous(const char* name, const py::handle& object, Number number,
                          std::initializer_list<Dim> shape);
 
-// A `compute` argument that is not None: TypeError or ValueError unless it is 'bfloat16', of float32.
-void check_compute(const py::handle& compute, Number number);
-
 // An array that will be written: C order and writable, never copied.
 Held writable(const char* name, const py::handle& object, Number number, std::initializer_list<Dim> shape,
               Pin pin = Pin::always);

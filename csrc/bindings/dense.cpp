@@ -2,6 +2,7 @@
 #include "../cpu/dense.h"
 
 #include "checks.h"
+#include "compute.h"
 #include "gil.h"
 #include "module.h"
 #include "sizes.h"
@@ -12,8 +13,7 @@ namespace {
 
 Compute compute_named(const py::object& name, Number number) {
   if (name.is_none()) return Compute::full;
-  check_compute(name, number);
-  check_products();
+  check_products(compute_of_product(name, number, "None or 'bfloat16'", false));
   return Compute::bfloat16;
 }
 

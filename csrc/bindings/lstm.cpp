@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cell_options.h"
+#include "compute.h"
 #include "gil.h"
 #include "module.h"
 #include "overlap.h"
@@ -80,7 +81,7 @@ py::tuple lstm_forward(const Weights& weights, const py::object& x, const py::ob
                        const py::object& zoneout_seed, bool training, bool return_sequences,
                        bool go_backwards, Index checkpoint_every) {
   check_kernels();
-  if (weights.storage() == Storage::operands) check_products();
+  check_products(weights.storage());
   const Number number = weights.number();
   const Held input = readable("x", x, number, {{"B"}, {"T"}, {"I", weights.inputs()}});
   const Dim R{weights.outputs_letter(), weights.outputs()};
@@ -255,7 +256,7 @@ void check_out(const char* name, const Held& out, const char* state_name, const 
 py::tuple lstm_step(const Weights& weights, const py::object& x, const py::object& h, const py::object& c,
                     const py::object& options, const py::object& out) {
   check_kernels();
-  if (weights.storage() == Storage::operands) check_products();
+  check_products(weights.storage());
   const Number number = weights.number();
   const Pin pin = pin_beside_threads();
   const Held input = readable("x", x, number, {{"B"}, {"I", weights.inputs()}}, pin);

@@ -10,6 +10,7 @@
 #include "../cpu/openmp.h"
 #include "../cpu/team.h"
 #include "checks.h"
+#include "compute.h"
 #include "gil.h"
 #include "instruction_sets.h"
 #include "module.h"
@@ -31,7 +32,7 @@ std::string last_kernel() {
                      std::to_string(last_run.threads) + (last_on_openmp ? " OpenMP" : "") +
                      (last_run.threads == 1 ? " thread" : " threads");
   if (last_run.products != nullptr) {
-    text += std::string(", bfloat16 products by ") + last_run.products;
+    text += std::string(", ") + name_of(last_run.storage) + " products by " + last_run.products;
   } else if (last_run.storage != Storage::full)
     text += std::string(", ") + name_of(last_run.storage) + " weights";
   if (last_run.options) text += ", cell with options";
@@ -45,10 +46,19 @@ std::atomic<bool> threads_were_set{false};
 
 std::string why_num_threads() { return threads_were_set ? "set_num_threads" : default_threads().why; }
 
+// Calls body with a null pointer to the type of kernels that multiply such numbers.
+template <class Body>
+auto with_products(const py::object& compute, const Body& body) {
+  return compute_of(compute, "'bfloat16' or 'int8'", true) == Storage::bytes
+             ? body(static_cast<ByteKernels*>(nullptr))
+             : body(static_cast<ProductKernels*>(nullptr));
+}
+
 double measure_peak(const std::string& dtype, int threads, double seconds) {
-  const bool known = (FUSEDLSTM_HAS_FLOAT && (dtype == "float32" || dtype == "bfloat16")) ||
+  const bool shorter = dtype == "bfloat16" || dtype == "int8";
+  const bool known = (FUSEDLSTM_HAS_FLOAT && (dtype == "float32" || shorter)) ||
                      (FUSEDLSTM_HAS_DOUBLE && dtype == "float64");
-  if (!known) raise_value("dtype", FUSEDLSTM_NUMBER_NAMES " or bfloat16", "'" + dtype + "'");
+  if (!known) raise_value("dtype", FUSEDLSTM_NUMBER_NAMES ", bfloat16 or int8", "'" + dtype + "'");
   if (threads < 1 || threads > max_threads) {
     raise_value("threads", "a number from 1 to " + std::to_string(max_threads), std::to_string(threads));
   }
@@ -57,6 +67,7 @@ double measure_peak(const std::string& dtype, int threads, double seconds) {
   const KernelSet& set = kernels();
   const auto run = dtype == "float64"   ? set.f64.multiply_adds
                    : dtype == "float32" ? set.f32.multiply_adds
+                   : dtype == "int8"    ? products<ByteKernels>(set).kernels.multiply_adds
                                         : products(set).kernels.multiply_adds;
   LongCall unlocked;
   using Clock = std::chrono::steady_clock;
@@ -90,20 +101,24 @@ void bind_machine(py::module_& module) {
   module.def("instruction_sets", [] { return py::tuple(py::cast(instruction_sets())); });
   module.attr("number_types") = FUSEDLSTM_NUMBER_NAMES;
   module.def("get_instruction_set", [] { return kernels().name; });
-  module.def("product_sets", [] {
-    py::list names;
-    for (const ProductSet& set : product_sets(kernels())) names.append(set.name);
-    return py::tuple(names);
+  module.def("product_sets", [](const py::object& compute) {
+    return with_products(compute, []<class Products>(Products*) {
+      py::list names;
+      for (const auto& set : product_sets<Products>(kernels())) names.append(set.name);
+      return py::tuple(names);
+    });
   });
-  module.def("get_product_set", [] { return products(kernels()).name; });
-  module.def(
-      "set_product_set",
-      [](const py::object& name) {
-        if (!name.is_none() && !py::isinstance<py::str>(name))
-          raise_type("name", "a str or None", type_name(name));
-        set_product_set(name.is_none() ? std::string() : py::cast<std::string>(name));
-      },
-      py::arg("name"));
+  module.def("get_product_set", [](const py::object& compute) {
+    return with_products(compute,
+                         []<class Products>(Products*) { return products<Products>(kernels()).name; });
+  });
+  module.def("set_product_set", [](const py::object& name, const py::object& compute) {
+    with_products(compute, [&]<class Products>(Products*) {
+      if (!name.is_none() && !py::isinstance<py::str>(name))
+        raise_type("name", "a str or None", type_name(name));
+      set_product_set<Products>(name.is_none() ? std::string() : py::cast<std::string>(name));
+    });
+  });
   module.def(
       "set_instruction_set",
       [](const py::object& name) {

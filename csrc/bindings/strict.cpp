@@ -40,14 +40,6 @@ void check_kernels() {
   }
 }
 
-void check_products() {
-  if (products_by_default(kernels())) {
-    fall_back(std::string("compute: expected instructions that multiply bfloat16, this process has float32's "
-                          "for it, of ") +
-              kernels().name);
-  }
-}
-
 void bind_strict(py::module_& module) {
   configure_from_environment();
   const py::exception<FallbackError>& error =

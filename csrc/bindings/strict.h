@@ -17,7 +17,5 @@ void fall_back(const std::string& reason);
 
 // Throws in strict mode if the scalar kernels are the only ones this process can run.
 void check_kernels();
-// The same for bfloat16 that float32's instructions would multiply.
-void check_products();
 
 }  // namespace fusedlstm::bindings

@@ -1,5 +1,6 @@
 #include "weights.h"
 
+#include "compute.h"
 #include "gil.h"
 #include "module.h"
 
@@ -18,8 +19,8 @@ void check_sizes(Index inputs, Index units, Index outputs) {
 
 Storage storage_named(const py::object& name, const py::object& compute, Number number) {
   if (!compute.is_none()) {
-    check_compute(compute, number);
-    if (name.is_none()) return Storage::operands;
+    const Storage computed = compute_of_product(compute, number, "None, 'bfloat16' or 'int8'", true);
+    if (name.is_none()) return computed;
     raise_value("storage", "None with compute, which says how weights are kept", "both");
   }
   if (name.is_none()) return Storage::full;
@@ -126,7 +127,7 @@ py::object Weights::bias() const {
 }
 
 py::object Weights::factors() const {
-  if (storage_ != Storage::int8) return py::none();
+  if (storage_ != Storage::int8 && storage_ != Storage::bytes) return py::none();
   using Column = LstmPanels<float>::PerColumn;
   const py::array kernel = per_column<float>(Column::input_scale, kGates * units_);
   const py::array recurrent_kernel = per_column<float>(Column::recurrent_scale, kGates * units_);
@@ -154,6 +155,7 @@ void bind_weights(py::module_& module) {
       .def_property_readonly("storage", [](const Weights& weights) { return name_of(weights.storage()); })
       .def_property_readonly("compute",
                              [](const Weights& weights) -> py::object {
+                               if (weights.storage() == Storage::bytes) return py::str("int8");
                                return weights.storage() == Storage::operands ? py::str("bfloat16")
                                                                              : py::object(py::none());
                              })

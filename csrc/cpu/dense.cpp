@@ -51,6 +51,7 @@ KernelRun multiply(const DenseOperands<T>& p, Index column_stride, const T* bias
   const Kernels<T>& table = set.of<T>();
   const Index columns = table.columns();
   const Index panels = (outputs + columns - 1) / columns;
+  if (outputs == 0) return describe<T>("dense_forward", set, 1, compute);  // of any number of rows
   if constexpr (sizeof(T) == sizeof(float)) {
     if (compute == Compute::bfloat16) {
       const ProductKernels& kernels_of_products = products(set).kernels;

@@ -5,12 +5,13 @@
 #include <charconv>
 #include <cstdlib>
 #include <stdexcept>
+#include <type_traits>
 #include <utility>
 
 #include "cores.h"
 #include "instruction_sets.h"
+#include "product_features.h"
 #include "team.h"
-#include "tile_registers.h"
 
 namespace fusedlstm {
 
@@ -33,6 +34,12 @@ FUSEDLSTM_SETS(FUSEDLSTM_DECLARE)
   const ProductKernels& products();              \
   }
 FUSEDLSTM_PRODUCT_SETS(FUSEDLSTM_DECLARE)
+#undef FUSEDLSTM_DECLARE
+#define FUSEDLSTM_DECLARE(isa, extended, usable) \
+  namespace isa {                                \
+  const ByteKernels& products();                 \
+  }
+FUSEDLSTM_BYTE_SETS(FUSEDLSTM_DECLARE)
 #undef FUSEDLSTM_DECLARE
 
 namespace {
@@ -89,7 +96,30 @@ const std::vector<const KernelSet*>& usable() {
 }
 
 std::atomic<const KernelSet*> current{nullptr};
+template <class Products>
 std::atomic<const char*> current_products{nullptr};  // a set's name
+
+// Calls add(name, the set that it extends, kernels) for each product set that this machine can run.
+template <class Products, class Add>
+void for_each_product_set([[maybe_unused]] const Add& add) {
+#define FUSEDLSTM_ADD(isa, extended, usable) \
+  if (usable) add(#isa, #extended, isa::products());
+  if constexpr (std::is_same_v<Products, ProductKernels>) {
+    FUSEDLSTM_PRODUCT_SETS(FUSEDLSTM_ADD)
+  } else {
+    FUSEDLSTM_BYTE_SETS(FUSEDLSTM_ADD)
+  }
+#undef FUSEDLSTM_ADD
+}
+
+template <class Products>
+const Products& own_products(const KernelSet& set) {
+  if constexpr (std::is_same_v<Products, ProductKernels>) {
+    return set.f32.products;
+  } else {
+    return set.f32.bytes;
+  }
+}
 
 }  // namespace
 
@@ -122,56 +152,65 @@ void set_instruction_set(std::string_view name) {
                               std::string(name) + "'");
 }
 
-std::vector<ProductSet> product_sets(const KernelSet& set) {
-  std::vector<ProductSet> sets;
+template <class Products>
+std::vector<ProductSet<Products>> product_sets(const KernelSet& set) {
+  std::vector<ProductSet<Products>> sets;
   const std::vector<std::string_view> disabled = disabled_sets();
-  [[maybe_unused]] const auto add = [&](const char* name, const char* extended,
-                                        const ProductKernels& kernels) {
+  for_each_product_set<Products>([&](const char* name, const char* extended, const Products& kernels) {
     if (std::string_view(extended) != set.name) return;
     if (std::find(disabled.begin(), disabled.end(), name) == disabled.end()) sets.push_back({name, kernels});
-  };
-#define FUSEDLSTM_ADD(isa, extended, usable) \
-  if (usable) add(#isa, #extended, isa::products());
-  FUSEDLSTM_PRODUCT_SETS(FUSEDLSTM_ADD)
-#undef FUSEDLSTM_ADD
-  sets.push_back({set.name, set.f32.products});
+  });
+  sets.push_back({set.name, own_products<Products>(set)});
   return sets;
 }
 
-ProductSet products(const KernelSet& set) {
+template <class Products>
+ProductSet<Products> products(const KernelSet& set) {
   // The environment and the processor are asked once for each set.
   static const auto* all = [] {
-    auto* found = new std::vector<std::pair<const KernelSet*, std::vector<ProductSet>>>;
-    for (const KernelSet* one : usable()) found->emplace_back(one, product_sets(*one));
+    auto* found = new std::vector<std::pair<const KernelSet*, std::vector<ProductSet<Products>>>>;
+    for (const KernelSet* one : usable()) found->emplace_back(one, product_sets<Products>(*one));
     return found;
   }();
-  const char* wanted = current_products.load(std::memory_order_relaxed);
+  const char* wanted = current_products<Products>.load(std::memory_order_relaxed);
   for (const auto& [one, sets] : *all) {
     if (one != &set) continue;
-    for (const ProductSet& products : sets) {
+    for (const ProductSet<Products>& products : sets) {
       if (wanted == nullptr || std::string_view(products.name) == wanted) return products;
     }
     return sets.front();
   }
-  return {set.name, set.f32.products};
+  return {set.name, own_products<Products>(set)};
 }
 
+template <class Products>
 bool products_by_default(const KernelSet& set) {
-  return current_products.load(std::memory_order_relaxed) == nullptr &&
-         std::string_view(products(set).name) == set.name;
+  return current_products<Products>.load(std::memory_order_relaxed) == nullptr &&
+         std::string_view(products<Products>(set).name) == set.name;
 }
 
+template <class Products>
 void set_product_set(std::string_view name) {
-  if (name.empty()) return current_products.store(nullptr, std::memory_order_relaxed);
+  auto& current_set = current_products<Products>;
+  if (name.empty()) return current_set.store(nullptr, std::memory_order_relaxed);
   std::string choices;
-  for (const ProductSet& set : product_sets(kernels())) {
-    if (name == set.name) return current_products.store(set.name, std::memory_order_relaxed);
+  for (const ProductSet<Products>& set : product_sets<Products>(kernels())) {
+    if (name == set.name) return current_set.store(set.name, std::memory_order_relaxed);
     choices += choices.empty() ? "" : ", ";
     choices += set.name;
   }
   throw std::invalid_argument("product set: expected one of " + choices + ", got '" + std::string(name) +
                               "'");
 }
+
+#define FUSEDLSTM_INSTANTIATE(Products)                                                \
+  template std::vector<ProductSet<Products>> product_sets<Products>(const KernelSet&); \
+  template ProductSet<Products> products<Products>(const KernelSet&);                  \
+  template bool products_by_default<Products>(const KernelSet&);                       \
+  template void set_product_set<Products>(std::string_view);
+FUSEDLSTM_INSTANTIATE(ProductKernels)
+FUSEDLSTM_INSTANTIATE(ByteKernels)
+#undef FUSEDLSTM_INSTANTIATE
 
 #define FUSEDLSTM_QUOTE(isa, usable) " " #isa
 void configure_from_environment() {

@@ -15,17 +15,21 @@ std::vector<std::string> instruction_sets();
 // The set in use: the best one, or what FUSEDLSTM_INSTRUCTION_SET names.
 const KernelSet& kernels();
 
-// Sets of instructions that multiply bfloat16 for kernels of `set`, best first; the last one is the set
-// itself, which does it by float32's.
-std::vector<ProductSet> product_sets(const KernelSet& set);
+// Sets of instructions that multiply bfloat16 (ProductKernels) or bytes (ByteKernels) for kernels of `set`,
+// best first; the last one is the set itself, which does it by wider ones.
+template <class Products>
+std::vector<ProductSet<Products>> product_sets(const KernelSet& set);
 
 // The one in use: the best, or what was set.
-ProductSet products(const KernelSet& set);
+template <class Products = ProductKernels>
+ProductSet<Products> products(const KernelSet& set);
 
-// Whether float32's instructions multiply bfloat16 for want of others, not because they were asked for.
+// Whether wider instructions multiply them for want of others, not because they were asked for.
+template <class Products>
 bool products_by_default(const KernelSet& set);
 
 // Throws std::invalid_argument naming the choices; the best one for an empty name.
+template <class Products>
 void set_product_set(std::string_view name);
 
 // Whether the scalar kernels are in use for want of others, not because they were asked for.

@@ -205,6 +205,17 @@ struct ProductKernels {
   ProductCosts costs;
 };
 
+// The kernels that multiply integers of 8 bits, of a set itself or of one that extends it.
+struct ByteKernels {
+  // Gate panels as operands, with the factors (panels, 4, width) that give them back.
+  void (*round)(const float* panels, Index K, Range range, Int8Operand* out, float* scale);
+  // Scratch as for weights of int8.
+  void (*forward)(const ForwardProblem<float>&, const GatePanels<float, Int8Operand>&, const SequenceShare&,
+                  float* scratch, Worker&);
+  double (*multiply_adds)(Index rounds);
+  ProductCosts costs;
+};
+
 template <class T>
 struct Kernels {
   Index width;          // units per gate panel
@@ -242,6 +253,7 @@ struct Kernels {
   Forward<BFloat16> forward_bfloat16 = nullptr;  // float only
   Forward<std::int8_t> forward_int8 = nullptr;   // float only
   ProductKernels products = {};                  // float only
+  ByteKernels bytes = {};                        // float only
   void (*backward)(const BackwardProblem<T>&, const TransposedPanels<T>&, const SequenceShare&, T* scratch,
                    Worker&);
   void (*weight_gradients)(const WeightGradientProblem<T>&, const GradientShare&, T* scratch, Worker&);
@@ -284,10 +296,11 @@ struct Kernels {
   double (*multiply_adds)(Index rounds);
 };
 
-// Extensions of a set that multiply bfloat16.
+// Kernels that multiply shorter numbers, of a set or of one that extends it: ProductKernels or ByteKernels.
+template <class Products>
 struct ProductSet {
   const char* name;
-  const ProductKernels& kernels;
+  const Products& kernels;
 };
 
 struct KernelSet {

@@ -14,10 +14,13 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   const Index gate_panels = panels_of(n.units, kernels.width);
   const Index real_steps = count_real_steps(problem.timeline, n.batch);
   const bool operands = panels.storage() == Storage::operands;
-  const ProductCosts costs = operands ? panels.products().kernels.costs : kernels.costs();
+  const bool bytes = panels.storage() == Storage::bytes;
+  const ProductCosts costs = operands ? panels.products().kernels.costs
+                             : bytes  ? panels.byte_products().kernels.costs
+                                      : kernels.costs();
   TeamLease team(sequence_job(n, real_steps, costs, gate_panels, num_threads()));
   SequencePlan plan = plan_sequence(n, costs, gate_panels, team.count());
-  if (kernels.joins_products && panels.storage() != Storage::int8 && !operands &&
+  if (kernels.joins_products && panels.storage() != Storage::int8 && !operands && !bytes &&
       problem.layer_norm == nullptr && repays_joining(plan, n, costs, kernels.block)) {
     plan.joined = true;
     plan.chunk = 1;
@@ -29,7 +32,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
     const Index widest = std::max(n.units, n.outputs);
     scratch_size += plan.row_block * (widest + plan.chunk * n.inputs + 32 * (plan.chunk + 1)) / 2 + 32;
   }
-  if (panels.storage() == Storage::int8) {
+  if (panels.storage() == Storage::int8 || bytes) {
     const Index widest = std::max(n.units, n.outputs);
     scratch_size += plan.row_block * ((widest + plan.chunk * n.inputs) / 2 + 18 * (plan.chunk + 1)) + 32;
   }
@@ -53,6 +56,7 @@ KernelRun run_forward(const LstmPanels<T>& panels, ForwardProblem<T> problem) {
   KernelRun run = describe<T>("lstm_forward", panels.set(), team.count(), plan.units_split);
   run.storage = panels.storage();
   if (operands) run.products = panels.products().name;
+  if (bytes) run.products = panels.byte_products().name;
   run.options = problem.options != nullptr;
   run.projection = panels.projects();
   run.layer_norm = problem.layer_norm != nullptr;

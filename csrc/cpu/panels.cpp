@@ -22,6 +22,14 @@ void check_finite(const char* name, const T* matrix, Index stride, Index rows, I
   }
 }
 
+// Longer sums of products might not fit 32 bits.
+void check_bytes(Index longest) {
+  constexpr Index most = Index{1} << 17;
+  if (longest <= most) return;
+  throw std::invalid_argument("compute: expected at most " + std::to_string(most) +
+                              " inputs, units and outputs with 'int8', got " + std::to_string(longest));
+}
+
 }  // namespace
 
 template <class T>
@@ -33,7 +41,9 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       outputs_(outputs),
       projects_(source.projection != nullptr),
       storage_(storage) {
-  if (storage == Storage::int8) {
+  if (storage == Storage::bytes) check_bytes(std::max({inputs, outputs, projects_ ? units : 0}));
+  const bool scaled = storage == Storage::int8 || storage == Storage::bytes;
+  if (scaled) {
     if (projects_) check_finite("projection", source.projection, source.projection_stride, units, outputs);
     check_finite("recurrent_kernel", source.recurrent_kernel, source.recurrent_stride, outputs,
                  kGates * units);
@@ -60,7 +70,7 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
                             full.data() + gate_size);
     });
   }
-  columns_ = Buffer<T>(storage == Storage::int8 ? 3 * row + projection_row : row);
+  columns_ = Buffer<T>(scaled ? 3 * row + projection_row : row);
   if (source.bias != nullptr) {
     for (Index panel = 0; panel < all.end; ++panel) {
       kernels().pack_gates(source.bias, 0, 1, units, panel, {0, 1}, columns_.data());
@@ -81,38 +91,45 @@ LstmPanels<T>::LstmPanels(Index inputs, Index units, Index outputs, const Source
       weights_ = std::move(narrow).template as<char>();
       break;
     }
-    case Storage::int8: {
-      const Index input_end = row * panel_rows<std::int8_t>(inputs);
-      const Index gate_end = input_end + row * panel_rows<std::int8_t>(outputs);
-      Buffer<std::int8_t> narrow(gate_end + projection_row * panel_rows<std::int8_t>(units));
-      const auto round = [&](Index panels, const T* source_panels, Index K, std::int8_t* out, T* scale) {
-        parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
-                 [&](Range range) { kernels().round_to_int8(source_panels, K, range, out, scale); });
-      };
-      round(all.end, full.data(), inputs, narrow.data(), columns_.data() + row);
-      round(all.end, full.data() + input_size, outputs, narrow.data() + input_end, columns_.data() + 2 * row);
-      round(projection_panels(), full.data() + gate_size, units, narrow.data() + gate_end,
-            columns_.data() + 3 * row);
-      weights_ = std::move(narrow).template as<char>();
+    case Storage::int8:
+      round_panels<std::int8_t>(full.data(), kernels().round_to_int8);
       break;
-    }
-    case Storage::operands: {
-      const Index input_end = row * panel_rows<BFloat16Operand>(inputs);
-      const Index gate_end = input_end + row * panel_rows<BFloat16Operand>(outputs);
-      Buffer<BFloat16Operand> narrow(gate_end + projection_row * panel_rows<BFloat16Operand>(units));
-      const auto round = [&](Index panels, const T* source_panels, Index K, BFloat16Operand* out) {
-        if constexpr (sizeof(T) == sizeof(float)) {
-          parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
-                   [&](Range range) { products().kernels.round(source_panels, K, range, out); });
-        }
-      };
-      round(all.end, full.data(), inputs, narrow.data());
-      round(all.end, full.data() + input_size, outputs, narrow.data() + input_end);
-      round(projection_panels(), full.data() + gate_size, units, narrow.data() + gate_end);
-      weights_ = std::move(narrow).template as<char>();
+    case Storage::operands:
+      if constexpr (sizeof(T) == sizeof(float)) {
+        const auto round = products().kernels.round;
+        round_panels<BFloat16Operand>(
+            full.data(), [&](const T* panels_of, Index K, Range range, BFloat16Operand* out, T*) {
+              round(panels_of, K, range, out);
+            });
+      }
       break;
-    }
+    case Storage::bytes:
+      if constexpr (sizeof(T) == sizeof(float)) {
+        round_panels<Int8Operand>(full.data(), byte_products().kernels.round);
+      }
+      break;
   }
+}
+
+// Keeps full panels in fewer bits: round(panels, K, range, out, scale), whose scales are where int8's are.
+template <class T>
+template <class W, class Round>
+void LstmPanels<T>::round_panels(const T* full, const Round& round) {
+  const Index row = gate_panels() * columns();
+  const Index projection_row = projection_panels() * columns();
+  const Index input_end = row * panel_rows<W>(inputs_);
+  const Index gate_end = input_end + row * panel_rows<W>(outputs_);
+  Buffer<W> narrow(gate_end + (projects_ ? projection_row * panel_rows<W>(units_) : 0));
+  const auto keep = [&](Index panels, const T* source, Index K, W* out, T* scale) {
+    parallel(panels, elementwise_grain / (columns() * std::max<Index>(K, 1)) + 1,
+             [&](Range range) { round(source, K, range, out, scale); });
+  };
+  T* scales = columns_.data() + row;
+  keep(gate_panels(), full, inputs_, narrow.data(), scales);
+  keep(gate_panels(), full + row * inputs_, outputs_, narrow.data() + input_end, scales + row);
+  keep(projection_panels(), full + row * (inputs_ + outputs_), units_, narrow.data() + gate_end,
+       scales + 2 * row);
+  weights_ = std::move(narrow).template as<char>();
 }
 
 template <class T>
@@ -150,6 +167,11 @@ void LstmPanels<T>::forward(const ForwardProblem<T>& problem, const SequenceShar
     case Storage::operands:
       if constexpr (sizeof(T) == sizeof(float)) {
         products().kernels.forward(problem, view<BFloat16Operand>(), share, scratch, worker);
+      }
+      return;
+    case Storage::bytes:
+      if constexpr (sizeof(T) == sizeof(float)) {
+        byte_products().kernels.forward(problem, view<Int8Operand>(), share, scratch, worker);
       }
       return;
   }
@@ -279,7 +301,7 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
     });
   };
   const auto unpack_all = [&](const auto& gates, const auto& widen) {
-    const bool scaled = storage_ == Storage::int8;
+    const bool scaled = storage_ == Storage::int8 || storage_ == Storage::bytes;
     unpack_panels(gates.input, scaled ? gates.input_scale : nullptr, inputs_, kernel, widen);
     unpack_panels(gates.recurrent, scaled ? gates.recurrent_scale : nullptr, outputs_, recurrent_kernel,
                   widen);
@@ -299,6 +321,8 @@ void LstmPanels<T>::unpack(T* kernel, T* recurrent_kernel, T* projection) const 
       return unpack_all(view<BFloat16Operand>(), [](BFloat16Operand value) {
         return static_cast<T>(__builtin_bit_cast(float, std::uint32_t{value.bits} << 16));
       });
+    case Storage::bytes:
+      return unpack_all(view<Int8Operand>(), [](Int8Operand value) { return static_cast<T>(value.bits); });
   }
 }
 

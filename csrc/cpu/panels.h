@@ -25,7 +25,8 @@ class LstmPanels {
     const T* projection;
     Index projection_stride;
   };
-  // std::invalid_argument for numbers that are not finite, where they are to be kept as int8.
+  // std::invalid_argument for numbers that are not finite, where they are to be kept as int8, and for sizes
+  // whose sums would not fit.
   LstmPanels(Index inputs, Index units, Index outputs, const Source& source, Storage storage,
              const KernelSet& set = fusedlstm::kernels());
   ~LstmPanels();
@@ -48,8 +49,9 @@ class LstmPanels {
   void backward(const BackwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                 Worker& worker) const;
 
-  // What multiplies operands.
-  ProductSet products() const { return fusedlstm::products(*set_); }
+  // What multiplies operands, and bytes.
+  ProductSet<ProductKernels> products() const { return fusedlstm::products(*set_); }
+  ProductSet<ByteKernels> byte_products() const { return fusedlstm::products<ByteKernels>(*set_); }
 
   // Makes the panels for backward, when first asked to. Of weights that can be trained.
   void transpose(TeamLease& team) const;
@@ -86,6 +88,8 @@ class LstmPanels {
   TransposedPanels<T, W> view_transposed() const;
   template <class W>
   void transpose_into(TeamLease& team, W* fresh) const;
+  template <class W, class Round>
+  void round_panels(const T* full, const Round& round);
 
   const KernelSet* set_;
   Index inputs_;

@@ -114,23 +114,45 @@ struct BFloat16Operand {
   std::uint16_t bits;
 };
 
-// Panels whose instructions multiply and add several rows at once are filled up with zero rows, to whole
-// pairs or to what a tile register takes.
+// A whole number that is multiplied by others of 8 bits.
+struct Int8Operand {
+  std::int8_t bits;
+};
+
+// Rows that instructions multiply and add at once, and whose weights lie side by side.
 template <class W>
-inline constexpr Index row_multiple = 1;
+inline constexpr Index rows_at_once = 1;
 template <>
-inline constexpr Index row_multiple<std::int8_t> = 2;
+inline constexpr Index rows_at_once<std::int8_t> = 2;
+template <>
+inline constexpr Index rows_at_once<BFloat16Operand> = 2;
+template <>
+inline constexpr Index rows_at_once<Int8Operand> = 4;
+
+// Panels of such are filled up with zero rows, to whole pairs or to what a tile register takes.
+template <class W>
+inline constexpr Index row_multiple = rows_at_once<W>;
 template <>
 inline constexpr Index row_multiple<BFloat16Operand> = 32;
+template <>
+inline constexpr Index row_multiple<Int8Operand> = 64;
+
+// After the rows of a panel of Int8Operand come the bytes of four more: each column's sum times -128, an
+// integer of 32 bits, which takes off what is too much in a product with rows that had 128 added to be
+// unsigned.
+template <class W>
+inline constexpr Index rows_of_sums = 0;
+template <>
+inline constexpr Index rows_of_sums<Int8Operand> = 4;
 
 // Weights as the forward kernels read them: one panel holds the four gates of `width` units,
 //   input (panels, I, 4, width), recurrent (panels, R, 4, width), bias (panels, 4, width),
 // zero beyond H, so that a register tile meets i, f, g and o of the same units together; or, of the
 // projection (panels', H, 4 width), `4 width` columns, zero beyond R. For inference W may
 // be narrower than T: BFloat16, whose rows interleave pairs of gates (i, f) and (g, o), (width, 2), so that
-// one load of whole words serves two; or BFloat16Operand or int8, whose panels (panel_rows(K) / 2, 4, width,
-// 2) interleave pairs of rows, int8 with a factor per column, input_scale and recurrent_scale (panels, 4,
-// width).
+// one load of whole words serves two; or BFloat16Operand, int8 or Int8Operand, whose panels (panel_rows(K) /
+// n, 4, width, n) interleave n = rows_at_once rows, the last two with a factor per column, input_scale and
+// recurrent_scale (panels, 4, width).
 template <class T, class W = T>
 struct GatePanels {
   const W* input;
@@ -145,7 +167,8 @@ struct GatePanels {
 // The place in a panel of a weight of row k and one of its units.
 template <class W>
 FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit, Index width) {
-  if constexpr (row_multiple<W> > 1) return ((k / 2 * kGates + gate) * width + unit) * 2 + k % 2;
+  constexpr Index n = rows_at_once<W>;
+  if constexpr (n > 1) return ((k / n * kGates + gate) * width + unit) * n + k % n;
   if constexpr (sizeof(W) == 2) return kGates * k * width + 2 * ((gate / 2) * width + unit) + gate % 2;
   return (kGates * k + gate) * width + unit;
 }
@@ -153,7 +176,7 @@ FUSEDLSTM_INLINE constexpr Index place_in_panel(Index k, Index gate, Index unit,
 // Rows that a panel keeps for K of them.
 template <class W>
 FUSEDLSTM_INLINE constexpr Index panel_rows(Index K) {
-  return (K + row_multiple<W> - 1) / row_multiple<W> * row_multiple<W>;
+  return (K + row_multiple<W> - 1) / row_multiple<W> * row_multiple<W> + rows_of_sums<W>;
 }
 
 // Transposed weights as the backward kernels read them: one panel holds `4 width` columns of

@@ -98,7 +98,7 @@ KernelRun lstm_forward(const Panels<T>& weights, const LstmArguments<T>& argumen
                        const LstmResults<T>& results, Tape<T>* tape, Index checkpoint_every) {
   const LstmPanels<T>& panels = *weights;
   if (tape != nullptr && !panels.can_train()) {
-    throw std::invalid_argument("weights: expected full storage, or compute, for training, got " +
+    throw std::invalid_argument("weights: expected full storage, or compute='bfloat16', for training, got " +
                                 std::string(name_of(panels.storage())));
   }
   if (checkpoint_every < 0) {

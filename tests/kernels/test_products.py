@@ -188,8 +188,8 @@ def test_errors() -> None:
     p = make_problem((2, 3, 4, 9), np.float32)
     double = make_problem((2, 3, 4, 9), np.float64)
     wrong: list[tuple[Problem, dict[str, Any], type[Exception], str]] = [
-        (p, {"compute": "int4"}, ValueError, r"^compute: expected None or 'bfloat16', got 'int4'"),
-        (p, {"compute": 8}, TypeError, r"^compute: expected None or 'bfloat16', got int"),
+        (p, {"compute": "int4"}, ValueError, r"^compute: expected None, 'bfloat16' or 'int8', got 'int4'"),
+        (p, {"compute": 8}, TypeError, r"^compute: expected None, 'bfloat16' or 'int8', got int"),
         (double, {"compute": "bfloat16"}, ValueError, r"^compute: expected None for float64, got 'bfloat16'"),
         (p, {"compute": "bfloat16", "storage": "int8"}, ValueError, r"^storage: expected None with compute"),
     ]
@@ -234,5 +234,5 @@ def test_strict() -> None:
 def test_peak() -> None:
     """A core's rate is measured in each way to multiply, and is one that a core may have."""
     assert 0.01 < _core.measure_peak("bfloat16", 1, 0.01) < 100_000
-    with pytest.raises(ValueError, match=r"dtype: expected .*bfloat16, got 'int8'"):
-        _core.measure_peak("int8", 1, 0.01)
+    with pytest.raises(ValueError, match=r"dtype: expected .*int8, got 'int4'"):
+        _core.measure_peak("int4", 1, 0.01)

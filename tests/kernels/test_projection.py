@@ -194,7 +194,9 @@ def test_storage(storage: str, case: tuple[Shape, int]) -> None:
     allowed = 2e-6 if storage == "bfloat16" else 1e-3
     for name in ("y", "h", "c"):
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=0, atol=allowed)
-    with pytest.raises(ValueError, match=r"^weights: expected full storage, or compute, for training"):
+    with pytest.raises(
+        ValueError, match=r"^weights: expected full storage, or compute='bfloat16', for training"
+    ):
         ops.lstm_forward(p.x, weights, training=True)
 
 

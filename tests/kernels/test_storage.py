@@ -192,7 +192,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"^storage: expected None for float64 weights, got 'int8'"):
         ops.LSTMWeights(*double.weights, storage="int8")
     with pytest.raises(
-        ValueError, match=r"^weights: expected full storage, or compute, for training, got int8"
+        ValueError, match=r"^weights: expected full storage, or compute='bfloat16', for training, got int8"
     ):
         ops.lstm_forward(p.x, packed(p, "int8"), training=True)
     p.kernel[0, 0] = np.nan

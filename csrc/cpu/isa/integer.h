@@ -28,18 +28,19 @@ struct IntegerRows {
   }
 };
 
-// Rows with NaN or infinity get the scale NaN, which is what they have to come to.
-template <class Row>
-[[gnu::always_inline]] inline void round_rows(Index rows, Index K, const Row& row, const IntegerRows& out) {
-  using V = Vec<float>;
-  constexpr float steps = 32767.0F;
-  constexpr float negligible = 1e-30F;  // below it, the factor would overflow
-  for (Index r = 0; r < rows; ++r) {
-    const float* in = row(r);
+// A row's largest magnitude becomes so many steps: what a step is worth, and the factor that gives steps. A
+// row with NaN or infinity is worth NaN, which is what it has to come to.
+struct RowSteps {
+  float worth;
+  float factor;
+
+  [[gnu::always_inline]] RowSteps(const float* row, Index K, float steps) {
+    using V = Vec<float>;
+    constexpr float negligible = 1e-30F;  // below it, the factor would overflow
     V largest(0);
     V poison(0);
     for (Index k = 0; k < K; k += V::width) {
-      const V value = V::load(in + k, K - k);
+      const V value = V::load(row + k, K - k);
       largest = max(abs(value), largest);
       poison = fma(value, V(0), poison);
     }
@@ -50,14 +51,27 @@ template <class Row>
     poison.store(lanes);
     float nan = 0.0F;
     for (const float lane : lanes) nan += lane;
-    out.scales[r] = top / steps + nan;
-    // Added to a number of which the lowest bit counts ones, a factor times an element is rounded to the
-    // integer that stands in the lowest bits.
-    const V factor(top > negligible ? steps / top : 0.0F);
-    const V shift(FloatFormat<float>::shift);
+    worth = top / steps + nan;
+    factor = top > negligible ? steps / top : 0.0F;
+  }
+
+  // Added to a number of which the lowest bit counts ones, a factor times an element is rounded to the
+  // integer that stands in the lowest bits.
+  [[gnu::always_inline]] Vec<float> round(Vec<float> value) const {
+    return fma(value, Vec<float>(factor), Vec<float>(FloatFormat<float>::shift));
+  }
+};
+
+template <class Row>
+[[gnu::always_inline]] inline void round_rows(Index rows, Index K, const Row& row, const IntegerRows& out) {
+  using V = Vec<float>;
+  for (Index r = 0; r < rows; ++r) {
+    const float* in = row(r);
+    const RowSteps steps(in, K, 32767.0F);
+    out.scales[r] = steps.worth;
     std::int16_t* target = out.values + r * out.stride;
     for (Index k = 0; k < K; k += V::width) {
-      fma(V::load(in + k, K - k), factor, shift).store_low_halves(target + k);
+      steps.round(V::load(in + k, K - k)).store_low_halves(target + k);
     }
     for (Index k = divide_up(K, V::width) * V::width; k < out.stride; ++k) target[k] = 0;
   }

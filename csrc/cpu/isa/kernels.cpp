@@ -49,10 +49,11 @@ constexpr Kernels<T> table() {
                      .multiply_adds = multiply_adds<T>};
   if constexpr (sizeof(T) == sizeof(float)) {
     kernels.round_to_bfloat16 = round_to_bfloat16<T>;
-    kernels.round_to_int8 = round_to_int8<T>;
+    kernels.round_to_int8 = round_to_int8<T, std::int8_t>;
     kernels.forward_bfloat16 = forward<T, BFloat16>;
     kernels.forward_int8 = forward<T, std::int8_t>;
     kernels.products = product_kernels();
+    kernels.bytes = byte_kernels();
   }
   return kernels;
 }

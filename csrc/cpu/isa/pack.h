@@ -69,12 +69,14 @@ void round_to_bfloat16(const T* panels, Index rows, BFloat16* out) {
 }
 
 // Each column of each panel gets the factor that takes its largest weight to 127. Weights are finite.
-template <class T>
-void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* scale) {
+template <class T, class W>
+void round_to_int8(const T* panels, Index K, Range range, W* out, T* scale) {
   constexpr Index width = Vec<T>::width;
   constexpr Index columns = Tile<T>::columns;
+  constexpr Index more = rows_of_sums<W>;
+  const Index rows_of_weights = panel_rows<W>(K) - more;
   for (Index panel = range.begin; panel < range.end; ++panel) {
-    std::int8_t* target = out + panel * panel_rows<std::int8_t>(K) * columns;
+    auto* target = reinterpret_cast<std::int8_t*>(out + panel * panel_rows<W>(K) * columns);
     const T* rows = panels + panel * K * columns;
     T largest[columns] = {};
     for (Index k = 0; k < K; ++k) {
@@ -88,13 +90,16 @@ void round_to_int8(const T* panels, Index K, Range range, std::int8_t* out, T* s
       scale[panel * columns + j] = largest[j] / T(127);
       factors[j] = largest[j] > T(0) ? T(127) / largest[j] : T(0);
     }
-    for (Index k = 0; k < panel_rows<std::int8_t>(K); ++k) {
+    std::int32_t sums[columns] = {};
+    for (Index k = 0; k < rows_of_weights; ++k) {
       for (Index j = 0; j < columns; ++j) {
         const T value = k < K ? rows[k * columns + j] * factors[j] : T(0);
-        target[place_in_panel<std::int8_t>(k, j / width, j % width, width)] =
-            static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
+        const auto rounded_value = static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
+        target[place_in_panel<W>(k, j / width, j % width, width)] = rounded_value;
+        sums[j] -= 128 * rounded_value;
       }
     }
+    if constexpr (more > 0) __builtin_memcpy(target + rows_of_weights * columns, sums, sizeof sums);
   }
 }
 

@@ -1,4 +1,4 @@
-// The kernels whose products are of operands.
+// The kernels whose products are of shorter numbers.
 #pragma once
 
 #include "backward.h"
@@ -6,6 +6,7 @@
 #include "forward.h"
 #include "norm_cell.h"
 #include "operand_gradients.h"
+#include "pack.h"
 #include "pack_operands.h"
 
 namespace fusedlstm::FUSEDLSTM_ISA {
@@ -22,6 +23,13 @@ constexpr ProductKernels product_kernels() {
           .multiply_adds = operand_multiply_adds,
           .gradient_rows = OperandGradients::rows,
           .costs = operand_costs};
+}
+
+constexpr ByteKernels byte_kernels() {
+  return {.round = round_to_int8<float, Int8Operand>,
+          .forward = forward<float, Int8Operand>,
+          .multiply_adds = byte_multiply_adds,
+          .costs = byte_costs};
 }
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

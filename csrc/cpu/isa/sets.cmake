@@ -5,6 +5,7 @@ set(FUSEDLSTM_KERNELS "" CACHE STRING "One set and type of numbers to build alon
 set(set_rows "")
 set(set_names "")
 set(product_rows "")
+set(byte_rows "")
 set(number_types float double)
 set(number_names "float32 or float64")
 if(FUSEDLSTM_KERNELS)
@@ -57,10 +58,11 @@ function(instruction_set name)
   endforeach()
 endfunction()
 
-# product_set(name EXTENDS set [NEEDS features...] [FLAGS flags...]): instructions that multiply bfloat16, beside those of a
-# set whose vectors are as wide. Only the kernels that multiply it are compiled for them. USABLE is asked besides the features.
+# product_set(name MULTIPLIES bfloat16|int8 EXTENDS set [NEEDS features...] [FLAGS flags...]): instructions that multiply
+# shorter numbers, beside those of a set whose vectors are as wide. Only the kernels that multiply such are compiled for them.
+# USABLE is asked besides the features.
 function(product_set name)
-  cmake_parse_arguments(PARSE_ARGV 1 row "" "EXTENDS;USABLE" "NEEDS;FLAGS")
+  cmake_parse_arguments(PARSE_ARGV 1 row "" "MULTIPLIES;EXTENDS;USABLE" "NEEDS;FLAGS")
   set(set_names "${set_names}, \"${name}\"" PARENT_SCOPE)
   if(NOT TARGET kernels_${row_EXTENDS}_float OR NOT has_float)
     return()
@@ -72,12 +74,19 @@ function(product_set name)
   if(row_USABLE)
     string(APPEND usable " && ${row_USABLE}")
   endif()
-  set(product_rows "${product_rows} SET(${name}, ${row_EXTENDS}, ${usable})" PARENT_SCOPE)
+  set(bytes 0)
+  if(row_MULTIPLIES STREQUAL "int8")
+    set(bytes 1)
+    set(byte_rows "${byte_rows} SET(${name}, ${row_EXTENDS}, ${usable})" PARENT_SCOPE)
+  else()
+    set(product_rows "${product_rows} SET(${name}, ${row_EXTENDS}, ${usable})" PARENT_SCOPE)
+  endif()
   add_library(products_${name} OBJECT csrc/cpu/isa/products.cpp)
   get_target_property(definitions kernels_${row_EXTENDS}_float COMPILE_DEFINITIONS)
   list(FILTER definitions INCLUDE REGEX "FUSEDLSTM_VEC")
   get_target_property(options kernels_${row_EXTENDS}_float COMPILE_OPTIONS)
-  target_compile_definitions(products_${name} PRIVATE FUSEDLSTM_ISA=${name} ${definitions})
+  target_compile_definitions(products_${name} PRIVATE FUSEDLSTM_ISA=${name} FUSEDLSTM_MULTIPLIES_BYTES=${bytes}
+    ${definitions})
   target_compile_options(products_${name} PRIVATE ${options} ${row_FLAGS})
   target_link_libraries(products_${name} PRIVATE fusedlstm_options)
   target_sources(fusedlstm_cpu INTERFACE $<TARGET_OBJECTS:products_${name}>)
@@ -101,17 +110,23 @@ if(NOT set_rows)
 endif()
 
 # Best first.
-product_set(amx EXTENDS avx512 NEEDS avx512bf16 USABLE "has_tile_registers()"
+product_set(amx MULTIPLIES bfloat16 EXTENDS avx512 NEEDS avx512bf16 USABLE "has_bfloat16_tiles()"
   FLAGS -mavx512bf16 -mamx-tile -mamx-bf16)
-product_set(avx512_bf16 EXTENDS avx512 NEEDS avx512bf16 FLAGS -mavx512bf16)
+product_set(avx512_bf16 MULTIPLIES bfloat16 EXTENDS avx512 NEEDS avx512bf16 FLAGS -mavx512bf16)
+product_set(amx_int8 MULTIPLIES int8 EXTENDS avx512 NEEDS avx512vnni USABLE "has_int8_tiles()"
+  FLAGS -mavx512vnni -mamx-tile -mamx-int8)
+product_set(avx512_vnni MULTIPLIES int8 EXTENDS avx512 NEEDS avx512vnni FLAGS -mavx512vnni)
+product_set(avx_vnni MULTIPLIES int8 EXTENDS avx2 USABLE "has_avx_vnni()" FLAGS -mavxvnni)
+product_set(neon_dot MULTIPLIES int8 EXTENDS neon USABLE "has_dot_products()" FLAGS -march=armv8.2-a+dotprod)
 
 file(CONFIGURE OUTPUT generated/instruction_sets.h @ONLY CONTENT [=[
 // The table of csrc/cpu/isa/sets.cmake.
 #pragma once
 // SET(name, whether this machine can run it) for each set of this library, best first.
 #define FUSEDLSTM_SETS(SET)@set_rows@
-// SET(name, the set that it extends, whether this machine can run it), best first.
+// SET(name, the set that it extends, whether this machine can run it), best first: those that multiply bfloat16, and int8.
 #define FUSEDLSTM_PRODUCT_SETS(SET)@product_rows@
+#define FUSEDLSTM_BYTE_SETS(SET)@byte_rows@
 // Names of all sets there are, of other processors too.
 #define FUSEDLSTM_SET_NAMES @set_names@
 // Whether numbers have kernels here: both do, unless FUSEDLSTM_KERNELS chose one.

@@ -1,31 +1,38 @@
-// Products of operands by tile registers (AMX): eight of 16 rows of 64 bytes. An instruction multiplies a
-// tile of 16 rows and 32 columns with one of 32 rows of weights and 16 units of a gate, in the time in which
-// two tiles are loaded.
+// Products by tile registers (AMX): eight of 16 rows of 64 bytes. An instruction multiplies a tile of 16 rows
+// with one of as many bytes of weights for 16 units of a gate, in the time in which two tiles are loaded. A
+// file is compiled for the instructions of one type of numbers.
 #pragma once
 
 #include "../kernels.h"
-#include "operands.h"
+#include "gemm.h"
+
+// Registers are named by literals.
+#ifdef __AMX_INT8__
+  #define FUSEDLSTM_MULTIPLY_TILES _tile_dpbusd
+#else
+  #define FUSEDLSTM_MULTIPLY_TILES _tile_dpbf16ps
+#endif
 
 namespace fusedlstm::FUSEDLSTM_ISA {
 
 // Rows of two tiles, which share the weights' tiles.
-inline constexpr Index operand_tile_rows = 32;
-inline constexpr Index operand_tile_features = 16;  // of one tile, when features are rows
-// Half of a tile of rows takes as long as a whole one. The weights of (64,50,512,512), 2 MiB for its states,
-// were read within the time of their arithmetic when each of two threads kept its half of them in L2, and in
-// twice that time when each had half of the rows.
-inline constexpr ProductCosts operand_costs{.element = sizeof(BFloat16Operand),
-                                            .tile_rows = 16,
-                                            .large_weights = Index{1} << 20,
-                                            .rows_for_large_weights = 128};
+inline constexpr Index two_tiles_rows = 32;
+
+// Half of a tile of rows takes as long as a whole one. The weights of (64,50,512,512) in bfloat16, 2 MiB for
+// its states, were read within the time of their arithmetic when each of two threads kept its half of them in
+// L2, and in twice that time when each had half of the rows.
+constexpr ProductCosts tile_costs(Index element) {
+  return {
+      .element = element, .tile_rows = 16, .large_weights = Index{1} << 20, .rows_for_large_weights = 128};
+}
 
 // The shape of the tile registers, of which products with other numbers of rows need another.
-class OperandUnit {
+class TileUnit {
  public:
-  OperandUnit() = default;
-  OperandUnit(const OperandUnit&) = delete;
-  OperandUnit& operator=(const OperandUnit&) = delete;
-  ~OperandUnit() {
+  TileUnit() = default;
+  TileUnit(const TileUnit&) = delete;
+  TileUnit& operator=(const TileUnit&) = delete;
+  ~TileUnit() {
     // Registers in use would be saved whenever another thread gets the core.
     if (rows_ > 0) _tile_release();
   }
@@ -65,19 +72,18 @@ class OperandUnit {
   Index rows_ = 0;
 };
 
-// As multiply_tile, of up to 32 rows by one panel of 32 `steps` rows.
+// As multiply_tile, of up to 32 rows, `rows_line` bytes apart, by one panel, 64 `steps` bytes of each. Sums
+// are float32, or integers of 32 bits.
 //
 // The intrinsics do not tell GCC 12 that they read memory: everything written before is to be there.
-[[gnu::noinline]] inline void multiply_tiles(const Start<float>& start, const std::uint16_t* rows,
-                                             Index row_stride, Index count, const BFloat16Operand* panel,
-                                             Index steps, float* sums) {
+[[gnu::noinline]] inline void multiply_tiles(const Start<float>& start, const char* rows, Index rows_line,
+                                             Index count, const char* panel, Index steps, float* sums) {
   constexpr Index columns = Tile<float>::columns;
-  constexpr Index gate = Vec<float>::width;  // numbers of a row of sums, pairs of a row of weights
+  constexpr Index gate = Vec<float>::width;  // numbers of a row of sums, words of a row of weights
   constexpr Index sums_line = columns * Index{sizeof(float)};
-  constexpr Index weights_line = 2 * columns * Index{sizeof(BFloat16Operand)};
-  constexpr Index step = 32;
+  constexpr Index step = 64;                // bytes of a row of a tile
+  constexpr Index weights_line = 4 * step;  // of the gates
   const Index start_line = start.stride * Index{sizeof(float)};
-  const Index rows_line = row_stride * Index{sizeof(std::uint16_t)};
   asm volatile("" ::: "memory");
   if (count <= 16) {
     // 0 to 3: the sums of the gates; 4: rows; 5 to 7: weights.
@@ -85,16 +91,16 @@ class OperandUnit {
     _tile_loadd(1, start.rows + gate, start_line);
     _tile_loadd(2, start.rows + 2 * gate, start_line);
     _tile_loadd(3, start.rows + 3 * gate, start_line);
-    for (Index k = 0; k < steps; ++k, rows += step, panel += step * columns) {
+    for (Index k = 0; k < steps; ++k, rows += step, panel += 16 * weights_line) {
       _tile_loadd(4, rows, rows_line);
       _tile_loadd(5, panel, weights_line);
-      _tile_dpbf16ps(0, 4, 5);
-      _tile_loadd(6, panel + 2 * gate, weights_line);
-      _tile_dpbf16ps(1, 4, 6);
-      _tile_loadd(7, panel + 4 * gate, weights_line);
-      _tile_dpbf16ps(2, 4, 7);
-      _tile_loadd(5, panel + 6 * gate, weights_line);
-      _tile_dpbf16ps(3, 4, 5);
+      FUSEDLSTM_MULTIPLY_TILES(0, 4, 5);
+      _tile_loadd(6, panel + step, weights_line);
+      FUSEDLSTM_MULTIPLY_TILES(1, 4, 6);
+      _tile_loadd(7, panel + 2 * step, weights_line);
+      FUSEDLSTM_MULTIPLY_TILES(2, 4, 7);
+      _tile_loadd(5, panel + 3 * step, weights_line);
+      FUSEDLSTM_MULTIPLY_TILES(3, 4, 5);
     }
     _tile_stored(0, sums, sums_line);
     _tile_stored(1, sums + gate, sums_line);
@@ -105,22 +111,22 @@ class OperandUnit {
     const float* lower_start = start.rows + 16 * start.stride;
     float* lower_sums = sums + 16 * columns;
     for (Index j = 0; j < 4; j += 2) {
-      const BFloat16Operand* weights = panel + j * 2 * gate;
-      const std::uint16_t* upper = rows;
-      const std::uint16_t* lower = rows + 16 * row_stride;
+      const char* weights = panel + j * step;
+      const char* upper = rows;
+      const char* lower = rows + 16 * rows_line;
       _tile_loadd(0, start.rows + j * gate, start_line);
       _tile_loadd(1, start.rows + (j + 1) * gate, start_line);
       _tile_loadd(2, lower_start + j * gate, start_line);
       _tile_loadd(3, lower_start + (j + 1) * gate, start_line);
-      for (Index k = 0; k < steps; ++k, upper += step, lower += step, weights += step * columns) {
+      for (Index k = 0; k < steps; ++k, upper += step, lower += step, weights += 16 * weights_line) {
         _tile_loadd(6, weights, weights_line);
         _tile_loadd(4, upper, rows_line);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, weights + 2 * gate, weights_line);
-        _tile_dpbf16ps(1, 4, 7);
+        FUSEDLSTM_MULTIPLY_TILES(0, 4, 6);
+        _tile_loadd(7, weights + step, weights_line);
+        FUSEDLSTM_MULTIPLY_TILES(1, 4, 7);
         _tile_loadd(5, lower, rows_line);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        FUSEDLSTM_MULTIPLY_TILES(2, 5, 6);
+        FUSEDLSTM_MULTIPLY_TILES(3, 5, 7);
       }
       _tile_stored(0, sums + j * gate, sums_line);
       _tile_stored(1, sums + (j + 1) * gate, sums_line);
@@ -131,11 +137,11 @@ class OperandUnit {
   asm volatile("" ::: "memory");
 }
 
-// As multiply_adds, of operands.
-[[gnu::noinline]] inline double operand_multiply_adds(Index rounds) {
+// As multiply_adds, by tiles of rows of so many numbers.
+[[gnu::noinline]] inline double tile_multiply_adds(Index rounds, Index numbers) {
   constexpr int unroll = 4;
-  OperandUnit unit;
-  unit.shape(operand_tile_rows);
+  TileUnit unit;
+  unit.shape(two_tiles_rows);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -146,33 +152,13 @@ class OperandUnit {
   _tile_zero(7);
   for (Index i = 0; i < rounds; ++i) {
     for (int u = 0; u < unroll; ++u) {
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_dpbf16ps(1, 4, 7);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      FUSEDLSTM_MULTIPLY_TILES(0, 4, 6);
+      FUSEDLSTM_MULTIPLY_TILES(1, 4, 7);
+      FUSEDLSTM_MULTIPLY_TILES(2, 5, 6);
+      FUSEDLSTM_MULTIPLY_TILES(3, 5, 7);
     }
   }
-  return 4.0 * unroll * 2 * 16 * 16 * 32 * static_cast<double>(rounds);
-}
-
-// As multiply, for rows and panels of operands.
-template <class Begin, class Place, class Finish>
-[[gnu::always_inline]] inline void multiply_rounded(OperandUnit& unit, Index rows, Index K,
-                                                    const OperandRows& left, const BFloat16Operand* panels,
-                                                    const float*, PanelOrder order, const Begin& start,
-                                                    const Place& place, const Finish& finish) {
-  const Index all = panel_rows<BFloat16Operand>(K);
-  for (Index done = 0; done < order.range.size(); ++done) {
-    const Index panel = order.at(done);
-    for (Index first = 0; first < rows; first += operand_tile_rows) {
-      const Index count = smaller(operand_tile_rows, rows - first);
-      float* sums = place(first, panel, 0);
-      unit.shape(count);
-      multiply_tiles(start(first, panel), left.values + first * left.stride, left.stride, count,
-                     panels + panel * all * Tile<float>::columns, all / 32, sums);
-      finish(first, panel, count, sums);
-    }
-  }
+  return 4.0 * unroll * 2 * 16 * 16 * static_cast<double>(numbers * rounds);
 }
 
 }  // namespace fusedlstm::FUSEDLSTM_ISA

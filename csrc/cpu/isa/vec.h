@@ -17,9 +17,12 @@
 //                                 integer n into t's lowest bits
 //   power_of(a)                         n for a positive normal number a with 2^n <= a < 2^(n+1)
 //   store_low_halves(p)                 Vec<float>: the lower 16 bits of each lane
+//   store_low_bytes(p)                  Vec<float>: the lowest 8 bits of each lane
+//   from_integers(p)                    Vec<float>: 32-bit integers as numbers
 //   Integers                            Vec<float>: 32-bit sums, to which add() adds pairs of products of
 //   16-bit
-//                                       numbers and 8-bit weights (width, 2); total() converts them
+//                                       numbers and 8-bit weights (width, 2), widened, or the even and odd
+//                                       ones of weights (width, 4); total() converts them
 //
 // All of a kernel's code lives in that namespace and nothing from the standard library is instantiated
 // in it: the linker keeps one copy of an inline function for the whole library, and it might keep the one

@@ -84,14 +84,33 @@ struct Vec<float> {
                      _mm256_castsi256_si128(_mm256_permute4x64_epi64(halves, 0b1000)));
   }
 
+  void store_low_bytes(void* p) const {
+    const __m256i bytes = _mm256_shuffle_epi8(
+        _mm256_castps_si256(v), _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1,
+                                                                          -1, -1, -1, -1, -1, -1)));
+    const __m256i together = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 1, 1, 1, 1, 1));
+    _mm_storel_epi64(static_cast<__m128i*>(p), _mm256_castsi256_si128(together));
+  }
+  static Vec from_integers(const float* p) {
+    return _mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+
   struct Integers {
     using Pair = __m256i;
+    using Widened = __m256i;
     __m256i v;
 
     static Integers zero() { return {_mm256_setzero_si256()}; }
     static Pair repeat(const std::int16_t* p) { return _mm256_set1_epi32(word_at(p)); }
     static __m256i widen(const std::int8_t* p) {
       return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    }
+    static __m256i even(const std::int8_t* p) {
+      const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+      return _mm256_srai_epi16(_mm256_slli_epi16(all, 8), 8);
+    }
+    static __m256i odd(const std::int8_t* p) {
+      return _mm256_srai_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), 8);
     }
     void add(Pair a, __m256i b) { v = _mm256_add_epi32(v, _mm256_madd_epi16(a, b)); }
     Vec total() const { return _mm256_cvtepi32_ps(v); }

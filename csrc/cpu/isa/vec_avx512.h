@@ -63,8 +63,14 @@ struct Vec<float> {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_castps_si512(v)));
   }
 
+  void store_low_bytes(void* p) const {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(v)));
+  }
+  static Vec from_integers(const float* p) { return _mm512_cvtepi32_ps(_mm512_loadu_si512(p)); }
+
   struct Integers {
     using Pair = __m512i;
+    using Widened = __m512i;
     __m512i v;
 
     static Integers zero() { return {_mm512_setzero_si512()}; }
@@ -72,6 +78,10 @@ struct Vec<float> {
     static __m512i widen(const std::int8_t* p) {
       return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     }
+    static __m512i even(const std::int8_t* p) {
+      return _mm512_srai_epi16(_mm512_slli_epi16(_mm512_loadu_si512(p), 8), 8);
+    }
+    static __m512i odd(const std::int8_t* p) { return _mm512_srai_epi16(_mm512_loadu_si512(p), 8); }
     void add(Pair a, __m512i b) { v = _mm512_add_epi32(v, _mm512_madd_epi16(a, b)); }
     Vec total() const { return _mm512_cvtepi32_ps(v); }
   };

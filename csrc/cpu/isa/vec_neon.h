@@ -71,14 +71,26 @@ struct Vec<float> {
 
   void store_low_halves(std::int16_t* p) const { vst1_s16(p, vmovn_s32(vreinterpretq_s32_f32(v))); }
 
+  void store_low_bytes(std::int8_t* p) const {
+    const int16x4_t halves = vmovn_s32(vreinterpretq_s32_f32(v));
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(halves, halves));
+    vst1_lane_s32(reinterpret_cast<std::int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
+  }
+  static Vec from_integers(const float* p) { return vcvtq_f32_s32(vreinterpretq_s32_f32(vld1q_f32(p))); }
+
   // Products of two units' pairs in each half; they meet when the sums are complete.
   struct Integers {
     using Pair = int16x4_t;
+    using Widened = int16x8_t;
     int32x4_t low, high;
 
     static Integers zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
     static Pair repeat(const std::int16_t* p) { return vreinterpret_s16_s32(vdup_n_s32(word_at(p))); }
     static int16x8_t widen(const std::int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+    static int16x8_t even(const std::int8_t* p) {
+      return vshrq_n_s16(vshlq_n_s16(vreinterpretq_s16_s8(vld1q_s8(p)), 8), 8);
+    }
+    static int16x8_t odd(const std::int8_t* p) { return vshrq_n_s16(vreinterpretq_s16_s8(vld1q_s8(p)), 8); }
     void add(Pair a, int16x8_t b) {
       low = vmlal_s16(low, vget_low_s16(b), a);
       high = vmlal_s16(high, vget_high_s16(b), a);

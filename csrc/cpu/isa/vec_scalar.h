@@ -58,14 +58,24 @@ struct Vec {
 
   void store_low_halves(std::int16_t* p) const { *p = static_cast<std::int16_t>(bits(*this) & 0xffffU); }
 
+  void store_low_bytes(std::int8_t* p) const { *p = static_cast<std::int8_t>(bits(*this) & 0xffU); }
+  static Vec from_integers(const float* p) {
+    return Vec(static_cast<T>(__builtin_bit_cast(std::int32_t, *p)));
+  }
+
   struct Integers {
     using Pair = const std::int16_t*;
+    struct Widened {
+      std::int16_t first, second;
+    };
     std::int32_t v;
 
     static Integers zero() { return {0}; }
     static Pair repeat(const std::int16_t* p) { return p; }
-    static const std::int8_t* widen(const std::int8_t* p) { return p; }
-    void add(Pair a, const std::int8_t* b) { v += a[0] * b[0] + a[1] * b[1]; }
+    static Widened widen(const std::int8_t* p) { return {p[0], p[1]}; }
+    static Widened even(const std::int8_t* p) { return {p[0], p[2]}; }
+    static Widened odd(const std::int8_t* p) { return {p[1], p[3]}; }
+    void add(Pair a, Widened b) { v += a[0] * b.first + a[1] * b.second; }
     Vec total() const { return Vec(static_cast<T>(v)); }
   };
 

@@ -112,7 +112,9 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "NumPy", np.__version__
     yield "processor", cpu_model()
     yield "instruction sets", f"{', '.join(ops.instruction_sets())}; chosen: {ops.get_instruction_set()}"
-    yield "bfloat16 products", f"{', '.join(ops.product_sets())}; chosen: {ops.get_product_set()}"
+    for compute in ("bfloat16", "int8"):
+        sets = ", ".join(ops.product_sets(compute))
+        yield f"{compute} products", f"{sets}; chosen: {ops.get_product_set(compute)}"
     yield "numbers", _core.number_types
     peaks = ", ".join(f"{dtype} {_core.measure_peak(dtype, 1, 0.05):.0f}" for dtype in _peaks_of())
     yield "multiply-add peak", f"{peaks} GFLOP/s a thread, measured now"
@@ -129,7 +131,7 @@ def _peaks_of() -> list[str]:
     from fusedlstm import _core
 
     found = [name for name in ("float64", "float32") if name in _core.number_types]
-    return [*found, "bfloat16"] if "float32" in found else found
+    return [*found, "bfloat16", "int8"] if "float32" in found else found
 
 
 def cuda_devices() -> str:

@@ -49,13 +49,10 @@ from fusedlstm._core import (
     Tape,
     get_instruction_set,
     get_num_threads,
-    get_product_set,
     instruction_sets,
     last_kernel,
-    product_sets,
     set_instruction_set,
     set_num_threads,
-    set_product_set,
     why_num_threads,
 )
 from fusedlstm.ops.ctc import CTCResult, ctc_loss
@@ -71,6 +68,7 @@ from fusedlstm.ops.lstm import (
     lstm_step,
 )
 from fusedlstm.ops.options import ACTIVATIONS, CellOptions, LayerNorm
+from fusedlstm.ops.products import get_product_set, product_sets, set_product_set
 from fusedlstm.ops.rows import (
     cell_backward,
     cell_forward,

@@ -16,8 +16,8 @@ def set_strict(on: bool) -> None:
       contiguous, that is not aligned, or, for states and biases, not in C order;
     - run the scalar kernels because this process can run no others, although nobody asked for them with
       `ops.set_instruction_set` or FUSEDLSTM_INSTRUCTION_SET;
-    - multiply bfloat16 (`compute` of `ops.LSTMWeights`) by float32's instructions because there are no
-      others, although nobody asked for them with `ops.set_product_set`.
+    - multiply bfloat16 or int8 (`compute` of `ops.LSTMWeights`) by instructions for wider numbers because
+      there are no others, although nobody asked for them with `ops.set_product_set`.
 
     Nothing has been computed then. What layers say that they convert, such as integers to their dtype, they
     convert in strict mode too.

@@ -40,21 +40,29 @@ class LSTMWeights(_core.LSTMWeights):
         else is float32. `unpack` returns the rounded weights, ``(kernel, recurrent_kernel)`` and the
         projection, if there is one; ``bias`` is a copy of the bias or None, and ``factors`` what the integers
         of each column are multiplied by, for each of these matrices, or None.
-    compute : {None, "bfloat16"}
-        Multiply bfloat16, for inference and training: float32 weights, each x and h as it is used, and on the
+    compute : {None, "bfloat16", "int8"}
+        Multiply shorter numbers. Processors that have instructions for them (`ops.product_sets`) use those,
+        others do the same by wider ones. It decides how weights are kept, so that there is no `storage`
+        beside it.
+
+        ``"bfloat16"``, for inference and training: float32 weights, each x and h as it is used, and on the
         way back the gates' gradients, are rounded to 8 significant bits, to nearest and ties to even, and
         their products added up in float32; numbers below 2^-126 count as zero. Cell states, the tape, sums
-        over rows and steps, and everything else stay float32. Processors that have instructions for it
-        (`ops.product_sets`: AMX, AVX-512 BF16) use them, others do the same by those of float32. It decides
-        how weights are kept, so that there is no `storage` beside it. There are no second derivatives.
+        over rows and steps, and everything else stay float32. There are no second derivatives.
+
+        ``"int8"``, for inference: weights as with ``storage="int8"``, and each row of x and of h, as it is
+        used, rounded to multiples of 1/127 of its largest element, so that sums are exact integers, the same
+        on every processor. That is a quarter of the bytes and, by instructions for it, of the time of
+        products; ``storage="int8"`` keeps 8 bits more of x and h, and is as fast at one row.
 
     Copies and pickles hold the weights in the bits in which they are stored.
 
     Raises
     ------
     TypeError, ValueError
-        A dtype or shape does not fit, `storage` is unknown or given for float64, int8 weights are not
-        finite, or `update` is given a projection where there was none, or none where there was one.
+        A dtype or shape does not fit, `storage` or `compute` is unknown or given for float64, int8 weights
+        are not finite, a sum of `compute` ``"int8"`` has more than 131,072 products, or `update` is given a
+        projection where there was none, or none where there was one.
     """
 
     def __new__(cls, kernel: Array, *args: Any, **kwargs: Any) -> LSTMWeights:
@@ -67,12 +75,16 @@ class LSTMWeights(_core.LSTMWeights):
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how copies and pickles make the same weights, from as few bytes as are stored here."""
         stored = self.unpack()
-        storage = "operands" if self.compute else self.storage
+        storage = _COMPUTED.get(self.compute or "", self.storage)
         factors = self.factors or [None] * len(stored)
         matrices = [
             _narrow(matrix, self.storage, scale) for matrix, scale in zip(stored, factors, strict=True)
         ]
         return _restored, (type(self), storage, self.bias, *matrices), vars(self) or None
+
+
+# What pickles call weights that `compute` has packed, so that others are told from them.
+_COMPUTED = {"bfloat16": "operands", "int8": "bytes"}
 
 
 def _narrow(matrix: Array, storage: str, factors: Array | None) -> Any:
@@ -117,7 +129,7 @@ def _restored(
         bias,
         projection=None if projection is None else _widened(projection, storage),
         storage=storage if storage in ("bfloat16", "int8") else None,
-        compute="bfloat16" if storage == "operands" else None,
+        compute=next((name for name, kept in _COMPUTED.items() if kept == storage), None),
     )
 
 
