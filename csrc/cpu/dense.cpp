@@ -46,40 +46,40 @@ int share_outputs(const DenseOperands<T>& p, Index panels, Index tile_rows, Inde
 // Columns of the kernel lie `column_stride` apart.
 template <class T>
 KernelRun multiply(const DenseOperands<T>& p, Index column_stride, const T* bias, T* y, Compute compute) {
-  const auto [rows, inputs, outputs, x, x_stride, kernel, row_stride] = p;
   const KernelSet& set = kernels();
   const Kernels<T>& table = set.of<T>();
   const Index columns = table.columns();
-  const Index panels = (outputs + columns - 1) / columns;
-  if (outputs == 0) return describe<T>("dense_forward", set, 1, compute);  // of any number of rows
+  const Index panels = (p.outputs + columns - 1) / columns;
+  if (p.outputs == 0) return describe<T>("dense_forward", set, 1, compute);  // of any number of rows
   if constexpr (sizeof(T) == sizeof(float)) {
     if (compute == Compute::bfloat16) {
       const ProductKernels& kernels_of_products = products(set).kernels;
-      const OperandPieces pieces(inputs);
-      const Buffer<BFloat16Operand> packed(panels * columns * pieces.filled(inputs));
-      for (Index k = 0; k < inputs; k += pieces.depth) {
-        const Index depth = std::min(pieces.depth, inputs - k);
+      const OperandPieces pieces(p.inputs);
+      const Buffer<BFloat16Operand> packed(panels * columns * pieces.filled(p.inputs));
+      for (Index k = 0; k < p.inputs; k += pieces.depth) {
+        const Index depth = std::min(pieces.depth, p.inputs - k);
         parallel(panels, elementwise_grain / (columns * depth) + 1, [&](Range range) {
-          kernels_of_products.pack(kernel + k * row_stride, row_stride, column_stride, depth, outputs, range,
-                                   packed.data() + panels * columns * k);
+          kernels_of_products.pack(p.kernel + k * p.kernel_stride, p.kernel_stride, column_stride, depth,
+                                   p.outputs, range, packed.data() + panels * columns * k);
         });
       }
-      const DenseProblem<T, BFloat16Operand> problem{rows,     inputs,        outputs, x,
-                                                     x_stride, packed.data(), bias,    y};
+      const DenseProblem<T, BFloat16Operand> problem{p.rows,     p.inputs,      p.outputs, p.x,
+                                                     p.x_stride, packed.data(), bias,      y};
       const int threads =
-          share_outputs(p, panels, kernels_of_products.costs.tile_rows, pieces.scratch(rows),
+          share_outputs(p, panels, kernels_of_products.costs.tile_rows, pieces.scratch(p.rows),
                         [&](Range own_rows, Range own_panels, T* scratch, Worker& worker) {
                           kernels_of_products.dense(problem, own_rows, own_panels, scratch, worker);
                         });
       return describe<T>("dense_forward", set, threads, compute);
     }
   }
-  const Buffer<T> packed(panels * columns * inputs);
-  parallel_panels(panels, inputs, columns, [&](Index panel, Range range) {
-    table.pack_matrix(kernel, row_stride, column_stride, inputs, outputs, panel, range, packed.data());
+  const Buffer<T> packed(panels * columns * p.inputs);
+  parallel_panels(panels, p.inputs, columns, [&](Index panel, Range range) {
+    table.pack_matrix(p.kernel, p.kernel_stride, column_stride, p.inputs, p.outputs, panel, range,
+                      packed.data());
   });
-  const DenseProblem<T> problem{rows, inputs, outputs, x, x_stride, packed.data(), bias, y};
-  const int threads = share_outputs(p, panels, table.tile_rows, std::min(rows, dense_rows) * columns,
+  const DenseProblem<T> problem{p.rows, p.inputs, p.outputs, p.x, p.x_stride, packed.data(), bias, y};
+  const int threads = share_outputs(p, panels, table.tile_rows, std::min(p.rows, dense_rows) * columns,
                                     [&](Range own_rows, Range own_panels, T* scratch, Worker& worker) {
                                       table.dense(problem, own_rows, own_panels, scratch, worker);
                                     });
