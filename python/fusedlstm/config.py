@@ -7,7 +7,11 @@ __all__ = ["DTypePolicy", "dtype_policy", "epsilon", "floatx", "set_dtype_policy
 _EPSILON = 1e-7
 _FLOAT_TYPES = ("float32", "float64")
 # The types of weights and results, and of what is multiplied.
-_POLICIES = {**{name: (name, name) for name in _FLOAT_TYPES}, "mixed_bfloat16": ("float32", "bfloat16")}
+_POLICIES = {
+    **{name: (name, name) for name in _FLOAT_TYPES},
+    "mixed_bfloat16": ("float32", "bfloat16"),
+    "int8_from_float32": ("float32", "int8"),
+}
 _floatx = "float32"
 _policy: DTypePolicy | None = None
 
@@ -17,10 +21,11 @@ class DTypePolicy:
 
     Parameters
     ----------
-    name : {"float32", "float64", "mixed_bfloat16"}
+    name : {"float32", "float64", "mixed_bfloat16", "int8_from_float32"}
         With ``"mixed_bfloat16"`` weights, states, gradients and results are float32, and LSTMs and `Dense`
         multiply as ``ops.LSTMWeights(..., compute="bfloat16")`` does. Layers without such kernels compute in
-        float32; Keras's would return bfloat16.
+        float32; Keras's would return bfloat16. ``"int8_from_float32"`` is what `Layer.quantize` gives LSTMs,
+        for inference: ``ops.LSTMWeights(..., compute="int8")``.
 
     Raises
     ------
@@ -45,8 +50,20 @@ class DTypePolicy:
 
     @property
     def compute_dtype(self) -> str:
-        """The type of numbers that are multiplied."""
-        return _POLICIES[self._name][1]
+        """The type of numbers that are multiplied; as in Keras float32 of a quantized layer."""
+        kind = _POLICIES[self._name][1]
+        return self.variable_dtype if kind == "int8" else kind
+
+    @property
+    def quantization_mode(self) -> str | None:
+        """``"int8"`` of a quantized layer, else None."""
+        return "int8" if _POLICIES[self._name][1] == "int8" else None
+
+    @property
+    def compute(self) -> str | None:
+        """What products are computed in, for `compute` of `fusedlstm.ops`; None for the type of weights."""
+        weights, products = _POLICIES[self._name]
+        return None if products == weights else products
 
     def get_config(self) -> dict[str, str]:
         """Return the arguments that make an equal policy."""
@@ -102,8 +119,8 @@ def set_dtype_policy(policy: DTypePolicy | str | None) -> None:
 
     Parameters
     ----------
-    policy : DTypePolicy or {"float32", "float64", "mixed_bfloat16"} or None
-        The policy, or None for that of `floatx`.
+    policy : DTypePolicy or str or None
+        The policy or its name, or None for that of `floatx`.
 
     Raises
     ------

@@ -142,7 +142,7 @@ def test_policies() -> None:
 
 
 def test_errors() -> None:
-    names = r"\['float32', 'float64', 'mixed_bfloat16'\]"
+    names = r"\['float32', 'float64', 'mixed_bfloat16', 'int8_from_float32'\]"
     with pytest.raises(ValueError, match=rf"^dtype: expected one of {names}, got 'mixed_float16'"):
         layers.LSTM(3, dtype="mixed_float16")
     with pytest.raises(ValueError, match=rf"^policy: expected one of {names}, got 'bfloat16'"):

@@ -85,6 +85,9 @@ function(product_set name)
   get_target_property(definitions kernels_${row_EXTENDS}_float COMPILE_DEFINITIONS)
   list(FILTER definitions INCLUDE REGEX "FUSEDLSTM_VEC")
   get_target_property(options kernels_${row_EXTENDS}_float COMPILE_OPTIONS)
+  if(NOT options) # a set without flags of its own
+    set(options "")
+  endif()
   target_compile_definitions(products_${name} PRIVATE FUSEDLSTM_ISA=${name} FUSEDLSTM_MULTIPLIES_BYTES=${bytes}
     ${definitions})
   target_compile_options(products_${name} PRIVATE ${options} ${row_FLAGS})

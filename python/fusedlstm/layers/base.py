@@ -23,7 +23,7 @@ from fusedlstm.layers.shapes import checked_pair
 from fusedlstm.layers.weights import assign_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -61,7 +61,7 @@ class Layer(Called, Placed, Configured):
     name : str, optional
         Unique in a model, without ``/``, NUL and surrogates, which files cannot hold; by default the class's
         name with a number (``lstm``, ``lstm_1``).
-    dtype : {"float32", "float64", "mixed_bfloat16"} or DTypePolicy, optional
+    dtype : {"float32", "float64", "mixed_bfloat16", "int8_from_float32"} or DTypePolicy, optional
         Number type of weights and outputs, and what LSTMs multiply (`fusedlstm.config.DTypePolicy`);
         `fusedlstm.config.dtype_policy` by default.
     trainable : bool
@@ -347,6 +347,48 @@ class Layer(Called, Placed, Configured):
         self._trainable = checks.flag(value, "trainable")
         for layer in self._layers:
             layer.trainable = value
+
+    def quantize(self, mode: str = "int8") -> None:
+        """Let LSTMs, those inside too, multiply integers of 8 bits from now on, for inference; Keras's name.
+
+        Each column of their weights and each row of what they multiply is rounded, at each step, to multiples
+        of 1/127 of its largest number (``ops.LSTMWeights(..., compute="int8")``). Weights stay float32 where
+        they are, files keep the policy ``"int8_from_float32"``, and what has no such kernels stays as it is.
+        Quantized LSTMs refuse to train.
+
+        Parameters
+        ----------
+        mode : {"int8"}
+            The numbers.
+
+        Raises
+        ------
+        ValueError
+            If it is another mode, or an LSTM is not of float32, before any layer changes.
+        NotImplementedError
+            If there is no LSTM.
+        """
+        if mode != "int8":
+            raise ValueError(f"mode: expected 'int8', got {mode!r}")
+        found = list(self._quantizable())
+        if not found:
+            raise NotImplementedError(
+                f"{self.name}: expected layers with kernels for int8, as LSTM has, got none"
+            )
+        for layer in found:
+            if layer.dtype != "float32":
+                raise ValueError(f"{layer.name}: expected float32 to be quantized, got {layer.dtype}")
+        for layer in found:
+            layer.quantized()
+
+    def _quantizable(self) -> Iterator[Layer]:
+        """Yield this layer and those inside that `quantize` changes."""
+        for layer in self._layers:
+            yield from layer._quantizable()
+
+    def quantized(self) -> None:
+        """Take the policy of quantized layers: a part of `quantize`."""
+        self.dtype_policy = config.DTypePolicy("int8_from_float32")
 
     @property
     def weights(self) -> list[Variable]:

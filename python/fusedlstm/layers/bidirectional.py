@@ -12,13 +12,14 @@ from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from typing_extensions import Self
 
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Mask, Shape
+    from fusedlstm.layers.base import Layer
     from fusedlstm.ops import LSTMStates
 
 _MODES = ("concat", "sum", "mul", "ave", None)
@@ -81,6 +82,10 @@ class Bidirectional(Recurrent):
     @property
     def _layers(self) -> tuple[LSTM, LSTM]:
         return self.forward_layer, self.backward_layer
+
+    def _quantizable(self) -> Iterator[Layer]:
+        yield from super()._quantizable()
+        yield self
 
     @property
     def return_state(self) -> bool:

@@ -60,6 +60,11 @@ class Dense(ActivatedLayer):
     ) -> None:
         self.units = checks.positive_int(units, "units")
         super().__init__(activation, **kwargs)
+        if self.dtype_policy.quantization_mode is not None:
+            raise ValueError(
+                f"dtype: expected a policy that Dense has kernels for, as float32 and mixed_bfloat16, got "
+                f"{self.dtype_policy.name!r}"
+            )
         self.use_bias = checks.flag(use_bias, "use_bias")
         self.kernel_initializer = initializers.get(kernel_initializer, "kernel_initializer")
         self.bias_initializer = initializers.get(bias_initializer, "bias_initializer")
@@ -73,12 +78,6 @@ class Dense(ActivatedLayer):
             self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
         super().build(input_shape)
 
-    @property
-    def _compute(self) -> str | None:
-        """What products are computed in, where that is not the layer's dtype."""
-        kind = self.dtype_policy.compute_dtype
-        return kind if kind != self.dtype else None
-
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Return (B, ..., units); see `Layer.compute_output_shape`."""
         feature_count(self, input_shape, None, self.kernel.shape[0] if self.built else None)
@@ -88,7 +87,7 @@ class Dense(ActivatedLayer):
         """Compute ``x kernel + bias``."""
         kernel, version = self.kernel.seen() if training else (self.kernel.value, None)
         bias = None if self.bias is None else self.bias.value
-        y = ops.dense_forward(as_rows(x), kernel, bias, compute=self._compute)
+        y = ops.dense_forward(as_rows(x), kernel, bias, compute=self.dtype_policy.compute)
         return y.reshape(*x.shape[:-1], self.units), (x, version) if training else None
 
     def backprop_logits(
@@ -105,7 +104,7 @@ class Dense(ActivatedLayer):
             as_rows(dz),
             need_dx=need_dx,
             use_bias=self.use_bias,
-            compute=self._compute,
+            compute=self.dtype_policy.compute,
         )
         gradients.add(self.kernel, dkernel)
         if self.bias is not None and dbias is not None:
@@ -123,7 +122,7 @@ class Dense(ActivatedLayer):
                 as_rows(dz[start:end]),
                 need_dx=need_dx,
                 use_bias=self.use_bias,
-                compute=self._compute,
+                compute=self.dtype_policy.compute,
             )
             for start, end in pairwise(gradients.ends)
         ]

@@ -122,6 +122,8 @@ class LSTM(LSTMBase):
         mask: Mask | None = None,
     ) -> tuple[Any, Any]:
         """Compute the output; see `Layer.forward` and `__call__`."""
+        if training:
+            self.check_trains()
         if self.stateful and initial_state is None:
             initial_state = self._continued(len(x))
         seed = None

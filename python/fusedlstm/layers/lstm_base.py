@@ -13,7 +13,7 @@ from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.shapes import feature_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from fusedlstm.base.gradients import Gradients
     from fusedlstm.base.types import Array, Shape
@@ -233,9 +233,24 @@ class LSTMBase(Recurrent):
     def pack(self, storage: str | None = None) -> ops.LSTMWeights:
         """Return newly packed weights; `storage`, as for `ops.LSTMWeights`, goes before the policy."""
         matrices = {name: variable.value for name, variable in self._matrices().items()}
-        if storage is None and self.dtype_policy.compute_dtype != self.dtype:
-            return ops.LSTMWeights(**matrices, compute=self.dtype_policy.compute_dtype)
-        return ops.LSTMWeights(**matrices, storage=storage)
+        compute = self.dtype_policy.compute if storage is None else None
+        return ops.LSTMWeights(**matrices, storage=storage, compute=compute)
+
+    def _quantizable(self) -> Iterator[Layer]:
+        yield self
+
+    def quantized(self) -> None:
+        """Do what `Layer.quantized` does; weights are packed anew."""
+        super().quantized()
+        self._packed = None
+
+    def check_trains(self) -> None:
+        """Raise `ValueError` where the policy has no gradients."""
+        if self.dtype_policy.quantization_mode is not None:
+            raise ValueError(
+                f"{self.name}: expected a policy that trains, as float32 and mixed_bfloat16 do, got "
+                f"{self.dtype_policy.name}, which is for inference"
+            )
 
     @property
     def pack_version(self) -> int:

@@ -14,7 +14,7 @@ from fusedlstm.layers.recurrent import Recurrent
 from fusedlstm.layers.stateful import in_step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -101,6 +101,10 @@ class StackedLSTM(Recurrent):
             if not last:
                 gap_seed = None if seed is None else seeds.next()
                 self._gaps.append(Dropout(self.between_dropout, gap_seed, name=f"{name}_dropout"))
+
+    def _quantizable(self) -> Iterator[Layer]:
+        yield from super()._quantizable()
+        yield self
 
     def build(self, input_shape: Shape) -> None:
         """Make the weights of all layers; see `Layer.build`."""

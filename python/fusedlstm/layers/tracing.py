@@ -42,6 +42,7 @@ def traced(
         raise NotImplementedError(
             f'{layer.name}: expected a layer on the CPU, got one on {layer.device}; to("cpu") moves it'
         )
+    layer.check_trains()
     result = ops.lstm_forward(
         x,
         layer.packed(),

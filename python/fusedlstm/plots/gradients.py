@@ -77,6 +77,7 @@ def measure_gradients(
         raise TypeError(f"layer: expected an LSTM, got {type(layer).__name__}")
     if layer.device != "cpu":
         raise NotImplementedError(f"layer: expected one on the CPU, got one on {layer.device}")
+    layer.check_trains()
     array = layer.prepare(x)
     B, T = array.shape[:2]
     real = None if mask is None else layer.real_steps(mask)
