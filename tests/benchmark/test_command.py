@@ -151,11 +151,30 @@ def test_bfloat16(tmp_path: Path) -> None:
         assert short > full > 0, entry["name"]  # They are not products of the same numbers.
 
 
-@pytest.mark.parametrize("option", [("--kernel", "lstm_forward"), ("--pauses",)], ids=" ".join)
-def test_bfloat16_of_other_benchmarks(option: tuple[str, ...]) -> None:
-    result = run("--dtype", "bfloat16", *option)
+def test_int8(tmp_path: Path) -> None:
+    """Products of bytes are verified and timed, for inference."""
+    chosen = ("forward-3x4x20x33", "step-2x8x16", "forward-1x5x16x16")
+    workloads = [word for name in chosen for word in ("--workload", name)]
+    options = ("--dtype", "int8", "--peers", "none", "--threads", "1", "--quick", "--seconds", "0.01")
+    result = run(*workloads, *options, "--json", tmp_path / "bench.json")
+    assert result.exit_code == 0, result.output
+    content = content_of(tmp_path / "bench.json")
+    assert content["versions"].keys() == {OURS, "fusedlstm-float32", "fusedlstm-int8"}
+    assert f"int8 by {ops.get_product_set('int8')}" in content["versions"][OURS]
+    for entry in content["workloads"]:
+        short, full = (entry["contenders"][name]["difference"] for name in (OURS, "fusedlstm-float32"))
+        assert short > 100 * full > 0, entry["name"]
+    result = run("--dtype", "int8", "--workload", "training-5x3x9x20")
     assert result.exit_code == 2
-    assert f"{option[0]} cannot go with --dtype bfloat16" in result.output
+    assert "training-5x3x9x20 trains, and --dtype int8 is for inference" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("option", [("--kernel", "lstm_forward"), ("--pauses",)], ids=" ".join)
+def test_short_numbers_of_other_benchmarks(dtype: str, option: tuple[str, ...]) -> None:
+    result = run("--dtype", dtype, *option)
+    assert result.exit_code == 2
+    assert f"{option[0]} cannot go with --dtype {dtype}" in result.output
 
 
 def is_picture(path: Path) -> bool:
@@ -242,7 +261,7 @@ def test_list() -> None:
         (["--threads", "0"], "Invalid value for '--threads'"),
         (["--seconds", "0"], "Invalid value for '--seconds'"),
         (["--seconds", "nan"], "Invalid value for '--seconds'"),
-        (["--dtype", "int8"], "Invalid value for '--dtype'"),
+        (["--dtype", "int4"], "Invalid value for '--dtype'"),
         (["--instruction-set", "mmx"], "Invalid value for '--instruction-set'"),
         (["--json", "none/a.json"], "Invalid value for '--json': cannot write"),
         (["--kernel", "gemm"], "Invalid value for '--kernel'"),

@@ -17,7 +17,7 @@ from fusedlstm.benchmark.peers import FACES, OURS, PEERS, VARIANTS, installed, o
 from fusedlstm.benchmark.plots import PLOTS
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess, pick_cores
 from fusedlstm.benchmark.runner import RefusedError, run_workload
-from fusedlstm.benchmark.workloads import CATALOGUE, QUICK, Workload, select
+from fusedlstm.benchmark.workloads import CATALOGUE, INFERENCE, QUICK, Workload, select
 from fusedlstm.commands import options as cli_options
 from fusedlstm.io.atomic import write_text
 
@@ -100,9 +100,10 @@ def _shape(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64", "float16", "bfloat16"]),
+    type=click.Choice(["float32", "float64", "float16", "bfloat16", "int8"]),
     default="float32",
-    help="Number type; float16 on a GPU. On a CPU bfloat16 is what products take, sums are float32.",
+    help="Number type; float16 on a GPU. On a CPU bfloat16 and int8 are what products take; int8 is for "
+    "inference.",
 )
 @cli_options.instruction_set_option("This library's kernels")
 @cli_options.file_option("--json", "Write all numbers here.")
@@ -154,7 +155,10 @@ def bench_command(**options: Any) -> None:
             elif options["pauses"]:
                 complete = _run_pauses(out, options)
             else:
-                options["workloads"] = options["workloads"] or list(QUICK if options["quick"] else CATALOGUE)
+                listed = list(QUICK if options["quick"] else CATALOGUE)
+                if options["dtype"] == "int8":
+                    listed = [workload for workload in listed if workload.kind in INFERENCE]
+                options["workloads"] = options["workloads"] or listed
                 complete = _run(out, options)
     except (WorkerError, MemoryError) as error:
         raise click.ClickException(str(error) or "not enough memory") from error
@@ -172,10 +176,16 @@ def _check_combination(options: dict[str, Any]) -> None:
     given = _given(options)
     if options["dtype"] == "float16":
         raise click.UsageError("--dtype float16 needs --device cuda")
-    if options["dtype"] == "bfloat16":
+    if options["dtype"] in ("bfloat16", "int8"):
         for name in ("kernel", "pauses"):
             if name in given:
-                raise click.UsageError(f"--{name} cannot go with --dtype bfloat16")
+                raise click.UsageError(f"--{name} cannot go with --dtype {options['dtype']}")
+    if options["dtype"] == "int8":
+        for workload in options["workloads"]:
+            if workload.kind not in INFERENCE:
+                raise click.UsageError(
+                    f"--workload {workload.name} trains, and --dtype int8 is for inference"
+                )
     if options["pauses"]:
         for name in ("seconds", "plot", "kernel"):
             if name in given:

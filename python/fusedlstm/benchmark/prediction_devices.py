@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-NUMBER_BYTES = {"float32": 4, "tf32": 4, "float64": 8, "float16": 2, "bfloat16": 2}
+NUMBER_BYTES = {"float32": 4, "tf32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int8": 1}
 ON_TENSOR_CORES = ("tf32", "float16", "bfloat16")
 # Milliseconds at B = 16, T = 1024, H = 768, float16 on an H100: forward, and with backward.
 PUBLISHED = {"cuDNN": (2.01, 5.19), "FlashRNN, fused": (4.87, 13.61), "haste": (18.4, 43.9)}

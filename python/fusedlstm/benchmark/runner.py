@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusedlstm.benchmark.narrow import allow_rounded_weights
-from fusedlstm.benchmark.peers import OURS, PEERS, VARIANTS
+from fusedlstm.benchmark.narrow import allow_rounding
+from fusedlstm.benchmark.peers import OURS, PEERS, rounding_of
 from fusedlstm.benchmark.prediction_devices import NUMBER_BYTES
 from fusedlstm.benchmark.process import WorkerError, WorkerProcess
 from fusedlstm.benchmark.statistics import spread
@@ -96,8 +96,8 @@ def run_workload(
         try:
             prepared = worker.request("prepare", workload=workload.name, arrays=str(folder / "arrays.npz"))
             checked = worker.request("check", results=str(folder / "results.npz"))
-            storage = VARIANTS[name].storage if name in VARIANTS else None
-            wanted = allow_rounded_weights(expected, workload, arrays, storage) if storage else expected
+            rounding = rounding_of(name, dtype)
+            wanted = allow_rounding(expected, workload, arrays, rounding) if rounding else expected
             with np.load(folder / "results.npz") as stored:
                 results = dict(stored)
             facts[name] = {

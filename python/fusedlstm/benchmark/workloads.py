@@ -22,6 +22,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 # Arrays are seeded by a kind's place here.
 KINDS = ("forward", "training", "step", "mnist", "lengths", "checkpoint")
+INFERENCE = ("forward", "step")
 FORMS = "forward-BxTxIxH, training-BxTxIxH, lengths-BxTxIxH, checkpoint-BxTxIxH, step-BxIxH, mnist-B"
 _SIZES = {"step": 3, "mnist": 1}  # in a name; 4 for the others
 _DESCRIPTIONS = {
@@ -241,9 +242,9 @@ def number_type(name: str) -> np.dtype[Any]:
 
 
 def make_host_arrays(workload: Workload, dtype: str) -> dict[str, Array]:
-    """Make the arrays of contenders on a CPU: those of bfloat16 are float32, with numbers that it has."""
+    """Make the arrays of contenders on a CPU: of shorter types float32, of bfloat16 numbers that it has."""
     if dtype != "bfloat16":
-        return make_arrays(workload, dtype)
+        return make_arrays(workload, "float32" if dtype == "int8" else dtype)
     return {
         name: _rounded(array) if array.dtype == np.float32 else array
         for name, array in make_arrays(workload, "float32").items()

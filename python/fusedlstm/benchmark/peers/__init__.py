@@ -10,6 +10,8 @@ import importlib.util
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fusedlstm.benchmark.narrow import Rounding
+
 if TYPE_CHECKING:
     from fusedlstm.benchmark.job import Contender
     from fusedlstm.benchmark.workloads import Workload
@@ -24,6 +26,7 @@ __all__ = [
     "installed",
     "make_contender",
     "offers",
+    "rounding_of",
 ]
 
 OURS = "fusedlstm"
@@ -76,7 +79,7 @@ class Variant:
     storage : str, optional
         How weights are kept, as `fusedlstm.ops.LSTMWeights` takes it.
     in_float32 : bool
-        Multiplies float32 where the others multiply bfloat16.
+        Multiplies float32 where the others multiply shorter numbers.
     padded : bool
         Runs over padding as if it were real steps.
     checkpoint_every : int
@@ -102,9 +105,9 @@ _NARROW = Variant(("forward", "step"), single_row=True, dtypes=("float32",))
 VARIANTS: dict[str, Variant] = {
     "fusedlstm-padded": Variant(("lengths",), padded=True),
     "fusedlstm-bfloat16": replace(_NARROW, storage="bfloat16"),
-    "fusedlstm-int8": replace(_NARROW, storage="int8"),
+    "fusedlstm-int8": replace(_NARROW, storage="int8", dtypes=("float32", "int8")),
     "fusedlstm-float32": Variant(
-        ("forward", "training", "step", "mnist"), dtypes=("bfloat16",), in_float32=True
+        ("forward", "training", "step", "mnist"), dtypes=("bfloat16", "int8"), in_float32=True
     ),
     "fusedlstm-checkpoints": Variant(("checkpoint",), checkpoint_every=100),
 }
@@ -127,7 +130,7 @@ PEERS: dict[str, PeerInfo] = {
         ("torch",),
         ("forward", "training", "step", "mnist", "lengths"),
         "pip install torch",
-        dtypes=("float32", "float64", "bfloat16"),
+        dtypes=("float32", "float64", "bfloat16", "int8"),
         environment=_NO_GPU,
     ),
     "torch-cell": PeerInfo(
@@ -141,7 +144,7 @@ PEERS: dict[str, PeerInfo] = {
         ("onnxruntime", "onnx"),
         ("forward", "step"),
         _BENCH_EXTRA,
-        dtypes=("float32",),
+        dtypes=("float32", "int8"),
         environment=_NO_GPU,
     ),
     "keras-jax": PeerInfo(
@@ -174,6 +177,23 @@ def offers(name: str, workload: Workload, dtype: str) -> bool:
     return name == OURS if contender is None else contender.offers(workload, dtype)
 
 
+# With --dtype int8: this library's bytes, and what DynamicQuantizeLSTM and quantize_dynamic do. PyTorch's
+# quantized LSTM takes 7 bits of x and h, as the sums of its instructions would not fit otherwise.
+_ROUNDING = {
+    OURS: Rounding("int8", 127, each_row=True),
+    "onnxruntime": Rounding("int8", 255),
+    "torch": Rounding("int8 of a matrix", 127),
+}
+
+
+def rounding_of(name: str, dtype: str) -> Rounding | None:
+    """Return how a contender rounds besides what its number type says, or None."""
+    if name in VARIANTS:
+        storage = VARIANTS[name].storage
+        return None if storage is None else Rounding(storage)
+    return _ROUNDING[name] if dtype == "int8" else None
+
+
 def make_contender(name: str, threads: int, dtype: str) -> Contender:
     """Import and set up a contender. To be called once in a process.
 
@@ -197,7 +217,7 @@ def make_contender(name: str, threads: int, dtype: str) -> Contender:
     if name == "onnxruntime":
         from fusedlstm.benchmark.peers.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime(threads)
+        return OnnxRuntime(threads, dtype)
     if name == "keras-jax":
         from fusedlstm.benchmark.peers.keras_jax import KerasJax
 

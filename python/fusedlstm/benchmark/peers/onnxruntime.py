@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +21,13 @@ _OPSET = 14  # the first with the LSTM operator of today
 
 
 class OnnxRuntime:
-    """Inputs and outputs are bound to memory once, which is its fastest way to be called."""
+    """Inputs and outputs are bound to memory once, which is its fastest way to be called.
 
-    def __init__(self, threads: int) -> None:
+    Of int8 it is DynamicQuantizeLSTM with a factor for each column of the weights, which its own tool makes.
+    """
+
+    def __init__(self, threads: int, dtype: str) -> None:
+        self.quantized = dtype == "int8"
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
         self.options.inter_op_num_threads = 1
@@ -41,6 +47,8 @@ class OnnxRuntime:
             feeds |= {"h0": arrays["h0"][None], "c0": arrays["c0"][None]}
         shapes = {"y": (T, 1, B, H), "h": (1, B, H), "c": (1, B, H)}
         model = _model(arrays, feeds, shapes, I, H)
+        if self.quantized:
+            model = _quantized(model)
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), self.options, providers=["CPUExecutionProvider"]
         )
@@ -97,6 +105,19 @@ def _model(
     model.ir_version = 8
     onnx.checker.check_model(model)
     return model
+
+
+def _quantized(model: onnx.ModelProto) -> onnx.ModelProto:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "model.onnx"), Path(folder, "quantized.onnx")
+        onnx.save(model, source)
+        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+        result = onnx.load(target)
+    if [node.op_type for node in result.graph.node] != ["DynamicQuantizeLSTM"]:
+        raise RuntimeError("expected a node DynamicQuantizeLSTM of ONNX Runtime's quantize_dynamic")
+    return result
 
 
 def _reorder(weights: Array, units: int) -> Array:

@@ -25,11 +25,12 @@ class Ours:
         ops.set_num_threads(threads)
         self.dtype = dtype
         self.variant = variant
-        self.compute = "bfloat16" if dtype == "bfloat16" and not variant.in_float32 else None
+        full = variant.in_float32 or variant.storage is not None
+        self.compute = dtype if dtype in ("bfloat16", "int8") and not full else None
 
     def version(self) -> str:
         """Return version and instruction set."""
-        used = f"; bfloat16 by {ops.get_product_set()}" if self.compute else ""
+        used = f"; {self.compute} by {ops.get_product_set(self.compute)}" if self.compute else ""
         return f"fusedlstm {fusedlstm.__version__} ({ops.get_instruction_set()}{used})"
 
     def prepare(self, workload: Workload, arrays: dict[str, Array]) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,8 @@ class Torch:
         # As PyTorch has it: a model of bfloat16 for inference, and one of float32 in training, whose products
         # are of bfloat16.
         self.short = dtype == "bfloat16"
-        torch.set_default_dtype(torch.float32 if self.short else getattr(torch, dtype))
+        self.quantized = dtype == "int8"
+        torch.set_default_dtype(torch.float32 if self.short or self.quantized else getattr(torch, dtype))
         self.cell, self.padded = cell, padded
 
     def version(self) -> str:
@@ -48,6 +50,11 @@ class Torch:
             lstm, x = lstm.bfloat16(), x.bfloat16()
             states = states and (states[0].bfloat16(), states[1].bfloat16())
         lstm.eval()
+        if self.quantized:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that torchao is its place in future
+                whole = torch.nn.ModuleDict({"lstm": lstm})
+                lstm = torch.ao.quantization.quantize_dynamic(whole, {torch.nn.LSTM}, torch.qint8)["lstm"]
 
         def run() -> Any:
             with torch.inference_mode():
