@@ -1,6 +1,7 @@
 #include "buffer.h"
 
 #include <pthread.h>
+#include <unistd.h>
 #if defined(__linux__)
   #include <sys/mman.h>
 #endif
@@ -9,13 +10,43 @@
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace fusedlstm {
 namespace {
 
 constexpr std::size_t alignment = 64;
-constexpr std::size_t most_kept_bytes = std::size_t{256} << 20;
+constexpr std::size_t always_kept_bytes = std::size_t{256} << 20;
+
+// The most that is kept of a large model's calls: an eighth of the memory.
+std::size_t most_kept_bytes() {
+  static const std::size_t bytes = [] {
+    const long pages = sysconf(_SC_PHYS_PAGES);
+    const long page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? static_cast<std::size_t>(pages) / 8 * static_cast<std::size_t>(page) : 0;
+  }();
+  return bytes;
+}
+
+// The most memory that was in use at a time, of late: within the last takes, between one and two times as
+// many.
+class RecentPeak {
+ public:
+  void taken(std::size_t in_use) {
+    now_ = std::max(now_, in_use);
+    if (++takes_ < memory_of_takes) return;
+    takes_ = 0;
+    before_ = std::exchange(now_, in_use);
+  }
+  std::size_t bytes() const { return std::max(before_, now_); }
+
+ private:
+  static constexpr int memory_of_takes = 256;
+  int takes_ = 0;
+  std::size_t now_ = 0;
+  std::size_t before_ = 0;
+};
 
 // In front of every block, so that giving back needs the pointer alone.
 struct alignas(alignment) Header {
@@ -55,14 +86,20 @@ class Cache {
     Header* found = *best;
     kept_.erase(best);
     kept_bytes_ -= found->capacity;
+    use(found->capacity);
     return found;
   }
 
+  // What is in use and what is kept are together no more than what was in use of late, or what is always kept
+  // besides: a large model's step finds its memory again, and a process does not grow by it.
   void give(Header* header) noexcept {
     const std::lock_guard lock(mutex_);
     kept_.push_back(header);  // Room for it was reserved when it was made.
     kept_bytes_ += header->capacity;
-    while (kept_bytes_ > most_kept_bytes) {
+    in_use_ -= header->capacity;
+    const std::size_t recent = std::min(peak_.bytes(), most_kept_bytes());
+    const std::size_t most = std::max(always_kept_bytes, recent - std::min(recent, in_use_));
+    while (kept_bytes_ > most) {
       kept_bytes_ -= kept_.front()->capacity;
       std::free(kept_.front());
       kept_.erase(kept_.begin());
@@ -82,6 +119,8 @@ class Cache {
       --made_;
       throw std::bad_alloc();
     }
+    const std::lock_guard lock(mutex_);
+    use(bytes);
     return new (memory) Header{bytes};
   }
 
@@ -90,9 +129,16 @@ class Cache {
   void unlock() { mutex_.unlock(); }
 
  private:
+  void use(std::size_t bytes) {
+    in_use_ += bytes;
+    peak_.taken(in_use_);
+  }
+
   std::mutex mutex_;
   std::vector<Header*> kept_;
   std::size_t kept_bytes_ = 0;
+  std::size_t in_use_ = 0;
+  RecentPeak peak_;
   std::size_t made_ = 0;
 };
 

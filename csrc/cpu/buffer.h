@@ -1,5 +1,6 @@
 // Aligned memory that is kept between calls: a training step asks for the same sizes again and again, and
-// fresh pages from the system cost more than the arithmetic on them at small sizes.
+// fresh pages from the system cost more than the arithmetic on them at small sizes. What is kept never makes
+// a process larger than it was of late, beyond a few hundred megabytes.
 #pragma once
 
 #include <cstddef>
