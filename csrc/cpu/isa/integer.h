@@ -44,14 +44,8 @@ struct RowSteps {
       largest = max(abs(value), largest);
       poison = fma(value, V(0), poison);
     }
-    float lanes[V::width];
-    largest.store(lanes);
-    float top = 0.0F;
-    for (const float lane : lanes) top = lane > top ? lane : top;
-    poison.store(lanes);
-    float nan = 0.0F;
-    for (const float lane : lanes) nan += lane;
-    worth = top / steps + nan;
+    const float top = max_of_lanes(largest);
+    worth = top / steps + sum_of_lanes(poison);
     factor = top > negligible ? steps / top : 0.0F;
   }
 
