@@ -14,11 +14,7 @@ struct ByteSums {
   __m512i v;
 
   static ByteSums start(const Int8Operand* sums) { return {_mm512_loadu_si512(sums)}; }
-  static Left repeat(const ByteOfRow* p) {
-    std::int32_t word;
-    __builtin_memcpy(&word, p, sizeof word);
-    return _mm512_set1_epi32(word);
-  }
+  static Left repeat(const ByteOfRow* p) { return _mm512_set1_epi32(word_at(p)); }
   static Right load(const Int8Operand* p) { return _mm512_loadu_si512(p); }
   void add(const Left& a, const Right& b) { v = _mm512_dpbusd_epi32(v, a, b); }
   Vec<float> total() const { return _mm512_cvtepi32_ps(v); }
@@ -31,11 +27,7 @@ struct ByteSums {
 
   static Right load(const Int8Operand* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static ByteSums start(const Int8Operand* sums) { return {load(sums)}; }
-  static Left repeat(const ByteOfRow* p) {
-    std::int32_t word;
-    __builtin_memcpy(&word, p, sizeof word);
-    return _mm256_set1_epi32(word);
-  }
+  static Left repeat(const ByteOfRow* p) { return _mm256_set1_epi32(word_at(p)); }
   void add(const Left& a, const Right& b) { v = _mm256_dpbusd_avx_epi32(v, a, b); }
   Vec<float> total() const { return _mm256_cvtepi32_ps(v); }
 };
@@ -46,11 +38,7 @@ struct ByteSums {
   int32x4_t v;
 
   static ByteSums start(const Int8Operand*) { return {vdupq_n_s32(0)}; }
-  static Left repeat(const ByteOfRow* p) {
-    std::int32_t word;
-    __builtin_memcpy(&word, p, sizeof word);
-    return vreinterpretq_s8_s32(vdupq_n_s32(word));
-  }
+  static Left repeat(const ByteOfRow* p) { return vreinterpretq_s8_s32(vdupq_n_s32(word_at(p))); }
   static Right load(const Int8Operand* p) { return vld1q_s8(reinterpret_cast<const std::int8_t*>(p)); }
   void add(const Left& a, const Right& b) { v = vdotq_s32(v, b, a); }
   Vec<float> total() const { return vcvtq_f32_s32(v); }

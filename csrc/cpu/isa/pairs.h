@@ -12,9 +12,7 @@ struct Pairs {
   __m512bh v;
 
   [[gnu::always_inline]] static Pairs repeat(const std::uint16_t* p) {
-    std::int32_t word;
-    __builtin_memcpy(&word, p, sizeof word);
-    return {__builtin_bit_cast(__m512bh, _mm512_set1_epi32(word))};
+    return {__builtin_bit_cast(__m512bh, _mm512_set1_epi32(word_at(p)))};
   }
   [[gnu::always_inline]] static Pairs load(const BFloat16Operand* row, int j) {
     return {__builtin_bit_cast(__m512bh, _mm512_loadu_si512(row + j * 2 * Vec<float>::width))};

@@ -68,8 +68,8 @@ struct FloatFormat<double> {
   static constexpr double whole = 0x1p52 + 1023.0;
 };
 
-// Two 16-bit numbers as one word, to be repeated in all lanes.
-[[gnu::always_inline]] inline std::int32_t word_at(const std::int16_t* p) {
+// Two numbers of 16 bits, or four of 8, as one word, to be repeated in all lanes.
+[[gnu::always_inline]] inline std::int32_t word_at(const void* p) {
   std::int32_t word;
   __builtin_memcpy(&word, p, sizeof word);
   return word;
