@@ -14,7 +14,7 @@ from fusedlstm import load_model
 from fusedlstm.examples import forecast
 from fusedlstm.examples.job import Job, ProblemError
 from fusedlstm.examples.series import Series, bundled, later, read_csv
-from tests.examples.common import PNG, results, run, words
+from tests.examples.common import PNG, results, run, words, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,7 +224,7 @@ def test_bad_files_are_one_sentence(tmp_path: Path, text: str, error: str) -> No
     result = run("forecast", "--quick", "--data", path, "--report", tmp_path / "report")
     assert result.exit_code == 1
     assert error in words(result.output).replace(f"{tmp_path}/", "")
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
 
 def test_columns_that_are_missing_and_other_encodings(tmp_path: Path) -> None:
@@ -283,6 +283,7 @@ def test_options_go_before_quick(tmp_path: Path) -> None:
             "forecast", "--quick", "--data", path, "--epochs", 1, *given, "--json", tmp_path / "a.json"
         )
         assert result.exit_code == 0, result.output
+        chosen = written(tmp_path / "a.json")["options"]
+        assert (chosen["origins"], chosen["epochs"]) == (origins, 1)
         content = results(tmp_path / "a.json")
-        assert (content["origins"], content["epochs"]) == (origins, 1)
         assert len(content["forecast_from"]["a.csv"]) == origins

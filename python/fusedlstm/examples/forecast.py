@@ -39,9 +39,14 @@ if TYPE_CHECKING:
 
 PICTURES = ("backtest.png", "scores.png", "next.png")
 OPTIONS = (
-    Option("time", "", "The CSV's column of times; by default one with a usual name, or the first."),
-    Option("value", "", "The CSV's column of numbers; by default the first of numbers."),
-    Option("season", 0, "Steps of a season in the CSV; 0 tells by the times."),
+    Option(
+        "time",
+        "",
+        "The CSV's column of times; by default one with a usual name, or the first.",
+        with_data=True,
+    ),
+    Option("value", "", "The CSV's column of numbers; by default the first of numbers.", with_data=True),
+    Option("season", 0, "Steps of a season in the CSV; 0 tells by the times.", with_data=True),
     Option("horizon", 0, "Steps to forecast, at most a season, which 0 means."),
     Option("origins", 12, "Moments of the past from which to forecast.", quick=3),
     Option("epochs", 20, "Passes over the windows of each training.", quick=5),
@@ -280,7 +285,7 @@ def run(job: Job) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for series in every:
         horizon, origins = plan(job, series)
-        job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
+        job.compare(*seasons(series, origins[0], horizon), name=series.name, features=("value", "difference"))
         quantiles = backtest(job, series, horizon, origins)
         table = {name: scores(series, origins, made) for name, made in quantiles.items()}
         for name, row in table.items():
@@ -319,7 +324,7 @@ def tuning(job: Job) -> Tuning:
     """Let `search` choose for the first series: the last fifth before the first origin validates attempts."""
     series = load(job)[0]
     horizon, origins = plan(job, series)
-    job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
+    job.compare(*seasons(series, origins[0], horizon), name=series.name, features=("value", "difference"))
     known = series.values[: origins[0]]
     cut = min(4 * len(known) // 5, len(known) - horizon)
     windows = Windows(known[:cut], series.season, horizon)

@@ -124,7 +124,6 @@ def run(job: Job) -> dict[str, Any]:
     defaults = defaults_of(options, job.quick)
     searched = replace(job, name=of, options=defaults, report=None, save=None)
     tuning = tuning_of(searched)
-    job.agree = searched.agree
     threads = max(1, ops.get_num_threads() // workers)
     worker = Worker(replace(searched, quiet=True, check_data=False), threads, ops.get_instruction_set())
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fusedlstm import Input, Model, Sequential, activations, callbacks, layers, ops, optimizers, utils
-from fusedlstm.examples.job import Job, Option
+from fusedlstm.examples.job import Job, Option, in_percent
 from fusedlstm.examples.pronunciations import LONGEST, Alphabet, count_ngrams, errors, read, split
 from fusedlstm.examples.tuning import Range, Tuning
 
@@ -298,7 +298,7 @@ def run(job: Job) -> dict[str, Any]:
         words_wrong, phonemes_wrong = errors(said, dictionary)
         results |= {f"{name}_words_wrong": words_wrong, f"{name}_phonemes_wrong": phonemes_wrong}
     if job.data is None and not job.quick:
-        results["published_words_wrong"] = "0.258 (CTC; Rao et al. 2015, 12,000 other words)"
+        results["published_words_wrong"] = "25.8 % (CTC; Rao et al. 2015, 12,000 other words)"
     wrong = {word: " ".join(said) for word, said in greedy.items() if said not in dictionary[word]}
     job.say("\nThe first words that CTC says wrong:")
     for word in list(wrong)[:8]:
@@ -320,6 +320,12 @@ def run(job: Job) -> dict[str, Any]:
         drawn["encoder-decoder"] = spoken["encoder-decoder_with_beam"]
         job.picture(PICTURES[1], pictures.draw_lengths(drawn, dictionary, note))
     return results
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    shares = [name for name, value in results.items() if name.endswith("_wrong") and isinstance(value, float)]
+    return in_percent(results, shares)
 
 
 # For the example `search`.

@@ -25,7 +25,7 @@ import numpy as np
 
 import fusedlstm
 from fusedlstm import callbacks, datasets, layers, losses, metrics, ops, optimizers, plots, utils
-from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.job import Job, Option, ProblemError, in_percent
 from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
@@ -206,6 +206,13 @@ def run(job: Job) -> dict[str, Any]:
         "kernel": kernel,
         "digits": data,
     }
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    rates = ("label_error_rate", "strips_read_right")
+    more = [f"{rate}_beam_search" for rate in rates]
+    return in_percent(results, (*rates, *more, "validation_label_error_rate"))
 
 
 def scores(classes: NDArray[np.int64], decoded: ops.CTCDecoded) -> tuple[dict[str, float], dict[str, Any]]:

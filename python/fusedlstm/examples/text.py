@@ -17,7 +17,7 @@ import numpy as np
 
 from fusedlstm import losses, optimizers, utils
 from fusedlstm.examples import said_before, text_pictures
-from fusedlstm.examples.job import Option, ProblemError
+from fusedlstm.examples.job import Option, ProblemError, in_percent
 from fusedlstm.examples.kneser_ney import KneserNey
 from fusedlstm.examples.text_data import UNKNOWN, decode, encode, learn_tokens, passages, read, streams
 from fusedlstm.examples.text_model import (
@@ -214,6 +214,11 @@ def run(job: Job) -> dict[str, Any]:
             vocabulary, size.units, *text.streams(tokens), size.streams, job.precision
         )
     return results
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    return in_percent(results, ("share of the LSTM",))
 
 
 def check_options(job: Job, tokenizer: Tokenizer) -> NDArray[np.int64] | None:
