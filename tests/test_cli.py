@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 import fusedlstm
 from fusedlstm import ops, optimizers
+from fusedlstm.__main__ import main
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
@@ -217,6 +219,23 @@ def test_model_is_the_documented_one() -> None:
     lstms = 4 * ((28 + 128) * 128 + 128) + 4 * ((128 + 128) * 128 + 128)
     assert model.count_params() == lstms + 129 * 32 + 33 * 10
     assert [layer.rate for layer in model.layers if isinstance(layer, fusedlstm.layers.Dropout)] == [0.2] * 3
+
+
+def test_an_interrupt_before_the_command_line_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its import takes a while."""
+
+    class Interrupted(types.ModuleType):
+        @property
+        def cli(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "fusedlstm.commands.cli", Interrupted("cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
 def test_quiet(data: Path) -> None:

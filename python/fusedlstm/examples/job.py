@@ -10,6 +10,7 @@ With ``DISTRIBUTES = True`` it has the option ``--distribute``.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,6 +135,11 @@ class Job:
     def warn(self, text: str) -> None:
         """Tell, even where the user wants quiet, what is wrong with the results."""
         warnings.warn(text, ResultWarning, stacklevel=2)
+
+    def tell_divergence(self, loss: float, which: str) -> None:
+        """Warn where a loss, of the test or the validation, is not finite."""
+        if not math.isfinite(loss):
+            self.warn(f"the training diverged: the {which} loss is {loss}. Try a smaller --learning-rate.")
 
     @property
     def verbose(self) -> str | int:

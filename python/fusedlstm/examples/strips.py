@@ -191,13 +191,15 @@ def run(job: Job) -> dict[str, Any]:
     greedy = ops.ctc_decode(logits, steps)
     beam = ops.ctc_decode(logits, steps, "beam_search", beam_width=20)
     results, by_length = scores(test[1], greedy)
+    loss, wrong = model.evaluate(*validation, verbose=0)
+    job.tell_divergence(loss, "validation")
     if job.report is not None:
         note = job.note(name, f"{data}; strips of {len(tested[0]):,} test digits")
         job.picture(PICTURES[0], draw_readings(test, logits, greedy, results["label_error_rate"], note))
     return {
         **results,
         **{f"{key}_beam_search": value for key, value in scores(test[1], beam)[0].items()},
-        "validation_label_error_rate": model.evaluate(*validation, verbose=0)[1],
+        "validation_label_error_rate": wrong,
         "by_length": by_length,
         "training_seconds": seconds,
         "training_processor_seconds": processor,

@@ -195,7 +195,10 @@ def run(job: Job) -> dict[str, Any]:
         ngrams=lambda windows: ngrams[-1].log_probabilities(windows)[:, -1],
     )
     results |= {"pronouns by last mention": recalled, "effects of mentions": effects}
-    job.picture(PICTURES[1], text_pictures.said_before(recalled, effects, note))
+    if effects:
+        job.picture(PICTURES[1], text_pictures.said_before(recalled, effects, note))
+    elif job.report is not None:
+        job.say(f"{PICTURES[1]} is left out: the text has too few pronouns like thou and she")
 
     # What comes next, how does a text go on, and how probable is one?
     results["next"] = ", ".join(f"{word} {p:.1%}" for word, p in next_tokens(model, tokenizer, prompt))
