@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ pytest.importorskip("dpkt")
 import dpkt
 import sklearn.datasets
 
-from fusedlstm import load_model
+from fusedlstm import load_model, plots
 from fusedlstm.examples import anomaly, anomaly_events, anomaly_pictures, captures, flows
 from fusedlstm.examples.job import Job, ProblemError
 from tests.examples.common import PNG, results, run, words, written
@@ -251,6 +252,55 @@ def test_flows_without_kinds(tmp_path: Path) -> None:
     top = results(numbers)["events"][0]
     assert top["kind"] == "flow"
     assert top["label"] == "dos"
+
+
+def test_check_data_of_few_normal_flows(tmp_path: Path) -> None:
+    """With less than one window there is nothing to compare, with one there is too little; both is said."""
+    for normal, told in (
+        (30, "WARNING: --check-data: expected 50 normal flows to test or more, got 30"),
+        (60, "WARNING: Train and test have too few samples to test whether they agree"),
+    ):
+        rng = np.random.default_rng(0)
+        rows = [f"80,{rng.integers(90, 110)},{rng.integers(1, 9)},1,12,1,1,3.5,BENIGN" for _ in range(700)]
+        rows[490 + normal :] = ["80,900,9,9,9,9,9,9,DoS"] * (210 - normal)
+        path = write(tmp_path / "flows.csv", rows, CIC_HEADER)
+        result = run("anomaly", "--quick", "--data", path, "--check-data", "--quiet", "--threads", 1)
+        assert result.exit_code == 0, result.output
+        assert told in words(result.stderr)
+
+
+def test_reasons_are_drawn_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of features as long as KDD's fit, whatever their share, and longer ones are cut by us."""
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Job, "picture", lambda _, name, figure: drawn.update({name: figure}))
+    shares = (0.9, 0.05, 0.03, 0.02)
+    names = ("dst_host_diff_srv_rate", "hosts of the last 100 flows from there", "a", "urgent")
+    surprises = [
+        {"feature": name, "was": 1.0, "expected": 2.0, "share": share}
+        for name, share in zip(names, shares, strict=True)
+    ]
+    event = {"label": "scan", "labels": {"scan": 2, "normal": 1}, "kind": "tcp", "flows": 3}
+    anomaly_pictures.draw_events(Job("anomaly"), [{**event, "surprises": surprises}], "a model")
+    figure = drawn["events.png"]
+    plots.save(figure, tmp_path / "events.png")
+    (axes,) = figure.axes
+    told = [text.get_text().partition(",")[0] for text in axes.texts]
+    assert told == ["dst_host_diff_srv_rate", "hosts of the last 100 flo…", "a", "urgent"]
+    ends = [text.get_window_extent().x1 for text in axes.texts]
+    starts = [text.get_window_extent().x0 for text in axes.texts]
+    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    assert ends[-1] <= figure.bbox.x1
+    assert axes.get_yticklabels()[0].get_text() == "scan: tcp\n3 flows: 2 scan, 1 normal"
+
+
+@pytest.mark.parametrize("best", anomaly_pictures.COLOURS)
+def test_the_title_of_the_curves_is_a_sentence(best: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Job, "picture", lambda _, name, figure: drawn.update({name: figure}))
+    scores = {name: np.arange(9) * (1 if name == best else -1.0) for name in anomaly_pictures.COLOURS}
+    anomaly_pictures.draw_curves(Job("anomaly"), anomaly.curves(np.arange(9) > 4, scores), "a model")
+    title = drawn["curves.png"].get_suptitle()
+    assert re.match(r"The [a-z LSTM]+ tells attacks best: average precision 1\.00", title)
 
 
 def test_nothing_above_the_threshold(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import fusedlstm.examples
 from fusedlstm import ops
 from fusedlstm.commands import cli as cli_module
 from fusedlstm.commands import example as command
+from fusedlstm.examples import drawing
 from fusedlstm.examples.job import Job
 from fusedlstm.io.locks import FolderLock
 from tests import interrupting
@@ -281,6 +282,38 @@ def test_warnings_are_printed_in_words(install: Install) -> None:
     )
     assert result.exit_code == 0, result.output
     assert result.stderr == "WARNING: few\n"
+
+
+@pytest.mark.filterwarnings("default:Glyph")
+def test_letters_that_the_font_lacks_are_told_once(install: Install, tmp_path: Path) -> None:
+    name = install(
+        "from fusedlstm import plots\n\n\n"
+        "PICTURES = ('a.png', 'b.png')\n\n\n"
+        "def run(job):\n"
+        "    for name in PICTURES:\n"
+        "        job.picture(name, plots.figure('\\u6e29\\u5ea6', 'a'))\n"
+        "    return {}\n"
+    )
+    result = run(name, "--report", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    told = "WARNING: the font of the pictures lacks letters that the data have, such as '\u6e29': boxes stand"
+    assert result.stderr == f"{told} in their place\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "short"),
+    [
+        ("sales", 5, "sales"),
+        ("", 5, ""),
+        ("sales of a year", 8, "sales o…"),
+        ("sales of", 7, "sales…"),
+        ("\u6e29\u5ea6\u6d4b", 6, "\u6e29\u5ea6\u6d4b"),
+        ("\u6e29\u5ea6\u6d4b\u91cf", 6, "\u6e29\u5ea6…"),
+        ("\u6e29\u5ea6\u6d4b\u91cf", 5, "\u6e29\u5ea6…"),
+    ],
+)
+def test_long_names_are_cut(text: str, most: int, short: str) -> None:
+    assert drawing.shortened(text, most) == short
 
 
 def test_a_file_that_cannot_be_written_leaves_the_results(install: Install, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
 import tempfile
 import time
 import warnings
@@ -53,6 +54,7 @@ EXAMPLES = {
 }
 
 
+_NO_SIGNS = "the font of the pictures lacks letters that the data have"
 DIFFER = 3  # the exit code where --check-data finds that training and test data differ
 
 
@@ -334,12 +336,12 @@ def _policy(name: str) -> Iterator[None]:
 def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
     try:
         yield
-    except BlockingIOError as error:  # of the lock on a folder of backups
-        told = (error.strerror or str(error)).partition(": ")[2]
-        raise click.ClickException(f"--state: {told}: {error.filename}") from error
     except (ProblemError, OSError) as error:
+        text = str(error)
+        if isinstance(error, BlockingIOError) and error.filename is not None:  # of the lock on a folder
+            text = f"{error.strerror}: {error.filename}"
         # Backups are written where --state says, which is what the user knows them by.
-        raise click.ClickException(str(error).replace("backup_dir:", "--state:")) from error
+        raise click.ClickException(text.replace("backup_dir:", "--state:")) from error
     except MemoryError as error:
         raise click.ClickException("not enough memory") from error
     except ModuleNotFoundError as error:
@@ -354,16 +356,27 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warnings_in_words() -> Iterator[None]:
-    """Print warnings without the line of code that they come from."""
+    """Print warnings without the line of code that they come from, and each of them once."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_args: object, **_more: object) -> None:
+        text = str(message)
+        missing = re.match(r"Glyph (\d+) .*missing from", text)
+        if missing:
+            told_before = _NO_SIGNS in told
+            told.add(_NO_SIGNS)
+            text = f"{_NO_SIGNS}, such as {chr(int(missing[1]))!r}: boxes stand in their place"
+        else:
+            told_before = text in told
+        if not told_before:
+            told.add(text)
+            click.secho(f"WARNING: {text}", fg="yellow", bold=True, err=True)
+
     with warnings.catch_warnings():
         for kind in (SubsetWarning, ResultWarning):
             warnings.simplefilter("always", kind)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show
         yield
-
-
-def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
-    click.secho(f"WARNING: {message}", fg="yellow", bold=True, err=True)
 
 
 def _write_numbers(job: Job, options: dict[str, Any], results: dict[str, Any]) -> list[Path]:

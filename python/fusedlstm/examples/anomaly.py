@@ -238,6 +238,8 @@ def parts_of(job: Job) -> Parts:
     apart = [rows[: len(rows) // STEPS * STEPS].reshape(-1, STEPS, rows.shape[1]) for rows in normal]
     if len(apart[1]):
         job.compare(*apart, features=traffic.number_names)
+    elif job.check_data:
+        job.warn(f"--check-data: expected {STEPS} normal flows to test or more, got {len(normal[1])}")
     return Parts(traffic, data, mean, deviation, attack, training, validation, test)
 
 

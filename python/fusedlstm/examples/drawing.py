@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,14 @@ if TYPE_CHECKING:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text of a user's, such as a column's name, with an ellipsis where it has too many letters."""
-    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+    """Return a text of a user's, such as a column's name, with an ellipsis where it has too many letters.
+
+    Wide letters, as of Chinese, count as two.
+    """
+    ends = np.cumsum([2 if unicodedata.east_asian_width(letter) in "FW" else 1 for letter in text])
+    if not len(ends) or ends[-1] <= most:
+        return text
+    return f"{text[: int(np.searchsorted(ends, most, side='left'))].rstrip()}…"
 
 
 def plain_logarithms(axes: Axes, which: str) -> None:
