@@ -300,7 +300,11 @@ def test_the_title_of_the_curves_is_a_sentence(best: str, monkeypatch: pytest.Mo
     scores = {name: np.arange(9) * (1 if name == best else -1.0) for name in anomaly_pictures.COLOURS}
     anomaly_pictures.draw_curves(Job("anomaly"), anomaly.curves(np.arange(9) > 4, scores), "a model")
     title = drawn["curves.png"].get_suptitle()
-    assert re.match(r"The [a-z LSTM]+ tells attacks best: average precision 1\.00", title)
+    assert re.match(r"The [a-z LSTM]+ tells attacks best: average precision 1\.000", title)
+    scores["LSTM"] = scores["no memory"] = np.arange(9) * 2.0
+    anomaly_pictures.draw_curves(Job("anomaly"), anomaly.curves(np.arange(9) > 4, scores), "a model")
+    title = drawn["curves.png"].get_suptitle().replace("\n", " ")
+    assert re.search(r"LSTM and .* tell attacks equally well: average precision 1\.000", title)
 
 
 def test_nothing_above_the_threshold(tmp_path: Path) -> None:

@@ -39,7 +39,11 @@ def draw_curves(job: Job, table: dict[str, dict[str, Any]], note: str) -> None:
         job.picture("curves.png", figure)
         return
     best = max(table, key=lambda name: float(table[name]["average_precision"]))
-    title = f"{TITLES[best]} best: average precision {table[best]['average_precision']:.2f}"
+    precision = f"{table[best]['average_precision']:.3f}"
+    told = [name for name in table if f"{table[name]['average_precision']:.3f}" == precision]
+    title = f"{TITLES[best]} best: average precision {precision}"
+    if len(told) > 1:
+        title = f"{' and '.join(told)} tell attacks equally well: average precision {precision}"
     figure = plots.figure(title, note, (13, 5))
     panels = (
         ("roc", "roc_auc", "normal flows flagged, %", "attacks' flows flagged, %", "ROC, area"),
