@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 import fusedlstm
 from fusedlstm import ops, optimizers
+from fusedlstm.__main__ import main
 from fusedlstm.commands.cli import cli
 from fusedlstm.datasets import mnist
 from fusedlstm.datasets.idx import write_idx
@@ -53,9 +55,14 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def results(path: Path) -> dict[str, Any]:
+def written(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def results(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = written(path)["results"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +94,21 @@ def test_summary(trained: tuple[Path, Result], data: Path) -> None:
 
 def test_json(trained: tuple[Path, Result], data: Path) -> None:
     out, _ = trained
-    content = results(out / "run.json")
-    wanted = {
+    whole = written(out / "run.json")
+    assert (whole["example"], whole["version"]) == ("mnist", fusedlstm.__version__)
+    assert whole["options"] == {
         "units": 8,
         "layers": 1,
         "epochs": 2,
         "batch_size": 16,
         "learning_rate": 0.02,
-        "decay": False,
         "dropout": 0.2,
         "seed": 3,
         "device": "cpu",
         "precision": "float32",
         "threads": 2,
         "instruction_set": ops.get_instruction_set(),
-        "example": "mnist",
+        "data": str(data),
         "quick": False,
         "state": None,
         "check_data": False,
@@ -109,7 +116,12 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         "report": str(out / "report"),
         "json": str(out / "run.json"),
         "quiet": False,
-        "version": fusedlstm.__version__,
+    }
+    content = whole["results"]
+    wanted = {
+        "epochs": 2,
+        "learning_rate": 0.02,
+        "decay": False,
         "data": {
             "source": "folder",
             "folder": str(data),
@@ -120,7 +132,7 @@ def test_json(trained: tuple[Path, Result], data: Path) -> None:
         },
     }
     assert {name: content[name] for name in wanted} == wanted
-    numbers = {"test_accuracy", "test_loss", "epoch_seconds", "kernel", "history", "seconds"}
+    numbers = {"test_accuracy", "test_loss", "epoch_seconds", "device", "kernel", "history", "seconds"}
     assert set(content) == {*wanted, *numbers}
     assert set(content["history"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert all(len(values) == 2 for values in content["history"].values())
@@ -193,9 +205,9 @@ def test_every_instruction_set_and_layers(data: Path, tmp_path: Path) -> None:
         )
         result = run("mnist", "--data", data, *options, "--json", tmp_path / "run.json")
         assert result.exit_code == 0, result.output
-        content = results(tmp_path / "run.json")
-        assert name in content["kernel"]
-        assert content["instruction_set"] == name
+        content = written(tmp_path / "run.json")
+        assert name in content["results"]["kernel"]
+        assert content["options"]["instruction_set"] == name
     assert before == (ops.get_instruction_set(), ops.get_num_threads())
 
 
@@ -207,6 +219,23 @@ def test_model_is_the_documented_one() -> None:
     lstms = 4 * ((28 + 128) * 128 + 128) + 4 * ((128 + 128) * 128 + 128)
     assert model.count_params() == lstms + 129 * 32 + 33 * 10
     assert [layer.rate for layer in model.layers if isinstance(layer, fusedlstm.layers.Dropout)] == [0.2] * 3
+
+
+def test_an_interrupt_before_the_command_line_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its import takes a while."""
+
+    class Interrupted(types.ModuleType):
+        @property
+        def cli(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "fusedlstm.commands.cli", Interrupted("cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
 def test_quiet(data: Path) -> None:

@@ -71,6 +71,12 @@ def test_settings(settings: Any, error: type[Exception], message: str) -> None:
         compare_data(X, X, **settings)
 
 
+@pytest.mark.parametrize("y", [np.full((20, 3), "a"), ["a", 1] * 10, [None] * 20, np.full(20, b"a")])
+def test_labels_that_are_neither_numbers_nor_texts(y: Any) -> None:
+    with pytest.raises(TypeError, match=r"^train y: expected .* of real numbers"):
+        compare_data((X, y), (X, Y))
+
+
 @pytest.mark.parametrize("x", [np.full((3, 2), "a"), np.full((3, 2), None), np.ones((3, 2)) * 1j])
 def test_types(x: Any) -> None:
     with pytest.raises(TypeError, match=r"^test x: expected an array of real numbers"):

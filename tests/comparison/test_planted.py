@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,44 @@ def test_equal_sets_pass() -> None:
     assert found.exit_code == 0
     assert found.findings == ()
     assert str(found).startswith("Train and test agree.")
+
+
+def test_labels_that_are_texts() -> None:
+    """They are classes, and called what they are called."""
+    train, test = pair()
+    names = np.array(["cat", "dog", "it's a bird"])
+    ours, theirs = names[labels(0)], names[labels(1)]
+    assert compare_data((train, ours), (test, theirs)).findings == ()
+    assert compare_data((train, ours.tolist()), (test, theirs[:, None].astype(object)), **FAST).ok
+    theirs[:4] = "a newt"
+    found = compare_data((train, ours), (test, theirs), **FAST)
+    assert kinds(found) == {"labels"}
+    assert only(found, "labels").text.startswith(
+        "y: class 'a newt' in test is not in train, which has classes 'cat'"
+    )
+    assert only(found, "labels").feature == "'a newt'"
+    theirs = names[labels(1, share=[0.8, 0.1, 0.1])]
+    found = compare_data((train, ours), (test, theirs), **FAST)
+    assert "class 'cat' is" in only(found, "label proportions").text
+    (shares,) = found.shares
+    assert shares.names == ("cat", "dog", "it's a bird")
+    found = compare_data((train, labels(0)), (test, theirs), **FAST)
+    assert kinds(found) == {"dtype"}
+    assert only(found, "dtype").text.startswith("y has numbers in train and texts in test")
+    found = compare_data((train, ours), (np.concatenate([train[:9], test[9:]]), ours[::-1]), **FAST)
+    assert "of them with another label" in only(found, "leakage").text
+
+
+def test_numbers_that_are_shown_differ() -> None:
+    """Means of samples may differ where all numbers together look alike: it is the means that are shown."""
+    rng = np.random.default_rng(0)
+    train = np.where(rng.random((600, 50, 1)) < 0.2, rng.normal(size=(600, 50, 1)) * 3, -0.692)
+    test = np.where(rng.random((600, 50, 1)) < 0.3, rng.normal(size=(600, 50, 1)) * 3, -0.692)
+    found = compare_data(train, test, **FAST)
+    (text,) = (one.text for one in found.findings if one.kind == "distribution")
+    shown = re.search(r"(-?[\d.]+) in train and (-?[\d.]+) in test", text)
+    assert shown is not None, text
+    assert shown[1] != shown[2]
 
 
 def test_swapped_features() -> None:

@@ -52,6 +52,7 @@ def test_json(shifted: Comparison, tmp_path: Path) -> None:
     content = json.loads(shifted.to_json(tmp_path / "found.json"))
     assert json.loads((tmp_path / "found.json").read_text(encoding="utf-8")) == content
     assert content["ok"] is False
+    assert content["tested"] is True
     assert content["samples"] == {"train": N, "test": N}
     assert [one["kind"] for one in content["findings"]] == [one.kind for one in shifted.findings]
     assert set(content["findings"][0]) == {field.name for field in dataclasses.fields(Finding)}
@@ -119,7 +120,11 @@ def test_picture(name: str, tmp_path: Path) -> None:
     path = plots.save(figure, tmp_path / "found.png")
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     title = " ".join(figure.get_suptitle().split())
-    assert title.startswith("Train and test agree" if found.ok else "Train and test disagree: ")
+    agreeing = (
+        "Train and test agree" if found.tested else "Train and test have too few samples to test whether"
+    )
+    assert title.startswith(agreeing if found.ok else "Train and test disagree: ")
+    assert found.tested is (name != "few")
 
 
 def test_pictures_are_png_files(shifted: Comparison, tmp_path: Path) -> None:

@@ -20,9 +20,16 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["example", *map(str, arguments)])
 
 
-def results(path: Path) -> dict[str, Any]:
+def written(path: Path) -> dict[str, Any]:
+    """Return what a command has written by --json."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def results(path: Path) -> dict[str, Any]:
+    """Return the results in it."""
+    found: dict[str, Any] = written(path)["results"]
+    return found
 
 
 def words(text: str) -> str:

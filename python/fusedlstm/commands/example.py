@@ -7,6 +7,8 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -23,7 +25,7 @@ from fusedlstm.examples.job import Job, ProblemError, ResultWarning, defaults_of
 from fusedlstm.io.atomic import write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import ModuleType
 
     from fusedlstm.distributed import Communicator
@@ -52,6 +54,7 @@ EXAMPLES = {
 }
 
 
+_NO_SIGNS = "the font of the pictures lacks letters that the data have"
 DIFFER = 3  # the exit code where --check-data finds that training and test data differ
 
 
@@ -138,6 +141,17 @@ def _shown(option: Option) -> str:
     return f"{option.default}; {option.quick} if quick"
 
 
+def _check_what_data_options_are_about(own: dict[str, Option], options: dict[str, Any]) -> None:
+    """Refuse an option that would do nothing: about the user's data without any, or the other way round."""
+    ctx = click.get_current_context()
+    for key, one in own.items():
+        given = ctx.get_parameter_source(key) is not click.core.ParameterSource.DEFAULT
+        if given and one.with_data is (options["data"] is None):
+            expected = "--data, which it is about" if one.with_data else "no --data, whose place it takes"
+            got = options["data"] or "none"
+            raise click.UsageError(f"--{one.name}: expected {expected}, got {got}")
+
+
 def _chosen(own: dict[str, Option], options: dict[str, Any]) -> dict[str, Any]:
     """Return an example's own options: what the user gave, or else the defaults, which --quick may change."""
     ctx = click.get_current_context()
@@ -205,6 +219,7 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     shared = ("data", "quick", "seed", "device", "precision", "report", "save", "check_data", "quiet")
     if options["device"] == "cuda" and options["precision"] != "float32":
         raise click.UsageError(f"--precision {options['precision']}: expected --device cpu, got cuda")
+    _check_what_data_options_are_about(own, options)
     ranks: Communicator | None = options.pop("distribute", None)
     if ranks is not None:
         options.update(distribute=ranks.name, ranks=ranks.size)
@@ -223,15 +238,17 @@ def _run(name: str, module: ModuleType, own: dict[str, Option], options: dict[st
     utils.clear_session()
     utils.set_random_seed(job.seed)
     kernels = cli_options.kernels_as(options)
-    with _policy(job.precision), kernels, _told_in_a_sentence(state), _warnings_in_words():
+    with _told_in_a_sentence(state), _policy(job.precision), kernels, _warnings_in_words():
+        if state is not None and not job.rank:
+            _try_folder(state)
         results = module.run(job)
     results["seconds"] = time.perf_counter() - start
     outputs = cli_options.Outputs()
     outputs.written += job.written
-    for error in job.failed:
+    for error in _one_a_cause(job.failed):
         outputs.fail(error)
     if options["json"]:
-        outputs.attempt(lambda: _write_numbers(name, options, results))
+        outputs.attempt(lambda: _write_numbers(job, options, results))
     if not job.quiet:
         summary = getattr(module, "summary", lambda all_of_them: all_of_them)
         _print(summary(results), outputs.written)
@@ -256,6 +273,37 @@ def _state_folder(name: str, options: dict[str, Any]) -> Path | None:
     told = {key: str(value) for key, value in options.items() if key not in changes_nothing | {"ranks"}}
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
     return folder / f"{name}-{key}"
+
+
+def _try_folder(state: Path) -> None:
+    """Find out before any work whether a folder for backups can be made; nothing of it stays."""
+    missing = [folder for folder in (state, *state.parents) if not folder.exists()]
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        raise ProblemError(
+            f"--state: expected a folder that can be written, got {state}: {error.strerror}"
+        ) from error
+    finally:
+        for folder in missing:  # the innermost first
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _one_a_cause(failed: Iterable[OSError]) -> list[OSError]:
+    """Return what kept files from being written, once for all files of a folder that one cause keeps out."""
+    causes: dict[tuple[Any, ...], list[OSError]] = {}
+    for error in failed:
+        folder = None if error.filename is None else Path(error.filename).parent
+        causes.setdefault((error.errno, error.strerror, folder), []).append(error)
+    return [
+        several[0]
+        if len(several) == 1 or folder is None
+        else OSError(number, f"{cause} ({len(several)} files)", str(folder))
+        for (number, cause, folder), several in causes.items()
+    ]
 
 
 def _forget(state: Path) -> None:
@@ -289,7 +337,11 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
     try:
         yield
     except (ProblemError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        text = str(error)
+        if isinstance(error, BlockingIOError) and error.filename is not None:  # of the lock on a folder
+            text = f"{error.strerror}: {error.filename}"
+        # Backups are written where --state says, which is what the user knows them by.
+        raise click.ClickException(text.replace("backup_dir:", "--state:")) from error
     except MemoryError as error:
         raise click.ClickException("not enough memory") from error
     except ModuleNotFoundError as error:
@@ -304,20 +356,38 @@ def _told_in_a_sentence(state: Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _warnings_in_words() -> Iterator[None]:
-    """Print warnings without the line of code that they come from."""
+    """Print warnings without the line of code that they come from, and each of them once."""
+    told: set[str] = set()
+
+    def show(message: Warning | str, *_args: object, **_more: object) -> None:
+        text = str(message)
+        missing = re.match(r"Glyph (\d+) .*missing from", text)
+        if missing:
+            told_before = _NO_SIGNS in told
+            told.add(_NO_SIGNS)
+            text = f"{_NO_SIGNS}, such as {chr(int(missing[1]))!r}: boxes stand in their place"
+        else:
+            told_before = text in told
+        if not told_before:
+            told.add(text)
+            click.secho(f"WARNING: {text}", fg="yellow", bold=True, err=True)
+
     with warnings.catch_warnings():
         for kind in (SubsetWarning, ResultWarning):
             warnings.simplefilter("always", kind)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show
         yield
 
 
-def _show_warning(message: Warning | str, *_args: object, **_more: object) -> None:
-    click.secho(f"WARNING: {message}", fg="yellow", bold=True, err=True)
-
-
-def _write_numbers(name: str, options: dict[str, Any], results: dict[str, Any]) -> list[Path]:
-    content = {"example": name, **plain(options), **plain(results), "version": fusedlstm.__version__}
+def _write_numbers(job: Job, options: dict[str, Any], results: dict[str, Any]) -> list[Path]:
+    """Write what was asked for and what came of it, apart: names may be both an option's and a result's."""
+    content = {
+        "example": job.name,
+        "version": fusedlstm.__version__,
+        "options": plain(options),
+        "results": plain(results),
+        "compared": plain(job.compared),
+    }
     write_text(options["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
     return [options["json"]]
 

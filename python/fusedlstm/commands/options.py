@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +110,12 @@ def file_option(name: str, text: str) -> Decorator:
     return click.option(name, type=kind, callback=_output_file, help=text)
 
 
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def pictures_option(name: str, pictures: Callable[[], Iterable[str]]) -> Decorator:
     """Return an option for the folder that the command's pictures go to, whose names a function returns."""
 
@@ -118,6 +124,9 @@ def pictures_option(name: str, pictures: Callable[[], Iterable[str]]) -> Decorat
         if value is None or ctx.meta.get(_RANK):
             return None
         _needs("matplotlib", "report")
+        made = [one for one in (value, *value.parents) if not one.exists()]
+        # What a run that failed leaves is nothing; folders with pictures stay, as they are not empty.
+        ctx.call_on_close(lambda: _remove_empty(made))
         try:
             value.mkdir(parents=True, exist_ok=True)
         except OSError as error:

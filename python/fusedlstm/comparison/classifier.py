@@ -32,7 +32,7 @@ _UNITS, _WORDS, _WIDTH = 16, 500, 8
 _MOST_STEPS, _MOST_FEATURES = 128, 64
 _BATCH, _UPDATES, _EPOCHS = 64, 400, 40
 _BINS = 10
-_DRAWS = 9_999
+_DRAWS, _ENOUGH = 9_999, 50  # permutations of ranks; numbers of either side from which on there are none
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,13 @@ def enough(rows: Rows) -> bool:
 
 def family_of(result: Classified) -> Family:
     """Return the test as a family of one."""
+    least = 1 / (1 + _DRAWS) if min(len(result.train), len(result.test)) < _ENOUGH else 0.0
     return Family(
-        "classifier", [Place("x", None, "classifier")], np.array([result.auc]), np.array([result.p_value])
+        "classifier",
+        [Place("x", None, "classifier")],
+        np.array([result.auc]),
+        np.array([result.p_value]),
+        least=least,
     )
 
 
@@ -212,7 +217,7 @@ def mann_whitney(
 
     n, m = len(lower), len(higher)
     auc = _auc(higher, lower)
-    if min(n, m) >= 50:
+    if min(n, m) >= _ENOUGH:
         return auc, float(
             stats.mannwhitneyu(higher, lower, alternative="greater", method="asymptotic").pvalue
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Limits that keep a comparison within seconds: columns of a field's steps, numbers in all of them, samples.
 _MOST_COLUMNS, _MOST_NUMBERS, _FEWEST_ROWS, _MOST_ROWS = 4096, 10_000_000, 1_000, 10_000
 _MOST_BINS = 64
+SUMMARIES = ("mean", "spread", "change", "trend")
 _MOST_PAIRED, _MOST_IDS = 24, 64
 
 
@@ -107,14 +108,14 @@ def _number_summaries(field: Field, rows: Rows) -> Iterator[tuple[list[Place], N
     both = field.numbers(rows)
     if both[0].shape[1] > 1:
         for number, feature in enumerate(field.features):
-            ours, theirs = (_summaries(one[:, :, number]) for one in both)
-            places = [Place(field.name, feature, what) for what in ("mean", "spread", "change", "trend")]
+            ours, theirs = (summaries(one[:, :, number]) for one in both)
+            places = [Place(field.name, feature, what) for what in SUMMARIES]
             yield places, ours, theirs
     if 2 <= len(field.features) <= _MOST_PAIRED:
         yield _products(field, *both)
 
 
-def _summaries(values: Numbers) -> Numbers:
+def summaries(values: Numbers) -> Numbers:
     """Return mean, standard deviation, mean absolute and mean first difference of each sample, (n, 4)."""
     steps = np.diff(values, axis=1)
     with warnings.catch_warnings():

@@ -16,8 +16,8 @@ from fusedlstm.comparison.explain import explained
 from fusedlstm.comparison.findings import SEVERITIES, Finding
 from fusedlstm.comparison.leakage import Repeats
 from fusedlstm.comparison.result import Comparison
-from fusedlstm.comparison.sets import read_set
-from fusedlstm.comparison.testing import Family, share_out
+from fusedlstm.comparison.sets import Rows, read_set
+from fusedlstm.comparison.testing import Family, reachable, share_out
 from fusedlstm.comparison.views import distances_of, shares_of
 
 
@@ -42,8 +42,8 @@ def compare_data(
     ----------
     train, test : array, or list or dict of them, or (x, y)
         Inputs and, in a tuple, labels. An input is (N, F), (N, T, F) or has more axes, which are all features
-        of a step; integers (N, T) are ids, whose sizes mean nothing. Labels are classes (N,), one-hot rows,
-        ids (N, T) of sequences, or numbers.
+        of a step; integers (N, T) are ids, whose sizes mean nothing. Labels are classes (N,), as integers or
+        texts, one-hot rows, ids (N, T) of sequences, or numbers.
     time : pair of arrays, optional
         Times of the samples of train and of test, (N,) or (N, T), as numbers or dates: gaps, overlaps and
         time that runs backwards are looked for.
@@ -60,7 +60,8 @@ def compare_data(
     Returns
     -------
     Comparison
-        ``print`` it; ``ok``, ``findings``, ``exit_code``, ``to_json()`` and ``plot("picture.png")``.
+        ``print`` it; ``ok``, ``tested``, ``findings``, ``exit_code``, ``to_json()`` and
+        ``plot("picture.png")``.
 
     Raises
     ------
@@ -112,6 +113,8 @@ def compare_data(
         families.append(classifying.family_of(told))
     present = [family for family in families if family is not None]
     share_out(present, level)
+    is_tested, found = _power(present, rows, level)
+    findings += found
 
     if repeats is not None:
         findings += repeats.findings + repeats.tested(level)
@@ -140,7 +143,25 @@ def compare_data(
         tuple(distances_of(one, looked_at, of_columns, level) for one in fields if one.kind == "numbers"),
         tuple(shares_of(one) for one in fields if one.kind != "numbers"),
         None if told is None else (told.train, told.test),
+        is_tested,
     )
+
+
+def _power(families: list[Family], rows: Rows, alpha: float) -> tuple[bool, list[Finding]]:
+    """Return whether any test of distributions can find something, and a note where some of them can't."""
+    of_distributions = [one for one in families if one.name in ("summaries", "steps", "classifier", "labels")]
+    without = [one for one in of_distributions if reachable(one, families) > alpha]
+    if not without:
+        return True, []
+    count = f"{len(rows.train):,} of train and {len(rows.test):,} of test"
+    least = min(reachable(one, families) for one in without)
+    which = f"{sum(len(one.p) for one in without):,} of {sum(len(one.p) for one in families):,} tests"
+    is_tested = len(without) < len(of_distributions)
+    text = (
+        f"too few samples {f'for {which}' if is_tested else 'to test'}, {count}: even sets that lie wholly "
+        f"apart would have p = {least:.2g}, and alpha is {alpha:g}"
+    )
+    return is_tested, [Finding("samples", "note", text)]
 
 
 def _ordered(findings: list[Finding]) -> list[Finding]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fusedlstm.comparison.columns import edges_of, means_between
+from fusedlstm.comparison.columns import SUMMARIES, edges_of, means_between, summaries
 from fusedlstm.comparison.findings import Finding, number_text
 from fusedlstm.comparison.structure import factor_text
 from fusedlstm.comparison.testing import distances, known
@@ -122,8 +122,9 @@ def _look(train: Numbers, test: Numbers, best: Strongest) -> tuple[str, str]:
         side = "higher" if by > 0 else "lower"
         text = f"is {number_text(abs(by))} {side} in test"
         return "shift", f"{text}, {number_text(abs(by) / spread)} standard deviations" if spread > 0 else text
-    medians = [number_text(float(np.median(one))) for one in (ours, theirs)]
-    middles = f"medians {medians[0]} in train and {medians[1]} in test"
+    if place.what in SUMMARIES:  # It is these that differ, and the values need not.
+        ours, theirs = (known(summaries(one)[:, SUMMARIES.index(place.what)]) for one in (train, test))
+    middles = _middles(ours, theirs)
     where = ""
     if place.step is not None and train.shape[1] > 1:
         last = (place.end or 0) - 1
@@ -133,6 +134,18 @@ def _look(train: Numbers, test: Numbers, best: Strongest) -> tuple[str, str]:
             else f", most at steps {place.step} to {last}"
         )
     return "distribution", f"{_WORDS[place.what]}{where} ({middles})"
+
+
+def _middles(ours: Numbers, theirs: Numbers) -> str:
+    """Return the medians in words, or other quantiles where those look the same."""
+    for share, name in ((0.5, "medians"), (0.9, "90 % lie below"), (0.1, "10 % lie below")):
+        texts = [number_text(float(np.quantile(one, share))) for one in (ours, theirs)]
+        if texts[0] != texts[1]:
+            return f"{name} {texts[0]} in train and {texts[1]} in test"
+    means = [number_text(float(np.mean(one))) for one in (ours, theirs)]
+    if means[0] != means[1]:
+        return f"means {means[0]} in train and {means[1]} in test, and most numbers alike"
+    return f"medians {texts[0]} in both"
 
 
 def _values(values: Numbers) -> Numbers:

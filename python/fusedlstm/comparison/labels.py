@@ -29,15 +29,23 @@ def sets_of_labels(field: Field) -> list[Finding]:
     if len(strange):
         count = int(np.isin(field.test, strange).sum())
         text = (
-            f"{field.name}: {_classes(strange)} in test {'is' if len(strange) == 1 else 'are'} not in train, "
-            f"which has {_classes(ours)}; {share_text(count, field.test.size)} test labels can't be predicted"
+            f"{field.name}: {_classes(field, strange)} in test {'is' if len(strange) == 1 else 'are'} not in "
+            f"train, which has {_classes(field, ours)}; {share_text(count, field.test.size)} test labels "
+            "can't be predicted"
         )
         findings.append(
-            Finding("labels", "error", text, field.name, str(strange[0]), statistic=count / field.test.size)
+            Finding(
+                "labels",
+                "error",
+                text,
+                field.name,
+                field.called(strange[0]),
+                statistic=count / field.test.size,
+            )
         )
     if len(absent):
-        text = f"{field.name}: test has no sample of {_classes(absent)}, which train has"
-        findings.append(Finding("labels", "note", text, field.name, str(absent[0])))
+        text = f"{field.name}: test has no sample of {_classes(field, absent)}, which train has"
+        findings.append(Finding("labels", "note", text, field.name, field.called(absent[0])))
     return findings
 
 
@@ -59,7 +67,7 @@ def proportions(fields: Sequence[Field]) -> Family | None:
         statistic.append(float(np.abs(shares[0] - shares[1]).sum() / 2))
         worst = int(np.abs(shares[0] - shares[1]).argmax())
         details.append(
-            f"class {classes[worst]} is {100 * shares[0, worst]:.3g} % of train and "
+            f"class {field.called(classes[worst])} is {100 * shares[0, worst]:.3g} % of train and "
             f"{100 * shares[1, worst]:.3g} % of test"
         )
     if not places:
@@ -102,8 +110,8 @@ def _merged(table: NDArray[np.int64]) -> NDArray[np.int64]:
     return table
 
 
-def _classes(some: NDArray[np.int64]) -> str:
-    shown = ", ".join(str(one) for one in some[:_MOST_SHOWN])
+def _classes(field: Field, some: NDArray[np.int64]) -> str:
+    shown = ", ".join(field.called(one) for one in some[:_MOST_SHOWN])
     if len(some) > _MOST_SHOWN:
         shown += f" and {len(some) - _MOST_SHOWN} more"
     return f"class {shown}" if len(some) == 1 else f"classes {shown}"

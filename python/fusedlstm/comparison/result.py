@@ -97,6 +97,8 @@ class Comparison:
         How many tests of each family share ``alpha``.
     auc : float or None
         Of the classifier on rows that it had not seen; None without one.
+    tested : bool
+        False where so few samples came that no test of distributions could have found anything.
     """
 
     findings: tuple[Finding, ...]
@@ -108,10 +110,11 @@ class Comparison:
     distances: tuple[Distances, ...] = field(default=(), repr=False)
     shares: tuple[Shares, ...] = field(default=(), repr=False)
     scores: tuple[NDArray[np.float64], NDArray[np.float64]] | None = field(default=None, repr=False)
+    tested: bool = True
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found but notes."""
+        """Whether nothing was found but notes; `tested` says whether anything could have been."""
         return all(one.severity == "note" for one in self.findings)
 
     @property
@@ -123,7 +126,8 @@ class Comparison:
     def headline(self) -> str:
         """The first finding, or that there is none, in a sentence."""
         if self.ok:
-            return "Train and test agree"
+            few = "Train and test have too few samples to test whether they agree"
+            return "Train and test agree" if self.tested else few
         others = sum(one.severity != "note" for one in self.findings) - 1
         more = f" (and {others} more)" if others else ""
         text = self.findings[0].text
@@ -133,7 +137,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return the report: sentences, the worst first, and how it was tested."""
-        lines = ["Train and test agree." if self.ok else "Train and test disagree."]
+        lines = [f"{self.headline}." if self.ok else "Train and test disagree."]
         for severity in SEVERITIES:
             some = [one for one in self.findings if one.severity == severity]
             if some:
@@ -145,6 +149,7 @@ class Comparison:
         """Return everything but the arrays of the picture, as JSON takes it."""
         return {
             "ok": self.ok,
+            "tested": self.tested,
             "findings": [one.to_dict() for one in self.findings],
             "alpha": self.alpha,
             "seed": self.seed,

@@ -36,6 +36,8 @@ class Field:
         Features of samples or of their steps, ids (N, T), or one class a sample (N,).
     features : tuple of str
         Names of the features, of numbers only.
+    classes : tuple of str
+        What classes are called that came as texts, in the order of their numbers.
     """
 
     name: str
@@ -43,6 +45,11 @@ class Field:
     test: AnyArray
     kind: str
     features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def called(self, number: int) -> str:
+        """Return what a class is called."""
+        return repr(self.classes[number]) if self.classes else str(number)
 
     def numbers(self, rows: Rows) -> tuple[Numbers, Numbers]:
         """Return some rows of both as (n, T, F) and (m, T, F), with NaN where numbers are infinite."""
@@ -116,6 +123,10 @@ def read_set(given: Any, name: str) -> dict[str, AnyArray]:
 
 def make_field(name: str, train: AnyArray, test: AnyArray, features: Sequence[str] | None) -> Field:
     """Return what two arrays of one name are, whose shapes fit."""
+    if train.dtype.kind == "U":
+        names, numbers = np.unique(np.concatenate([train.ravel(), test.ravel()]), return_inverse=True)
+        ours, theirs = numbers[: len(train)], numbers[len(train) :]
+        return Field(name, ours, theirs, "classes", classes=tuple(map(str, names)))
     if name.startswith("y"):
         train, test, kind = _labels(train, test)
     else:
@@ -148,12 +159,25 @@ def _named(given: Any, key: str, name: str) -> dict[str, AnyArray]:
 
 
 def _array(value: Any, name: str) -> AnyArray:
+    if (texts := _texts(value, name)) is not None:
+        return texts
     array = checks.numeric(value, name)
     if array.ndim == 0 or array.size == 0:
         raise ValueError(
             f"{name}: expected at least one sample of at least one number, got shape {array.shape}"
         )
     return np.asarray(devices.to_host(array))
+
+
+def _texts(value: Any, name: str) -> AnyArray | None:
+    """Return labels that are texts, such as ``["cat", "dog"]``; None for everything else."""
+    given = value.tolist() if hasattr(value, "tolist") else value
+    if " y" not in name or not isinstance(given, list) or not given:
+        return None
+    rows = [row[0] if isinstance(row, list | tuple) and len(row) == 1 else row for row in given]
+    if not all(isinstance(row, str) for row in rows):
+        return None
+    return np.array(rows, dtype=str)
 
 
 def _labels(train: AnyArray, test: AnyArray) -> tuple[AnyArray, AnyArray, str]:

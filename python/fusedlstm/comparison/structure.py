@@ -51,8 +51,15 @@ def _shapes(name: str, train: AnyArray, test: AnyArray) -> list[Finding]:
 
 
 def _types(name: str, train: AnyArray, test: AnyArray) -> list[Finding]:
-    if train.dtype == test.dtype:
+    texts = [array.dtype.kind == "U" for array in (train, test)]
+    if train.dtype == test.dtype or all(texts):
         return []
+    if any(texts):
+        kinds = ["texts" if is_text else "numbers" for is_text in texts]
+        text = (
+            f"{name} has {kinds[0]} in train and {kinds[1]} in test: nothing else of {name} can be compared"
+        )
+        return [Finding("dtype", "error", text, name)]
     text = f"{name} is {train.dtype} in train and {test.dtype} in test"
     if (train.dtype.kind == "f") != (test.dtype.kind == "f"):
         return [Finding("dtype", "warning", f"{text}: one of them has not gone the same way", name)]

@@ -59,6 +59,8 @@ class Family:
         From a test's number to its exact p-value, where ``p`` has asymptotic ones.
     fewest : int
         Samples of the smaller set.
+    least : float
+        The smallest p-value that any of the tests can have, however far the sets are apart.
     adjusted : ndarray, shape (tests,)
         P-values for all tests of the comparison together, after `share_out`.
     """
@@ -70,6 +72,7 @@ class Family:
     details: list[str] = field(default_factory=list)
     exact: Callable[[int], float] | None = None
     fewest: int = 0
+    least: float = 0.0
     adjusted: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def numbers(self, number: int) -> dict[str, Any]:
@@ -86,9 +89,8 @@ def share_out(families: Sequence[Family], alpha: float) -> None:
 
     Within a family by Holm's step-down procedure; each family gets its share of ``alpha``, by Bonferroni.
     """
-    total = sum(WEIGHTS[family.name] for family in families)
     for family in families:
-        factor = total / WEIGHTS[family.name]
+        factor = _factor(family, families)
         family.adjusted = np.minimum(1.0, holm(family.p) * factor)
         if family.exact is None:
             continue
@@ -98,6 +100,15 @@ def share_out(families: Sequence[Family], alpha: float) -> None:
         for number in np.flatnonzero(doubtful):
             family.p[number] = family.exact(int(number))
         family.adjusted = np.minimum(1.0, holm(family.p) * factor)
+
+
+def reachable(family: Family, families: Sequence[Family]) -> float:
+    """Return the smallest adjusted p-value that a test of one of the families can have."""
+    return min(1.0, family.least * len(family.p) * _factor(family, families))
+
+
+def _factor(family: Family, families: Sequence[Family]) -> float:
+    return sum(WEIGHTS[one.name] for one in families) / WEIGHTS[family.name]
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,6 +179,7 @@ def family_of_columns(
     if not places:
         return None
     from scipy import stats
+    from scipy.special import gammaln
 
     statistic = np.concatenate([distances(ours, theirs) for ours, theirs in columns])
     counts = np.concatenate(
@@ -187,4 +199,7 @@ def family_of_columns(
         a, b = (known(side[:, column]) for side in columns[block])
         return float(stats.ks_2samp(a, b, method="exact").pvalue)
 
-    return Family(name, places, statistic, p, exact=exact, fewest=int(counts.min()))
+    # All numbers of one side lie below the other's in two of the orders that there are.
+    orders = gammaln(n + m + 1) - gammaln(n + 1) - gammaln(m + 1)
+    least = float(min(1.0, 2 * np.exp(-orders.max())))
+    return Family(name, places, statistic, p, exact=exact, fewest=int(counts.min()), least=least)

@@ -69,7 +69,14 @@ def shares_of(field: Field) -> Shares:
     title = f"shares of {'classes' if what == 'class' else 'ids'}"
     if len(most) < len(classes):
         title += f", the {len(most)} of {len(classes)} that differ most"
-    return Shares(field.name, title, what, tuple(str(one) for one in classes[most]), ours[most], theirs[most])
+    return Shares(
+        field.name,
+        title,
+        what,
+        tuple(field.classes[one] if field.classes else str(one) for one in classes[most]),
+        ours[most],
+        theirs[most],
+    )
 
 
 def _quantiles(values: Numbers, edges: list[int]) -> Numbers:

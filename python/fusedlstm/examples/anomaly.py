@@ -19,7 +19,6 @@ A file for --data is one of these, in the order of time:
 from __future__ import annotations
 
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -27,7 +26,8 @@ import numpy as np
 from fusedlstm import Input, Sequential, callbacks, layers, optimizers, utils
 from fusedlstm.examples import anomaly_pictures as pictures
 from fusedlstm.examples import captures, flows
-from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.anomaly_events import attacks, events, explain, in_words
+from fusedlstm.examples.job import Job, Option, ProblemError, in_percent
 from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 
 PICTURES = ("curves.png", "timeline.png", "events.png")
 OPTIONS = (
-    Option("full", False, "All of KDD Cup 99, 494,021 flows; needs a network the first time."),
+    Option(
+        "full", False, "All of KDD Cup 99, 494,021 flows; needs a network the first time.", with_data=False
+    ),
     Option("false-alarms", 0.05, "Share of normal validation flows above the threshold, which it sets."),
     Option(
         "epochs",
@@ -80,12 +82,13 @@ def scaled(traffic: Flows, training: Array) -> tuple[Scaled, Array, Array]:
     """
     logs = np.sign(traffic.numbers) * np.log1p(np.abs(traffic.numbers))
     mean, deviation = logs[training].mean(axis=0), np.maximum(logs[training].std(axis=0), 0.05)
-    kinds = []
+    kinds: list[Array] = []
     for column in traffic.kinds.T:
         values, counts = np.unique(column[training], return_counts=True)
         kinds += [column == value for value in values[np.argsort(-counts, kind="stable")[:COMMON]]]
     numbers = np.clip((logs - mean) / deviation, -8, 8).astype(np.float32)
-    return Scaled(numbers, np.stack(kinds, axis=1).astype(np.float32)), mean, deviation
+    marks = np.array(kinds, np.float32).reshape(-1, len(numbers)).T  # no columns where flows have no kinds
+    return Scaled(numbers, np.ascontiguousarray(marks)), mean, deviation
 
 
 def said(outputs: Array) -> tuple[Array, Array]:
@@ -186,44 +189,6 @@ def stream(model: Sequential, data: Scaled, count: int) -> tuple[Array, float]:
     return np.stack(outputs), count / (time.perf_counter() - start)
 
 
-def events(flagged: Array, scores: Array, gap: int = 5) -> list[tuple[int, int]]:
-    """Return first and last flow of what belongs together, the most surprising first."""
-    places = np.flatnonzero(flagged)
-    groups = np.split(places, np.flatnonzero(np.diff(places) > gap) + 1) if len(places) else []
-    return sorted(((g[0], g[-1]) for g in groups), key=lambda e: -float(scores[e[0] : e[1] + 1].max()))
-
-
-def attacks(labels: Array, chosen: Array) -> list[tuple[str, int, int]]:
-    """Return name, first flow and end of each run of chosen flows with the label of one attack."""
-    named = np.where(chosen, labels, "")
-    edges = [0, *(np.flatnonzero(named[1:] != named[:-1]) + 1), len(named)]
-    return [(str(named[first]), int(first), int(end)) for first, end in pairwise(edges) if named[first]]
-
-
-def explain(traffic: Flows, parts: Array, expected: Array, event: tuple[int, int]) -> dict[str, Any]:
-    """Return what surprised most at the peak of an event: numbers, what was expected, their shares."""
-    first, last = event
-    peak = first + int(parts[first : last + 1].mean(axis=1).argmax())
-    differs = ~np.isclose(traffic.numbers[peak], expected[peak], atol=1e-3)
-    top = np.argsort(-parts[peak] * differs, kind="stable")[:4]
-    return {
-        "flows": int(last - first + 1),
-        "where": float(traffic.where[peak]),
-        "kind": " ".join(traffic.kinds[peak]),
-        "label": "not labelled" if traffic.labels is None else str(traffic.labels[peak]) or "normal",
-        "score": float(parts[peak].mean()),
-        "surprises": [
-            {
-                "feature": traffic.number_names[f],
-                "was": float(traffic.numbers[peak, f]),
-                "expected": float(expected[peak, f]),
-                "share": float(parts[peak, f] / parts[peak].sum()),
-            }
-            for f in top
-        ],
-    }
-
-
 def curves(truth: Array, scores: dict[str, Array]) -> dict[str, dict[str, Any]]:
     """Return ROC and precision-recall curves and the areas under them, of each score."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
@@ -266,11 +231,15 @@ def parts_of(job: Job) -> Parts:
                 f"{traffic.name}: expected {2 * STEPS} normal flows in the {name}, got {len(chosen)}"
             )
     job.say(f"{traffic.name}: {len(training):,} normal flows to learn, {test.sum():,} flows to test")
+    if traffic.unknown:
+        job.say(f"{traffic.unknown:,} numbers are missing or not finite, and count as 0")
     data, mean, deviation = scaled(traffic, training)
     normal = [data.of(chosen).numbers for chosen in (training, where[test & ~attack])]
     apart = [rows[: len(rows) // STEPS * STEPS].reshape(-1, STEPS, rows.shape[1]) for rows in normal]
     if len(apart[1]):
         job.compare(*apart, features=traffic.number_names)
+    elif job.check_data:
+        job.warn(f"--check-data: expected {STEPS} normal flows to test or more, got {len(normal[1])}")
     return Parts(traffic, data, mean, deviation, attack, training, validation, test)
 
 
@@ -297,13 +266,10 @@ def run(job: Job) -> dict[str, Any]:
     seen = traffic.numbers[training]
     expected = np.clip(np.sign(logs) * np.expm1(np.abs(logs)), seen.min(axis=0), seen.max(axis=0))
     found = [explain(traffic, parts, expected, e) for e in events(flagged, scores["LSTM"])]
-    job.say(f"\n{len(found)} events above the threshold; the most surprising ones:")
+    several = "s above the threshold; the most surprising ones" if len(found) > 1 else " above the threshold"
+    job.say(f"\n{len(found)} event{several}:" if found else "\nNo flow is above the threshold.")
     for event in found[:5]:
-        said_so = "; ".join(
-            f"{one['feature']} {one['was']:.4g}, expected {one['expected']:.4g}"
-            for one in event["surprises"][:3]
-        )
-        job.say(f"  {event['kind']} ({event['label']}, {event['flows']} flows): {said_so}")
+        job.say(f"  {in_words(event)}")
 
     results: dict[str, Any] = {"threshold": threshold, "flagged": int(flagged.sum()), "events": found}
     table: dict[str, dict[str, Any]] = {}
@@ -339,6 +305,11 @@ def run(job: Job) -> dict[str, Any]:
         pictures.draw_timeline(job, traffic, scores["LSTM"], threshold, test, results, note)
         pictures.draw_events(job, found, note)
     return results
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    return in_percent(results, ("false_alarm_rate", "precision", "flows_found", "attacks_found"))
 
 
 def load(job: Job) -> Flows:

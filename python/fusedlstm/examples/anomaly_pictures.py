@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import plots
+from fusedlstm.examples.anomaly_events import flows_in_words
+from fusedlstm.examples.drawing import shortened
+from fusedlstm.examples.job import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +20,13 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 COLOURS = {"LSTM": "blue", "no memory": "orange", "moving average": "green", "isolation forest": "purple"}
+
+TITLES = {
+    "LSTM": "The LSTM tells attacks",
+    "no memory": "The score without a memory tells attacks",
+    "moving average": "The moving average tells attacks",
+    "isolation forest": "The isolation forest tells attacks",
+}
 
 
 def draw_curves(job: Job, table: dict[str, dict[str, Any]], note: str) -> None:
@@ -29,7 +39,11 @@ def draw_curves(job: Job, table: dict[str, dict[str, Any]], note: str) -> None:
         job.picture("curves.png", figure)
         return
     best = max(table, key=lambda name: float(table[name]["average_precision"]))
-    title = f"{best} tells attacks best: average precision {table[best]['average_precision']:.2f}"
+    precision = f"{table[best]['average_precision']:.3f}"
+    told = [name for name in table if f"{table[name]['average_precision']:.3f}" == precision]
+    title = f"{TITLES[best]} best: average precision {precision}"
+    if len(told) > 1:
+        title = f"{' and '.join(told)} tell attacks equally well: average precision {precision}"
     figure = plots.figure(title, note, (13, 5))
     panels = (
         ("roc", "roc_auc", "normal flows flagged, %", "attacks' flows flagged, %", "ROC, area"),
@@ -86,30 +100,37 @@ def draw_events(job: Job, found: list[dict[str, Any]], note: str) -> None:
         label = event["label"] if event["label"] != "not labelled" else f"event {number + 1}"
         picked.setdefault(label, event)
     shown = list(picked.items())[:8]
-    reasons = [f"{event['surprises'][0]['feature']} in {label}" for label, event in shown[:3]]
+    reasons = [
+        f"{shortened(event['surprises'][0]['feature'], 40)} in {shortened(label, 40)}"
+        for label, event in shown[:3]
+    ]
     figure = plots.figure(
         f"Why they were flagged: {', '.join(reasons)}" if shown else "No flow was flagged",
         note,
-        (12, 0.7 * len(shown) + 2),
+        (13, 0.6 * len(shown) + 1.8),
     )
     axes = figure.subplots()
-    colours = [plots.COLOURS[name] for name in ("sky", "orange", "green", "purple")]
+    most = max((one["share"] for _, event in shown for one in event["surprises"]), default=1.0)
     for row, (_, event) in enumerate(shown):
-        left = 0.0
-        for one, colour in zip(event["surprises"], colours, strict=False):
-            share = 100 * one["share"]
-            bar = axes.barh(row, share, left=left, color=colour, alpha=0.6, height=0.85, edgecolor="white")
-            text = f"{one['feature']}\n{one['was']:.3g}, not {one['expected']:.2g}"
-            axes.text(left + 0.3, row, text, fontsize=6.5, va="center", clip_on=True).set_clip_path(
-                bar.patches[0]
-            )
-            left += share
+        for column, one in enumerate(event["surprises"]):
+            length = 0.96 * one["share"] / most
+            axes.barh(row, length, left=column, color=plots.COLOURS["sky"], alpha=0.45, height=0.85)
+            name = f"{shortened(one['feature'], 26)}, {percent(one['share'])}"
+            text = f"{name}\n{one['was']:.3g}, not {one['expected']:.2g}"
+            axes.text(column + 0.02, row, text, fontsize=7.5, va="center", parse_math=False)
     names = [
-        f"{label}: {event['kind']}, {event['flows']} flow{'s' * (event['flows'] > 1)}"
+        f"{shortened(label, 24)}: {shortened(event['kind'], 30)}\n{shortened(flows_in_words(event), 50)}"
         for label, event in shown
     ]
     axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
-    axes.set_xlabel("share of the surprise of the event's peak, %; below a name what was seen and expected")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(0, 4)
+    axes.set_xticks([])
+    axes.set_xlabel(
+        "the four numbers that surprised most at each event's peak: their share of its surprise (bars, the "
+        f"longest {percent(most)}), what was seen and what was expected",
+        fontsize=8,
+    )
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
     job.picture("events.png", figure)

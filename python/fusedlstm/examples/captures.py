@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -94,6 +94,27 @@ def read_pcap(path: Path) -> Flows:
     return Flows(str(path), list(_COLUMNS), numbers, ["service"], kinds, None, where)
 
 
+class _Whole:
+    """A file for dpkt, which takes what is left for a packet where a file breaks off within one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._ended = file, False
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, or none at the end; ValueError where there are fewer."""
+        content = self._file.read(size)
+        # At the end dpkt asks for a header, and stops. What it asks for after that is a packet's content.
+        if 0 < len(content) < size or (self._ended and size):
+            raise ValueError("the file breaks off")
+        self._ended = len(content) < size
+        return content
+
+    def seek(self, place: int) -> None:
+        """Go back, to read the file as one of another kind."""
+        self._file.seek(place)
+        self._ended = False
+
+
 def _packets(path: Path) -> Iterator[tuple[float, bytes, bytes, str, tuple[int, int], int, int]]:
     """Yield time, addresses, protocol, ports, length and TCP's flags of each IP packet."""
     import dpkt
@@ -108,7 +129,7 @@ def _packets(path: Path) -> Iterator[tuple[float, bytes, bytes, str, tuple[int, 
     number = 0
     with path.open("rb") as file:
         try:
-            reader = dpkt.pcap.UniversalReader(file)
+            reader = dpkt.pcap.UniversalReader(_Whole(file))
             link = reader.datalink()
             if link not in layers and link not in (12, 14, 101):
                 raise ProblemError(f"{path}: expected packets of Ethernet, Linux or IP, got link type {link}")
@@ -120,6 +141,8 @@ def _packets(path: Path) -> Iterator[tuple[float, bytes, bytes, str, tuple[int, 
                     continue  # cut off by the capture, or none that dpkt knows
                 if isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6):
                     yield float(time), *_ends(dpkt, packet), *_size(dpkt, packet)
+        except ProblemError:
+            raise  # It is a ValueError, too.
         except (dpkt.UnpackError, ValueError) as error:
             where = f"after packet {number}" if number else "at its beginning"
             raise ProblemError(f"{path}: no complete capture, it breaks {where}: {error}") from error

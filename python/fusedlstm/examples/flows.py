@@ -24,7 +24,7 @@ class Flows(NamedTuple):
 
     ``numbers`` (N, F) float64 and ``kinds`` (N, K) texts hold a row for each flow, ``where`` (N,) its line in
     the file or its end in seconds since the first. ``labels`` (N,) name the attacks, and are empty for normal
-    flows; None where nothing is labelled.
+    flows; None where nothing is labelled. ``unknown`` numbers were missing or not finite, and are 0.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Flows(NamedTuple):
     kinds: NDArray[np.str_]
     labels: NDArray[np.str_] | None
     where: NDArray[np.float64]
+    unknown: int = 0
 
 
 class _Family(NamedTuple):
@@ -165,9 +166,9 @@ def _table(name: str, header: list[str], table: Iterable[tuple[int, list[str]]])
         if fields == header or [field.lower() for field in fields] == header:
             continue  # CIC-IDS-2018 repeats its header in the middle of files
         try:
-            values.append([float(fields[index] or 0) for index in numbers])
+            values.append([float(fields[index] or "nan") for index in numbers])
         except ValueError:
-            wrong = next(i for i in numbers if not _is_number(fields[i] or "0"))
+            wrong = next(i for i in numbers if not _is_number(fields[i] or "nan"))
             raise ProblemError(
                 f"{name}, line {line}, column {header[wrong]!r}: expected a number, got {fields[wrong]!r:.40}"
             ) from None
@@ -180,15 +181,18 @@ def _table(name: str, header: list[str], table: Iterable[tuple[int, list[str]]])
             labels.append("" if said in _NORMAL else said)
     if len(values) < FEWEST:
         raise ProblemError(f"{name}: expected at least {FEWEST} flows, got {len(values)}")
+    table_of_numbers = np.array(values)
+    known = np.isfinite(table_of_numbers)
     return Flows(
         name,
         [header[index] for index in numbers],
         # CIC-IDS writes Infinity and NaN for rates of flows that take no time.
-        np.nan_to_num(np.array(values), nan=0, posinf=0, neginf=0),
+        np.where(known, table_of_numbers, 0.0),
         [header[index] for index in kinds],
-        np.array(texts),
+        np.array(texts, dtype=str),
         None if label is None else np.array(labels),
         np.array(lines, dtype=np.float64),
+        int((~known).sum()),
     )
 
 

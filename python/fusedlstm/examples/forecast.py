@@ -39,15 +39,20 @@ if TYPE_CHECKING:
 
 PICTURES = ("backtest.png", "scores.png", "next.png")
 OPTIONS = (
-    Option("time", "", "The CSV's column of times; by default one with a usual name, or the first."),
-    Option("value", "", "The CSV's column of numbers; by default the first of numbers."),
-    Option("season", 0, "Steps of a season in the CSV; 0 tells by the times."),
+    Option(
+        "time",
+        "",
+        "The CSV's column of times; by default one with a usual name, or the first.",
+        with_data=True,
+    ),
+    Option("value", "", "The CSV's column of numbers; by default the first of numbers.", with_data=True),
+    Option("season", 0, "Steps of a season in the CSV; 0 tells by the times.", with_data=True),
     Option("horizon", 0, "Steps to forecast, at most a season, which 0 means."),
     Option("origins", 12, "Moments of the past from which to forecast.", quick=3),
     Option("epochs", 20, "Passes over the windows of each training.", quick=5),
     Option("units", 32, "Units of the LSTM."),
 )
-LARGEST = 1e30  # of a series, whose differences and squares float32 has to hold
+LARGEST = 1e30  # of a series, and 1e-30 the least that counts; so squares of all numbers are float64s
 LEVELS = np.array([0.025, 0.1, 0.5, 0.9, 0.975], np.float32)  # the median, and the ends of 80 % and 95 %
 
 
@@ -75,7 +80,7 @@ class Windows:
         self.season, self.horizon = season, horizon
         differences = past[season:] - past[:-season]
         self.usual = float(np.median(differences))
-        self.unit = max(float(np.abs(differences - self.usual).mean()), 1e-9 * (1 + np.abs(past).max()))
+        self.unit = max(float(np.abs(differences - self.usual).mean()), 1e-9 * float(np.abs(past).max()))
         self.growth = 0.0
         rows = sliding_window_view(past, 2 * season + horizon)
         errors = [np.abs(rows[:, 2 * season :] - self._anchor(rows, growth)).mean() for growth in (0.0, 1.0)]
@@ -168,13 +173,15 @@ def by_ets(past: Array, season: int, horizon: int) -> Array:
     """Return the quantiles of exponential smoothing with a damped trend.
 
     Its states of a season are too many to be fitted where a season is long, so STL takes the season out
-    there, and its last course is added again.
+    there, and its last course is added again. How well it is fitted depends on the numbers' size, so that
+    they are brought to hundreds; powers of two change no other digit.
     """
     import pandas as pd
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel
     from statsmodels.tsa.seasonal import STL
 
-    seasonal = np.zeros(season)
+    unit = 16.0 ** np.floor(np.log(np.abs(past).max() / 64) / np.log(16))
+    past, seasonal = past / unit, np.zeros(season)
     options: dict[str, Any] = {"seasonal": "add", "seasonal_periods": season}
     if season > 24:
         parts = STL(past, period=season).fit()
@@ -187,14 +194,14 @@ def by_ets(past: Array, season: int, horizon: int) -> Array:
         ahead = fitted.get_prediction(start=len(past), end=len(past) + horizon - 1)
         low, high = (np.asarray(ahead.pred_int(alpha=alpha)) for alpha in (0.05, 0.2))
     columns = [low[:, 0], high[:, 0], np.asarray(ahead.predicted_mean), high[:, 1], low[:, 1]]
-    return np.stack(columns, axis=-1) + seasonal[:horizon, None]
+    return np.asarray((np.stack(columns, axis=-1) + seasonal[:horizon, None]) * unit)
 
 
 def backtest(job: Job, series: Series, horizon: int, origins: list[int]) -> dict[str, Array]:
     """Return each model's quantiles (origins, horizon, levels), made from what came before each origin."""
     forecasts: dict[str, list[Array]] = {name: [] for name in pictures.COLOURS}
     for origin in origins:
-        job.say(f"  {series.name}: forecast from {str(series.times[origin])[:10]}")
+        job.say(f"  {series.name}: forecast from {series.moment(origin)}")
         past = series.values[:origin]
         forecasts["LSTM"].append(by_lstm(job, past, series.season, horizon, backup_of(series, origin))[0])
         forecasts["ETS"].append(by_ets(past, series.season, horizon))
@@ -261,8 +268,12 @@ def plan(job: Job, series: Series) -> tuple[int, list[int]]:
         raise ProblemError(
             f"{series.name}: expected values to forecast from {series.times[origins[0]]} on, got none"
         )
-    if not np.abs(series.values).max() < LARGEST:
-        raise ProblemError(f"{series.name}: expected numbers below {LARGEST:g} in size")
+    largest = np.abs(series.values).max()
+    if not 1 / LARGEST < largest < LARGEST and largest:
+        raise ProblemError(
+            f"{series.name}: expected numbers from {1 / LARGEST:g} to {LARGEST:g} in size, got at most "
+            f"{largest:g}"
+        )
     past = series.values[: origins[0]]
     if not np.abs(past[season:] - past[:-season]).max() > 0:
         raise ProblemError(
@@ -280,7 +291,7 @@ def run(job: Job) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for series in every:
         horizon, origins = plan(job, series)
-        job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
+        job.compare(*seasons(series, origins[0], horizon), name=series.name, features=("value", "difference"))
         quantiles = backtest(job, series, horizon, origins)
         table = {name: scores(series, origins, made) for name, made in quantiles.items()}
         for name, row in table.items():
@@ -319,7 +330,7 @@ def tuning(job: Job) -> Tuning:
     """Let `search` choose for the first series: the last fifth before the first origin validates attempts."""
     series = load(job)[0]
     horizon, origins = plan(job, series)
-    job.compare(*seasons(series, origins[0], horizon), features=("value", "difference"))
+    job.compare(*seasons(series, origins[0], horizon), name=series.name, features=("value", "difference"))
     known = series.values[: origins[0]]
     cut = min(4 * len(known) // 5, len(known) - horizon)
     windows = Windows(known[:cut], series.season, horizon)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import plots
+from fusedlstm.examples.drawing import shortened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,25 +25,30 @@ def draw_backtest(
 ) -> None:
     """Draw the forecasts of four origins, each beside what followed."""
     best = min(made, key=lambda name: float(table[series.name][name]["MASE"]))
-    title = f"{series.name}: {best} is nearest to what followed (MASE " + ", ".join(
+    name = shortened(series.name, 60)
+    title = f"{name}: {best} is nearest to what followed (MASE " + ", ".join(
         f"{name} {table[series.name][name]['MASE']:.2f}" for name in made
     )
     figure = plots.figure(title + ")", note, (12, 7))
     picked = np.unique(np.linspace(0, len(origins) - 1, 4).astype(int))
     grid = figure.subplots(2, 2).ravel()
+    measured = series.measured
     for axes, which in zip(grid, picked, strict=False):
         origin, horizon = origins[which], made["LSTM"].shape[1]
         times, before = series.times[origin : origin + horizon], slice(origin - series.season, origin)
         bands(axes, times, made["LSTM"][which])
-        axes.plot(series.times[before], series.values[before], color="0.6")
-        axes.plot(times, series.values[origin : origin + horizon], color="black", linewidth=1.2)
+        axes.plot(series.times[before], measured[before], color="0.6")
+        followed = measured[origin : origin + horizon]
+        axes.plot(times, followed, color="black", linewidth=1.2)
         for name, quantiles in made.items():
             colour = plots.COLOURS[COLOURS[name]]
             axes.plot(times, quantiles[which, :, 2], color=colour, linewidth=1.2)
             plots.label_line(axes, times[-1], quantiles[which, -1, 2], name, colour)
-        plots.label_line(axes, times[-1], series.values[origin + horizon - 1], "what followed", "black")
-        axes.set_title(f"from {str(series.times[origin])[:10]}", fontsize=10, loc="left")
-        axes.set_ylabel(series.unit, fontsize=8)
+        if np.isfinite(followed).any():
+            end = followed[np.isfinite(followed)][-1]
+            plots.label_line(axes, times[-1], end, "what followed", "black")
+        axes.set_title(f"from {series.moment(origin)}", fontsize=10, loc="left")
+        axes.set_ylabel(shortened(series.unit, 40), fontsize=8)
         plain(axes)
     for axes in grid[len(picked) :]:
         axes.set_axis_off()
@@ -96,7 +102,7 @@ def draw_scores(job: Job, table: dict[str, Any], note: str) -> None:
         axes.text(goal, -0.62, meaning, fontsize=8, color="0.4", ha="right", va="center")
         highest = max(row[key] for rows in table.values() for row in rows.values())
         axes.set(xlabel=label, xlim=(0, 1.1 * max(1, highest) if factor == 1 else 102))
-        axes.set_yticks(range(len(table)), list(table))
+        axes.set_yticks(range(len(table)), [shortened(name, 30) for name in table])
         axes.set_ylim(len(table) - 0.5, -0.75)
         axes.spines[["top", "right"]].set_visible(False)
     job.picture("scores.png", figure)
@@ -106,20 +112,20 @@ def draw_next(job: Job, series: Series, times: Array, ahead: Array, note: str) -
     """Draw what the LSTM forecasts after the end of the series."""
     middle = ahead[-1, 2]
     title = (
-        f"{series.name}: {middle:#.4g} at the end of the next {len(times)} steps, "
+        f"{shortened(series.name, 60)}: {middle:#.4g} at the end of the next {len(times)} steps, "
         f"{ahead[-1, 1]:#.4g} to {ahead[-1, 3]:#.4g} with 80 %"
     )
     figure = plots.figure(title, note)
     axes = figure.subplots()
     past = slice(-3 * series.season, None)
-    axes.plot(series.times[past], series.values[past], color="black", linewidth=1.2)
+    axes.plot(series.times[past], series.measured[past], color="black", linewidth=1.2)
     bands(axes, times, ahead)
     blue = plots.COLOURS["blue"]
     axes.plot(times, ahead[:, 2], color=blue)
     plots.label_line(axes, times[-1], ahead[-1, 4], "95 %", "0.5")
     plots.label_line(axes, times[-1], ahead[-1, 3], "80 %", "0.3")
     plots.label_line(axes, times[-1], middle, "median", blue)
-    axes.set_ylabel(series.unit)
+    axes.set_ylabel(shortened(series.unit, 50))
     axes.set_xlim(series.times[past][0], times[-1])
     plain(axes)
     job.picture("next.png", figure)

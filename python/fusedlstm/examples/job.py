@@ -10,6 +10,7 @@ With ``DISTRIBUTES = True`` it has the option ``--distribute``.
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class Option(NamedTuple):
     shown: str = ""
     quick: Any = None  # the default with --quick, where that is another one
     keeps_state: bool = False  # whether a run goes on from the state that one with another value left
+    with_data: bool | None = None  # True where it is about the user's data, False about the example's own
 
 
 def defaults_of(options: Iterable[Option], quick: bool) -> dict[str, Any]:
@@ -53,6 +55,16 @@ def defaults_of(options: Iterable[Option], quick: bool) -> dict[str, Any]:
         one.name.replace("-", "_"): one.default if one.quick is None or not quick else one.quick
         for one in options
     }
+
+
+def percent(share: float) -> str:
+    """Return a share as it is printed: ``100 %``, ``27.2 %``, ``1.31 %``."""
+    return f"{100 * share:.3g} %"
+
+
+def in_percent(results: Mapping[str, Any], shares: Iterable[str]) -> dict[str, Any]:
+    """Return results with those that are shares as it is printed; the file of --json keeps the numbers."""
+    return {**results, **{name: percent(results[name]) for name in shares if name in results}}
 
 
 class ResultWarning(UserWarning):
@@ -94,8 +106,8 @@ class Job:
         Files that are complete.
     failed : list of OSError
         Why other files could not be written; the run goes on without them.
-    agree : bool
-        False when training and test data were compared and differ.
+    compared : list of dict
+        What `compare` found, each with the name of what was compared.
     """
 
     name: str
@@ -113,7 +125,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
     failed: list[OSError] = field(default_factory=list)
-    agree: bool = True
+    compared: list[dict[str, Any]] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         """Print a line, unless the user wants quiet."""
@@ -123,6 +135,11 @@ class Job:
     def warn(self, text: str) -> None:
         """Tell, even where the user wants quiet, what is wrong with the results."""
         warnings.warn(text, ResultWarning, stacklevel=2)
+
+    def tell_divergence(self, loss: float, which: str) -> None:
+        """Warn where a loss, of the test or the validation, is not finite."""
+        if not math.isfinite(loss):
+            self.warn(f"the training diverged: the {which} loss is {loss}. Try a smaller --learning-rate.")
 
     @property
     def verbose(self) -> str | int:
@@ -221,13 +238,30 @@ class Job:
         else:
             self.written.append(path)
 
-    def compare(self, train: Any, test: Any, **options: Any) -> None:
-        """Say how training and test data differ, if the user wants to know; see `fusedlstm.compare_data`."""
+    @property
+    def agree(self) -> bool:
+        """False when training and test data were compared and differ."""
+        return all(one["ok"] for one in self.compared)
+
+    def compare(self, train: Any, test: Any, *, name: str = "", **options: Any) -> None:
+        """Say how training and test data differ, if the user wants to know; see `fusedlstm.compare_data`.
+
+        Parameters
+        ----------
+        train, test : array, or (x, y)
+        name : str
+            Tells what is compared from what else a job compares.
+        **options
+            As of `compare_data`.
+        """
         if not self.check_data:
             return
         found = fusedlstm.compare_data(train, test, seed=self.seed, **options)
-        self.agree = self.agree and found.ok
-        self.say(str(found))
+        self.compared.append({"name": name or self.name, **found.to_dict()})
+        heading = f"{name}: " if name else ""
+        if self.quiet and not (found.ok and found.tested):
+            self.warn(heading + found.headline)  # Or the exit code would be all that a script gets.
+        self.say(heading + str(found))
 
     def note(self, model: str, data: str) -> str:
         """Return the line under each picture: which model, data and seed it shows."""

@@ -13,7 +13,6 @@ The IDX files that --data looks for in a folder, as they are or with .gz:
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -191,8 +190,7 @@ def run(job: Job) -> dict[str, Any]:
     model.distribute(None)
     if job.rank:
         return {}
-    if not math.isfinite(loss):
-        job.warn(f"the training diverged: the test loss is {loss}. Try a smaller --learning-rate.")
+    job.tell_divergence(loss, "test")
     job.save_model(model)
     if job.report is not None:
         images, labels = data.found.test[0][: len(data.test[1])], data.test[1]

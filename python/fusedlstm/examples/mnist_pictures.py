@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _RIGHT, _WRONG = plots.COLOURS["blue"], plots.COLOURS["vermilion"]
 _GRID_COLUMNS, _GRID_ROWS = 10, 5
+_MOST_TIED = 3  # mistakes that are named where several are the most common
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], note: str = "") -> Figure:
@@ -121,9 +122,13 @@ def _most_common(counts: NDArray[np.int64]) -> str:
     most = int(errors.max(initial=0))
     if not most:
         return text
-    truth, guess = np.argwhere(errors == most)[0]
-    times = "once" if most == 1 else f"{most} times"
-    return f"{text}; the most common mistake: {truth} taken for {guess}, {times}"
+    times = {1: "once", 2: "twice"}.get(most, f"{most} times")
+    tied = [f"{truth} taken for {guess}" for truth, guess in np.argwhere(errors == most)]
+    if len(tied) == 1:
+        return f"{text}; the most common mistake: {tied[0]}, {times}"
+    if len(tied) <= _MOST_TIED:
+        return f"{text}; the most common mistakes: {', '.join(tied)}, {times} each"
+    return f"{text}; {len(tied)} mistakes are the most common, {times} each"
 
 
 def _square(column: int, row: int) -> Any:

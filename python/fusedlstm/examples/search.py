@@ -4,7 +4,7 @@ Optuna proposes hyper-parameters, from what was good before. A trial is a short 
 training data; one that does worse than half of the others after as many epochs is given up. The defaults are
 the first trial. The trials are shared by --workers processes, and all that is known of them is in a journal
 file in --state: a search that was interrupted goes on, and a complete one goes on with more --trials. With
-one worker, it comes to the same result to the bit.
+one worker, it comes to the same result to the bit, but for the numbers of trials.
 
 The best trial may owe its place to luck. So its hyper-parameters and the defaults are trained anew, as the
 example does, on all training data and with several seeds, and tested on data that no trial has seen.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import optuna
 
-from fusedlstm import callbacks, mixed_precision, ops
+from fusedlstm import mixed_precision, ops
 from fusedlstm.datasets import SubsetWarning
 from fusedlstm.examples import search_pictures as pictures
 from fusedlstm.examples import study as studies
@@ -94,7 +94,8 @@ def begin_trials(worker: Worker, journal: Path, workers: int) -> Callable[[int],
     def make(_: int) -> int:
         trial = study.ask(studies.space(tuning.ranges))
         try:
-            value = tuning.attempt(trial.params, [callbacks.OptunaPruning(trial, tuning.watched)])
+            epochs = trial.params.get("epochs", tuning.epochs)
+            value = tuning.attempt(trial.params, [studies.Pruning(trial, tuning.watched, epochs)])
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
@@ -124,14 +125,13 @@ def run(job: Job) -> dict[str, Any]:
     defaults = defaults_of(options, job.quick)
     searched = replace(job, name=of, options=defaults, report=None, save=None)
     tuning = tuning_of(searched)
-    job.agree = searched.agree
     threads = max(1, ops.get_num_threads() // workers)
     worker = Worker(replace(searched, quiet=True, check_data=False), threads, ops.get_instruction_set())
 
     with studies.opened(job, of, tuning) as (study, journal):
         done = len(studies.finished(study))
         before = f", {done} of them in {journal}" if done else ""
-        job.say(f"{of}: {tuning.data}; {max(count, done)} trials{before}")
+        job.say(f"{of}: {tuning.data}; {max(count, done)} trial{'s' * (max(count, done) > 1)}{before}")
         begin = partial(begin_trials, worker, journal, workers)
         left = range(done, count)
         with closing(outcomes(begin, left, min(workers, len(left)))) as numbers:
@@ -151,12 +151,12 @@ def run(job: Job) -> dict[str, Any]:
         with closing(outcomes(partial(begin_tests, worker), tasks, min(workers, len(tasks)))) as tested:
             for task, measures, model in tested:
                 tests[task.name][task.seed] = measures
-                found = ", ".join(f"{name} {value:.4g}" for name, value in measures.items())
+                found = ", ".join(f"{name} {pictures.measured(name, one)}" for name, one in measures.items())
                 job.say(f"  {task.name}, seed {task.seed}: {found}")
                 if task.chosen == best.params and task.seed == job.seed:
                     job.save_model(model, include_optimizer=False)
 
-    note = job.note(f"{of}, {len(trials)} trials", tuning.data)
+    note = job.note(f"{of}, {len(trials)} trial{'s' * (len(trials) > 1)}", tuning.data)
     if job.report is not None:
         job.picture(PICTURES[0], pictures.history(trials, best, usual, tuning, note))
         job.picture(PICTURES[1], pictures.importance(trials, best, usual, importances, tuning, note))
@@ -193,7 +193,7 @@ def verdict(tests: Tests) -> str:
     (usual, measured), (best, found) = tests.items()
     measure = next(iter(next(iter(found.values()))))
     ours, theirs = ([one[measure] for one in rows.values()] for rows in (found, measured))
-    ends = [f"{np.mean(values):.4g}" for values in (ours, theirs)]
+    ends = [pictures.measured(measure, float(np.mean(values))) for values in (ours, theirs)]
     name = measure.replace("_", " ")
     seeds = f"with each of {len(ours)} seeds" if len(ours) > 1 else "with one seed"
     if max(ours) < min(theirs):

@@ -8,6 +8,7 @@ import numpy as np
 from optuna.trial import TrialState
 
 from fusedlstm import plots
+from fusedlstm.examples.job import percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from fusedlstm.examples.tuning import Tuning
 
+AREAS = ("average_precision", "roc_auc")  # at most 1
 BLUE, ORANGE, GREY = plots.COLOURS["blue"], plots.COLOURS["vermilion"], "0.55"
 
 
@@ -27,6 +29,16 @@ def in_words(trial: FrozenTrial, watched: str) -> str:
     epochs = len(trial.intermediate_values)
     ended = f", given up after {epochs} epoch{'s' * (epochs > 1)}" if given_up(trial) else ""
     return f"trial {trial.number}: {watched} {last(trial):.4g}{ended}; {chosen}"
+
+
+def is_share(measure: str) -> bool:
+    """Tell whether a measure of a test is a share, which is told in per cent."""
+    return measure.startswith(("share of", "coverage_")) or measure.endswith("error rate")
+
+
+def measured(measure: str, value: float) -> str:
+    """Return a measure's value as it is told."""
+    return percent(value) if is_share(measure) else f"{value:.4g}"
 
 
 def given_up(trial: FrozenTrial) -> bool:
@@ -45,16 +57,24 @@ def history(
     """Draw trials in their order, and the epochs of each; ``usual`` is the one of the defaults."""
     watched, count = words(tuning.watched), sum(map(given_up, trials))
     title = f"No trial of {len(trials)} has a smaller {watched} than the defaults, {last(usual):.4g}"
+    ended_early = f"{count} {'were' if count > 1 else 'was'} given up" if count else "none was given up"
     if best.number != usual.number:
         ends = f"{last(best):.4g}, the defaults have {last(usual):.4g}"
         title = f"The best of {len(trials)} trials has a {watched} of {ends}"
-    figure = plots.figure(f"{title}; {count} were given up", note, (12, 5))
+    figure = plots.figure(f"{title}; {ended_early}", note, (12, 5))
     left, right = figure.subplots(1, 2, sharey=True)
     points(left, [trial.number for trial in trials], trials)
     ended = [trial for trial in trials if not given_up(trial)]
     so_far = np.minimum.accumulate([last(trial) for trial in ended])
-    left.step([trial.number for trial in ended], so_far, where="post", color=BLUE, linewidth=1)
-    plots.label_line(left, ended[-1].number, so_far[-1], "best so far", BLUE)
+    newest = max(trial.number for trial in trials)  # It may have been given up, and the best be older.
+    left.step(
+        [*(trial.number for trial in ended), newest],
+        [*so_far, so_far[-1]],
+        where="post",
+        color=BLUE,
+        linewidth=1,
+    )
+    plots.label_line(left, newest, so_far[-1], "best so far", BLUE)
     left.set(xlabel="number of the trial (ring: given up)", ylabel=watched)
     for trial in (*trials, usual, best):
         colour, width = (BLUE, 2.0) if trial is best else ("black", 1.5) if trial is usual else (GREY, 0.7)
@@ -65,7 +85,7 @@ def history(
     right.set(xlabel="epoch (cross: given up)", ylabel=watched)
     for axes in (left, right):
         limits(axes, trials, usual)
-        axes.locator_params("x", integer=True)
+        axes.locator_params("x", integer=True, min_n_ticks=1)
         axes.spines[["top", "right"]].set_visible(False)
     low, high = left.get_ylim()
     for name, trial, colour in (("defaults", usual, "black"), ("best", best, BLUE)):
@@ -126,18 +146,29 @@ def test(tests: Mapping[str, Mapping[int, Mapping[str, float]]], verdict: str, n
     figure = plots.figure(title, f"Points: seeds; lines: their means. {note}", (4 * len(measures) + 1, 3.5))
     for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False).ravel(), measures, strict=True):
         for place, (rows, colour) in enumerate(zip(tests.values(), ("black", BLUE), strict=False)):
-            values = [one[measure] for one in rows.values()]
+            factor = 100 if is_share(measure) else 1
+            values = [factor * one[measure] for one in rows.values()]
             axes.plot(values, [place] * len(values), "o", color=colour, alpha=0.6)
             axes.plot([np.mean(values)] * 2, [place - 0.25, place + 0.25], color=colour, linewidth=2)
-            axes.text(np.mean(values), place - 0.3, f"{np.mean(values):.4g}", color=colour, ha="center")
+            told = measured(measure, float(np.mean(values)) / factor)
+            axes.text(np.mean(values), place - 0.3, told, color=colour, ha="center")
         axes.set_yticks(range(len(tests)), list(tests) if measure == measures[0] else [""] * len(tests))
-        unit = " (less is better)" if measure == measures[0] else ""
+        label = words(measure)
         if measure.startswith("coverage_"):
-            unit = " %: share inside of it"
-        axes.set(xlabel=words(measure) + unit, ylim=(len(tests) - 0.5, -0.7))
+            label = f"values within {label.removeprefix('coverage ')} % intervals"
+        unit = (", %" if is_share(measure) else "") + (" (less is better)" if measure == measures[0] else "")
+        axes.set(xlabel=label + unit, ylim=(len(tests) - 0.5, -0.7))
         axes.margins(x=0.25)
+        few_ticks(axes, 100 if is_share(measure) else 1 if measure in AREAS else np.inf)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def few_ticks(axes: Axes, highest: float) -> None:
+    """Put few numbers on the x-axis, which do not run together, and none that no value can have."""
+    axes.locator_params("x", nbins=4)
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= min(high, highest)])
 
 
 def points(axes: Axes, places: Sequence[Any], trials: Sequence[FrozenTrial]) -> None:
@@ -157,6 +188,9 @@ def limits(axes: Axes, trials: Sequence[FrozenTrial], usual: FrozenTrial) -> Non
         values.min(), *(min(trial.intermediate_values.values()) for trial in trials if not given_up(trial))
     )
     high = max(np.quantile(values, 0.75), last(usual) if np.isfinite(last(usual)) else low)
+    if high - low <= 1e-3 * abs(high):  # Of few trials, or equal ones, it is the epochs that make the room.
+        epochs = [value for trial in trials for value in trial.intermediate_values.values()]
+        high = max(value for value in epochs if np.isfinite(value))
     room = max(high - low, 1e-6 + 1e-3 * abs(high))
     axes.set_ylim(low - 0.1 * room, high + 0.5 * room)
 

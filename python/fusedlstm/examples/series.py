@@ -39,6 +39,16 @@ class Series(NamedTuple):
     known: NDArray[np.bool_]
     season: int
 
+    @property
+    def measured(self) -> NDArray[np.float64]:
+        """The values, NaN where none was measured."""
+        return np.where(self.known, self.values, np.nan)
+
+    def moment(self, index: int) -> str:
+        """Return a time in words, with the hour where not all of the times are midnight."""
+        days = self.times == self.times.astype("datetime64[D]")
+        return str(self.times[index])[: 10 if days.all() else 16].replace("T", " ")
+
 
 def bundled() -> list[Series]:
     """Return the series of statsmodels: weekly CO2, its monthly means, and a monthly index of production."""
@@ -110,7 +120,7 @@ def read_csv(path: Path, time: str, value: str, season: int) -> Series:
         if not _ISO.fullmatch(stamp):
             raise ProblemError(
                 f"{path}, line {line}, column {header[at]!r}: expected a time such as 2024-01-31 10:00, "
-                f"got {fields[at]!r:.40}"
+                f"in UTC or without a word of the zone, got {fields[at]!r:.40}"
             )
         if fields[what].lower() not in ("", "nan", "na") and not np.isfinite(number):
             raise ProblemError(
@@ -123,6 +133,8 @@ def read_csv(path: Path, time: str, value: str, season: int) -> Series:
         values.append(number)
     if np.isnan(values[0]):
         raise ProblemError(f"{path}, line {numbered[0][0]}: expected a number in the first row, got none")
+    if len(values) < 2:
+        raise ProblemError(f"{path}: expected a series of several rows below the header, got one")
     stamps = np.array(times)
     _check_order(path, stamps, [line for line, _ in numbered])
     return _filled(path.name, header[what], stamps, np.array(values), season or _season(path, stamps))
@@ -143,8 +155,6 @@ def _check_order(path: Path, times: Times, lines: list[int]) -> None:
             f"{path}, line {lines[index + 1]}: time runs backwards or stands still, {times[index + 1]} comes "
             f"after {times[index]}"
         )
-    if not len(steps):
-        return
     usual = int(np.median(steps))
     for index in np.flatnonzero((steps > 1.5 * usual) | (steps < 0.5 * usual))[:1]:
         raise ProblemError(
@@ -158,9 +168,9 @@ def _words(seconds: int) -> str:
 
 
 def _season(path: Path, times: Times) -> int:
-    step = int(np.median(np.diff(times).astype(np.int64))) if len(times) > 1 else 0
+    step = int(np.median(np.diff(times).astype(np.int64)))
     days = step / _DAY
-    if 0 < step <= 3600 and _DAY % step == 0:
+    if step <= 3600 and _DAY % step == 0:
         return _DAY // step
     for shortest, longest, season in ((1, 1, 7), (7, 7, 52), (28, 31, 12), (90, 92, 4)):
         if shortest <= days <= longest:

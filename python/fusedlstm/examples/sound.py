@@ -20,14 +20,14 @@ A file for --data has one pronunciation a line:
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fusedlstm import Input, Model, Sequential, activations, callbacks, layers, ops, optimizers, utils
-from fusedlstm.examples.job import Job, Option
+from fusedlstm.examples.job import Job, Option, ProblemError, in_percent
 from fusedlstm.examples.pronunciations import LONGEST, Alphabet, count_ngrams, errors, read, split
 from fusedlstm.examples.tuning import Range, Tuning
 
@@ -93,6 +93,17 @@ def fits(word: str, phonemes: Phonemes) -> bool:
     """Tell whether a word has guesses enough for CTC, which also needs a blank between equal phonemes."""
     repeats = sum(one == other for one, other in pairwise(phonemes))
     return len(phonemes) + repeats <= FRAMES * len(word)
+
+
+def fitting(pairs: list[tuple[str, Phonemes]], source: str) -> list[tuple[str, Phonemes]]:
+    """Return the words that fit; ProblemError where there is none."""
+    found = [pair for pair in pairs if fits(*pair)]
+    if not found:
+        raise ProblemError(
+            f"{source}: expected words with at most {FRAMES} phonemes a letter, which CTC can learn, got "
+            f"none among {len(pairs)}, such as {pairs[0][0]}: {' '.join(pairs[0][1])}"
+        )
+    return found
 
 
 # The two models.
@@ -263,7 +274,7 @@ def run(job: Job) -> dict[str, Any]:
     utils.clear_session()
     utils.set_random_seed(job.seed)
     ctc = ctc_model(names, units, dropout)
-    parts = [Batches([pair for pair in part if fits(*pair)], names, False, job.seed) for part in pairs]
+    parts = [Batches(fitting(part, source), names, False, job.seed) for part in pairs]
     results |= train(job, "CTC", ctc, "ctc", parts, epochs)
 
     utils.clear_session()
@@ -298,7 +309,7 @@ def run(job: Job) -> dict[str, Any]:
         words_wrong, phonemes_wrong = errors(said, dictionary)
         results |= {f"{name}_words_wrong": words_wrong, f"{name}_phonemes_wrong": phonemes_wrong}
     if job.data is None and not job.quick:
-        results["published_words_wrong"] = "0.258 (CTC; Rao et al. 2015, 12,000 other words)"
+        results["published_words_wrong"] = "25.8 % (CTC; Rao et al. 2015, 12,000 other words)"
     wrong = {word: " ".join(said) for word, said in greedy.items() if said not in dictionary[word]}
     job.say("\nThe first words that CTC says wrong:")
     for word in list(wrong)[:8]:
@@ -311,15 +322,26 @@ def run(job: Job) -> dict[str, Any]:
         from fusedlstm.examples import sound_pictures as pictures
 
         note = job.note(f"LSTMs of {units} units, {epochs} epochs", f"{len(test):,} test words of {source}")
-        guesses = {
-            word: activations.softmax(ctc.predict(names.spelled([word]), verbose=0)[0])
-            for word in pictures.telling(greedy, dictionary)
-        }
-        job.picture(PICTURES[0], pictures.draw_alignments(guesses, greedy, names.phonemes, note))
+        if shown := pictures.telling(greedy, dictionary):
+            guesses = {
+                word: activations.softmax(ctc.predict(names.spelled([word]), verbose=0)[0]) for word in shown
+            }
+            job.picture(PICTURES[0], pictures.draw_alignments(guesses, greedy, names.phonemes, note))
+        else:
+            job.say(f"{PICTURES[0]} is left out: no test word of 5 to 10 letters is said right")
         drawn = {"CTC": greedy, f"CTC with {ORDER}-grams": spoken[f"CTC_with_{ORDER}-grams"]}
         drawn["encoder-decoder"] = spoken["encoder-decoder_with_beam"]
-        job.picture(PICTURES[1], pictures.draw_lengths(drawn, dictionary, note))
+        if max(Counter(map(len, test)).values()) >= pictures.ENOUGH:
+            job.picture(PICTURES[1], pictures.draw_lengths(drawn, dictionary, note))
+        else:
+            job.say(f"{PICTURES[1]} is left out: no length has {pictures.ENOUGH} test words or more")
     return results
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    shares = [name for name, value in results.items() if name.endswith("_wrong") and isinstance(value, float)]
+    return in_percent(results, shares)
 
 
 # For the example `search`.
@@ -331,7 +353,7 @@ def tuning(job: Job) -> Tuning:
     names, few, attempted_epochs = words.names, *((1_500, 2) if job.quick else (12_000, 4))
 
     def batches(part: list[str]) -> Batches:
-        return Batches([pair for pair in words.pairs(part) if fits(*pair)], names, False, job.seed)
+        return Batches(fitting(words.pairs(part), words.source), names, False, job.seed)
 
     some, all_of_them, held_out = (
         batches(words.training[:few]),

@@ -25,7 +25,7 @@ import numpy as np
 
 import fusedlstm
 from fusedlstm import callbacks, datasets, layers, losses, metrics, ops, optimizers, plots, utils
-from fusedlstm.examples.job import Job, Option, ProblemError
+from fusedlstm.examples.job import Job, Option, ProblemError, in_percent
 from fusedlstm.examples.tuning import Range, Tuning
 
 if TYPE_CHECKING:
@@ -191,13 +191,15 @@ def run(job: Job) -> dict[str, Any]:
     greedy = ops.ctc_decode(logits, steps)
     beam = ops.ctc_decode(logits, steps, "beam_search", beam_width=20)
     results, by_length = scores(test[1], greedy)
+    loss, wrong = model.evaluate(*validation, verbose=0)
+    job.tell_divergence(loss, "validation")
     if job.report is not None:
         note = job.note(name, f"{data}; strips of {len(tested[0]):,} test digits")
         job.picture(PICTURES[0], draw_readings(test, logits, greedy, results["label_error_rate"], note))
     return {
         **results,
         **{f"{key}_beam_search": value for key, value in scores(test[1], beam)[0].items()},
-        "validation_label_error_rate": model.evaluate(*validation, verbose=0)[1],
+        "validation_label_error_rate": wrong,
         "by_length": by_length,
         "training_seconds": seconds,
         "training_processor_seconds": processor,
@@ -206,6 +208,13 @@ def run(job: Job) -> dict[str, Any]:
         "kernel": kernel,
         "digits": data,
     }
+
+
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    rates = ("label_error_rate", "strips_read_right")
+    more = [f"{rate}_beam_search" for rate in rates]
+    return in_percent(results, (*rates, *more, "validation_label_error_rate"))
 
 
 def scores(classes: NDArray[np.int64], decoded: ops.CTCDecoded) -> tuple[dict[str, float], dict[str, Any]]:

@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from fusedlstm import callbacks
 from fusedlstm.examples.job import ProblemError
 
 if TYPE_CHECKING:
@@ -128,6 +129,29 @@ class Sampler(optuna.samplers.BaseSampler):  # type: ignore[misc]
     def sample_independent(self, *trial: Any) -> Any:
         """Draw one by itself; as of all samplers of Optuna."""
         return self._tpe.sample_independent(*trial)
+
+
+class Pruning(callbacks.OptunaPruning):
+    """Gives up trainings without a prospect, but none after its last epoch, when nothing would be saved.
+
+    Parameters
+    ----------
+    trial : optuna.Trial
+    monitor : str
+        Key in the logs.
+    epochs : int
+        Of the training.
+    """
+
+    def __init__(self, trial: optuna.Trial, monitor: str, epochs: int) -> None:
+        super().__init__(trial, monitor)
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Tell the trial, and end the training if it has no prospect, or diverged."""
+        if epoch + 1 == self.epochs:
+            self.interval = epoch + 2  # The pruner is not asked any more.
+        super().on_epoch_end(epoch, logs)
 
 
 def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:

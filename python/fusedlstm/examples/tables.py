@@ -60,13 +60,27 @@ def rows(path: Path, errors: str = "strict") -> Iterator[tuple[int, list[str]]]:
                 width = len(fields)
                 yield reader.line_num, [field.strip() for field in fields]
     except UnicodeDecodeError as error:
-        raise ProblemError(f"{path}: expected text in UTF-8, got {error.object[error.start]:#04x}") from error
+        line, byte = _first_that_is_no_text(path)
+        raise ProblemError(
+            f"{path}, line {line}: expected text in UTF-8, got the byte {byte:#04x}"
+        ) from error
     except csv.Error as error:
         raise ProblemError(f"{path}, line {reader.line_num}: {error}") from error
     except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise ProblemError(f"{path}: damaged: {error}") from error
     if not width:
         raise ProblemError(f"{path}: expected a header and rows, got an empty file")
+
+
+def _first_that_is_no_text(path: Path) -> tuple[int, int]:
+    """Return the line of the first byte that is no UTF-8, and that byte."""
+    with cast("Callable[..., IO[bytes]]", _OPENERS.get(path.suffix, open))(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                return number, line[error.start]
+    raise AssertionError("a file that could not be read is text now")
 
 
 def column(path: Path, header: list[str], name: str) -> int:

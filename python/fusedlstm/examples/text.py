@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,15 +18,16 @@ import numpy as np
 
 from fusedlstm import losses, optimizers, utils
 from fusedlstm.examples import said_before, text_pictures
-from fusedlstm.examples.job import Option, ProblemError
+from fusedlstm.examples.job import Option, ProblemError, in_percent
 from fusedlstm.examples.kneser_ney import KneserNey
-from fusedlstm.examples.text_data import UNKNOWN, decode, encode, learn_tokens, passages, read, streams
+from fusedlstm.examples.text_data import UNKNOWN, encode, learn_tokens, passages, read, spelled, streams
 from fusedlstm.examples.text_model import (
     StartAnew,
     continuation,
     last_scores,
     loaded,
     lstm,
+    name_of,
     next_tokens,
     scores,
 )
@@ -128,7 +130,7 @@ def train(
     A batch goes on where the one before it ended, with the states that it left.
     """
     x, y = text.streams(tokens, chosen["steps"])
-    model = lstm(text.vocabulary, chosen["units"], chosen["dropout"])
+    model = lstm(text.vocabulary, chosen["units"], chosen["dropout"], name_of(text.tokenizer))
     updates = epochs * len(x) // text.size.streams
     rate = optimizers.schedules.CosineDecay(chosen["learning_rate"], updates)
     loss = losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -157,7 +159,7 @@ def run(job: Job) -> dict[str, Any]:
     job.say(f"{source}: {len(tokens)} tokens to learn from, {vocabulary} different ones")
     compare(job, text)
     if job.options["model"]:
-        model: Model = loaded(Path(job.options["model"]), vocabulary)
+        model: Model = loaded(Path(job.options["model"]), tokenizer)
         model.to(job.device)
     else:
         model, _ = train(job, text, tokens, defaults(size), size.epochs, job.backup())
@@ -193,7 +195,10 @@ def run(job: Job) -> dict[str, Any]:
         ngrams=lambda windows: ngrams[-1].log_probabilities(windows)[:, -1],
     )
     results |= {"pronouns by last mention": recalled, "effects of mentions": effects}
-    job.picture(PICTURES[1], text_pictures.said_before(recalled, effects, note))
+    if effects:
+        job.picture(PICTURES[1], text_pictures.said_before(recalled, effects, note))
+    elif job.report is not None:
+        job.say(f"{PICTURES[1]} is left out: the text has too few pronouns like thou and she")
 
     # What comes next, how does a text go on, and how probable is one?
     results["next"] = ", ".join(f"{word} {p:.1%}" for word, p in next_tokens(model, tokenizer, prompt))
@@ -202,9 +207,10 @@ def run(job: Job) -> dict[str, Any]:
         results[f"continuation {number}"] = continuation(
             model, tokenizer, prompt, job.options["temperature"], rng
         )
-    if given is not None:
-        (found,) = scores(model, [given])
-        table = [(decode(tokenizer, token), float(p)) for token, p in zip(given[1:], found, strict=True)]
+    if given:
+        (found,) = scores(model, [encode(tokenizer, given)])
+        words = [word if known else f"{word} ({UNKNOWN})" for word, known in spelled(tokenizer, given)[1:]]
+        table = [(word, float(p)) for word, p in zip(words, found, strict=True)]
         job.say("\n".join(f"{p:8.2f}  {token}" for token, p in table))
         results |= {"scored tokens": table, "perplexity of the scored text": perplexity([found])}
     if job.options["peers"]:
@@ -216,22 +222,42 @@ def run(job: Job) -> dict[str, Any]:
     return results
 
 
-def check_options(job: Job, tokenizer: Tokenizer) -> NDArray[np.int64] | None:
-    """Return the tokens of --score, if there is one; ProblemError, before any work, if an option is wrong."""
+def summary(results: dict[str, Any]) -> dict[str, Any]:
+    """Return what to print of the results."""
+    return in_percent(results, ("share of the LSTM",))
+
+
+def check_options(job: Job, tokenizer: Tokenizer) -> str:
+    """Return the text of --score, if there is one; ProblemError, before any work, if an option is wrong."""
     if not 0 <= job.options["temperature"] < math.inf:
         raise ProblemError(f"--temperature: expected 0 or more, got {job.options['temperature']}")
     if not len(encode(tokenizer, job.options["prompt"])):
         raise ProblemError("--prompt: expected a word or more, got none")
     if job.options["peers"] and importlib.util.find_spec("torch") is None:
         raise ProblemError('--peers needs PyTorch: pip install "fusedlstm[torch]"')
-    score = job.options["score"]
-    if not score:
-        return None
+    if job.options["model"] and job.save is not None:
+        raise ProblemError(f"--save: expected no --model, with which nothing is trained, got {job.save}")
+    score = text_or_file(job.options["score"])
+    if score and len(encode(tokenizer, score)) < 2:
+        raise ProblemError(f"--score: expected two tokens or more, got {len(encode(tokenizer, score))}")
+    for name, text in (("--prompt", job.options["prompt"]), ("--score", score)):
+        unknown = list(dict.fromkeys(word for word, known in spelled(tokenizer, text) if not known))
+        if unknown:
+            words = ", ".join(map(repr, unknown[:5])) + ", ..." * (len(unknown) > 5)
+            job.warn(f"{name}: not among the tokens of the data, and read as {UNKNOWN}: {words}")
+    return score
+
+
+def text_or_file(score: str) -> str:
+    """Return a text, or the content of a file; ProblemError if it names a file that is not there."""
     # A long text is no file's name, and some systems refuse to ask.
-    ids = encode(tokenizer, read(Path(score)) if len(score) < 256 and Path(score).is_file() else score)
-    if len(ids) < 2:
-        raise ProblemError(f"--score: expected two tokens or more, got {len(ids)}")
-    return ids
+    if len(score) < 256 and Path(score).exists() and score:
+        return read(Path(score))
+    if re.search(r"^\S*(/\S*|\.[A-Za-z]\w{1,4})$", score):
+        raise ProblemError(
+            f"--score: expected a text or a file, got {score!r}, which looks like a file's name"
+        )
+    return score
 
 
 def perplexity(found: Sequence[Reals]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from importlib import resources
 from itertools import pairwise
@@ -101,9 +102,25 @@ def encode(tokenizer: Tokenizer, text: str) -> Ids:
     return np.array(tokenizer.encode(text).ids, np.int64)
 
 
+def spelled(tokenizer: Tokenizer, text: str) -> list[tuple[str, bool]]:
+    """Return a text's tokens as they stand in it, and which of them are words that are known."""
+    found = tokenizer.encode(text)
+    unknown = tokenizer.token_to_id(UNKNOWN)
+    return [
+        (text[first:end], number != unknown)
+        for number, (first, end) in zip(found.ids, found.offsets, strict=True)
+    ]
+
+
+def digest(tokenizer: Tokenizer) -> str:
+    """Return what tells a vocabulary from others: its tokens in the order of their numbers."""
+    tokens = [str(tokenizer.id_to_token(number)) for number in range(tokenizer.get_vocab_size())]
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16]
+
+
 def decode(tokenizer: Tokenizer, ids: npt.ArrayLike) -> str:
     """Return the text of tokens; words are joined by spaces, without one before a sign."""
-    text = str(tokenizer.decode(np.atleast_1d(ids).tolist()))
+    text = str(tokenizer.decode(np.atleast_1d(ids).tolist(), skip_special_tokens=False))
     if not tokenizer.decoder:
         text = re.sub(r" (?=[,.;:?!)\u2019])|(?<=\u2019) | (?=\n)|(?<=\n) ", "", text)
     return text.strip()

@@ -8,7 +8,7 @@ import numpy as np
 
 from fusedlstm import Input, Model, callbacks, initializers, layers, load_model, losses
 from fusedlstm.examples.job import ProblemError
-from fusedlstm.examples.text_data import UNKNOWN, decode, encode
+from fusedlstm.examples.text_data import UNKNOWN, decode, digest, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _STEPS, _ROWS = 64, 64  # that are computed at once, where there may be many
 
 
-def lstm(vocabulary: int, units: int, dropout: float = 0.2) -> Model:
+def lstm(vocabulary: int, units: int, dropout: float = 0.2, name: str | None = None) -> Model:
     """Return a model from tokens (B, T) to logits of their next ones (B, T, vocabulary).
 
     Its LSTMs go on from batch to batch until `start_anew`.
@@ -35,18 +35,25 @@ def lstm(vocabulary: int, units: int, dropout: float = 0.2) -> Model:
     x = layers.Dropout(dropout)(x)
     first = layers.Dropout(dropout)(layers.LSTM(units, return_sequences=True, stateful=True)(x))
     second = layers.Dropout(dropout)(layers.LSTM(units, return_sequences=True, stateful=True)(first))
-    return Model(tokens, layers.Dense(vocabulary)(layers.add([first, second])))
+    return Model(tokens, layers.Dense(vocabulary)(layers.add([first, second])), name)
 
 
-def loaded(path: Path, vocabulary: int) -> Model:
+def name_of(tokenizer: Tokenizer) -> str:
+    """Return the name of models of a vocabulary: numbers of tokens mean something in no other one."""
+    return f"text-{digest(tokenizer)}"
+
+
+def loaded(path: Path, tokenizer: Tokenizer) -> Model:
     """Return a model of a file, or ProblemError if it is of another vocabulary."""
     try:
         model = load_model(path)
     except (OSError, ValueError) as error:
         raise ProblemError(f"{path}: expected a model that --save wrote: {error}") from error
-    found = getattr(model.layers[-1], "units", None)
+    found, vocabulary = getattr(model.layers[-1], "units", None), tokenizer.get_vocab_size()
     if found != vocabulary:
         raise ProblemError(f"{path}: expected a model of the data's {vocabulary} tokens, got one of {found}")
+    if model.name != name_of(tokenizer):
+        raise ProblemError(f"{path}: expected a model of the data's tokens, got one of another vocabulary")
     return model
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusedlstm import plots
+from fusedlstm.examples.drawing import plain_logarithms
 from fusedlstm.examples.said_before import BANDS, NO_END
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MODELS = {"lstm": ("LSTM", plots.COLOURS["blue"]), "ngrams": ("5-gram", plots.COLOURS["vermilion"])}
@@ -37,25 +37,23 @@ def perplexities(results: dict[str, Any], note: str) -> Figure:
     axes.set(xlabel="tokens before the next one that an n-gram sees", ylabel="perplexity of a token")
     axes.set(xlim=(-0.2, 4.2), xticks=range(5), yscale="log")
     axes.spines[["top", "right"]].set_visible(False)
-    _plain(axes, "y", [10, 20, 30, 50, 100, 200, 300, 500, 1000])
+    plain_logarithms(axes, "y")
     return figure
 
 
 def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], note: str) -> Figure:
     """Return the picture of pronouns: in text as it is, and with those before in their other form."""
     sure = [row for row in effects if row["from"] >= BANDS[1] and row["lstm"] > 2 * row["lstm error"]]
-    title = "The text has too few pronouns to tell what the LSTM remembers"
+    title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
     if sure:
         last = [row for row in sure if np.exp(row["lstm"]) > 1.05] or sure
         near, far = (f"{row['from']} to {row['to']} tokens before" for row in (sure[0], last[-1]))
-        times = [f"{np.exp(row['lstm']):.1f} times" for row in (sure[0], last[-1])]
+        times = [times_as(float(np.exp(row["lstm"]))) for row in (sure[0], last[-1])]
         farther = f"one said {far} {times[1]}; a 5-gram sees neither"
         title = (
             f"A pronoun said {near} makes the one that agrees with it {times[0]} as probable to the LSTM, "
             f"{farther if far != near else 'and a 5-gram does not see it'}"
         )
-    elif effects:
-        title = "The LSTM does not remember pronouns for longer than a 5-gram sees"
     figure = plots.figure(title, note, (11, 5))
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
@@ -71,31 +69,27 @@ def said_before(recalled: list[dict[str, Any]], effects: list[dict[str, Any]], n
         )
         right.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         right.plot(x, mean, "o-", color=colour)
-        if effects:
-            plots.label_line(right, x[-1], mean[-1], name, colour)
+        plots.label_line(right, x[-1], mean[-1], name, colour)
     left.set_title("Held-out text as it is", fontsize=10)
     left.set(xlabel="tokens since a pronoun that it agrees with", yscale="log")
     left.set(ylabel="a pronoun's probability, geometric mean (%)")
-    _plain(left, "y", [0.1, 0.2, 0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 50])
+    plain_logarithms(left, "y")
     right.set_title("Those before as they are, and in their other form", fontsize=10)
     right.axvspan(0.9, BANDS[1] - 0.5, color="0.93", zorder=0)
     right.set(xlabel="tokens since then (grey: in a 5-gram's sight)", xscale="log", yscale="log")
     right.set(ylabel="times as probable (\u00b1 2 standard errors)", xlim=(0.9, 150))
-    _plain(right, "x", [1, 2, 5, 10, 20, 50, 100])
-    _plain(right, "y", [1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100])
+    plain_logarithms(right, "x")
+    plain_logarithms(right, "y")
     return figure
+
+
+def times_as(factor: float) -> str:
+    """Return ``2.4 times``, or ``1.05 times`` where fewer digits would round the effect away."""
+    effect = abs(factor - 1)
+    return f"{factor:.{1 if effect >= 0.1 else 2 if effect >= 0.01 else 3}f} times"
 
 
 def _band(row: dict[str, Any]) -> str:
     if not row["from"]:
         return "none"
     return f"{row['from']}-{row['to']}" if row["to"] < NO_END - 1 else f"{row['from']}+"
-
-
-def _plain(axes: Axes, which: str, ticks: list[float]) -> None:
-    """Put those of the ticks on a logarithmic axis that its data reach, as plain numbers."""
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    low, high = sorted(axes.get_ylim() if which == "y" else axes.get_xlim())
-    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
-    axis.set_ticks([], minor=True)
-    axis.set_major_formatter("{x:g}")
