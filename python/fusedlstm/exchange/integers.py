@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedlstm import ops
-from fusedlstm.ops.weights import _narrow, _widened
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 # The policy of layers whose weights these are.
 POLICY = "int8_from_float32"
-# How many numbers are made at once, so that they are still in cache for what is done to them next.
-_BLOCK = 1 << 16
 # 255 times as much is a float32 number.
 _LARGEST = 1e36
 
@@ -30,7 +27,10 @@ def as_integers(kernel: Array, recurrent_kernel: Array) -> list[tuple[Array, Arr
     packed = ops.LSTMWeights(kernel, recurrent_kernel, compute="int8")
     factors = packed.factors
     assert factors is not None
-    return [_narrow(matrix, "int8", scale) for matrix, scale in zip(packed.unpack(), factors, strict=True)]
+    return [
+        (np.rint(matrix / np.where(scale == 0, 1, scale)).astype(np.int8), scale)
+        for matrix, scale in zip(packed.unpack(), factors, strict=True)
+    ]
 
 
 def check_scale(scale: npt.ArrayLike, name: str) -> None:
@@ -45,9 +45,9 @@ def dequantized(integers: Array, scale: npt.ArrayLike, zero: npt.ArrayLike = 0) 
     """Return the float32 matrix of integers of 8 bits: their distance from `zero` times `scale`.
 
     Packed again, each column is rounded to 127 steps of its own. Where 127 is the largest distance in a
-    column, these are the integers that came, and the factor is the one that came if any float32 number over
-    127 is that factor. In another column a weight moves by up to half a step, which is the column's largest
-    weight over 254.
+    column, these are the integers that came. The factor is the one that came if it was made so, and off by
+    a unit in its last place if no float32 number over 127 is that factor, as for one number in 129. In
+    another column a weight moves by up to half a step, which is the column's largest weight over 254.
 
     Parameters
     ----------
@@ -57,16 +57,6 @@ def dequantized(integers: Array, scale: npt.ArrayLike, zero: npt.ArrayLike = 0) 
     zero : array (columns,) or one integer
         What stands for 0.
     """
-    rows, columns = integers.shape
-    factors = np.broadcast_to(np.asarray(scale, np.float32), columns)
-    zeros = np.asarray(zero, np.float32)
-    largest = _widened((np.full(columns, 127, np.int16), factors), "int8")
-    matrix = np.empty((rows, columns), np.float32)
-    several = max(1, _BLOCK // columns)
-    for first in range(0, rows, several):
-        block = matrix[first : first + several]
-        np.subtract(integers[first : first + several], zeros, out=block, casting="unsafe")
-        is_largest = np.abs(block) == 127
-        block *= factors
-        np.copyto(block, np.copysign(largest, block), where=is_largest)
+    matrix: Array = np.subtract(integers, np.asarray(zero, np.float32), dtype=np.float32)
+    matrix *= np.asarray(scale, np.float32)
     return matrix

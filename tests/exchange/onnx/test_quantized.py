@@ -157,6 +157,15 @@ def test_integers_stay_where_the_largest_is_127(rows: int) -> None:
         np.testing.assert_array_equal(same, factors)
 
 
+def test_factors_stay() -> None:
+    """A float32 number over 127, times 127 and over 127 again is the same: for every significand there is."""
+    for first in range(0, 2**23, 2**20):
+        largest = (np.arange(first, first + 2**20, dtype=np.uint32) | 0x3F800000).view(np.float32)
+        factors = largest / np.float32(127)
+        matrix = dequantized(np.full((1, len(factors)), 127, np.int8), factors)
+        np.testing.assert_array_equal(matrix[0] / np.float32(127), factors)
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_others_move_by_half_a_step(dtype: Any) -> None:
     """A step is a 127th of the column's largest weight, as the kernels take it."""

@@ -330,6 +330,14 @@ def test_x_is_float32(tmp_path: Path) -> None:
         graph(arrays["X"])
 
 
+def test_biases_without_a_sum(tmp_path: Path) -> None:
+    """They make NaN, as any infinite one would, and no warning when the file is read."""
+    arrays = node_arrays(given=("B",))
+    arrays["B"][:, 0], arrays["B"][:, 24] = np.inf, -np.inf
+    arrays["B"][:, 1] = arrays["B"][:, 25] = 3e38
+    assert np.isnan(fusedlstm.from_onnx(save(node_model(arrays), tmp_path))(arrays["X"])[0]).any()
+
+
 def test_memory_is_limited(tmp_path: Path) -> None:
     """Bytes of weights become floats: a limit counts those."""
     arrays = node_arrays(inputs=100, units=50)

@@ -108,7 +108,8 @@ class LSTMOperator:
             bias = None
             if "B" in weights:
                 two = weights["B"][d].reshape(2, 4 * H)
-                bias = reordered(two[0] + two[1], FROM_ONNX, 4)
+                with np.errstate(invalid="ignore", over="ignore"):  # of infinite and very large ones
+                    bias = reordered(two[0] + two[1], FROM_ONNX, 4)
             self._biases.append(bias)
             self._weights.append(ops.LSTMWeights(kernels[0], kernels[1], bias, compute=compute))
             if "P" in weights:
