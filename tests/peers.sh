@@ -21,8 +21,8 @@ compare() {
 }
 torch() {
   compare "PyTorch: fusedlstm.torch and the exchange of weights" torch==2.13.0 \
-    tests/torch tests/exchange/test_torch.py tests/simulated_gpu/test_torch.py tests/test_stack.py \
-    tests/test_strict.py tests/models/test_feeding.py
+    tests/torch tests/exchange/test_torch.py tests/exchange/test_torch_quantized.py \
+    tests/simulated_gpu/test_torch.py tests/test_stack.py tests/test_strict.py tests/models/test_feeding.py
 }
 onnx() {
   compare "ONNX Runtime: the exchange of graphs" "onnxruntime torch==2.13.0 onnxscript" tests/exchange/onnx

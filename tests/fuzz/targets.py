@@ -218,7 +218,17 @@ def _onnx_files() -> list[bytes]:
         ).SerializeToString()
     ]
     made_here = _written([*models, *_graphs()], ".onnx", exchange.to_onnx)
-    return theirs + made_here + nodes + _folding() + _pooling() + _indices()
+    return theirs + made_here + nodes + _folding() + _pooling() + _indices() + _quantized(models[0])
+
+
+def _quantized(model: fusedlstm.Sequential) -> list[bytes]:
+    """Return graphs with weights of 8 bits, rounded for each column and in whole."""
+    from tests.exchange.onnx import quantized as made
+
+    model.quantize()
+    arrays = made.node_arrays(given=("B", "sequence_lens"), directions=2, each_column=False, zero=True)
+    node = made.node_model(arrays, direction="bidirectional")
+    return [*_written([model], ".onnx", exchange.to_onnx), node.SerializeToString()]
 
 
 def _graphs() -> list[fusedlstm.Model]:

@@ -17,6 +17,8 @@ import numpy as np
 from fusedlstm.base import checks
 from fusedlstm.base.filling import filling
 from fusedlstm.base.versions import of_one_version
+from fusedlstm.exchange.integers import POLICY
+from fusedlstm.exchange.torch_quantized import quantized_tensors
 from fusedlstm.layers import LSTM, Dropout, InputLayer
 from fusedlstm.layers.stacked import StackedLSTM, unstacked
 from fusedlstm.models.sequential import Sequential
@@ -31,6 +33,8 @@ _NAMES = "(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)_l(0|[1-9][0-9]{0,8})"
 _KEY = re.compile(_NAMES)
 # Under these keys is what a weight is computed from, by torch.nn.utils.parametrize and by older hooks.
 _PARAMETRIZED = re.compile(r"((?:.*\.)?)parametrizations\.([^.]+)\..*")
+# A quantized module packs the weights of a layer under such a key.
+_PACKED = re.compile(r"(?:.*\.)?_all_weight_values\.[0-9]+\.param")
 _HOOKED = re.compile(_NAMES + "_(g|v|u|orig|mask)")
 
 
@@ -44,7 +48,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     ----------
     source : torch.nn.LSTM or mapping of str to tensor
         The module, or its state_dict; arrays do as well as tensors. It is copied. Weights that
-        ``torch.nn.utils.parametrize`` computes are read from a module as they are now.
+        ``torch.nn.utils.parametrize`` computes are read from a module as they are now. Of a module that
+        ``torch.ao.quantization.quantize_dynamic`` has quantized it is the module, with the LSTM itself or
+        at `prefix`, as its state_dict has packed weights.
     prefix : str
         What the LSTM's keys begin with in a larger module or its state_dict, such as ``"encoder.lstm."``;
         other keys are left alone.
@@ -56,7 +62,9 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     Sequential
         From (B, T, I) to (B, T, H), or (B, H), in the weights' dtype, whatever ``batch_first`` is. Between
         layers there is a `Dropout` if the LSTM is a module with dropout. The two biases of a layer are
-        summed.
+        summed. Quantized to ``qint8``, layers have the policy ``"int8_from_float32"`` and the dequantized
+        weights, which they round for each column (`Layer.quantize`); to ``float16``, the rounded weights in
+        float32.
 
     Raises
     ------
@@ -69,7 +77,8 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
     """
     if not isinstance(prefix, str):
         raise TypeError(f"prefix: expected a string, got {prefix!r:.80}")
-    arrays = _tensors(source, prefix)
+    found = quantized_tensors(source, prefix)
+    arrays, quantized = (_tensors(source, prefix), False) if found is None else found
     weights = [_keras_weights(layer, number) for number, layer in enumerate(_by_layer(arrays, prefix))]
     dtype, inputs = weights[0]["kernel"].dtype, weights[0]["kernel"].shape[0]
     for number, weight in enumerate(weights):
@@ -94,7 +103,7 @@ def from_torch(source: Any, *, prefix: str = "", return_sequences: bool = True) 
                     use_bias="bias" in weight,
                     projection_units=weight["projection"].shape[1] if "projection" in weight else None,
                     return_sequences=return_sequences or number + 1 < len(weights),
-                    dtype=dtype,
+                    dtype=POLICY if quantized else dtype,
                 )
             )
         model = Sequential(layers)
@@ -203,6 +212,8 @@ def _reason(key: str) -> str:
     """Return what there is to say of a key that is none of an LSTM's."""
     if key.endswith("_reverse"):
         return ": layers of both directions are not supported"
+    if _PACKED.fullmatch(key):
+        return ", which holds packed weights: give the module itself, with a quantized LSTM at prefix"
     if _PARAMETRIZED.fullmatch(key):
         return ", from which a parametrized module computes a weight: give the module itself"
     if _HOOKED.fullmatch(key):

@@ -56,7 +56,7 @@ def test_graphs_of_pytorch_as_models(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("operator", "domain"),
-    [("DynamicQuantizeLSTM", "com.microsoft"), ("DynamicQuantizeLinear", ""), ("Scan", ""), ("Loop", "")],
+    [("QLinearAdd", "com.microsoft"), ("DynamicQuantizeLinear", ""), ("Scan", ""), ("Loop", "")],
 )
 def test_graphs_of_others_are_refused_by_name(operator: str, domain: str, tmp_path: Path) -> None:
     """As ONNX Runtime quantizes them, and as converters unroll what they do not know."""

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fusedlstm.base import checks, limits
+from fusedlstm.exchange.onnx.contrib import BYTES, check_quantized, is_quantized, stand_ins
 from fusedlstm.exchange.onnx.wire import claim_messages
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
 Array = npt.NDArray[Any]  # of a type in DTYPES
 
@@ -45,6 +47,7 @@ DTYPES: dict[int, np.dtype[Any]] = {
     10: np.dtype(np.float16),
     11: np.dtype(np.float64),
 }
+INITIALIZERS = {**DTYPES, **BYTES}
 
 
 def import_onnx(function: str) -> Any:
@@ -104,11 +107,13 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
         raise ValueError("expected dense tensors only, got a sparse initializer")
     for number, node in ((number, node) for graph in graphs for number, node in enumerate(graph.node)):
         _check_attributes(node, number, onnx)
-        if node.domain not in ("", "ai.onnx") or node.op_type not in operators:
+        standard = node.domain in ("", "ai.onnx") and node.op_type in operators
+        if not standard and not is_quantized(node):
             domain = f" of {node.domain!r}" if node.domain else ""
             raise ValueError(
                 f"node {number} {node.name!r}: the operator {node.op_type!r}{domain} is not supported"
             )
+    check_quantized(model, graphs)
     others: dict[Path, int] = {}
     for tensor in _tensors(graphs):
         checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
@@ -125,7 +130,8 @@ def read_file(content: bytes, path: str | os.PathLike[str], operators: set[str])
         if any(axis.dim_value < 0 for axis in axes):
             raise ValueError(f"{value.name!r:.80}: expected axes of known or named length, got a negative")
     try:
-        onnx.checker.check_model(model, full_check=True)
+        with stand_ins(graphs):
+            onnx.checker.check_model(model, full_check=True)
     except (
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
@@ -191,16 +197,16 @@ def _graphs(graph: Any) -> list[Any]:
     return [graph, *(one for each in inner for one in _graphs(each))]
 
 
-def array_of(tensor: Any) -> Array:
-    """Return a tensor of a type in `DTYPES` as an array; `ValueError` if its type or its size is another."""
+def array_of(tensor: Any, types: Mapping[int, np.dtype[Any]] = DTYPES) -> Array:
+    """Return a tensor of one of some types as an array; `ValueError` if its type or its size is another."""
     from onnx import numpy_helper
 
-    if tensor.data_type not in DTYPES:
+    if tensor.data_type not in types:
         raise ValueError(
-            f"tensor {tensor.name!r}: expected element types {', '.join(map(str, DTYPES.values()))}, "
+            f"tensor {tensor.name!r}: expected element types {', '.join(map(str, types.values()))}, "
             f"got ONNX's type {tensor.data_type}"
         )
-    dtype = DTYPES[tensor.data_type]
+    dtype = types[tensor.data_type]
     checks.few_axes(tensor.dims, f"tensor {tensor.name!r:.80}")
     if min(tensor.dims, default=0) < 0:
         raise ValueError(f"tensor {tensor.name!r}: expected sizes >= 0, got {tuple(tensor.dims)!r:.80}")
@@ -251,12 +257,12 @@ def _bring_in(tensor: Any, folder: Path, onnx: Any, others: dict[Path, int]) -> 
     # A link could lead out as well as a name.
     if not location or Path(location).is_absolute() or not file.is_relative_to(inside) or not file.is_file():
         raise ValueError(f"{where}: expected its data in a file of the model's folder, got {location!r}")
-    if tensor.data_type not in DTYPES or min(tensor.dims, default=0) < 0:
+    if tensor.data_type not in INITIALIZERS or min(tensor.dims, default=0) < 0:
         raise ValueError(
             f"{where}: expected a known element type and shape, got ONNX's type {tensor.data_type} and "
             f"{tuple(tensor.dims)}"
         )
-    size = math.prod(tensor.dims) * DTYPES[tensor.data_type].itemsize
+    size = math.prod(tensor.dims) * INITIALIZERS[tensor.data_type].itemsize
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", size))
     except ValueError as error:

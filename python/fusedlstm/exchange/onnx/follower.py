@@ -10,7 +10,7 @@ from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.made import Made
 from fusedlstm.exchange.onnx.moves import MOVES, split
 from fusedlstm.exchange.onnx.reader import FixedError, Reader
-from fusedlstm.exchange.onnx.steps import Branches
+from fusedlstm.exchange.onnx.steps import RECURRENT, Branches
 from fusedlstm.exchange.onnx.values import Value
 from fusedlstm.layers import Reshape
 
@@ -82,7 +82,7 @@ class Follower(Reader):
     def _follow(self, step: Step) -> None:
         given = [self.values[name] for name in step.inputs if name in self.values]
         operator, output = step.operator, step.outputs[0]
-        if operator == "LSTM":
+        if operator in RECURRENT:
             self._lstm(step)
         elif not given:
             self.known.read(step)
@@ -119,7 +119,8 @@ class Follower(Reader):
             raise ValueError(f"sequence_lens: expected none, as layers have it, got {inputs[4]!r}")
         node = step.run
         assert isinstance(node, LSTMOperator | UnpackedLSTM)
-        weights = [name for place, name in enumerate(step.weights) if place in WEIGHTS]
+        places = RECURRENT[step.operator].places
+        weights = [name for place, name in enumerate(step.weights) if place in places]
         names = (*(self.scoped.get(name, name) for name in weights), repr(step.attributes))
         if isinstance(node, UnpackedLSTM):
             arrays = {place: self.known[inputs[place]] for place in WEIGHTS if inputs[place]}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusedlstm.exchange.onnx.contrib import DOMAIN, VERSION, is_quantized, stand_ins
 from fusedlstm.exchange.onnx.file import import_onnx
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ class Graph:
         name: str = "",
         **attributes: Any,
     ) -> Any:
-        """Add a node and return its output's name, or the list of names if there is more than one."""
+        """Add a node and return its output's name, or the list of names if there is more than one.
+
+        An attribute ``domain`` is what others than standard operators are from.
+        """
         name = name or self.fresh(f"{operator}_{len(self._nodes)}")
         if isinstance(outputs, int):
             outputs = [f"{name}:{i}" for i in range(outputs)] if outputs > 1 else [f"{name}:0"]
@@ -108,13 +112,14 @@ class Graph:
         graph = helper.make_graph(
             self._nodes, name, self._inputs, self._outputs, list(self._tensors.values())
         )
+        opsets = [helper.make_opsetid("", _OPSET)]
+        if any(is_quantized(node) for node in self._nodes):
+            opsets.append(helper.make_opsetid(DOMAIN, VERSION))
         model = helper.make_model(
-            graph,
-            producer_name="fusedlstm",
-            opset_imports=[helper.make_opsetid("", _OPSET)],
-            ir_version=_IR_VERSION,
+            graph, producer_name="fusedlstm", opset_imports=opsets, ir_version=_IR_VERSION
         )
-        self.onnx.checker.check_model(model, full_check=True)
+        with stand_ins([model.graph]):
+            self.onnx.checker.check_model(model, full_check=True)
         content: bytes = model.SerializeToString(deterministic=True)
         return content
 

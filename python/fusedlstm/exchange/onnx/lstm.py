@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,14 @@ WEIGHTS = {1: "W", 2: "R", 3: "B", 7: "P"}
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
 
+def directions_of(attributes: dict[str, Any]) -> tuple[bool, ...]:
+    """Return for each direction of a node whether it reads backwards; `ValueError` if it has others."""
+    direction = attributes.get("direction", "forward")
+    if direction not in _DIRECTIONS:
+        raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
+    return _DIRECTIONS[direction]
+
+
 class LSTMOperator:
     """An LSTM node with its weights packed.
 
@@ -39,6 +47,13 @@ class LSTMOperator:
         W, R and, if there are such, B and P.
     wanted : sequence of bool
         Which of Y, Y_h and Y_c are used.
+    compute : str, optional
+        As for `ops.LSTMWeights`.
+
+    Attributes
+    ----------
+    policy : str
+        That of layers that compute the same.
 
     Raises
     ------
@@ -46,15 +61,20 @@ class LSTMOperator:
         If an attribute or a weight's shape or type does not fit; the message names it.
     """
 
+    # The inputs that are weights, by their places.
+    places: ClassVar[Mapping[int, str]] = WEIGHTS
+
     def __init__(
-        self, attributes: dict[str, Any], weights: Mapping[str, Array], wanted: Sequence[bool]
+        self,
+        attributes: dict[str, Any],
+        weights: Mapping[str, Array],
+        wanted: Sequence[bool],
+        *,
+        compute: str | None = None,
     ) -> None:
         for name, array in weights.items():
             limits.claim(2 * array.size * max(array.itemsize, 4), name)  # reordered, and packed
-        direction = attributes.get("direction", "forward")
-        if direction not in _DIRECTIONS:
-            raise ValueError(f"direction: expected one of {list(_DIRECTIONS)}, got {direction!r}")
-        self.backwards = _DIRECTIONS[direction]
+        self.backwards = directions_of(attributes)
         self.batch_first = attributes.get("layout", 0)
         if self.batch_first not in (0, 1):
             raise ValueError(f"layout: expected 0 or 1, got {self.batch_first}")
@@ -77,6 +97,7 @@ class LSTMOperator:
         self._given = R.dtype
         # The kernels have no float16.
         self.dtype = np.dtype(np.float32) if R.dtype == np.float16 else R.dtype
+        self.policy = self.dtype.name
         weights = {name: in_type(array, self.dtype) for name, array in weights.items()}
         self.use_bias = "B" in weights
         self.options: list[ops.CellOptions | None] = []
@@ -87,9 +108,10 @@ class LSTMOperator:
             bias = None
             if "B" in weights:
                 two = weights["B"][d].reshape(2, 4 * H)
-                bias = reordered(two[0] + two[1], FROM_ONNX, 4)
+                with np.errstate(invalid="ignore", over="ignore"):  # of infinite and very large ones
+                    bias = reordered(two[0] + two[1], FROM_ONNX, 4)
             self._biases.append(bias)
-            self._weights.append(ops.LSTMWeights(kernels[0], kernels[1], bias))
+            self._weights.append(ops.LSTMWeights(kernels[0], kernels[1], bias, compute=compute))
             if "P" in weights:
                 peepholes = reordered(weights["P"][d], PEEPHOLES, 3).reshape(3, H)
                 options = replace(options or ops.CellOptions(), peepholes=peepholes)
@@ -156,10 +178,14 @@ class LSTMOperator:
     def keras_weights(self) -> tuple[Array, ...]:
         """Return copies of each direction's weights, as the layer `LSTM` has them."""
         result: list[Array] = []
-        for weights, bias, options in zip(self._weights, self._biases, self.options, strict=True):
-            result += [*weights.unpack(), *([] if bias is None else [bias])]
+        for d, (bias, options) in enumerate(zip(self._biases, self.options, strict=True)):
+            result += [*self.kernels(d), *([] if bias is None else [bias])]
             result += [] if options is None or options.peepholes is None else [options.peepholes]
         return tuple(result)
+
+    def kernels(self, direction: int) -> list[Array]:
+        """Return copies of a direction's kernel and recurrent kernel, as the layer `LSTM` has them."""
+        return list(self._weights[direction].unpack())
 
     def _by_direction(self, name: str, state: Array | None, batch: int) -> Array | None:
         """Return states (D, B, H) of a checked input."""

@@ -160,7 +160,7 @@ def layer_of(
             go_backwards=backwards,
             return_sequences=sequences,
             return_state=state,
-            dtype=node.dtype,
+            dtype=node.policy,
             **_arguments(options or CellOptions()),
         )
         for backwards, options in zip(node.backwards, node.options, strict=True)

@@ -9,9 +9,8 @@ import numpy as np
 
 from fusedlstm.base import limits
 from fusedlstm.base.filling import filling
-from fusedlstm.exchange.onnx.file import DTYPES, Array, array_of, import_onnx, read_file
-from fusedlstm.exchange.onnx.lstm import WEIGHTS
-from fusedlstm.exchange.onnx.steps import ERRORS, OPERATORS, Body, used_names
+from fusedlstm.exchange.onnx.file import DTYPES, INITIALIZERS, Array, array_of, import_onnx, read_file
+from fusedlstm.exchange.onnx.steps import ERRORS, OPERATORS, RECURRENT, Body, used_names
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +27,9 @@ def from_onnx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> 
 
     LSTM nodes run on this package's kernels, with every attribute that the operator has, and so do matrix
     products; all else is NumPy. Nodes of float16 compute in float32 and round their results. An If node runs
-    the branch that its condition chooses. Nothing in a file is ever executed.
+    the branch that its condition chooses. Beside the standard operators, ONNX Runtime's DynamicQuantizeLSTM
+    of the domain com.microsoft is known, with constant weights, which compute as
+    ``ops.LSTMWeights(..., compute="int8")`` does. Nothing in a file is ever executed.
 
     Parameters
     ----------
@@ -100,12 +101,12 @@ class OnnxModel:
         self._name = name
         self._limit = limit  # what `limits.reading` takes
         self._opset = opset
-        self._constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+        self._constants = {tensor.name: array_of(tensor, INITIALIZERS) for tensor in graph.initializer}
         fixed = {
             node.input[number]
             for node in graph.node
-            if node.op_type == "LSTM"
-            for number in WEIGHTS
+            if node.op_type in RECURRENT
+            for number in RECURRENT[node.op_type].places
             if number < len(node.input)
         }
         # Files of old versions list all initializers among the inputs; since version 4 that says that they
@@ -208,7 +209,8 @@ class OnnxModel:
         Sequential
             Built, with copies of the weights, not compiled: LSTM, Bidirectional, Dense, Dropout, Activation,
             LayerNormalization, RepeatVector, pooling, Reshape and Flatten layers from (B, T, I), (B, I) or
-            (B, T), or from ids (B, T) on an Embedding. Weights of float16 are float32 there. Columns of a
+            (B, T), or from ids (B, T) on an Embedding. Weights of float16 are float32 there, and so are those
+            of quantized LSTMs, whose layers have the policy ``"int8_from_float32"``. Columns of a
             matrix product that nothing reads are left out, and so are steps that nothing reads after the last
             LSTM. A graph whose axes may have any length, but which takes one only, as after a pooling of so
             many steps, makes a model for that length. Not all graphs of `to_onnx` are taken back: not masks,

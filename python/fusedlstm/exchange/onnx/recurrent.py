@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusedlstm.exchange.onnx.cell import PEEPHOLES, TO_ONNX, cell_attributes, reordered
+from fusedlstm.exchange.onnx.contrib import DOMAIN, INPUTS, OPERATOR
+from fusedlstm.exchange.onnx.quantized import quantized_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,10 +108,14 @@ class RecurrentWriter:
         # h and c of each direction, where the graph has them.
         starts = [(given[2 * number], given[2 * number + 1]) if given else ("", "") for number in order]
         first = self._joined(starts) if given else self._initial(ordered, x)
-        inputs = [x, *self._weights(ordered, name), value.lengths or "", *first]
+        # Both layers of a Bidirectional have one policy.
+        quantized = layers[0].dtype_policy.quantization_mode is not None
+        weights = self._quantized(ordered, name) if quantized else self._weights(ordered, name)
+        inputs = [x, *weights[:3], value.lengths or "", *first]
         if any(layer.options is not None and layer.options.peepholes is not None for layer in layers):
             inputs += [""] * (7 - len(inputs))
             inputs.append(graph.tensor(f"{name}.P", np.stack([_peepholes(layer) for layer in ordered])))
+        inputs += [""] * (8 - len(inputs)) + weights[3:] if quantized else []
         while not inputs[-1]:
             inputs.pop()
         single = len(layers) == 1
@@ -121,10 +127,11 @@ class RecurrentWriter:
         name = graph.fresh(name)  # of this call of the layer
         parts = [f"{name}:{part}" for part in ("Y", "Y_h", "Y_c")[:count]]
         graph.add(
-            "LSTM",
+            OPERATOR if quantized else "LSTM",
             inputs,
             outputs=parts,
             name=name,
+            domain=DOMAIN if quantized else None,
             direction=("reverse" if layers[0].go_backwards else "forward") if single else "bidirectional",
             hidden_size=layers[0].units,
             **cell_attributes([layer.options for layer in ordered], self.graph.dtype.name),
@@ -188,9 +195,19 @@ class RecurrentWriter:
         kernels = [reordered(layer.kernel.numpy(), TO_ONNX, 4).T for layer in layers]
         recurrent = [reordered(layer.recurrent_kernel.numpy(), TO_ONNX, 4).T for layer in layers]
         names = [graph.tensor(f"{name}.W", np.stack(kernels)), graph.tensor(f"{name}.R", np.stack(recurrent))]
+        return [*names, self._bias(layers, name)]
+
+    def _quantized(self, layers: list[LSTM], name: str) -> list[str]:
+        """Return the names of W, R and B, then of scales and zero points."""
+        arrays = quantized_weights(layers)
+        names = {key: self.graph.tensor(f"{name}.{key}", a, a.dtype) for key, a in arrays.items()}
+        return [names["W"], names["R"], self._bias(layers, name), *(names[key] for key in INPUTS[8:])]
+
+    def _bias(self, layers: list[LSTM], name: str) -> str:
+        """Return the name of B, empty if no layer has a bias."""
         if not any(layer.use_bias for layer in layers):
-            return [*names, ""]
-        return [*names, graph.tensor(f"{name}.B", np.stack([_bias(layer) for layer in layers]))]
+            return ""
+        return self.graph.tensor(f"{name}.B", np.stack([_bias(layer) for layer in layers]))
 
     def _initial(self, layers: list[LSTM], x: str) -> list[str]:
         """Return the names of initial_h and initial_c (D, B, H)."""

@@ -10,12 +10,14 @@ import numpy as np
 
 from fusedlstm.base import limits
 from fusedlstm.exchange.onnx.arithmetic import ARITHMETIC
-from fusedlstm.exchange.onnx.file import Array, array_of
+from fusedlstm.exchange.onnx.contrib import OPERATOR as QUANTIZED
+from fusedlstm.exchange.onnx.file import INITIALIZERS, Array, array_of
 from fusedlstm.exchange.onnx.halves import narrowed, widened
 from fusedlstm.exchange.onnx.indexing import INDEXING
-from fusedlstm.exchange.onnx.lstm import WEIGHTS, LSTMOperator, UnpackedLSTM
+from fusedlstm.exchange.onnx.lstm import LSTMOperator, UnpackedLSTM
 from fusedlstm.exchange.onnx.normalization import NORMALIZATION
 from fusedlstm.exchange.onnx.pooling import POOLING
+from fusedlstm.exchange.onnx.quantized import QuantizedLSTM
 from fusedlstm.exchange.onnx.shapes import SHAPES
 from fusedlstm.exchange.onnx.sizes import needed_bytes
 
@@ -29,6 +31,8 @@ _NODE = 2048
 _COMPUTING = {**ARITHMETIC, **NORMALIZATION, **POOLING}
 _OPERATORS = {**_COMPUTING, **INDEXING, **SHAPES}
 OPERATORS = {*_OPERATORS, "If", "LSTM"}
+# What nodes of LSTMs are, by operator.
+RECURRENT: dict[str, type[LSTMOperator]] = {"LSTM": LSTMOperator, QUANTIZED: QuantizedLSTM}
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,9 @@ class Body:
         inputs, outputs = tuple(node.input), tuple(node.output)
         run: Callable[[list[Array | None]], Sequence[Array | None]]
         weights: tuple[str, ...] = ()
-        if node.op_type == "LSTM":
-            weights = inputs
-            inputs, run = _lstm(attributes, inputs, bool(outputs[0]) and outputs[0] in used, constants)
+        if node.op_type in RECURRENT:
+            weights, wanted = inputs, bool(outputs[0]) and outputs[0] in used
+            inputs, run = _lstm(RECURRENT[node.op_type], attributes, inputs, wanted, constants)
         elif node.op_type == "If":
             run = Branches(attributes, opset, constants, used)
             inputs, attributes = (*inputs, *run.captured), {}
@@ -147,7 +151,7 @@ class Body:
                 attributes.setdefault("num_outputs", len(outputs))
             run = _Operator(node.op_type, attributes, opset)
         step = Step(label, node.op_type, attributes, run, inputs, outputs, weights)
-        if node.op_type != "LSTM" and all(name in constants for name in inputs if name):
+        if node.op_type not in RECURRENT and all(name in constants for name in inputs if name):
             results: dict[str, Array | None] = {name: constants[name] for name in inputs if name}
             step(results)
             for name in outputs:
@@ -177,7 +181,9 @@ class Branches:
         captured: dict[str, None] = {}
         for name, which in (("then_branch", True), ("else_branch", False)):
             graph = attributes[name]
-            own: dict[str, Array] = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+            own: dict[str, Array] = {
+                tensor.name: array_of(tensor, INITIALIZERS) for tensor in graph.initializer
+            }
             try:
                 body = Body(graph, opset, ChainMap(own, constants), used)
             except ValueError as error:
@@ -218,19 +224,26 @@ def used_names(graph: Any) -> set[str]:
 
 
 def _lstm(
+    kind: type[LSTMOperator],
     attributes: dict[str, Any],
     inputs: tuple[str, ...],
     want_y: bool,
     constants: MutableMapping[str, Array],
 ) -> tuple[tuple[str, ...], LSTMOperator | UnpackedLSTM]:
     """Return the names of an LSTM node's inputs and the node, its weights packed if they are known."""
-    sources = {place: inputs[place] for place in WEIGHTS if place < len(inputs) and inputs[place]}
-    if not all(source in constants for source in sources.values()):
-        return inputs, UnpackedLSTM(attributes, [want_y])
-    weights = {WEIGHTS[place]: constants[source] for place, source in sources.items()}
+    places = kind.places
+    sources = {place: inputs[place] for place in places if place < len(inputs) and inputs[place]}
+    for place, source in sources.items():
+        if source not in constants and kind is LSTMOperator:
+            return inputs, UnpackedLSTM(attributes, [want_y])
+        if source not in constants:
+            raise ValueError(
+                f"{places[place]}: expected a constant, got {source!r:.80}, which is computed or given"
+            )
+    weights = {places[place]: constants[source] for place, source in sources.items()}
     # Nothing else of the inputs is read but by position.
-    left = tuple("" if place in WEIGHTS else source for place, source in enumerate(inputs))
-    return left, LSTMOperator(attributes, weights, [want_y])
+    left = tuple("" if place in places else source for place, source in enumerate(inputs))
+    return left, kind(attributes, weights, [want_y])
 
 
 def _value(attribute: Any) -> Any:

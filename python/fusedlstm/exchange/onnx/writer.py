@@ -47,7 +47,8 @@ def to_onnx(
     with a number behind one that occurs again. There may be any number of batch rows and, where the model
     says so, of steps; the weights of a layer that is called twice are there once. The graph uses version 17
     of the standard operators. Models of float64 make graphs of float64, which `from_onnx` runs; ONNX Runtime
-    has no LSTM for them.
+    has no LSTM for them. LSTMs that are quantized (`Layer.quantize`) become its operator DynamicQuantizeLSTM
+    of the domain com.microsoft, with int8 weights for each column.
 
     Parameters
     ----------
