@@ -48,23 +48,30 @@ def check_quantized(model: Any, graphs: Sequence[Any]) -> None:
         If a node's inputs or attributes are others than the operator's, or anything else reads tensors of
         8 bits.
     """
-    others = {info.name for graph in graphs for info in graph.output}
+    versions = [entry.version for entry in model.opset_import if entry.domain == DOMAIN]
     for number, node in ((number, node) for graph in graphs for number, node in enumerate(graph.node)):
-        if not is_quantized(node):
-            others.update(node.input)
-            continue
-        label = f"node {number} {node.name!r:.80} ({OPERATOR})"
-        _check_node(node, label)
-        versions = [entry.version for entry in model.opset_import if entry.domain == DOMAIN]
-        if versions != [VERSION]:
-            raise ValueError(f"{label}: opset_import: expected {DOMAIN!r} in version 1, got {versions}")
-        others.update(name for place, name in enumerate(node.input) if place not in _OF_BYTES)
-    for tensor in (tensor for graph in graphs for tensor in graph.initializer):
-        if tensor.data_type in BYTES and tensor.name in others:
+        if is_quantized(node):
+            label = f"node {number} {node.name!r:.80} ({OPERATOR})"
+            _check_node(node, label)
+            if versions != [VERSION]:
+                raise ValueError(f"{label}: opset_import: expected {DOMAIN!r} in version 1, got {versions}")
+    tensors = [one for graph in graphs for one in graph.initializer if one.data_type in BYTES]
+    others = _read_by_others(graphs) if tensors else set()
+    for tensor in tensors:
+        if tensor.name in others:
             raise ValueError(
                 f"tensor {tensor.name!r:.80}: expected {BYTES[tensor.data_type]} as weights of {OPERATOR} "
                 "alone, got something else that reads it"
             )
+
+
+def _read_by_others(graphs: Sequence[Any]) -> set[str]:
+    """Return the names of all that is an output, or read by anything but as weights of 8 bits."""
+    names = {info.name for graph in graphs for info in graph.output}
+    for node in (node for graph in graphs for node in graph.node):
+        places = _OF_BYTES if is_quantized(node) else ()
+        names.update(name for place, name in enumerate(node.input) if place not in places)
+    return names
 
 
 def _check_node(node: Any, label: str) -> None:
