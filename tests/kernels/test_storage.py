@@ -160,6 +160,21 @@ def test_bits(storage: str) -> None:
         assert_same_bits(h, expected[2:3, t])
 
 
+@pytest.mark.parametrize("how", ["storage", "compute"])
+def test_columns_too_small_for_a_factor(how: str) -> None:
+    """Columns whose largest weight has no inverse in float32 count as zeros, beside others that do not."""
+    p = make_problem((2, 3, 4, 9), np.float32)
+    kernel = p.kernel.copy()
+    kernel[:, ::2] *= np.float32(1e-38)
+    weights = ops.LSTMWeights(kernel, p.recurrent_kernel, p.bias, **{how: "int8"})
+    kept, _ = weights.unpack()
+    assert not kept[:, ::2].any()
+    assert_same_bits(kept[:, 1::2], packed(p, "int8").unpack()[0][:, 1::2])
+    kernel[:, ::2] = 0
+    expected = ops.lstm_forward(p.x, ops.LSTMWeights(kernel, p.recurrent_kernel, p.bias, **{how: "int8"})).y
+    assert_same_bits(ops.lstm_forward(p.x, weights).y, expected)
+
+
 def test_zero_columns() -> None:
     p = make_problem((2, 3, 4, 9), np.float32)
     kernel, recurrent_kernel = ops.LSTMWeights(0 * p.kernel, 0 * p.recurrent_kernel, storage="int8").unpack()

@@ -74,6 +74,7 @@ void round_to_int8(const T* panels, Index K, Range range, W* out, T* scale) {
   constexpr Index width = Vec<T>::width;
   constexpr Index columns = Tile<T>::columns;
   constexpr Index more = rows_of_sums<W>;
+  constexpr T negligible = T(1e-36);  // below it, the factor would overflow
   const Index rows_of_weights = panel_rows<W>(K) - more;
   for (Index panel = range.begin; panel < range.end; ++panel) {
     auto* target = reinterpret_cast<std::int8_t*>(out + panel * panel_rows<W>(K) * columns);
@@ -88,7 +89,7 @@ void round_to_int8(const T* panels, Index K, Range range, W* out, T* scale) {
     T factors[columns];
     for (Index j = 0; j < columns; ++j) {
       scale[panel * columns + j] = largest[j] / T(127);
-      factors[j] = largest[j] > T(0) ? T(127) / largest[j] : T(0);
+      factors[j] = largest[j] > negligible ? T(127) / largest[j] : T(0);
     }
     std::int32_t sums[columns] = {};
     for (Index k = 0; k < rows_of_weights; ++k) {

@@ -189,7 +189,7 @@ def _common(pictures: tuple[str, ...]) -> list[cli_options.Decorator]:
             "--precision",
             type=click.Choice(["float32", "mixed_bfloat16"]),
             default="float32",
-            help="Numbers that LSTMs multiply, on a CPU; all others are float32.",
+            help="Numbers that LSTMs and dense layers multiply, on a CPU; all others are float32.",
         ),
         click.option(
             "--threads", type=click.IntRange(1, 1024), show_default="all cores", help="Number of threads."
