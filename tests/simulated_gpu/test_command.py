@@ -28,7 +28,7 @@ def test_mnist(device: SimDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         options = (*SMALL, "--epochs", "1", "--data", data, "--json", out, "--device", name)
         done = CliRunner().invoke(cli, ["mnist", *(str(option) for option in options)])
         assert done.exit_code == 0, done.output
-        results.append(json.loads(out.read_text(encoding="utf-8")))
+        results.append(json.loads(out.read_text(encoding="utf-8"))["results"])
     assert [result["device"] for result in results] == ["cpu", "simt"]
     assert results[1]["kernel"].startswith("simt:0 float32 lstm_forward")
     assert results[1]["test_loss"] == pytest.approx(results[0]["test_loss"], rel=1e-3)
