@@ -91,13 +91,13 @@ void round_to_int8(const T* panels, Index K, Range range, W* out, T* scale) {
       scale[panel * columns + j] = largest[j] / T(127);
       factors[j] = largest[j] > negligible ? T(127) / largest[j] : T(0);
     }
-    std::int32_t sums[columns] = {};
+    [[maybe_unused]] std::int32_t sums[columns] = {};
     for (Index k = 0; k < rows_of_weights; ++k) {
       for (Index j = 0; j < columns; ++j) {
         const T value = k < K ? rows[k * columns + j] * factors[j] : T(0);
         const auto rounded_value = static_cast<std::int8_t>(value + (value < T(0) ? T(-0.5) : T(0.5)));
         target[place_in_panel<W>(k, j / width, j % width, width)] = rounded_value;
-        sums[j] -= 128 * rounded_value;
+        if constexpr (more > 0) sums[j] -= 128 * rounded_value;
       }
     }
     if constexpr (more > 0) __builtin_memcpy(target + rows_of_weights * columns, sums, sizeof sums);
