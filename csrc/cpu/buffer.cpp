@@ -90,7 +90,7 @@ class Cache {
     return found;
   }
 
-  // What is in use and what is kept are together no more than what was in use of late, or what is always kept
+  // Memory in use and memory kept are together no more than was in use of late, or than what is always kept
   // besides: a large model's step finds its memory again, and a process does not grow by it.
   void give(Header* header) noexcept {
     const std::lock_guard lock(mutex_);

@@ -18,7 +18,7 @@ struct DenseOperands {
   Index kernel_stride;
 };
 
-// What is multiplied: the operands as they are, or rounded to bfloat16, of float32.
+// Operands are multiplied as they are, or, those of float32, rounded to bfloat16.
 enum class Compute { full, bfloat16 };
 
 // y (rows, outputs) = x kernel + bias (outputs), which may be null.

@@ -49,7 +49,7 @@ class LstmPanels {
   void backward(const BackwardProblem<T>& problem, const SequenceShare& share, T* scratch,
                 Worker& worker) const;
 
-  // What multiplies operands, and bytes.
+  // The kernels that multiply operands, and bytes.
   ProductSet<ProductKernels> products() const { return fusedlstm::products(*set_); }
   ProductSet<ByteKernels> byte_products() const { return fusedlstm::products<ByteKernels>(*set_); }
 

@@ -44,7 +44,7 @@ struct ByteSums {
   Vec<float> total() const { return vcvtq_f32_s32(v); }
 };
 #else
-// Of the 16-bit numbers that the first and third, and the second and fourth, are widened to.
+// Products of 16 bits: the first and third number, and the second and fourth, are widened.
 struct ByteSums {
   using Integers = Vec<float>::Integers;
   struct Left {
@@ -69,7 +69,7 @@ struct ByteSums {
 };
 #endif
 
-// What a tile of integers comes to: start + row_scales x scale times sums. P panels.
+// A tile of P panels, whose integers become start + row_scales scale sums.
 template <int P>
 struct ByteTile {
   Start<float> start[P];

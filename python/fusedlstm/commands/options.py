@@ -125,7 +125,7 @@ def pictures_option(name: str, pictures: Callable[[], Iterable[str]]) -> Decorat
             return None
         _needs("matplotlib", "report")
         made = [one for one in (value, *value.parents) if not one.exists()]
-        # What a run that failed leaves is nothing; folders with pictures stay, as they are not empty.
+        # A run that failed leaves nothing; folders with pictures stay, as they are not empty.
         ctx.call_on_close(lambda: _remove_empty(made))
         try:
             value.mkdir(parents=True, exist_ok=True)
