@@ -193,7 +193,7 @@ struct ProductKernels {
   // Of tiles with `gradient_rows` features. Scratch half of (tiles gradient_rows group + 4 width) block.
   void (*weight_gradients)(const WeightGradientProblem<float>&, const GradientShare&, float* scratch,
                            Worker&);
-  // Rows [first, first + K) of a matrix with any strides and N columns as a piece's panels, those of a range.
+  // The K rows of a piece, of a matrix with any strides and N columns, as panels, those of a range.
   void (*pack)(const float* source, Index row_stride, Index column_stride, Index K, Index N, Range range,
                BFloat16Operand* panels);
   // Scratch is OperandPieces'.

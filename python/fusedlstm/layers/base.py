@@ -379,14 +379,14 @@ class Layer(Called, Placed, Configured):
             if layer.dtype != "float32":
                 raise ValueError(f"{layer.name}: expected float32 to be quantized, got {layer.dtype}")
         for layer in found:
-            layer.quantized()
+            layer._quantized()
 
     def _quantizable(self) -> Iterator[Layer]:
         """Yield this layer and those inside that `quantize` changes."""
         for layer in self._layers:
             yield from layer._quantizable()
 
-    def quantized(self) -> None:
+    def _quantized(self) -> None:
         """Take the policy of quantized layers: a part of `quantize`."""
         self.dtype_policy = config.DTypePolicy("int8_from_float32")
 

@@ -239,9 +239,9 @@ class LSTMBase(Recurrent):
     def _quantizable(self) -> Iterator[Layer]:
         yield self
 
-    def quantized(self) -> None:
-        """Do what `Layer.quantized` does; weights are packed anew."""
-        super().quantized()
+    def _quantized(self) -> None:
+        """Do what `Layer._quantized` does; weights are packed anew."""
+        super()._quantized()
         self._packed = None
 
     def check_trains(self) -> None:

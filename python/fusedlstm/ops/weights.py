@@ -107,11 +107,9 @@ def _widened(stored: Any, storage: str) -> Array:
         full: Array = stored
         return full
     integers, factors = stored
-    # A column's factor is its largest weight over 127, rounded: the largest weight is one that leads to it.
-    largest = factors * np.float32(127)
-    for candidate in (np.nextafter(largest, np.float32(0)), np.nextafter(largest, np.float32(np.inf))):
-        largest = np.where(largest / np.float32(127) == factors, largest, candidate)
-    matrix: Array = np.where(np.abs(integers) == 127, np.sign(integers) * largest, integers * factors)
+    # A column's factor is its largest weight over 127, rounded, and comes back from 127 times itself: so does
+    # every quotient by 127 of a float32 number.
+    matrix: Array = integers * factors
     return matrix
 
 
